@@ -1,0 +1,166 @@
+"""Turns a model record into its layer table: shapes, parameters, units and multiply-adds, without torch.
+
+The counts are those of the paper's sections 3 and 3.5 and Figure 2: a *unit* ("neuron") is one output value of a
+convolutional or fully connected layer, a parameter is a weight or a bias, and one multiply-add is one weight
+applied once.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from alexnet.errors import UserError
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One row of the layer table. Shapes are (channels, rows, columns) or (units,)."""
+
+    name: str
+    kind: str
+    output_shape: tuple[int, ...]
+    weights: int = 0
+    biases: int = 0
+    units: int = 0
+    macs: int = 0
+    fan_in: int = 0
+    kernel: int = 0
+    stride: int = 0
+    pad: int = 0
+    groups: int = 1
+    reads: str = "all"
+    weight_std: float = 0.0
+    bias_value: float = 0.0
+    receptive_field: int = 0  # pixels of the input seen by one unit; 0: the whole input
+    partial_window: int = 0  # zeros added at the right and the bottom so that the last window counts
+
+    @property
+    def parameters(self) -> int:
+        return self.weights + self.biases
+
+
+def layer_table(model: dict[str, Any], crop: int, classes: int, channels: int = 3) -> list[Layer]:
+    """Layers of `model` on a `crop` x `crop` input, in order.
+
+    Raises:
+        UserError: a window is larger than what it reads, or maps cannot be shared out over the towers.
+    """
+    towers = model["towers"]
+    shape: tuple[int, ...] = (channels, crop, crop)
+    field, jump = 1, 1
+    rows: list[Layer] = []
+    for name, record in model["layers"].items():
+        if "maps" in record:
+            row = _convolution(name, record, shape, towers, model["partial_windows"], field, jump)
+            field, jump = row.receptive_field, jump * row.stride
+        else:
+            row = _fully_connected(name, record, math.prod(shape), classes)
+        rows.append(row)
+        shape = row.output_shape
+        for step in record["after"]:
+            if step == "pool":
+                pool = _pooling(name, model["pool"], shape, field, jump)
+                field, jump = pool.receptive_field, jump * pool.stride
+                shape = pool.output_shape
+                rows.append(pool)
+            else:
+                kind = model["activation"] if step == "activation" else step
+                rows.append(Layer(f"{step}{_number(name)}", kind, shape))
+    return rows
+
+
+def _number(name: str) -> str:
+    return name.lstrip("abcdefghijklmnopqrstuvwxyz")
+
+
+def _convolution(
+    name: str,
+    record: dict[str, Any],
+    shape: tuple[int, ...],
+    towers: int,
+    partial_windows: bool,
+    field: int,
+    jump: int,
+) -> Layer:
+    channels, rows, _ = shape
+    kernel, stride, pad, maps = record["kernel"], record["stride"], record["pad"], record["maps"]
+    groups = towers if record["reads"] == "own_tower" else 1
+    if maps % towers or channels % groups:
+        raise UserError(
+            f"{name}: {maps} maps that read {channels} cannot be shared out over {towers} towers; choose even numbers"
+        )
+    span = rows + 2 * pad - kernel
+    if span < 0:
+        raise UserError(
+            f"{name}: a {kernel}-pixel kernel does not fit into {rows} pixels; choose a larger `crop`"
+        )
+    extra = (-span) % stride if partial_windows else 0
+    side = (span + extra) // stride + 1
+    fan_in = channels // groups * kernel * kernel
+    return Layer(
+        name=name,
+        kind="conv",
+        output_shape=(maps, side, side),
+        weights=maps * fan_in,
+        biases=maps,
+        units=maps * side * side,
+        macs=maps * side * side * fan_in,
+        fan_in=fan_in,
+        kernel=kernel,
+        stride=stride,
+        pad=pad,
+        groups=groups,
+        reads=record["reads"],
+        weight_std=record["weight_std"],
+        bias_value=record["bias"],
+        receptive_field=field + (kernel - 1) * jump,
+        partial_window=extra,
+    )
+
+
+def _fully_connected(name: str, record: dict[str, Any], inputs: int, classes: int) -> Layer:
+    units = classes if record["units"] == "classes" else record["units"]
+    return Layer(
+        name=name,
+        kind="fc",
+        output_shape=(units,),
+        weights=units * inputs,
+        biases=units,
+        units=units,
+        macs=units * inputs,
+        fan_in=inputs,
+        weight_std=record["weight_std"],
+        bias_value=record["bias"],
+    )
+
+
+def _pooling(name: str, pool: dict[str, int], shape: tuple[int, ...], field: int, jump: int) -> Layer:
+    channels, rows, _ = shape
+    kernel, stride = pool["kernel"], pool["stride"]
+    if rows < kernel:
+        raise UserError(
+            f"pooling after {name}: a window of {kernel} does not fit into {rows} pixels; choose a larger `crop`"
+        )
+    side = 1 + math.ceil((rows - kernel) / stride)  # code layer.py:1163-1164 rounds up
+    return Layer(
+        name=f"pool{_number(name)}",
+        kind="pool",
+        output_shape=(channels, side, side),
+        kernel=kernel,
+        stride=stride,
+        receptive_field=field + (kernel - 1) * jump,
+    )
+
+
+def describe(model: dict[str, Any], crop: int, classes: int) -> dict[str, Any]:
+    """The layer table and its totals as a JSON-ready record."""
+    rows = layer_table(model, crop, classes)
+    totals = {key: sum(getattr(row, key) for row in rows) for key in ("weights", "biases", "units", "macs")}
+    return {
+        "input_shape": [3, crop, crop],
+        "towers": model["towers"],
+        "layers": [asdict(row) | {"parameters": row.parameters} for row in rows],
+        "totals": {"parameters": totals["weights"] + totals["biases"], **totals},
+    }

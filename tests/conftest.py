@@ -1,0 +1,131 @@
+"""Shared fixtures: a tiny study with its definitions, and packed sets of random images with a learnable signal."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parent.parent
+
+TINY_STUDY = {
+    "title": "Tiny (tests)",
+    "tier": "demo",
+    "data": "generated images",
+    "recipe": "code2012",
+    "sets": {
+        "ilsvrc2012": {"source": "ilsvrc2012", "splits": ["train", "val"]},
+        "ilsvrc2010": {"source": "ilsvrc2010", "splits": ["test"]},
+    },
+    "synthetic": {
+        "seed": 7,
+        "classes": 6,
+        "train_per_class": 8,
+        "val_per_class": 4,
+        "test_per_class": 4,
+    },
+    "train": {"set": "ilsvrc2012", "split": "train"},
+    "validate": {"set": "ilsvrc2012", "split": "val"},
+    "evaluate": [{"set": "ilsvrc2012", "split": "val"}, {"set": "ilsvrc2010", "split": "test"}],
+    "image_size": 40,
+    "crop": 32,
+    "classes": 6,
+    "width": 0.0625,
+    "epochs": 2,
+    "threads": 1,
+    "convergence_threshold": 0.5,
+    "seeds": [1],
+    "experiments": ["alexnet", "no_lrn", "tanh"],
+    "diff": {
+        "model": {
+            "scale_std_by_fan_in": True,
+            "layers": {"conv1": {"stride": 1, "kernel": 5}},
+        },
+        "optimizer": {"batch_size": 16},
+        "augmentation": {"images_per_crop": 1, "reshuffle": True},
+    },
+}
+
+
+@pytest.fixture
+def definitions(tmp_path: Path) -> Path:
+    """A folder like config/ with the real experiments and the study `tiny`."""
+    folder = tmp_path / "definitions"
+    (folder / "studies").mkdir(parents=True)
+    shutil.copy(ROOT / "config" / "experiments.yaml", folder)
+    (folder / "studies" / "tiny.yaml").write_text(yaml.safe_dump(TINY_STUDY))
+    shutil.copy(ROOT / "config" / "studies" / "ilsvrc2010.yaml", folder / "studies")
+    return folder
+
+
+def make_packed_set(
+    folder: Path, counts: dict[str, int], classes: int = 6, size: int = 40, seed: int = 0
+) -> Path:
+    """Random images in the packed format; the class sets the mean brightness of a quadrant."""
+    generator = np.random.default_rng(seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    splits = {}
+    for split, count in counts.items():
+        labels = np.arange(count) % classes
+        images = generator.integers(0, 120, (count, size, size, 3), dtype=np.uint8)
+        for image, label in zip(images, labels, strict=True):
+            row, column = divmod(int(label) % 4, 2)
+            half = size // 2
+            image[row * half : (row + 1) * half, column * half : (column + 1) * half, int(label) // 4] += 120
+        np.save(folder / f"{split}.npy", images)
+        with open(folder / f"{split}.csv", "w", newline="") as target:
+            writer = csv.writer(target)
+            writer.writerow(["name", "label", "archive", "width", "height", "repairs"])
+            writer.writerows(
+                [f"{split}_{i}.JPEG", label, "x.tar", size, size, ""] for i, label in enumerate(labels)
+            )
+        splits[split] = {
+            "images": count,
+            "per_class": np.bincount(labels, minlength=classes).tolist(),
+            "content_sha256": f"{split}{seed}",
+            "repaired": [],
+        }
+        if split == "train":
+            np.save(folder / "mean.npy", images.mean(0, dtype=np.float64).astype(np.float32))
+    covariance = np.array([[900.0, 300.0, 100.0], [300.0, 800.0, 200.0], [100.0, 200.0, 700.0]])
+    values, vectors = np.linalg.eigh(covariance)
+    manifest = {
+        "format": 1,
+        "source": "test",
+        "storage": "raw",
+        "image_size": size,
+        "classes": [{"wnid": f"n{i:08d}", "name": f"class {i}"} for i in range(classes)],
+        "splits": splits,
+        "archives": [],
+        "rgb": {
+            "mean": [100.0, 100.0, 100.0],
+            "covariance": covariance.tolist(),
+            "eigenvalues": values[::-1].tolist(),
+            "eigenvectors": vectors[:, ::-1].tolist(),
+        },
+        "fingerprint": f"set-{seed}-{sorted(counts.items())}",
+    }
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    return folder
+
+
+@pytest.fixture
+def packed_set(tmp_path: Path) -> Path:
+    """48 training and 24 validation images of 6 classes, 40 x 40."""
+    return make_packed_set(tmp_path / "ilsvrc2012", {"train": 48, "val": 24})
+
+
+def shared_data() -> Path | None:
+    """The folder of real images, if this machine has one."""
+    for folder in filter(
+        None, [*os.environ.get("ALEXNET_DATA", "").split(os.pathsep), str(ROOT.parent / "shared" / "data")]
+    ):
+        if (Path(folder) / "imagenette2-224-val.tar.gz").exists():
+            return Path(folder)
+    return None

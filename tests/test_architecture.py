@@ -1,0 +1,96 @@
+"""The layer table against the paper's numbers, recomputed by hand, and against the torch module."""
+
+import json
+
+import pytest
+import torch
+
+from alexnet.__main__ import main
+from alexnet.architecture import describe, layer_table
+from alexnet.errors import UserError
+from alexnet.experiments import definitions, merge, resolve
+from alexnet.model import build
+
+
+def full_size(experiment: str, recipe: str = "code2012") -> dict:
+    known = definitions()
+    return merge(known["recipes"][recipe], known["experiments"][experiment]["diff"])["model"]
+
+
+@pytest.mark.parametrize("recipe", ["paper", "code2012"])
+@pytest.mark.parametrize(
+    ("experiment", "parameters", "units", "macs"),
+    [
+        ("alexnet", 60_965_224, 659_272, 724_406_816),
+        ("one_gpu", 59_798_312, 355_864, 391_514_384),
+        ("no_lrn", 60_965_224, 659_272, 724_406_816),
+    ],
+)
+def test_totals_at_full_size(recipe, experiment, parameters, units, macs):
+    totals = describe(full_size(experiment, recipe), 224, 1000)["totals"]
+    assert (totals["parameters"], totals["units"], totals["macs"]) == (parameters, units, macs)
+    assert totals["parameters"] == totals["weights"] + totals["biases"]
+
+
+def test_maps_of_the_base_and_of_non_overlapping_pooling():
+    def sides(experiment):
+        rows = layer_table(full_size(experiment), 224, 1000)
+        return [row.output_shape[1] for row in rows if row.kind in ("conv", "pool")]
+
+    assert sides("alexnet") == [55, 27, 27, 13, 13, 13, 13, 6]
+    assert sides("non_overlapping_pooling") == [55, 28, 26, 13, 13, 11, 11, 6]
+
+
+def test_conv1_has_three_zero_pixels_right_and_bottom():
+    conv1 = layer_table(full_size("alexnet"), 224, 1000)[0]
+    assert (conv1.partial_window, conv1.pad, conv1.receptive_field) == (3, 0, 11)
+
+
+def test_receptive_fields():
+    # By hand: r <- r + (k - 1) j, j <- j s along conv1 11/4, pool 3/2, conv2 5, pool 3/2, conv3, conv4, conv5, pool 3/2.
+    rows = {row.name: row.receptive_field for row in layer_table(full_size("alexnet"), 224, 1000)}
+    wanted = {
+        "conv1": 11,
+        "pool1": 19,
+        "conv2": 51,
+        "pool2": 67,
+        "conv3": 99,
+        "conv4": 131,
+        "conv5": 163,
+        "pool5": 195,
+    }
+    assert {name: rows[name] for name in wanted} == wanted
+
+
+@pytest.mark.parametrize(
+    "experiment", ["alexnet", "one_gpu", "no_lrn", "non_overlapping_pooling", "tanh", "no_dropout"]
+)
+@pytest.mark.parametrize("study", ["demo", "imagenette"])
+def test_table_agrees_with_the_torch_module(study, experiment):
+    config = resolve(study, experiment, 1)
+    net = build(config).eval()
+    data = config["data"]
+    rows = layer_table(config["model"], data["crop"], data["classes"])
+    shapes: dict[str, tuple] = {}
+    for name, module in net.layers.items():
+        module.register_forward_hook(lambda m, i, o, name=name: shapes.__setitem__(name, tuple(o.shape[1:])))
+    with torch.no_grad():
+        net(torch.zeros(1, 3, data["crop"], data["crop"]))
+    assert list(shapes.values()) == [row.output_shape for row in rows]
+    for row in rows:
+        if row.weights:
+            layer = net.layers[row.name]
+            assert (layer.weight.numel(), layer.bias.numel()) == (row.weights, row.biases)
+    assert sum(p.numel() for p in net.parameters()) == sum(row.parameters for row in rows)
+
+
+def test_a_crop_that_is_too_small_is_a_sentence():
+    with pytest.raises(UserError, match="does not fit into 8 pixels"):
+        layer_table(full_size("alexnet"), 8, 1000)
+
+
+def test_describe_prints_json(capsys):
+    assert main(["describe", "--study", "ilsvrc2010", "--experiment", "one_gpu"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert record["totals"]["parameters"] == 59_798_312
+    assert record["difference"]["model.layers.conv1.maps"] == [96, 48]
