@@ -1,0 +1,201 @@
+"""Turns a packed split into training batches and test views: crops, flips, colour noise, mean subtraction.
+
+Every random draw is keyed by (seed, epoch, position or index), so that neither worker counts nor resuming change
+a batch. Images are (rows, columns, RGB) uint8 in the store and float32 (B, 3, crop, crop), channels last in
+memory, mean-subtracted on the 0-255 scale, in a batch.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from alexnet.errors import UserError
+
+VIEWS = {"center": 1, "ten": 10}
+
+
+@dataclass(frozen=True)
+class Split:
+    """One split of a packed set; `images` is memory-mapped (N, S, S, 3) uint8."""
+
+    set: str
+    split: str
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+    names: list[str]
+    manifest: dict[str, Any]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def wnids(self) -> list[str]:
+        return [entry["wnid"] for entry in self.manifest["classes"]]
+
+
+def open_split(folder: Path, split: str) -> Split:
+    """Open <folder>/<split>.npy and its index.
+
+    Raises:
+        UserError: no packed set there, no such split, or counts that contradict the manifest.
+    """
+    try:
+        manifest = json.loads((folder / "manifest.json").read_text())
+    except FileNotFoundError:
+        raise UserError(
+            f"{folder} holds no packed data (no manifest.json); run `python -m alexnet pack` first"
+        ) from None
+    except json.JSONDecodeError as error:
+        raise UserError(
+            f"{folder / 'manifest.json'} is not valid JSON ({error}); pack the data again"
+        ) from None
+    if split not in manifest["splits"]:
+        raise UserError(f"{folder} has no split {split!r}; it has {', '.join(manifest['splits'])}")
+    expected = manifest["splits"][split]["images"]
+    try:
+        images = np.load(folder / f"{split}.npy", mmap_mode="r")
+        with open(folder / f"{split}.csv", newline="") as index:
+            rows = list(csv.DictReader(index))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{folder}: split {split!r} cannot be read ({error}); pack the data again") from None
+    if len(images) != expected or len(rows) != expected:
+        raise UserError(
+            f"{folder}: split {split!r} has {len(images)} images and {len(rows)} index rows, its manifest "
+            f"says {expected}; pack the data again"
+        )
+    labels = np.array([int(row["label"]) for row in rows], dtype=np.int64)
+    return Split(folder.name, split, images, labels, [row["name"] for row in rows], manifest)
+
+
+def _generator(*key: int) -> np.random.Generator:
+    return np.random.Generator(np.random.Philox(np.random.SeedSequence(key)))
+
+
+def epoch_order(count: int, seed: int, epoch: int, reshuffle: bool) -> NDArray[np.int64]:
+    """Order of the images in `epoch`; without `reshuffle` that of epoch 0 (code data.cu:50-57)."""
+    return _generator(seed, 0, epoch if reshuffle else 0).permutation(count)
+
+
+@dataclass(frozen=True)
+class Draws:
+    """All random draws of one epoch, by position in its order: top, left, flip, and colour (N, 3)."""
+
+    top: NDArray[np.int64]
+    left: NDArray[np.int64]
+    flip: NDArray[np.bool_]
+    color: NDArray[np.float32]
+
+
+def draw_epoch(
+    count: int,
+    augmentation: dict[str, Any],
+    margin: int,
+    color_axes: NDArray[np.float32],
+    seed: int,
+    epoch: int,
+) -> Draws:
+    """Draw crops (offsets 0..margin), flips and colour noise for `count` images (s. 4.1).
+
+    Args:
+        color_axes: (3, 3), what a unit draw along each principal axis adds to R, G and B; zeros for none.
+    """
+    generator = _generator(seed, 1, epoch)
+    group = augmentation["images_per_crop"]
+    chunk = np.arange(count) // group
+    top, left = generator.integers(0, margin + 1, (2, count))[:, chunk * group]
+    flip = generator.random(count)[chunk * group] < 0.5
+    if not augmentation["random_crop"]:
+        top = left = np.full(count, margin // 2)
+    if not augmentation["horizontal_flip"]:
+        flip = np.zeros(count, dtype=bool)
+    alpha = generator.normal(0.0, 1.0, (count, 3)) * augmentation["color_noise"]
+    return Draws(top, left, flip, (alpha @ color_axes.T).astype(np.float32))
+
+
+def color_axes(rgb: dict[str, Any], scale: str) -> NDArray[np.float32]:
+    """Columns: principal axes of the RGB covariance times standard deviation or eigenvalue (s. 4.1).
+
+    Returns:
+        (3, 3) in grey levels of the 0-255 scale. The text multiplies by eigenvalues, the program by their
+        square roots (convdata_jpeg.py:57-66).
+    """
+    values = np.maximum(np.array(rgb["eigenvalues"]), 0.0)
+    factors = values if scale == "eigenvalue" else np.sqrt(values)
+    return (np.array(rgb["eigenvectors"]) * factors).astype(np.float32)
+
+
+def central_crop(image: NDArray[Any], crop: int) -> NDArray[Any]:
+    """The central crop x crop part of (..., S, S, 3) images."""
+    start = (image.shape[-2] - crop) // 2
+    return image[..., start : start + crop, start : start + crop, :]
+
+
+def to_batch(pixels: NDArray[np.uint8], mean: Tensor) -> Tensor:
+    """(B, crop, crop, 3) uint8 -> (B, 3, crop, crop) float32 minus `mean` (3, crop, crop), channels last."""
+    return torch.from_numpy(pixels).permute(0, 3, 1, 2).float() - mean
+
+
+class TrainingBatches:
+    """Batches of one split for training, as the recipe's `augmentation` says."""
+
+    def __init__(self, split: Split, config: dict[str, Any], mean: Tensor) -> None:
+        self.split, self.config, self.mean = split, config, mean
+        self.crop = config["data"]["crop"]
+        self.margin = split.images.shape[1] - self.crop
+
+    def epoch(self, epoch: int, color_noise: bool = True) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield (images, labels) of `epoch` (0-based); the last batch may be smaller."""
+        settings, seed = self.config["augmentation"], self.config["seed"]
+        count, size = len(self.split), self.config["optimizer"]["batch_size"]
+        noisy = color_noise and settings["color_noise"] > 0
+        axes = np.zeros((3, 3), np.float32)
+        if noisy:
+            axes = color_axes(self.split.manifest["rgb"], settings["color_noise_scale"])
+        order = epoch_order(count, seed, epoch, settings["reshuffle"])
+        draws = draw_epoch(count, settings, self.margin, axes, seed, epoch)
+        crop = self.crop
+        for start in range(0, count, size):
+            indices = order[start : start + size]
+            pixels = np.empty((len(indices), crop, crop, 3), np.uint8)
+            for row, index in enumerate(indices):
+                top, left = draws.top[start + row], draws.left[start + row]
+                image = self.split.images[index, top : top + crop, left : left + crop]
+                pixels[row] = image[:, ::-1] if draws.flip[start + row] else image
+            batch = to_batch(pixels, self.mean)
+            if noisy:
+                noise = torch.from_numpy(draws.color[start : start + size])
+                batch = batch.add_(noise[:, :, None, None]).div_(settings["color_divisor"])
+            yield batch, torch.from_numpy(self.split.labels[indices])
+
+
+def ten_views(images: NDArray[np.uint8], crop: int) -> NDArray[np.uint8]:
+    """Four corners and the centre of each image, then their reflections (s. 4.1).
+
+    Args:
+        images: (B, S, S, 3).
+
+    Returns:
+        (B, 10, crop, crop, 3).
+    """
+    far = images.shape[1] - crop
+    mid = far // 2
+    corners = [(0, 0), (0, far), (far, 0), (far, far), (mid, mid)]
+    views = [images[:, top : top + crop, left : left + crop] for top, left in corners]
+    return np.stack(views + [view[:, :, ::-1] for view in views], axis=1)
+
+
+def test_views(images: NDArray[np.uint8], crop: int, views: str) -> NDArray[np.uint8]:
+    """(B, V, crop, crop, 3): the central crop, or the paper's ten views."""
+    if views == "center":
+        return central_crop(images, crop)[:, None]
+    return ten_views(images, crop)

@@ -1,0 +1,149 @@
+"""Batches and views against explicit crops and sums; draws against their distributions."""
+
+import numpy as np
+import pytest
+import torch
+
+from alexnet import data
+from alexnet.errors import UserError
+
+SETTINGS = {
+    "random_crop": True,
+    "horizontal_flip": True,
+    "images_per_crop": 1,
+    "color_noise": 0.0,
+    "color_noise_scale": "standard_deviation",
+    "color_divisor": 1.0,
+    "reshuffle": True,
+}
+
+
+def config(crop=32, **changes):
+    return {
+        "seed": 5,
+        "data": {"crop": crop},
+        "optimizer": {"batch_size": 16},
+        "augmentation": SETTINGS | changes,
+    }
+
+
+def batches(split, settings, epoch=0, noise=True):
+    mean = torch.zeros(3, settings["data"]["crop"], settings["data"]["crop"])
+    out = list(data.TrainingBatches(split, settings, mean).epoch(epoch, noise))
+    return torch.cat([images for images, _ in out]), torch.cat([labels for _, labels in out])
+
+
+def test_every_image_once_an_epoch_and_each_is_a_crop_or_a_flipped_crop(packed_set):
+    split = data.open_split(packed_set, "train")
+    images, labels = batches(split, config())
+    assert images.shape == (48, 3, 32, 32)
+    seen = set()
+    for image, label in zip(images.numpy().transpose(0, 2, 3, 1), labels.tolist(), strict=True):
+        found = [
+            index
+            for index in range(48)
+            for top in range(9)
+            for left in range(9)
+            for step in (1, -1)
+            if np.array_equal(split.images[index, top : top + 32, left : left + 32][:, ::step], image)
+        ]
+        assert len(found) == 1
+        assert split.labels[found[0]] == label
+        seen.add(found[0])
+    assert seen == set(range(48))
+
+
+def test_draws_are_a_function_of_seed_and_epoch(packed_set):
+    split = data.open_split(packed_set, "train")
+    first, again, later = (batches(split, config(), epoch)[0] for epoch in (0, 0, 1))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, later)
+
+
+def test_without_reshuffling_the_minibatches_keep_their_composition(packed_set):
+    split = data.open_split(packed_set, "train")
+    settings = config(reshuffle=False)
+    orders = [data.epoch_order(48, 5, epoch, False) for epoch in (0, 3)]
+    assert np.array_equal(*orders)
+    assert not np.array_equal(data.epoch_order(48, 5, 0, True), data.epoch_order(48, 5, 3, True))
+    assert torch.equal(batches(split, settings, 0)[1], batches(split, settings, 3)[1])
+
+
+def test_one_crop_and_flip_for_a_group_of_images():
+    draws = data.draw_epoch(100, SETTINGS | {"images_per_crop": 32}, 32, np.zeros((3, 3)), 0, 0)
+    for values in (draws.top, draws.left, draws.flip):
+        assert all(len(set(values[start : start + 32].tolist())) == 1 for start in (0, 32, 64, 96))
+    assert len(set(draws.top.tolist())) > 1
+
+
+def test_offsets_are_uniform_over_all_33_and_flips_fair():
+    draws = data.draw_epoch(66_000, SETTINGS, 32, np.zeros((3, 3)), 0, 0)
+    for offsets in (draws.top, draws.left):
+        counts = np.bincount(offsets, minlength=33)
+        assert len(counts) == 33
+        assert ((counts - 2000) ** 2 / 2000).sum() < 70  # chi-square with 32 degrees of freedom, p = 1e-4
+    assert abs(draws.flip.mean() - 0.5) < 0.01
+
+
+@pytest.mark.parametrize(("scale", "power"), [("standard_deviation", 1.0), ("eigenvalue", 2.0)])
+def test_color_noise_has_the_moments_of_the_covariance(scale, power):
+    covariance = np.array([[900.0, 300.0, 100.0], [300.0, 800.0, 200.0], [100.0, 200.0, 700.0]])
+    values, vectors = np.linalg.eigh(covariance)
+    rgb = {"eigenvalues": values.tolist(), "eigenvectors": vectors.tolist()}
+    axes = data.color_axes(rgb, scale)
+    noise = data.draw_epoch(200_000, SETTINGS | {"color_noise": 0.1}, 0, axes, 0, 0).color
+    expected = (
+        0.01 * vectors @ np.diag(values**power) @ vectors.T
+    )  # 0.1**2 covariance for standard deviations
+    if power == 1.0:
+        np.testing.assert_allclose(expected, 0.01 * covariance)
+    np.testing.assert_allclose(np.cov(noise.T), expected, rtol=0.05, atol=0.01 * expected.max())
+    assert abs(noise.mean(0)).max() < 5 * np.sqrt(expected.max() / 200_000)
+
+
+def test_color_noise_adds_one_colour_per_image_then_divides(packed_set):
+    split = data.open_split(packed_set, "train")
+    plain, _ = batches(split, config(color_noise=0.1, color_divisor=1.1), noise=False)
+    noisy, _ = batches(split, config(color_noise=0.1, color_divisor=1.1), noise=True)
+    added = noisy * 1.1 - plain
+    assert added.flatten(2).std(2).max() < 1e-4
+    assert added[:, :, 0, 0].std(0).min() > 0.5
+    assert torch.equal(plain, batches(split, config())[0])
+
+
+def test_ten_views_are_corners_and_centre_and_their_reflections():
+    images = np.random.default_rng(0).integers(0, 256, (2, 40, 40, 3), dtype=np.uint8)
+    views = data.ten_views(images, 32)
+    assert views.shape == (2, 10, 32, 32, 3)
+    explicit = [
+        images[:, :32, :32],
+        images[:, :32, 8:],
+        images[:, 8:, :32],
+        images[:, 8:, 8:],
+        images[:, 4:36, 4:36],
+    ]
+    for number, view in enumerate(explicit):
+        assert np.array_equal(views[:, number], view)
+        assert np.array_equal(views[:, number + 5], view[:, :, ::-1])
+    assert np.array_equal(data.test_views(images, 32, "center")[:, 0], views[:, 4])
+
+
+def test_mean_is_subtracted_and_memory_is_channels_last():
+    pixels = np.full((2, 4, 4, 3), 7, np.uint8)
+    mean = torch.arange(48.0).reshape(3, 4, 4)
+    batch = data.to_batch(pixels, mean)
+    assert torch.equal(batch[1], 7 - mean)
+    assert batch.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_missing_and_torn_sets_are_sentences(packed_set, tmp_path):
+    with pytest.raises(UserError, match="no packed data"):
+        data.open_split(tmp_path / "nowhere", "train")
+    with pytest.raises(UserError, match="no split 'test'"):
+        data.open_split(packed_set, "test")
+    np.save(packed_set / "val.npy", np.load(packed_set / "val.npy")[:-1])
+    with pytest.raises(UserError, match="23 images"):
+        data.open_split(packed_set, "val")
+    (packed_set / "val.npy").write_bytes(b"torn")
+    with pytest.raises(UserError, match="cannot be read"):
+        data.open_split(packed_set, "val")
