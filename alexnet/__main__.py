@@ -1,0 +1,145 @@
+"""Command line of the bench: each verb turns files into files, as the workflow's rules do."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+
+from alexnet.errors import UserError
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m alexnet", description=__doc__)
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+
+    verb = verbs.add_parser("synthesize", help="write the embedded data set as official-format archives")
+    verb.add_argument("--out", type=Path, required=True, help="folder for the archives")
+    verb.add_argument("--seed", type=int, default=2012)
+    verb.add_argument("--classes", type=int, default=12)
+    verb.add_argument("--train-per-class", type=int, default=300)
+    verb.add_argument("--val-per-class", type=int, default=100)
+    verb.add_argument("--test-per-class", type=int, default=100)
+    verb.add_argument("--workers", type=int, default=None, help="processes (default: all cores)")
+
+    verb = verbs.add_parser("pack", help="archives -> packed store and manifest.json")
+    source = verb.add_mutually_exclusive_group(required=True)
+    source.add_argument("--source", help="adapter, see --list-sources")
+    source.add_argument("--list-sources", action="store_true", help="list the adapters and stop")
+    verb.add_argument(
+        "--archives", type=Path, action="append", help="folder of archives; repeat to search several"
+    )
+    verb.add_argument("--out", type=Path, help="folder of the packed set")
+    verb.add_argument(
+        "--splits", nargs="+", default=None, help="splits to pack (default: all the source has)"
+    )
+    verb.add_argument("--image-size", type=int, default=256, help="side of the stored squares, pixels")
+    verb.add_argument("--workers", type=int, default=None, help="processes (default: all cores)")
+
+    for name, text in (
+        ("configure", "study + experiment + seed -> resolved configuration on standard output"),
+        ("describe", "layer table and totals of an experiment on standard output, without training"),
+        ("study", "what the report says about a study on standard output"),
+    ):
+        verb = verbs.add_parser(name, help=text)
+        verb.add_argument("--study", required=True)
+        if name != "study":
+            verb.add_argument("--experiment", required=True)
+        if name == "configure":
+            verb.add_argument("--seed", type=int, required=True)
+        verb.add_argument("--definitions", default="config", help="folder of experiments.yaml and studies/")
+
+    verb = verbs.add_parser("train", help="configuration + packed set -> model.pt, metrics.csv, run.json")
+    verb.add_argument("config", type=Path, metavar="CONFIG.json")
+    verb.add_argument("--data", type=Path, required=True, help="folder of the packed set")
+    verb.add_argument("--out", type=Path, required=True, help="folder of the run")
+    verb.add_argument("--devices", choices=["auto", "1", "2"], default="auto")
+    verb.add_argument("--threads", type=int, default=None, help="CPU threads (default: the study's)")
+
+    verb = verbs.add_parser("evaluate", help="weights + packed split -> errors and per-image predictions")
+    verb.add_argument("config", type=Path, metavar="CONFIG.json")
+    verb.add_argument("--data", type=Path, required=True, help="folder of the packed set")
+    verb.add_argument("--weights", type=Path, required=True, metavar="model.pt")
+    verb.add_argument("--out", type=Path, required=True, help="folder for <set>-<split>.json and .parquet")
+    verb.add_argument("--split", default=None, help="split of the set (default: the validation split)")
+    verb.add_argument("--devices", choices=["auto", "1"], default="auto")
+    verb.add_argument("--threads", type=int, default=None, help="CPU threads (default: the study's)")
+    return parser
+
+
+def _run(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    if args.verb == "synthesize":
+        from alexnet.synthetic import synthesize
+
+        synthesize(
+            args.out,
+            seed=args.seed,
+            classes=args.classes,
+            train_per_class=args.train_per_class,
+            val_per_class=args.val_per_class,
+            test_per_class=args.test_per_class,
+            workers=args.workers,
+        )
+    elif args.verb == "pack":
+        from alexnet import archives, pack
+
+        if args.list_sources:
+            print("\n".join(archives.list_sources()))
+            return
+        folders = args.archives or [f for f in os.environ.get("ALEXNET_DATA", "").split(os.pathsep) if f]
+        if not folders or args.out is None:
+            parser.error("pack needs --out, and --archives or the variable ALEXNET_DATA")
+        pack.pack(
+            args.source,
+            folders,
+            args.out,
+            splits=args.splits,
+            image_size=args.image_size,
+            workers=args.workers,
+        )
+    elif args.verb in ("configure", "describe", "study"):
+        from alexnet import experiments
+
+        if args.verb == "configure":
+            record = experiments.resolve(args.study, args.experiment, args.seed, args.definitions)
+        elif args.verb == "study":
+            record = experiments.study_record(args.study, args.definitions)
+        else:
+            record = experiments.describe_experiment(args.study, args.experiment, args.definitions)
+        print(json.dumps(record, indent=2))
+    elif args.verb == "train":
+        from alexnet import train
+
+        train.tune_allocator()
+        train.train(args.config, args.data, args.out, args.devices, args.threads)
+    else:
+        from alexnet import evaluate
+
+        evaluate.evaluate(
+            args.config, args.data, args.weights, args.out, args.split, args.devices, args.threads
+        )
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one verb. Exit status: 0 done, 2 a mistake the user can mend, 130 interrupted."""
+    parser = _parser()
+    args = parser.parse_args(argv)
+    try:
+        _run(parser, args)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        where = f" ({error.filename})" if error.filename else ""
+        print(f"error: {error.strerror or error}{where}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,48 @@
+"""Turns the course of a training into lines: details for the log, one line an epoch for the terminal."""
+
+from __future__ import annotations
+
+import datetime
+import sys
+import time
+
+PROGRESS_SECONDS = 5.0
+
+
+class Progress:
+    """Lines with images/s and ETA every few seconds to the log, and one line an epoch to standard output."""
+
+    def __init__(self, name: str, images: int, first_epoch: int, epochs: int) -> None:
+        self.name, self.images, self.first_epoch, self.epochs = name, images, first_epoch, epochs
+        self.started = self.last = self.epoch_started = time.monotonic()
+
+    def batch(self, epoch: int, done: int, loss: float) -> None:
+        now = time.monotonic()
+        if now - self.last < PROGRESS_SECONDS:
+            return
+        self.last = now
+        rate = done / (now - self.epoch_started)
+        finished = (epoch - self.first_epoch) * self.images + done
+        left = (self.epochs - epoch) * self.images - done
+        eta = left * (now - self.started) / finished
+        print(
+            f"{self.name}  epoch {epoch + 1}/{self.epochs}  {done}/{self.images} images  "
+            f"loss {loss:.4f}  {rate:.0f} images/s  ETA {clock(eta)}",
+            file=sys.stderr,
+            flush=True,
+        )
+
+    def epoch(self, epoch: int, row: dict[str, float]) -> None:
+        eta = (self.epochs - epoch - 1) * (time.monotonic() - self.started) / (epoch + 1 - self.first_epoch)
+        line = (
+            f"{self.name}  epoch {epoch + 1}/{self.epochs}  loss {row['train_loss']:.4f}  "
+            f"training error {row['train_error']:.1%}  validation error {row['validation_error']:.1%}  "
+            f"rate {row['learning_rate']:g}  {row['images_per_second']:.0f} images/s  ETA {clock(eta)}"
+        )
+        print(line, flush=True)
+        print(line, file=sys.stderr, flush=True)
+
+
+def clock(seconds: float) -> str:
+    """h:mm:ss."""
+    return str(datetime.timedelta(seconds=round(seconds)))

@@ -1,0 +1,114 @@
+"""Evaluation against explicit loops, joined through synset names, counted exactly."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from conftest import make_packed_set
+
+from alexnet import experiments, train
+from alexnet.__main__ import main
+from alexnet.data import open_split, ten_views
+from alexnet.evaluate import evaluate, same_classes
+from alexnet.errors import UserError
+from alexnet.model import build
+
+
+@pytest.fixture
+def run(definitions, packed_set, tmp_path):
+    experiments.definitions.cache_clear()
+    experiments.load_study.cache_clear()
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps(experiments.resolve("tiny", "alexnet", 1, str(definitions))))
+    train.train(config, packed_set, tmp_path / "run", threads=1)
+    return config, packed_set, tmp_path / "run" / "model.pt"
+
+
+def test_both_views_equal_an_explicit_loop(run, tmp_path):
+    config_path, data, weights = run
+    record = evaluate(config_path, data, weights, tmp_path / "evals", threads=1)
+    table = pd.read_parquet(tmp_path / "evals" / "ilsvrc2012-val.parquet")
+    config, saved = json.loads(config_path.read_text()), torch.load(weights, weights_only=True)
+    net = build(config).eval()
+    net.load_state_dict(saved["state_dict"])
+    split = open_split(data, "val")
+    mean = np.load(data / "mean.npy")[4:36, 4:36].transpose(2, 0, 1)
+    errors = {"center": [], "ten": []}
+    for image, label in zip(split.images, split.labels, strict=True):
+        views = ten_views(image[None], 32)[0].astype(np.float32).transpose(0, 3, 1, 2) - mean
+        with torch.no_grad():
+            each = net(torch.from_numpy(views)).softmax(1)
+        for view, p in (("center", each[4]), ("ten", each.mean(0))):  # probabilities are averaged, not logits
+            errors[view].append(float(p.argmax() != label))
+            row = table.iloc[len(errors["center"]) - 1]
+            np.testing.assert_allclose(row[f"{view}_loss"], -np.log(p[label].item()), rtol=1e-4)
+            assert row[f"{view}_prediction"] == p.argmax().item()
+    for view, expected in errors.items():
+        assert record["views"][view]["top1_error"] == pytest.approx(np.mean(expected))
+        np.testing.assert_array_equal(table[f"{view}_top1_error"], expected)
+    assert record["images"] == len(table) == 24
+    assert list(table["name"]) == split.names
+
+
+def test_labels_are_joined_through_synsets_never_through_numbers(run, tmp_path):
+    config, data, weights = run
+    other = make_packed_set(tmp_path / "ilsvrc2010", {"test": 24})
+    evaluate(config, data, weights, tmp_path / "a", threads=1)
+    straight = evaluate(config, other, weights, tmp_path / "a", "test", threads=1)
+    # The same images under another numbering: class i becomes class 5 - i, names and labels both.
+    manifest = json.loads((other / "manifest.json").read_text())
+    manifest["classes"].reverse()
+    (other / "manifest.json").write_text(json.dumps(manifest))
+    index = pd.read_csv(other / "test.csv", keep_default_na=False)
+    index["label"] = 5 - index["label"]
+    index.to_csv(other / "test.csv", index=False)
+    renumbered = evaluate(config, other, weights, tmp_path / "b", "test", threads=1)
+    assert renumbered["views"] == straight["views"]
+
+
+def test_other_classes_are_refused(packed_set):
+    split = open_split(packed_set, "val")
+    with pytest.raises(UserError, match="1 classes that the net was not trained on and lacks 1"):
+        same_classes([*split.wnids[:-1], "n99999999"], split)
+
+
+def test_weights_of_another_run_or_no_weights_are_sentences(run, definitions, tmp_path, capsys):
+    config, data, weights = run
+    other = tmp_path / "other.json"
+    other.write_text(json.dumps(experiments.resolve("tiny", "no_lrn", 1, str(definitions))))
+    garbage = tmp_path / "garbage.pt"
+    garbage.write_bytes(b"not weights")
+    for config_path, path, words in [
+        (other, weights, "another configuration"),
+        (config, garbage, "not a weights file"),
+        (config, tmp_path / "no.pt", "does not exist"),
+    ]:
+        arguments = [
+            str(config_path),
+            "--data",
+            str(data),
+            "--weights",
+            str(path),
+            "--out",
+            str(tmp_path / "e"),
+        ]
+        assert main(["evaluate", *arguments]) == 2
+        error = capsys.readouterr().err
+        assert words in error and error.count("\n") == 1
+    assert not (tmp_path / "e").exists()
+
+
+def test_a_pickle_that_runs_code_does_not_run(run, tmp_path):
+    config, data, _ = run
+    marker = tmp_path / "ran"
+
+    class Evil:
+        def __reduce__(self):
+            return (open, (str(marker), "w"))
+
+    torch.save({"config_fingerprint": Evil()}, tmp_path / "evil.pt")
+    with pytest.raises(UserError, match="not a weights file"):
+        evaluate(config, data, tmp_path / "evil.pt", tmp_path / "e")
+    assert not marker.exists()
