@@ -1,0 +1,113 @@
+# Evidence -> verdicts -> executed notebooks -> one HTML file; and the named targets.
+
+
+rule check:
+    input:
+        evidence(),
+        claims=f"{ROOM}/claims.csv",
+        code=ANALYSIS,
+    output:
+        CLAIMS_OUT,
+    log:
+        f"{RESULTS}/logs/check.log",
+    params:
+        results=RESULTS,
+    shell:
+        "python -m analysis check --claims {input.claims} --results {params.results} --out {output} 2> {log}"
+
+
+rule notebook:
+    input:
+        evidence(),
+        notebook=f"{ROOM}/notebooks/{{page}}.ipynb",
+        claims=CLAIMS_OUT,
+        code=ANALYSIS,
+    output:
+        f"{RESULTS}/notebooks/{{page}}.ipynb",
+    log:
+        f"{RESULTS}/logs/notebooks/{{page}}.log",
+    params:
+        results=RESULTS,
+    shell:
+        "python -m analysis notebook {input.notebook} --results {params.results} --claims {input.claims}"
+        " --out {output} > {log} 2>&1"
+
+
+rule report:
+    """The HTML report, from all that the chosen studies ask for"""
+    input:
+        notebooks=expand(f"{RESULTS}/notebooks/{{page}}.ipynb", page=PAGES),
+        claims=CLAIMS_OUT,
+        code=ANALYSIS,
+    output:
+        config["report"],
+    log:
+        f"{RESULTS}/logs/report.log",
+    shell:
+        "python -m analysis report {input.notebooks} --claims {input.claims} --out {output} 2> {log}"
+
+
+rule draft:
+    """The report as far as results exist: reports/draft.html, nothing is trained"""
+    input:
+        descriptions(),
+        expand(f"{RESULTS}/{{study}}/study.json", study=STUDIES),
+        claims=f"{ROOM}/claims.csv",
+        notebooks=expand(f"{ROOM}/notebooks/{{page}}.ipynb", page=PAGES),
+    log:
+        f"{RESULTS}/logs/draft.log",
+    params:
+        results=RESULTS,
+        work=f"{RESULTS}/draft",
+        pages=PAGES,
+        executed=expand(f"{RESULTS}/draft/{{page}}.ipynb", page=PAGES),
+        notebooks=f"{ROOM}/notebooks",
+        out=str(Path(config["report"]).with_name("draft.html")),
+    shell:
+        "python -m analysis check --claims {input.claims} --results {params.results}"
+        " --out {params.work}/claims.csv 2> {log} && "
+        "for page in {params.pages}; do python -m analysis notebook {params.notebooks}/$page.ipynb"
+        " --results {params.results} --claims {params.work}/claims.csv --out {params.work}/$page.ipynb"
+        " >> {log} 2>&1 || exit 1; done && "
+        "python -m analysis report {params.executed} --claims {params.work}/claims.csv"
+        " --out {params.out} 2>> {log}"
+
+
+for _name in KNOWN:
+
+    rule:
+        name:
+            _name
+        input:
+            experiment_files(_name),
+            claims=f"{ROOM}/claims.csv",
+        log:
+            f"{RESULTS}/logs/verdicts/{_name}.log",
+        params:
+            results=RESULTS,
+            group=KNOWN[_name]["claims"],
+        shell:
+            "python -m analysis verdicts --claims {input.claims} --results {params.results}"
+            " --group {params.group} 2> {log}"
+
+    workflow.get_rule(_name).docstring = KNOWN[_name]["about"]
+
+
+for _name in claim_groups():
+
+    rule:
+        name:
+            _name
+        input:
+            group_files(_name),
+            claims=f"{ROOM}/claims.csv",
+        log:
+            f"{RESULTS}/logs/verdicts/{_name}.log",
+        params:
+            results=RESULTS,
+            group=_name,
+        shell:
+            "python -m analysis verdicts --claims {input.claims} --results {params.results}"
+            " --group {params.group} 2> {log}"
+
+    workflow.get_rule(_name).docstring = f"Verdicts of the claims about {_name.replace('_', ' ')}, untrained"

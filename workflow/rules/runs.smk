@@ -1,0 +1,101 @@
+# Configurations -> trained runs -> evaluations.
+
+
+rule configure:
+    output:
+        f"{RESULTS}/{{study}}/runs/{{experiment}}/{{seed}}/config.json",
+    log:
+        f"{RESULTS}/logs/{{study}}/{{experiment}}/{{seed}}/configure.log",
+    params:
+        fingerprint=run_fingerprint,
+        definitions=DEFINITIONS,
+    shell:
+        "python -m alexnet configure --study {wildcards.study} --experiment {wildcards.experiment}"
+        " --seed {wildcards.seed} --definitions {params.definitions} > {output} 2> {log}"
+
+
+rule describe:
+    output:
+        f"{RESULTS}/describe/{{experiment}}.json",
+    log:
+        f"{RESULTS}/logs/describe/{{experiment}}.log",
+    params:
+        fingerprint=describe_fingerprint,
+        definitions=DEFINITIONS,
+    shell:
+        "python -m alexnet describe --study ilsvrc2010 --experiment {wildcards.experiment}"
+        " --definitions {params.definitions} > {output} 2> {log}"
+
+
+rule study:
+    output:
+        f"{RESULTS}/{{study}}/study.json",
+    log:
+        f"{RESULTS}/logs/{{study}}/study.log",
+    params:
+        fingerprint=study_fingerprint,
+        definitions=DEFINITIONS,
+    shell:
+        "python -m alexnet study --study {wildcards.study} --definitions {params.definitions}"
+        " > {output} 2> {log}"
+
+
+# The checkpoint from which an interrupted run resumes is not an output: Snakemake would delete it.
+rule train:
+    input:
+        training_data,
+        config=f"{RESULTS}/{{study}}/runs/{{experiment}}/{{seed}}/config.json",
+    output:
+        f"{RESULTS}/{{study}}/runs/{{experiment}}/{{seed}}/metrics.csv",
+        f"{RESULTS}/{{study}}/runs/{{experiment}}/{{seed}}/run.json",
+        weights=f"{RESULTS}/{{study}}/runs/{{experiment}}/{{seed}}/model.pt",
+    log:
+        f"{RESULTS}/logs/{{study}}/{{experiment}}/{{seed}}/train.log",
+    benchmark:
+        f"{RESULTS}/logs/{{study}}/{{experiment}}/{{seed}}/train.benchmark.tsv"
+    threads: lambda wildcards: STUDIES[wildcards.study]["threads"]
+    resources:
+        gpu=lambda wildcards: STUDIES[wildcards.study]["gpus"],
+    params:
+        data=lambda wildcards, input: Path(input[0]).parent,
+        out=lambda wildcards, output: Path(output.weights).parent,
+    shell:
+        "python -m alexnet train {input.config} --data {params.data} --out {params.out}"
+        " --threads {threads} 2> {log}"
+
+
+rule evaluate:
+    input:
+        lambda wildcards: packed(wildcards.study, wildcards.set, [wildcards.split]),
+        config=f"{RESULTS}/{{study}}/runs/{{experiment}}/{{seed}}/config.json",
+        weights=f"{RESULTS}/{{study}}/runs/{{experiment}}/{{seed}}/model.pt",
+    output:
+        f"{RESULTS}/{{study}}/evals/{{experiment}}/{{seed}}/{{set}}-{{split}}.parquet",
+        record=f"{RESULTS}/{{study}}/evals/{{experiment}}/{{seed}}/{{set}}-{{split}}.json",
+    log:
+        f"{RESULTS}/logs/{{study}}/{{experiment}}/{{seed}}/evaluate-{{set}}-{{split}}.log",
+    threads: lambda wildcards: STUDIES[wildcards.study]["threads"]
+    resources:
+        gpu=lambda wildcards: STUDIES[wildcards.study]["gpus"],
+    params:
+        data=lambda wildcards, input: Path(input[0]).parent,
+        out=lambda wildcards, output: Path(output.record).parent,
+    shell:
+        "python -m alexnet evaluate {input.config} --data {params.data} --weights {input.weights}"
+        " --split {wildcards.split} --out {params.out} --threads {threads} 2> {log}"
+
+
+rule baselines:
+    input:
+        lambda wildcards: packed(wildcards.study, STUDIES[wildcards.study]["train"]["set"]),
+    output:
+        f"{RESULTS}/{{study}}/baselines.json",
+    log:
+        f"{RESULTS}/logs/{{study}}/baselines.log",
+    params:
+        data=lambda wildcards, input: Path(input[0]).parent,
+        train=lambda wildcards: STUDIES[wildcards.study]["train"]["split"],
+        test=lambda wildcards: STUDIES[wildcards.study]["validate"]["split"],
+    shell:
+        "python -m analysis baselines --data {params.data} --split-train {params.train}"
+        " --split-test {params.test} --out {output} > {log} 2>&1"
