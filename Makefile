@@ -1,0 +1,63 @@
+# Two commands matter: `make reproduce` and `make test`. Each first brings .venv up to requirements.lock
+# (minutes once, then a tenth of a second).
+#   PYTHON=/path/to/python3   the Python that .venv is built with
+#   ARGS="..."                more arguments for snakemake (reproduce) or pytest (test)
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help reproduce test check format lock hooks bootstrap clean distclean
+
+PYTHON ?=
+ARGS ?=
+UV ?= uv
+export PYTHON
+in_venv := PATH="$$PWD/.venv/bin:$$PATH"
+
+help: ## show this list
+	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
+
+reproduce: bootstrap ## archives to report: snakemake --cores all
+	@$(in_venv) snakemake --cores all $(ARGS)
+
+test: bootstrap ## the tests
+	@$(in_venv) python -m pytest $(ARGS)
+
+check: bootstrap ## formats, lint, types, import contracts, workflow, notebooks
+	$(in_venv) ruff format --check .
+	$(in_venv) ruff check .
+	$(in_venv) mypy
+	$(in_venv) lint-imports
+	$(in_venv) snakefmt --check Snakefile workflow
+	$(in_venv) python workflow/scripts/lint.py
+	$(in_venv) nbstripout --keep-id --verify analysis/notebooks/*.ipynb
+
+format: bootstrap ## rewrite sources as `make check` wants them
+	$(in_venv) ruff format .
+	$(in_venv) ruff check --fix .
+	$(in_venv) snakefmt Snakefile workflow
+	$(in_venv) nbstripout --keep-id analysis/notebooks/*.ipynb
+
+hooks: bootstrap ## run the fast checks before each commit
+	@$(in_venv) pre-commit install
+
+lock: ## renew requirements.lock from pyproject.toml (needs uv; ARGS=--upgrade takes the newest versions)
+	@command -v $(UV) >/dev/null || { echo "error: make lock needs uv; install it or name it: make lock UV=/path/to/uv" >&2; exit 2; }
+	@cp requirements.lock requirements.lock.new
+	@$(UV) pip compile pyproject.toml --extra dev --universal --python-version 3.11 --fork-strategy fewest \
+	    --generate-hashes --no-emit-index-url --no-annotate --no-header --quiet $(ARGS) -o requirements.lock.new
+	@{ echo "# Exact versions and hashes of everything in .venv, for Linux and Python 3.11 to 3.14."; \
+	   echo "# Made from pyproject.toml by \`make lock\`; do not edit by hand."; \
+	   cat requirements.lock.new; } > requirements.lock
+	@rm requirements.lock.new
+
+bootstrap:
+	@workflow/scripts/bootstrap.sh
+
+clean: ## remove the report, the demo's results and every cache; results of other studies stay
+	rm -rf results/demo results/describe results/claims reports/alexnet.html reports/claims.csv
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	find alexnet analysis tests workflow -name __pycache__ -prune -exec rm -rf {} +
+
+distclean: clean ## also remove .venv and Snakemake's memory of past runs; results of other studies stay
+	rm -rf .venv .bootstrap.lock .snakemake
