@@ -1,0 +1,140 @@
+"""Turns a source's name and the folders of its archives into a catalogue: classes, splits, streams of images.
+
+The archives are read as they are handed out; nothing is unpacked to disk. The label is the rank of the
+class's wnid, or folder name, in sorted order, as in torchvision. The number of images is known before the
+first is read. Free of torch and quick to import: Snakemake asks `missing_archives` while it parses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from alexnet import ilsvrc
+from alexnet.catalogue import SPLITS, Catalogue
+from alexnet.class_folders import open_class_folders
+from alexnet.errors import UserError
+
+Folders = Path | str | Sequence[Path | str]
+
+SOURCES = {
+    "ilsvrc2012": "ILSVRC2012_img_train.tar, ILSVRC2012_img_val.tar, ILSVRC2012_devkit_t12.tar.gz",
+    "ilsvrc2010": "ILSVRC2010_images_{train,val,test}.tar, ILSVRC2010_devkit-1.0.tar.gz, "
+    "ILSVRC2010_test_ground_truth.txt",
+    "imagenette": "imagenette2-224-{train,val}.tar.gz, or one of imagenette2{,-320,-160}.tgz",
+    "cifar10": "cifar10-jpeg75.tar.gz, CIFAR-10 as JPEG files",
+    "folders": "any <split>/<class>/<image>, on disk or in .tar, .tar.gz and .tgz files",
+}
+YEARS = {"ilsvrc2012": 2012, "ilsvrc2010": 2010}
+OFFERED = {
+    "ilsvrc2012": ilsvrc.OFFERED[2012],
+    "ilsvrc2010": ilsvrc.OFFERED[2010],
+    "imagenette": ("train", "val"),
+    "cifar10": ("train", "test"),
+    "folders": SPLITS,
+}
+
+
+def list_sources() -> list[str]:
+    """One line per source: its name and the files it wants."""
+    width = max(map(len, SOURCES))
+    return [f"{name:{width}}  {files}" for name, files in SOURCES.items()]
+
+
+def _folders(folders: Folders) -> list[Path]:
+    """The folders to search, as a list."""
+    if isinstance(folders, str | Path):
+        return [Path(folders)]
+    return [Path(folder) for folder in folders]
+
+
+def _locate(name: str, folders: Sequence[Path]) -> Path:
+    """The first file of that name; if there is none, where it would be in the first folder."""
+    return next((folder / name for folder in folders if (folder / name).exists()), folders[0] / name)
+
+
+def _splits(source: str, folders: Sequence[Path], splits: Sequence[str] | None) -> list[str]:
+    """The splits to read: those asked for, else those offered, of 2010 those that are there."""
+    if source == "ilsvrc2010" and not splits:
+        names = {split: ilsvrc.IMAGES[2010].format(split) for split in SPLITS}
+        present = [split for split, name in names.items() if _locate(name, folders).exists()]
+        return present or list(SPLITS)
+    return [split for split in OFFERED[source] if not splits or split in splits]
+
+
+def _needed(source: str, folders: Sequence[Path], splits: Sequence[str] | None) -> list[str]:
+    """Names of the files that a source is read from, there or not; source `folders` has its own way."""
+    wanted = _splits(source, folders, splits)
+    if source in YEARS:
+        return ilsvrc.needed(YEARS[source], wanted)
+    if source == "cifar10":
+        return ["cifar10-jpeg75.tar.gz"]
+    parts = [f"imagenette2-224-{split}.tar.gz" for split in wanted]
+    whole = ["imagenette2.tgz", "imagenette2-320.tgz", "imagenette2-160.tgz"]
+    present = [name for name in whole if _locate(name, folders).exists()]
+    return present[:1] if present and not all(_locate(name, folders).exists() for name in parts) else parts
+
+
+def _loose(folders: Sequence[Path], splits: Sequence[str] | None) -> list[Path]:
+    """For source `folders`: split folders, else archives, of the first folder with any; or one archive."""
+    for folder in folders:
+        if folder.is_file():
+            return [folder]
+        found = [folder / split for split in SPLITS if (folder / split).is_dir()]
+        found = [path for path in found if not splits or path.name in splits]
+        endings = (".tar", ".tar.gz", ".tgz")
+        found = found or sorted(p for p in folder.glob("*") if p.is_file() and p.name.endswith(endings))
+        if found:
+            return found
+    return []
+
+
+def _check(source: str, splits: Sequence[str] | None) -> None:
+    """Raise UserError for a source that does not exist or a split that the source does not have."""
+    if source not in SOURCES:
+        raise UserError(f"unknown source {source!r}; choose one of {', '.join(SOURCES)}")
+    for split in splits or ():
+        if split not in OFFERED[source]:
+            secret = " (the labels of its test images were never published)" if source == "ilsvrc2012" else ""
+            raise UserError(
+                f"source {source} has no split {split!r}{secret}; choose from {', '.join(OFFERED[source])}"
+            )
+
+
+def missing_archives(source: str, folders: Folders, splits: Sequence[str] | None = None) -> list[str]:
+    """Names of the files that `open_source` needs and that are in none of the folders; looks at names only.
+
+    Raises:
+        UserError: unknown source or split.
+    """
+    _check(source, splits)
+    searched = _folders(folders)
+    if source == "folders":
+        return [] if _loose(searched, splits) else ["train/<class>/<image>"]
+    return [name for name in _needed(source, searched, splits) if not _locate(name, searched).exists()]
+
+
+def open_source(source: str, folders: Folders, splits: Sequence[str] | None = None) -> Catalogue:
+    """Look through the archives of a source: classes, splits and counts; no image is decoded.
+
+    `folders` are searched in order. `splits`: those wanted; None for all that the source offers (of
+    ilsvrc2010 and folders: all that are there).
+
+    Raises:
+        UserError: an archive is missing or damaged, a class is empty, a label is outside the map, counts
+            differ.
+    """
+    searched = _folders(folders)
+    missing = missing_archives(source, searched, splits)
+    if missing:
+        one = len(missing) == 1
+        raise UserError(
+            f"{', '.join(missing)} {'is' if one else 'are'} missing: put {'it' if one else 'them'} into "
+            f"{' or '.join(map(str, searched))}"
+        )
+    if source == "folders":
+        return open_class_folders(source, splits, _loose(searched, splits))
+    paths = {name: _locate(name, searched) for name in _needed(source, searched, splits)}
+    if source in YEARS:
+        return ilsvrc.open_ilsvrc(source, YEARS[source], _splits(source, searched, splits), paths)
+    return open_class_folders(source, _splits(source, searched, splits), list(paths.values()))

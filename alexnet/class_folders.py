@@ -1,0 +1,117 @@
+"""Turns <split>/<class>/<image>, in tars or in folders on disk, into splits; the folder names the class."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from alexnet import tars
+from alexnet.catalogue import SPLITS, Catalogue, ImageClass, Picture, Split
+from alexnet.errors import UserError
+
+IMAGENETTE = {
+    "n01440764": "tench",
+    "n02102040": "English springer",
+    "n02979186": "cassette player",
+    "n03000684": "chain saw",
+    "n03028079": "church",
+    "n03394916": "French horn",
+    "n03417042": "garbage truck",
+    "n03425413": "gas pump",
+    "n03445777": "golf ball",
+    "n03888257": "parachute",
+}
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where an image stands: split, class folder, file name."""
+
+    split: str
+    folder: str
+    name: str
+
+
+def place(parts: Sequence[str]) -> Place | None:
+    """The place of [...]/<split>/<class>/<image>; None for all else (a list, a readme, a hidden file)."""
+    if len(parts) < 3 or parts[-3] not in SPLITS or parts[-1].startswith("."):
+        return None
+    return Place(parts[-3], parts[-2], parts[-1])
+
+
+def count(path: Path, counts: dict[tuple[str, str], int]) -> None:
+    """Add the images of a tar, or folder <split>, to the counts per (split, class); empty classes get 0."""
+    if path.is_dir():
+        for folder in path.iterdir():
+            if folder.is_dir() and not folder.name.startswith("."):
+                images = sum(1 for file in folder.iterdir() if place(file.parts))
+                counts[path.name, folder.name] = counts.get((path.name, folder.name), 0) + images
+        return
+    with tars.opened(path) as tar:
+        for member in tars.files(tar, path.name, folders=True):
+            parts = member.name.split("/")
+            found = place([*parts, "any"] if member.isdir() else parts)
+            if found:
+                key = found.split, found.folder
+                counts[key] = counts.get(key, 0) + (not member.isdir())
+
+
+def walk(path: Path) -> Iterator[tuple[Place, str, bytes]]:
+    """The images of a tar in its order, or of a folder <split> in sorted order: place, archive, bytes."""
+    if path.is_dir():
+        for file in sorted(path.glob("*/*")):
+            found = place(file.parts)
+            if found:
+                yield found, f"{found.split}/{found.folder}", file.read_bytes()
+        return
+    with tars.opened(path) as tar:
+        for member in tars.files(tar, path.name):
+            found = place(member.name.split("/"))
+            if found:
+                yield found, path.name, tars.content(tar, member, path.name)
+
+
+def stream(paths: Sequence[Path], split: str, labels: dict[str, int]) -> Iterator[Picture]:
+    """The images of one split."""
+    for path in paths:
+        if path.is_dir() and path.name != split:
+            continue
+        for found, archive, data in walk(path):
+            if found.split == split:
+                yield Picture(found.name, labels[found.folder], archive, data)
+
+
+def open_class_folders(source: str, splits: Sequence[str] | None, paths: Sequence[Path]) -> Catalogue:
+    """Count the images of tars, or of folders called <split>; the classes are those of all splits together.
+
+    Raises:
+        UserError: there is no image, or a class has none in a split.
+    """
+    counts: dict[tuple[str, str], int] = {}
+    for path in paths:
+        count(path, counts)
+    places = ", ".join(path.name for path in paths)
+    wanted = [
+        split for split in SPLITS if (split in splits if splits else any(s == split for s, _ in counts))
+    ]
+    folders = sorted({folder for split, folder in counts if split in wanted})
+    if not folders:
+        raise UserError(f"{places} has no {'/'.join(wanted) or 'train'}/<class>/<image>; check its layout")
+    for split in wanted:
+        for folder in folders:
+            if not counts.get((split, folder)):
+                raise UserError(
+                    f"class {folder} has no images in split {split} of {places}; "
+                    "add some, or remove the class from every split"
+                )
+    labels = {folder: label for label, folder in enumerate(folders)}
+    words = IMAGENETTE if source == "imagenette" else {}
+    opened = []
+    for split in wanted:
+        images = sum(n for (s, _), n in counts.items() if s == split)
+        pictures: Callable[[], Iterator[Picture]] = partial(stream, paths, split, labels)
+        opened.append(Split(split, images, pictures))
+    classes = tuple(ImageClass(folder, words.get(folder, folder)) for folder in folders)
+    return Catalogue(source, classes, tuple(opened), tuple(paths))

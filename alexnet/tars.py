@@ -1,0 +1,106 @@
+"""Turns a tar archive into its files, without unpacking or trusting it, and files into a reproducible tar."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import IO
+
+from alexnet.errors import UserError
+
+YEAR_2013 = 1_356_998_400  # modification time of every member that is written
+
+
+@contextmanager
+def opened(path: Path, inner: IO[bytes] | None = None, where: str = "") -> Iterator[tarfile.TarFile]:
+    """The tar at `path`, compressed or not, or the plain tar `inner` inside it, which is called `where`.
+
+    Raises:
+        UserError: the archive is missing, is no tar, or breaks off, also while the caller reads it.
+    """
+    name = where or path.name
+    try:
+        with tarfile.open(fileobj=inner, mode="r:") if inner else tarfile.open(path, mode="r:*") as tar:
+            yield tar
+    except FileNotFoundError:
+        raise UserError(f"{name} is missing: put it into {path.parent}") from None
+    except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
+        raise UserError(
+            f"{name} in {path.parent} cannot be read to its end ({error}); fetch it again"
+        ) from error
+
+
+def files(tar: tarfile.TarFile, where: str, folders: bool = False) -> Iterator[tarfile.TarInfo]:
+    """The regular files of a tar, if asked also its folders, in archive order and in constant memory.
+
+    Raises:
+        UserError: a member is a link or a device, or its name is absolute or climbs out of the archive.
+    """
+    while (member := tar.next()) is not None:
+        tar.members = []  # type: ignore[attr-defined]  # tarfile would keep a record of each of a million
+        path = PurePosixPath(member.name)
+        if path.is_absolute() or ".." in path.parts:
+            raise UserError(
+                f"{where} holds {member.name!r}, a name that leads out of the archive; do not use this file"
+            )
+        if member.isdir():
+            if folders:
+                yield member
+        elif member.isreg():
+            yield member
+        else:
+            raise UserError(
+                f"{where} holds {member.name!r}, which is a link or a device; do not use this file"
+            )
+
+
+def content(tar: tarfile.TarFile, member: tarfile.TarInfo, where: str) -> bytes:
+    """The bytes of a member.
+
+    Raises:
+        UserError: the archive ends before the member does.
+    """
+    stream = tar.extractfile(member)
+    data = stream.read() if stream else b""
+    if len(data) != member.size:
+        raise UserError(f"{where} breaks off inside {member.name!r}; fetch it again")
+    return data
+
+
+def names(path: Path) -> list[str]:
+    """Names of the files in an archive, in archive order; reads only headers if it is not compressed."""
+    with opened(path) as tar:
+        return [member.name for member in files(tar, path.name)]
+
+
+def find(path: Path, ending: str) -> bytes:
+    """The bytes of the one file whose name is `ending` or ends in /`ending`.
+
+    Raises:
+        UserError: there is none.
+    """
+    with opened(path) as tar:
+        for member in files(tar, path.name):
+            if f"/{member.name}".endswith(f"/{ending}"):
+                return content(tar, member, path.name)
+    raise UserError(f"{path.name} in {path.parent} holds no {ending}; fetch it again")
+
+
+def add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
+    """A member with fixed owner, mode and time."""
+    info = tarfile.TarInfo(name)
+    info.size, info.mtime, info.mode = len(data), YEAR_2013, 0o644
+    tar.addfile(info, io.BytesIO(data))
+
+
+def plain_tar(members: list[tuple[str, bytes]]) -> bytes:
+    """An uncompressed tar of the members, in their order."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+        for name, data in members:
+            add(tar, name, data)
+    return buffer.getvalue()
