@@ -1,0 +1,51 @@
+"""Turns what is known of a packed set into its manifest's hashes, and manifest.json back into a record."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+from alexnet.errors import UserError
+
+FORMAT = 1
+BLOCK = 1 << 20  # bytes hashed at a time
+
+
+def hash_file(path: Path, stop: Event | None = None) -> dict[str, Any]:
+    """Name, size and sha256 of an archive; what comes out after `stop` was set is not to be used."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while not (stop and stop.is_set()) and (block := file.read(BLOCK)):
+            digest.update(block)
+    return {"file": path.name, "bytes": path.stat().st_size, "sha256": digest.hexdigest()}
+
+
+def fingerprint(record: dict[str, Any]) -> str:
+    """sha256 over contents, classes and image size: the same if training on the two sets is the same."""
+    same = {
+        "classes": record["classes"],
+        "image_size": record["image_size"],
+        "splits": {name: split["content_sha256"] for name, split in record["splits"].items()},
+    }
+    return hashlib.sha256(json.dumps(same, sort_keys=True).encode()).hexdigest()
+
+
+def read_manifest(folder: Path | str) -> dict[str, Any]:
+    """The manifest of a packed set.
+
+    Raises:
+        UserError: there is none, or it is of another format.
+    """
+    path = Path(folder) / "manifest.json"
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist; run `python -m alexnet pack --out {folder}` first") from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read ({error}); pack the data set again") from error
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        raise UserError(f"{path} is not a manifest of format {FORMAT}; pack the data set again")
+    return manifest
