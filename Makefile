@@ -6,7 +6,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help reproduce test check format lock hooks bootstrap clean distclean
+.PHONY: help reproduce test check bench format lock hooks bootstrap clean distclean
 
 PYTHON ?=
 ARGS ?=
@@ -31,6 +31,9 @@ check: bootstrap ## formats, lint, types, import contracts, workflow, notebooks
 	$(in_venv) snakefmt --check Snakefile workflow
 	$(in_venv) python workflow/scripts/lint.py
 	$(in_venv) nbstripout --keep-id --verify analysis/notebooks/*.ipynb
+
+bench: bootstrap ## training step against the obvious program, side by side: results/bench/bench.csv
+	@$(in_venv) python -m alexnet bench --out results/bench/bench.csv $(ARGS)
 
 format: bootstrap ## rewrite sources as `make check` wants them
 	$(in_venv) ruff format .

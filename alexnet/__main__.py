@@ -22,6 +22,7 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("--train-per-class", type=int, default=300)
     verb.add_argument("--val-per-class", type=int, default=100)
     verb.add_argument("--test-per-class", type=int, default=100)
+    verb.add_argument("--image-size", type=int, default=96, help="typical shorter side, pixels")
     verb.add_argument("--workers", type=int, default=None, help="processes (default: all cores)")
 
     verb = verbs.add_parser("pack", help="archives -> packed store and manifest.json")
@@ -66,6 +67,11 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("--split", default=None, help="split of the set (default: the validation split)")
     verb.add_argument("--devices", choices=["auto", "1"], default="auto")
     verb.add_argument("--threads", type=int, default=None, help="CPU threads (default: the study's)")
+
+    verb = verbs.add_parser("bench", help="training step and parts against the obvious program, as ratios")
+    verb.add_argument("--out", type=Path, required=True, metavar="FILE.csv")
+    verb.add_argument("--rounds", type=int, default=5, help="alternations of each pair (default: 5)")
+    verb.add_argument("--threads", type=int, default=None, help="CPU threads (default: all cores)")
     return parser
 
 
@@ -80,6 +86,7 @@ def _run(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
             train_per_class=args.train_per_class,
             val_per_class=args.val_per_class,
             test_per_class=args.test_per_class,
+            image_size=args.image_size,
             workers=args.workers,
         )
     elif args.verb == "pack":
@@ -114,6 +121,11 @@ def _run(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
 
         train.tune_allocator()
         train.train(args.config, args.data, args.out, args.devices, args.threads)
+    elif args.verb == "bench":
+        from alexnet import bench, train
+
+        train.tune_allocator()
+        bench.bench(args.out, args.rounds, args.threads)
     else:
         from alexnet import evaluate
 

@@ -8,7 +8,6 @@ memory, mean-subtracted on the 0-255 scale, in a batch.
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from alexnet.errors import UserError
+from alexnet.manifest import read_manifest
 
 VIEWS = {"center": 1, "ten": 10}
 
@@ -49,16 +49,7 @@ def open_split(folder: Path, split: str) -> Split:
     Raises:
         UserError: no packed set there, no such split, or counts that contradict the manifest.
     """
-    try:
-        manifest = json.loads((folder / "manifest.json").read_text())
-    except FileNotFoundError:
-        raise UserError(
-            f"{folder} holds no packed data (no manifest.json); run `python -m alexnet pack` first"
-        ) from None
-    except json.JSONDecodeError as error:
-        raise UserError(
-            f"{folder / 'manifest.json'} is not valid JSON ({error}); pack the data again"
-        ) from None
+    manifest = read_manifest(folder)
     if split not in manifest["splits"]:
         raise UserError(f"{folder} has no split {split!r}; it has {', '.join(manifest['splits'])}")
     expected = manifest["splits"][split]["images"]

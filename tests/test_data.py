@@ -137,7 +137,7 @@ def test_mean_is_subtracted_and_memory_is_channels_last():
 
 
 def test_missing_and_torn_sets_are_sentences(packed_set, tmp_path):
-    with pytest.raises(UserError, match="no packed data"):
+    with pytest.raises(UserError, match="manifest.json does not exist"):
         data.open_split(tmp_path / "nowhere", "train")
     with pytest.raises(UserError, match="no split 'test'"):
         data.open_split(packed_set, "test")

@@ -138,7 +138,7 @@ def test_wrong_inputs_are_sentences(configure, packed_set, tmp_path, capsys):
     for config, data, words in [
         (tmp_path / "no.json", packed_set, "does not exist"),
         (edited, packed_set, "was changed after `configure`"),
-        (path, tmp_path / "nowhere", "no packed data"),
+        (path, tmp_path / "nowhere", "manifest.json does not exist"),
         (classes, packed_set, "has 6 classes, study tiny says 5"),
         (size, packed_set, "images of 40 pixels"),
     ]:

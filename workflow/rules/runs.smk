@@ -97,5 +97,5 @@ rule baselines:
         train=lambda wildcards: STUDIES[wildcards.study]["train"]["split"],
         test=lambda wildcards: STUDIES[wildcards.study]["validate"]["split"],
     shell:
-        "python -m analysis baselines --data {params.data} --split-train {params.train}"
-        " --split-test {params.test} --out {output} > {log} 2>&1"
+        "python -m analysis baselines --data {params.data} --train-split {params.train}"
+        " --test-split {params.test} --out {output} > {log} 2>&1"

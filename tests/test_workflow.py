@@ -1,0 +1,218 @@
+"""The whole workflow, really run once on a tiny study in a copy of the project, and what makes a result stale."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import ROOT, TINY_STUDY
+
+PARTS = ("alexnet", "analysis", "workflow", "profiles", "config")
+
+
+def copy_project(folder: Path) -> Path:
+    """The project without its results, with the study `tiny` as the one that runs."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for part in PARTS:
+        shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "Snakefile", folder)
+    (folder / "config/studies/tiny.yaml").write_text(yaml.safe_dump(TINY_STUDY))
+    config = yaml.safe_load((folder / "config/config.yaml").read_text())
+    (folder / "config/config.yaml").write_text(yaml.safe_dump(config | {"studies": ["tiny"]}))
+    return folder
+
+
+def snakemake(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run Snakemake in `folder`; its output is one text."""
+    inherited = {key: value for key, value in os.environ.items() if key not in ("ALEXNET_DATA", "PYTHONPATH")}
+    return subprocess.run(
+        [sys.executable, "-m", "snakemake", "--cores", "2", *arguments],
+        cwd=folder,
+        env=inherited | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        stdin=subprocess.DEVNULL,
+        text=True,
+        timeout=500,
+    )
+
+
+def planned(folder: Path, *arguments: str) -> dict[str, int]:
+    """Jobs by rule that a dry run would do."""
+    done = snakemake(folder, "--dry-run", *arguments)
+    assert done.returncode == 0, done.stdout
+    table = done.stdout.split("Job stats:")
+    if len(table) == 1:
+        assert "Nothing to be done" in done.stdout
+        return {}
+    return {name: int(count) for name, count in re.findall(r"^(\w+) +(\d+)$", table[1], re.MULTILINE)}
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A copy of the project in which everything was made, and what Snakemake printed."""
+    folder = copy_project(tmp_path_factory.mktemp("workflow") / "project")
+    done = snakemake(folder)
+    assert done.returncode == 0, done.stdout[-6000:]
+    return folder, done.stdout
+
+
+@pytest.fixture
+def project(finished: tuple[Path, str], tmp_path: Path) -> Path:
+    """Its own copy of the finished project, times kept, to edit."""
+    folder = tmp_path / "project"
+    shutil.copytree(finished[0], folder, symlinks=True)
+    return folder
+
+
+def test_the_default_target_makes_the_report_and_the_claims(finished):
+    folder, output = finished
+    assert (folder / "reports/alexnet.html").stat().st_size > 50_000
+    rows = list(csv.DictReader(open(folder / "reports/claims.csv")))
+    for column in ("id", "section", "paper", "ours", "low", "high", "n", "evidence", "verdict"):
+        assert column in rows[0]
+    for row in rows:
+        if row["evidence"] in ("demo", "proxy"):
+            assert row["verdict"] not in ("reproduced", "not reproduced", "direction only")
+    assert {row["evidence"] for row in rows} >= {"arithmetic", "demo"}
+    assert re.search(r"^tiny/no_lrn/1 +epoch 2/2 .*images/s.*ETA", output, re.MULTILINE)  # one line an epoch
+    log = (folder / "results/logs/tiny/no_lrn/1/train.log").read_text()
+    assert "images/s" in log and "ETA" in log
+
+
+def test_evaluations_cover_exactly_the_manifest(finished):
+    folder, _ = finished
+    for name, split, images in (("ilsvrc2012", "val", 24), ("ilsvrc2010", "test", 24)):
+        manifest = json.loads((folder / f"results/tiny/data/{name}/manifest.json").read_text())
+        record = json.loads((folder / f"results/tiny/evals/alexnet/1/{name}-{split}.json").read_text())
+        assert record["images"] == manifest["splits"][split]["images"] == images
+        assert record["data_fingerprint"] == manifest["fingerprint"]
+
+
+def test_a_second_call_has_nothing_to_do(finished):
+    started = time.monotonic()
+    done = snakemake(finished[0])
+    seconds = time.monotonic() - started
+    assert done.returncode == 0 and "Nothing to be done" in done.stdout
+    assert seconds < 15  # 2 s on an idle machine; the bound only catches a mistake of another order
+
+
+def test_prose_formatting_rules_and_plots_retrain_nothing(project):
+    edit(project / "config/experiments.yaml", "about: Without dropout", "about: Not having dropout")
+    edit(project / "config/experiments.yaml", "recipes:\n", "# another comment\nrecipes:\n")
+    edit(project / "workflow/rules/runs.smk", "--threads {threads} 2> {log}", " --threads {threads} 2> {log}")
+    with open(project / "alexnet/train.py", "a") as source:
+        source.write("\n# a comment\n")
+    assert not {"train", "evaluate", "configure"} & set(planned(project))
+    with open(project / "analysis/verdicts.py", "a") as source:
+        source.write("\n# a comment\n")
+    jobs = planned(project)
+    assert {"check", "report"} <= set(jobs)
+    assert not {"train", "evaluate", "configure", "pack_tiny_ilsvrc2012"} & set(jobs)
+
+
+def test_editing_one_experiment_makes_only_that_one_stale(project):
+    edit(
+        project / "config/experiments.yaml",
+        "activation: tanh\n",
+        "activation: tanh\n        drop_probability: 0.4\n",
+    )
+    jobs = planned(project)
+    assert (jobs["configure"], jobs["train"], jobs["evaluate"]) == (1, 1, 2)
+    shown = snakemake(project, "--dry-run", "--forcerun", "check").stdout
+    assert "synthesize" not in shown
+
+
+def test_one_target_prints_its_verdicts(finished):
+    done = snakemake(finished[0], "no_lrn")
+    assert done.returncode == 0
+    assert "lrn-delta-top1" in done.stdout
+    assert "gpu-delta-top1" not in done.stdout
+
+
+def test_one_target_trains_the_base_and_itself_only(tmp_path):
+    jobs = planned(copy_project(tmp_path / "project"), "no_lrn")
+    assert (jobs["train"], jobs["evaluate"]) == (2, 4)
+    assert "report" not in jobs
+
+
+def test_architecture_needs_no_training(tmp_path):
+    assert set(planned(copy_project(tmp_path / "project"), "architecture")) <= {
+        "describe",
+        "architecture",
+        "total",
+    }
+
+
+def test_a_draft_is_made_from_what_exists(project):
+    shutil.rmtree(project / "results/tiny/evals/tanh")
+    shutil.rmtree(project / "results/tiny/runs/tanh")
+    done = snakemake(project, "draft")
+    assert done.returncode == 0, done.stdout[-4000:]
+    assert "train" not in planned(project, "draft")
+    text = (project / "reports/draft.html").read_text()
+    assert "claim-lrn-delta-top1" in text
+
+
+def test_targets_are_listed_with_a_line_each(finished):
+    listed = snakemake(finished[0], "--list-target-rules").stdout
+    for name in ("alexnet", "one_gpu", "no_lrn", "tanh", "draft", "architecture", "dataset", "all"):
+        assert re.search(rf"^{name} \(.{{10,}}\)$", listed, re.MULTILINE), name
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--config", "studys=[tiny]"], "config: unknown key 'studys'; did you mean 'studies'?"),
+        (["--config", "studies=[demmo]"], "unknown study 'demmo'; did you mean 'demo'?"),
+        (["--config", "studies=[imagenette]"], "study imagenette needs imagenette2-224-train.tar.gz"),
+        (["--config", "report=here.pdf"], "config: `report`"),
+    ],
+)
+def test_a_mistake_is_a_sentence(finished, arguments, sentence):
+    done = snakemake(finished[0], "--dry-run", *arguments)
+    assert done.returncode != 0
+    errors = [line for line in done.stdout.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1 and errors[0].startswith(f"error: {sentence}")
+    assert "Traceback" not in done.stdout and ", line " not in done.stdout
+
+
+def test_a_study_file_with_a_wrong_key_or_experiment_is_a_sentence(tmp_path):
+    project = copy_project(tmp_path / "project")
+    study = project / "config/studies/tiny.yaml"
+    for old, new, words in (
+        ("epochs: 2", "epoch: 2", "unknown key 'epoch'; did you mean 'epochs'?"),
+        ("- no_lrn", "- no_norm", "unknown experiment 'no_norm'"),
+    ):
+        text = study.read_text()
+        edit(study, old, new)
+        done = snakemake(project, "--dry-run")
+        assert done.returncode != 0 and words in done.stdout and "tiny.yaml" in done.stdout
+        assert "Traceback" not in done.stdout
+        study.write_text(text)
+
+
+def test_archives_are_found_through_the_environment_without_being_part_of_a_run(tmp_path):
+    project = copy_project(tmp_path / "project")
+    for name in ("imagenette2-224-train.tar.gz", "imagenette2-224-val.tar.gz"):
+        (tmp_path / "elsewhere").mkdir(exist_ok=True)
+        (tmp_path / "elsewhere" / name).touch()
+    done = snakemake(
+        project, "--dry-run", "--config", "studies=[imagenette]", ALEXNET_DATA=str(tmp_path / "elsewhere")
+    )
+    assert done.returncode == 0 and "pack_imagenette_imagenette" in done.stdout
