@@ -1,0 +1,108 @@
+"""The table of claims: checked rows, and errors that name row, id and column."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+
+from analysis.claims import CLAIMS, Claim, load_claims
+from analysis.errors import UserError
+
+
+@pytest.fixture(scope="module")
+def claims() -> dict[str, Claim]:
+    return {claim.id: claim for claim in load_claims()}
+
+
+def changed(tmp_path: Path, id_: str, **cells: str) -> Path:
+    """A copy of claims.csv in which cells of one row are changed."""
+    with CLAIMS.open(newline="", encoding="utf-8") as lines:
+        rows = list(csv.DictReader(lines))
+    for row in rows:
+        if row["id"] == id_:
+            row.update(cells)
+    path = tmp_path / "claims.csv"
+    with path.open("w", newline="", encoding="utf-8") as out:
+        writer = csv.DictWriter(out, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    return path
+
+
+def test_rows_that_the_experiments_feed_are_there(claims: dict[str, Claim]) -> None:
+    fed = {
+        "abs-params", "abs-neurons", "abs-depth", "intro-conv-1pct", "fig2-layer1", "gpu-half-params", "pool-same-dims",
+        "abs-top1-2010", "abs-top5-2010", "tab1-cnn", "tab2-1cnn", "fn5-center", "tenview-gain", "val-test-gap",
+        "gpu-delta-top1", "gpu-delta-top5", "lrn-delta-top1", "lrn-delta-top5", "pool-delta-top1", "pool-delta-top5",
+        "pool-overfit", "pca-delta", "drop-overfit", "drop-iters", "relu-several-times", "relu-speedup-cifar10",
+    }  # fmt: skip
+    assert fed <= claims.keys()
+    groups = {claim.group for claim in claims.values()}
+    experiments = {
+        "alexnet",
+        "one_gpu",
+        "no_lrn",
+        "non_overlapping_pooling",
+        "tanh",
+        "no_dropout",
+        "no_pca_color",
+    }
+    assert experiments | {"architecture", "dataset"} == groups - {""}
+
+
+def test_every_measured_row_has_a_target_and_every_tolerance_a_reason(claims: dict[str, Claim]) -> None:
+    for claim in claims.values():
+        assert not claim.how or claim.group, claim.id
+        assert claim.tolerance is None or claim.tolerance_reason, claim.id
+        assert claim.testable or claim.reason, claim.id
+
+
+def test_values_stand_where_their_type_says(claims: dict[str, Claim]) -> None:
+    assert claims["fig2-layer1"].number == 253440
+    assert claims["fig2-layer1"].implied == "290400"
+    assert claims["lrn-delta-top1"].lab_value == pytest.approx(1.37)
+    assert claims["pool-params"].number is None
+
+
+@pytest.mark.parametrize(
+    ("cells", "says"),
+    [
+        ({"kind": "guess"}, "column `kind`: 'guess'"),
+        ({"how": "median"}, "column `how`"),
+        ({"tolerance": "wide"}, "column `tolerance`: 'wide' is not a number"),
+        ({"tolerance_reason": ""}, "column `tolerance_reason`"),
+        ({"baseline": ""}, "column `baseline`"),
+        ({"dataset": "mnist"}, "column `dataset`"),
+        ({"id": "lrn-k"}, "id `lrn-k` stands already in row"),
+        ({"testable": "no"}, "column `reason`"),
+        ({"id": "Two Words"}, "column `id`"),
+    ],
+)
+def test_a_wrong_cell_is_named(tmp_path: Path, cells: dict[str, str], says: str) -> None:
+    with pytest.raises(UserError) as caught:
+        load_claims(changed(tmp_path, "lrn-delta-top1", **cells))
+    assert says in str(caught.value)
+    assert "row " in str(caught.value)
+
+
+def test_a_missing_and_an_unknown_column_are_named(tmp_path: Path) -> None:
+    text = CLAIMS.read_text(encoding="utf-8")
+    path = tmp_path / "claims.csv"
+    path.write_text(text.replace("tolerance_reason", "because", 1), encoding="utf-8")
+    with pytest.raises(UserError, match="column `tolerance_reason` is missing"):
+        load_claims(path)
+    path.write_text(text.replace("note\n", "note,extra\n", 1), encoding="utf-8")
+    with pytest.raises(UserError, match="unknown column `extra`"):
+        load_claims(path)
+    with pytest.raises(UserError, match="cannot read"):
+        load_claims(tmp_path / "nowhere.csv")
+
+
+def test_an_unquoted_comma_is_found(tmp_path: Path) -> None:
+    path = tmp_path / "claims.csv"
+    lines = CLAIMS.read_text(encoding="utf-8").splitlines()
+    path.write_text("\n".join([lines[0], lines[1] + ",one,more"]), encoding="utf-8")
+    with pytest.raises(UserError, match=r"row 2 .* more or fewer cells"):
+        load_claims(path)
