@@ -1,0 +1,101 @@
+"""Turns training curves into epochs-to-a-mark and the ratio of two nets' epochs, with runs that never got there.
+
+A run that never reaches the mark is censored at its last epoch. If only runs above the fraction line are
+censored, the ratio is a lower bound; if only runs below it, an upper bound; if both, nothing can be said.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from analysis.estimates import Estimate, NoEstimate, half_width, pooled, two_sided
+from analysis.evidence import Results
+
+
+@dataclass(frozen=True)
+class Reached:
+    """Epoch (possibly between two) at which a run got to the mark; `censored`: it had not by that epoch."""
+
+    epoch: float
+    censored: bool
+
+
+def epochs_to(curve: pd.DataFrame, threshold: float, column: str = "train_error") -> Reached:
+    """First epoch at which `column` is at or below `threshold`, interpolated linearly between epochs.
+
+    A curve that is below it from its first epoch on gives that epoch.
+    """
+    epochs, values = curve["epoch"].to_numpy(float), curve[column].to_numpy(float)
+    below = np.flatnonzero(values <= threshold)
+    if not below.size:
+        return Reached(float(epochs[-1]), True)
+    i = int(below[0])
+    if i == 0:
+        return Reached(float(epochs[0]), False)
+    share = (values[i - 1] - threshold) / (values[i - 1] - values[i])
+    return Reached(float(epochs[i - 1] + share * (epochs[i] - epochs[i - 1])), False)
+
+
+def epochs_to_lowest(curve: pd.DataFrame, column: str) -> Reached:
+    """Epoch of the lowest `column`; censored if that is the last one, since it may still have been falling."""
+    i = int(np.argmin(curve[column].to_numpy(float)))
+    return Reached(float(curve["epoch"].iloc[i]), i == len(curve) - 1)
+
+
+def ratio(results: Results, study: str, experiment: str, baseline: str, metric: str) -> Estimate:
+    """Epochs of `experiment` over epochs of `baseline`: to the study's threshold of `train_error`, or to the lowest `metric`.
+
+    The interval is Student's t on logarithms, pooled over the seeds of both.
+
+    Raises:
+        NoEstimate: one of the two has no finished run.
+    """
+    sides: list[list[Reached]] = []
+    for name in (experiment, baseline):
+        curves = results.curves(study, name)
+        if not curves:
+            raise NoEstimate(f"{name} has no finished run yet")
+        if metric == "train_error":
+            mark = results.studies[study].threshold
+            sides.append([epochs_to(curve, mark) for curve in curves.values()])
+        else:
+            sides.append([epochs_to_lowest(curve, metric) for curve in curves.values()])
+    if metric == "train_error":
+        goal = f"a training error of {100 * results.studies[study].threshold:g} %"
+    else:
+        goal = "its lowest validation loss before the last epoch"
+    return ratio_of(sides[0], sides[1], experiment, baseline, goal)
+
+
+def ratio_of(
+    above: list[Reached], below: list[Reached], experiment: str, baseline: str, goal: str
+) -> Estimate:
+    """Geometric mean ratio of two sets of epochs, with what censoring leaves of it."""
+    logs = [[math.log(reached.epoch) for reached in side] for side in (above, below)]
+    value = math.exp(float(np.mean(logs[0]) - np.mean(logs[1])))
+    n = len(above), len(below)
+    late = sum(reached.censored for reached in above), sum(reached.censored for reached in below)
+    if late[0] and late[1]:
+        remark = f"runs of both nets did not reach {goal}; train longer"
+        return Estimate(value, math.nan, math.nan, *n, null=1.0, conclusive=False, remark=remark)
+    spread = pooled(logs)
+    bound = ">=" if late[0] else "<=" if late[1] else ""
+    remark = ""
+    if bound:
+        name, count, of = (experiment, late[0], n[0]) if late[0] else (baseline, late[1], n[1])
+        remark = f"{count} of {of} runs of {name} never reached {goal}, so the ratio is a bound"
+    if not spread.df:
+        remark = "; ".join(filter(None, [remark, "one seed cannot show how far the ratio varies; add seeds"]))
+        return Estimate(value, math.nan, math.nan, *n, null=1.0, bound=bound, conclusive=False, remark=remark)
+    error = spread.sd * math.sqrt(1 / n[0] + 1 / n[1])
+    half = half_width(error, spread.df)
+    low, high = value * math.exp(-half), value * math.exp(half)
+    p: float | None = two_sided(math.log(value) / error, spread.df) if error else float(value == 1)
+    if bound:
+        low, high = (low, math.inf) if bound == ">=" else (0.0, high)
+        p = p if (value > 1) == (bound == ">=") else None
+    return Estimate(value, low, high, *n, null=1.0, p=p, bound=bound, remark=remark)

@@ -1,0 +1,239 @@
+"""Turns runs and predictions into one number with its 95 % interval, for each way in which a claim is measured.
+
+Difference of two nets on the same images. With s the standard deviation between seeds, pooled within the
+experiments of a study that have at least two seeds (df = sum(n_i - 1)), and d_j the difference of the two nets'
+errors on image j, each averaged over seeds:
+
+    variance = s^2 (1/n_experiment + 1/n_baseline) + Var_j(d_j) / n_images
+
+Both terms enter a Student t interval with Welch-Satterthwaite degrees of freedom. It is conservative: the spread
+over images of d_j contains part of the seed noise, which is thus counted twice.
+
+All errors are fractions here; units of the paper are applied in `verdicts`.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy.special import stdtr, stdtrit  # Student's t; scipy.stats takes ten times as long to import
+
+from analysis.evidence import Results
+
+CONFIDENCE = 0.95
+ASSUMED_SEED_SD = (
+    0.0015  # of an error rate; spread of near-identical nets in the authors' logs (#169-#171, #175)
+)
+
+
+class NoEstimate(Exception):
+    """The results do not hold what is needed; the message says what is missing."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A measured number. Errors and their differences are fractions, ratios are plain."""
+
+    value: float
+    low: float
+    high: float
+    seeds: int
+    baseline_seeds: int = 0
+    images: int = 0
+    null: float | None = None  # value that means "no effect"; None: an absolute value
+    p: float | None = None  # two-sided, for `null`
+    bound: str = ""  # ">=" or "<=": censored runs, the number is a bound
+    conclusive: bool = True  # False: the data cannot carry a verdict, `remark` says why
+    remark: str = ""
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Standard deviation between seeds, with its degrees of freedom; df 0: no experiment has two seeds."""
+
+    sd: float
+    df: int
+
+
+def pooled(groups: list[list[float]]) -> Spread:
+    """Standard deviation within groups, pooled; groups of one value carry nothing."""
+    squares, df = 0.0, 0
+    for values in groups:
+        if len(values) >= 2:
+            squares += float(np.var(values, ddof=1)) * (len(values) - 1)
+            df += len(values) - 1
+    return Spread(math.sqrt(squares / df) if df else math.nan, df)
+
+
+def half_width(error: float, df: float) -> float:
+    """Half of the confidence interval of a mean with this standard error."""
+    return float(stdtrit(df, 0.5 + CONFIDENCE / 2)) * error
+
+
+def two_sided(t: float, df: float) -> float:
+    """Two-sided p-value of Student's t."""
+    return 2 * float(stdtr(df, -abs(t)))
+
+
+def interval(
+    value: float, parts: list[tuple[float, float]], null: float | None
+) -> tuple[float, float, float | None]:
+    """Student t interval around `value` and the p-value of `null`.
+
+    `parts` are independent (variance, degrees of freedom); their sum has Welch-Satterthwaite degrees of freedom.
+    """
+    variance = sum(part for part, _ in parts)
+    if variance == 0:
+        return value, value, None if null is None else float(value == null)
+    df = variance**2 / sum(part**2 / free for part, free in parts if free > 0)
+    error = math.sqrt(variance)
+    p = None if null is None else two_sided((value - null) / error, df)
+    return value - half_width(error, df), value + half_width(error, df), p
+
+
+def seed_spread(results: Results, study: str, set_: str, split: str, view: str, metric: str) -> Spread:
+    """Spread of an error between seeds over all experiments of a study."""
+    table = results.evals
+    mask = (
+        (table["study"] == study)
+        & (table["set"] == set_)
+        & (table["split"] == split)
+        & (table["view"] == view)
+    )
+    return pooled([list(group[metric].astype(float)) for _, group in table[mask].groupby("experiment")])
+
+
+def _images(
+    results: Results, study: str, experiment: str, set_: str, split: str, view: str, metric: str
+) -> pd.DataFrame:
+    table = results.errors_by_image(study, experiment, set_, split, view, metric)
+    if table.empty:
+        raise NoEstimate(f"{experiment} has no evaluation on {set_}/{split} yet")
+    return table
+
+
+def _of_the_mean(differences: pd.Series) -> tuple[float, float]:
+    n = len(differences)
+    return (float(differences.var(ddof=1)) / n, n - 1) if n > 1 else (0.0, 0)
+
+
+ONE_SEED = (
+    "one seed cannot show whether the difference is more than the luck of a run; add seeds to the study"
+)
+
+
+def difference(
+    results: Results,
+    study: str,
+    experiment: str,
+    baseline: str,
+    set_: str,
+    split: str,
+    view: str,
+    metric: str,
+) -> Estimate:
+    """Error of `experiment` minus error of `baseline` on the same images (module docstring).
+
+    Raises:
+        NoEstimate: one of the two has no evaluation, or they share no image.
+    """
+    ours = _images(results, study, experiment, set_, split, view, metric)
+    base = _images(results, study, baseline, set_, split, view, metric)
+    paired = (ours.mean(axis=1) - base.mean(axis=1)).dropna()
+    if paired.empty:
+        raise NoEstimate(f"{experiment} and {baseline} were evaluated on different images of {set_}/{split}")
+    spread = seed_spread(results, study, set_, split, view, metric)
+    n_ours, n_base = ours.shape[1], base.shape[1]
+    value = float(paired.mean())
+    if not spread.df:  # an interval over images alone would claim too much
+        n = len(paired)
+        return Estimate(value, math.nan, math.nan, n_ours, n_base, n, 0.0, conclusive=False, remark=ONE_SEED)
+    seed_part = spread.sd**2 * (1 / n_ours + 1 / n_base)
+    low, high, p = interval(value, [(seed_part, spread.df), _of_the_mean(paired)], 0.0)
+    return Estimate(value, low, high, n_ours, n_base, len(paired), 0.0, p)
+
+
+def error(
+    results: Results, study: str, experiment: str, set_: str, split: str, view: str, metric: str, assume: bool
+) -> Estimate:
+    """Mean error of one experiment over seeds; `assume`: take the lab's seed spread where ours is unknown."""
+    table = _images(results, study, experiment, set_, split, view, metric)
+    spread = seed_spread(results, study, set_, split, view, metric)
+    images, seeds = table.mean(axis=1), table.shape[1]
+    parts, remark = [_of_the_mean(images)], ""
+    if spread.df:
+        parts.append((spread.sd**2 / seeds, spread.df))
+    elif assume:
+        parts.append((ASSUMED_SEED_SD**2, 1e6))
+        remark = f"one seed: a spread of {100 * ASSUMED_SEED_SD:.2f} points between seeds is assumed from the lab's logs"
+    else:
+        remark = "one seed: the interval covers the images only"
+    low, high, _ = interval(float(images.mean()), parts, None)
+    return Estimate(float(images.mean()), low, high, seeds, images=len(images), remark=remark)
+
+
+def view_gain(results: Results, study: str, experiment: str, set_: str, split: str, metric: str) -> Estimate:
+    """Error of the centre view minus error of ten views, for the same nets on the same images."""
+    gains: dict[str, pd.DataFrame] = {}
+    for name in sorted(set(results.evals.loc[results.evals["study"] == study, "experiment"])):
+        one = results.errors_by_image(study, name, set_, split, "center", metric)
+        ten = results.errors_by_image(study, name, set_, split, "ten", metric)
+        both = (one - ten).dropna(how="all", axis=1).dropna()
+        if not both.empty:
+            gains[name] = both
+    if experiment not in gains:
+        raise NoEstimate(f"{experiment} has no evaluation with one and ten views on {set_}/{split} yet")
+    table = gains[experiment]
+    spread = pooled([list(gain.mean(axis=0)) for gain in gains.values()])
+    images, seeds = table.mean(axis=1), table.shape[1]
+    parts = [_of_the_mean(images)]
+    remark = ""
+    if spread.df:
+        parts.append((spread.sd**2 / seeds, spread.df))
+    else:
+        remark = "one seed: the interval covers the images only"
+    low, high, p = interval(float(images.mean()), parts, 0.0)
+    return Estimate(float(images.mean()), low, high, seeds, 0, len(images), 0.0, p, remark=remark)
+
+
+def split_gap(results: Results, study: str, experiment: str, set_: str, view: str, metric: str) -> Estimate:
+    """Absolute difference of the errors on the validation and the test split of one set (different images)."""
+    val = _images(results, study, experiment, set_, "val", view, metric).mean(axis=1)
+    test = _images(results, study, experiment, set_, "test", view, metric).mean(axis=1)
+    value = float(val.mean() - test.mean())
+    low, high, _ = interval(value, [_of_the_mean(val), _of_the_mean(test)], None)
+    if low <= 0 <= high:
+        low, high = 0.0, max(-low, high)
+    elif value < 0:
+        low, high = -high, -low
+    seeds = results.chosen(study, experiment, set_, "test", view).shape[0]
+    remark = "the interval covers the images of both splits"
+    return Estimate(abs(value), low, high, seeds, images=len(val) + len(test), remark=remark)
+
+
+def _last_gap(results: Results, study: str, experiment: str) -> list[float]:
+    ends = [curve.iloc[-1] for curve in results.curves(study, experiment).values()]
+    return [float(row["validation_error"] - row["train_error"]) for row in ends]
+
+
+def gap(results: Results, study: str, experiment: str, baseline: str) -> Estimate:
+    """Validation minus running training error at the last epoch: experiment minus baseline, over seeds."""
+    names = sorted(set(results.metrics.loc[results.metrics["study"] == study, "experiment"]))
+    gaps = {name: _last_gap(results, study, name) for name in names}
+    for name in (experiment, baseline):
+        if not gaps.get(name):
+            raise NoEstimate(f"{name} has no finished run yet")
+    spread = pooled(list(gaps.values()))
+    n_ours, n_base = len(gaps[experiment]), len(gaps[baseline])
+    value = float(np.mean(gaps[experiment]) - np.mean(gaps[baseline]))
+    if not spread.df:
+        return Estimate(
+            value, math.nan, math.nan, n_ours, n_base, null=0.0, conclusive=False, remark=ONE_SEED
+        )
+    parts: list[tuple[float, float]] = [(spread.sd**2 * (1 / n_ours + 1 / n_base), spread.df)]
+    low, high, p = interval(value, parts, 0.0)
+    remark = "the interval covers seeds only; all runs share the validation images"
+    return Estimate(value, low, high, n_ours, n_base, null=0.0, p=p, remark=remark)

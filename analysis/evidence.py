@@ -1,0 +1,205 @@
+"""Turns a results folder into tables: studies, layer tables, manifests, runs, metrics, evaluations, predictions.
+
+Whatever is missing is simply not there: a half-finished campaign loads like a finished one. An evaluation made
+from an older configuration than the run beside it is left out and listed in `Results.set_aside`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from analysis.errors import UserError
+from analysis.files import read_json
+
+TIERS = ("demo", "proxy", "paper")  # weakest first
+RUN_KEY = ["study", "experiment", "seed"]
+EVAL_COLUMNS = [*RUN_KEY, "set", "split", "images", "view", "top1_error", "top5_error", "loss", "path"]
+METRIC_COLUMNS = [*RUN_KEY, "epoch", "train_error", "train_loss", "validation_error", "validation_loss"]
+
+
+@dataclass(frozen=True)
+class Study:
+    """What results/<study>/study.json says, as far as judging needs it."""
+
+    name: str
+    title: str
+    tier: str
+    data: str
+    threshold: float
+    training_set: str
+    record: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Results:
+    """Everything found below one results folder."""
+
+    folder: Path
+    studies: dict[str, Study]
+    layers: dict[str, dict[str, Any]]  # experiment -> results/describe/<experiment>.json
+    manifests: dict[tuple[str, str], dict[str, Any]]  # (study, set) -> manifest.json
+    runs: dict[tuple[str, str, int], dict[str, Any]]  # (study, experiment, seed) -> run.json
+    configs: dict[tuple[str, str, int], dict[str, Any]]  # same key -> config.json
+    metrics: pd.DataFrame  # one row an epoch of a run
+    evals: pd.DataFrame  # one row a view of an evaluation
+    baselines: dict[str, dict[str, Any]]  # study -> baselines.json
+    set_aside: list[str] = field(default_factory=list)  # sentences: what was not used, and why
+    _read: dict[tuple[str, ...], pd.DataFrame] = field(default_factory=dict, repr=False)
+
+    def errors_by_image(
+        self, study: str, experiment: str, set_: str, split: str, view: str, metric: str
+    ) -> pd.DataFrame:
+        """Errors (fractions) with one row an image (index: name) and one column a seed."""
+        key = (study, experiment, set_, split, view, metric)
+        if key not in self._read:
+            rows = self.chosen(study, experiment, set_, split, view)
+            columns = {}
+            for row in rows.itertuples():
+                table = pd.read_parquet(row.path, columns=["name", f"{view}_{metric}"])
+                columns[row.seed] = table.set_index("name")[f"{view}_{metric}"].astype(float)
+            self._read[key] = pd.DataFrame(columns).dropna()
+        return self._read[key]
+
+    def chosen(self, study: str, experiment: str, set_: str, split: str, view: str) -> pd.DataFrame:
+        """Evaluations of one experiment in one view, one row a seed, by seed."""
+        table = self.evals
+        mask = (
+            (table["study"] == study)
+            & (table["experiment"] == experiment)
+            & (table["set"] == set_)
+            & (table["split"] == split)
+            & (table["view"] == view)
+        )
+        return table[mask].sort_values("seed")
+
+    def curves(self, study: str, experiment: str) -> dict[int, pd.DataFrame]:
+        """Epoch table of each finished or running seed, by epoch."""
+        table = self.metrics
+        rows = table[(table["study"] == study) & (table["experiment"] == experiment)]
+        return {int(seed): group.sort_values("epoch") for seed, group in rows.groupby("seed")}
+
+
+def load_results(folder: Path) -> Results:
+    """Read every record below `folder`.
+
+    Raises:
+        UserError: the folder does not exist, or a record in it is not valid JSON or lacks a key.
+    """
+    if not folder.is_dir():
+        raise UserError(
+            f"results folder {folder} does not exist; run the workflow first or name another --results"
+        )
+    set_aside: list[str] = []
+    studies = {path.parent.name: _study(path) for path in sorted(folder.glob("*/study.json"))}
+    configs = {_run_key(path): read_json(path) for path in _runs(folder, studies, "config.json")}
+    runs = {}
+    for path in _runs(folder, studies, "run.json"):
+        key, run = _run_key(path), read_json(path)
+        if _stale(run, configs.get(key)):
+            set_aside.append(f"run {_name(key)}: trained with another configuration than the present one")
+        else:
+            runs[key] = run
+    return Results(
+        folder=folder,
+        studies=studies,
+        layers={path.stem: read_json(path) for path in sorted(folder.glob("describe/*.json"))},
+        manifests={
+            (path.parents[2].name, path.parent.name): read_json(path)
+            for path in sorted(folder.glob("*/data/*/manifest.json"))
+            if path.parents[2].name in studies
+        },
+        runs=runs,
+        configs=configs,
+        metrics=_metrics(folder, studies, runs),
+        evals=_evals(folder, studies, configs, set_aside),
+        baselines={path.parent.name: read_json(path) for path in sorted(folder.glob("*/baselines.json"))},
+        set_aside=set_aside,
+    )
+
+
+def _study(path: Path) -> Study:
+    record = read_json(path)
+    try:
+        study = Study(
+            name=path.parent.name,
+            title=record.get("title", path.parent.name),
+            tier=record["tier"],
+            data=record.get("data", ""),
+            threshold=float(record.get("convergence_threshold", 0.25)),
+            training_set=record.get("training_set", ""),
+            record=record,
+        )
+    except KeyError as error:
+        raise UserError(f"{path} lacks the key {error}; delete it and run the workflow again") from None
+    if study.tier not in TIERS:
+        raise UserError(f"{path}: tier {study.tier!r} is none of {', '.join(TIERS)}")
+    return study
+
+
+def _runs(folder: Path, studies: dict[str, Study], name: str) -> list[Path]:
+    paths = sorted(folder.glob(f"*/runs/*/*/{name}"))
+    return [path for path in paths if path.parents[3].name in studies and path.parent.name.isdigit()]
+
+
+def _run_key(path: Path) -> tuple[str, str, int]:
+    return path.parents[3].name, path.parents[1].name, int(path.parent.name)
+
+
+def _name(key: tuple[str, str, int]) -> str:
+    return f"{key[0]}/{key[1]}/seed {key[2]}"
+
+
+def _stale(record: dict[str, Any], config: dict[str, Any] | None) -> bool:
+    return config is not None and record.get("config_fingerprint") != config.get("fingerprint")
+
+
+def _metrics(
+    folder: Path, studies: dict[str, Study], runs: dict[tuple[str, str, int], dict[str, Any]]
+) -> pd.DataFrame:
+    tables = []
+    for path in _runs(folder, studies, "metrics.csv"):
+        key = _run_key(path)
+        if key not in runs:
+            continue
+        table = pd.read_csv(path)
+        for column, value in zip(RUN_KEY, key, strict=True):
+            table.insert(0, column, value)
+        tables.append(table)
+    if not tables:
+        return pd.DataFrame(columns=METRIC_COLUMNS)
+    return pd.concat(tables, ignore_index=True)
+
+
+def _evals(
+    folder: Path,
+    studies: dict[str, Study],
+    configs: dict[tuple[str, str, int], dict[str, Any]],
+    set_aside: list[str],
+) -> pd.DataFrame:
+    rows = []
+    for path in sorted(folder.glob("*/evals/*/*/*.json")):
+        if path.parents[3].name not in studies or not path.parent.name.isdigit():
+            continue
+        key, record = _run_key(path), read_json(path)
+        where = f"evaluation {_name(key)} on {path.stem}"
+        if key not in configs:
+            set_aside.append(f"{where}: the configuration of its run is missing")
+            continue
+        if _stale(record, configs[key]):
+            set_aside.append(f"{where}: made with another configuration than the present one")
+            continue
+        if not path.with_suffix(".parquet").is_file():
+            set_aside.append(f"{where}: its table of predictions is missing")
+            continue
+        try:
+            for view, values in record["views"].items():
+                numbers = [values[name] for name in ("top1_error", "top5_error", "loss")]
+                place = [record["set"], record["split"], record["images"], view]
+                rows.append([*key, *place, *numbers, str(path.with_suffix(".parquet"))])
+        except KeyError as error:
+            raise UserError(f"{path} lacks the key {error}; delete it and run the workflow again") from None
+    return pd.DataFrame(rows, columns=EVAL_COLUMNS)

@@ -1,0 +1,198 @@
+"""Turns claims and a results folder into outcomes: finds the evidence for each claim, measures it, has it judged."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+from analysis import arithmetic, convergence, estimates
+from analysis.claims import Claim
+from analysis.estimates import Estimate, NoEstimate
+from analysis.evidence import TIERS, Results, Study
+from analysis.verdicts import OPEN, PERCENT, Outcome, command, conclude, holm, matches
+
+STRENGTH = ("", "demo", "proxy", "arithmetic", "paper scale")
+
+
+def judge_all(claims: list[Claim], results: Results) -> list[Outcome]:
+    """The strongest outcome of every claim, in their order, with p-values adjusted over all of them (Holm)."""
+    return holm([judge(claim, results)[0] for claim in claims])
+
+
+def judge(claim: Claim, results: Results) -> list[Outcome]:
+    """Every outcome of one claim, strongest evidence first; at least one."""
+    if claim.kind == "cited":
+        return [Outcome(claim, "cited", claim.reason or "the paper quotes others")]
+    if claim.kind == "arithmetic" and claim.how:
+        return [_arithmetic(claim, results)]
+    if not claim.testable:
+        return [Outcome(claim, "not testable", claim.reason)]
+    if not claim.how:
+        return [_pending(claim, claim.reason or "no result yet")]
+    found: list[Outcome] = []
+    lacking: list[str] = []
+    for study in results.studies.values():
+        try:
+            found.append(_in_study(claim, results, study))
+        except NoEstimate as reason:
+            lacking.append(f"{study.name}: {reason}")
+    if not found:
+        return [_pending(claim, "; ".join(lacking) or "nothing has been run yet")]
+    return sorted(found, key=_strength, reverse=True)
+
+
+def _strength(outcome: Outcome) -> tuple[int, bool, int, int]:
+    settled = outcome.verdict not in OPEN
+    return STRENGTH.index(outcome.evidence), settled, outcome.seeds, outcome.n
+
+
+def _pending(claim: Claim, why: str) -> Outcome:
+    return Outcome(claim, "pending", why, command=command(claim, claim.dataset))
+
+
+# Arithmetic -----------------------------------------------------------------------------------------------------
+
+
+def _arithmetic(claim: Claim, results: Results) -> Outcome:
+    try:
+        ours = arithmetic.measure(claim, results.layers)
+    except arithmetic.Absent as absent:
+        if claim.testable:
+            return _pending(claim, str(absent))
+        return Outcome(claim, "not testable", claim.reason)
+    verdict, why = ("not testable", claim.reason) if not claim.testable else _agree(claim, ours)
+    return Outcome(claim, verdict, why, "arithmetic", ours, command=command(claim, ""))
+
+
+def _agree(claim: Claim, ours: float | str) -> tuple[str, str]:
+    """Verdict on a computed value, and why."""
+    setting = claim.metric.partition(".")[0] in ("model", "optimizer", "augmentation")
+    how = "set so in the network checked here" if setting else "counted at full size"
+    shown = ours if isinstance(ours, str) else f"{ours:,.6g}" if ours != int(ours) else f"{int(ours):,}"
+    if matches(claim, ours, claim.paper):
+        return "reproduced", f"{how}: {shown}"
+    if claim.implied and _same(ours, claim.implied):
+        return "paper inconsistent", f"{how}: {shown}; {claim.implied_reason}"
+    return "not reproduced", f"{how}: {shown}, where the paper has {claim.paper}"
+
+
+def _same(ours: float | str, implied: str) -> bool:
+    return ours == implied if isinstance(ours, str) else math.isclose(ours, float(implied), rel_tol=1e-3)
+
+
+# Results of a study ---------------------------------------------------------------------------------------------
+
+
+def _in_study(claim: Claim, results: Results, study: Study) -> Outcome:
+    """The outcome that one study's results give.
+
+    Raises:
+        NoEstimate: they say nothing about the claim.
+    """
+    if claim.kind == "dataset":
+        return _counted(claim, results, study)
+    dataset, split = _evaluated_on(claim, results, study)
+    estimate = _estimate(claim, results, study, dataset, split)
+    same_data = (dataset, split) == (claim.dataset, claim.split)
+    evidence = (
+        "paper scale" if study.tier == "paper" and same_data else "proxy" if study.tier != "demo" else "demo"
+    )
+    scale = 100 if claim.unit in PERCENT else 1
+    outcome = Outcome(
+        claim,
+        "pending",
+        "",
+        evidence,
+        scale * estimate.value,
+        _finite(scale * estimate.low),
+        _finite(scale * estimate.high),
+        estimate.bound,
+        estimate.images,
+        estimate.seeds,
+        estimate.baseline_seeds,
+        study.name,
+        dataset,
+        split,
+        estimate.p,
+        command=command(claim, study.name),
+    )
+    return conclude(outcome, estimate)
+
+
+def _finite(number: float) -> float | None:
+    return None if math.isnan(number) else number
+
+
+def _evaluated_on(claim: Claim, results: Results, study: Study) -> tuple[str, str]:
+    """Data set and split in this study that stand for those of the claim: the same, else the same split, else any."""
+    if claim.how in ("ratio", "gap"):
+        return study.training_set, claim.split
+    if claim.how == "split_gap":
+        return claim.dataset, claim.split
+    table = results.evals
+    table = table[(table["study"] == study.name) & (table["experiment"] == claim.experiment)]
+    pairs = sorted(set(zip(table["set"], table["split"], strict=True)))
+    same_split = [pair for pair in pairs if pair[1] == claim.split]
+    for choice in ([(claim.dataset, claim.split)], same_split, pairs):
+        for pair in choice:
+            if pair in pairs:
+                return pair
+    return claim.dataset, claim.split
+
+
+def _estimate(claim: Claim, results: Results, study: Study, dataset: str, split: str) -> Estimate:
+    name, ours, base, metric = study.name, claim.experiment, claim.baseline, claim.metric
+    if claim.how == "difference":
+        return estimates.difference(results, name, ours, base, dataset, split, claim.views, metric)
+    if claim.how == "value":
+        assume = study.tier == "paper"
+        return estimates.error(results, name, ours, dataset, split, claim.views, metric, assume)
+    if claim.how == "view_gain":
+        return estimates.view_gain(results, name, ours, dataset, split, metric)
+    if claim.how == "split_gap":
+        return estimates.split_gap(results, name, ours, dataset, claim.views, metric)
+    if claim.how == "gap":
+        return estimates.gap(results, name, ours, base)
+    if claim.how == "ratio":
+        return convergence.ratio(results, name, ours, base, metric)
+    raise NoEstimate(f"{claim.how!r} is not measured on runs")
+
+
+# Counts of images -----------------------------------------------------------------------------------------------
+
+
+def _counted(claim: Claim, results: Results, study: Study) -> Outcome:
+    """A count from a manifest: the claim's own data set decides it, another one only shows its number."""
+    sets = [name for of, name in results.manifests if of == study.name]
+    own = study.tier == "paper" and claim.dataset in sets
+    for name in sorted(sets, key=lambda name: name != claim.dataset):
+        ours = _count(claim, results.manifests[study.name, name])
+        if ours is None:
+            continue
+        seen = Outcome(claim, "pending", "", "paper scale" if own else _weaker(study.tier), ours)
+        seen = replace(seen, study=study.name, dataset=name, split=claim.split)
+        if not own:
+            why = f"the paper's data set is not packed; this is the {seen.evidence}'s"
+            return replace(seen, why=why, command=command(claim, claim.dataset))
+        agrees = matches(claim, ours, claim.paper)
+        verdict = "reproduced" if agrees else "not reproduced"
+        why = f"counted in the packed data: {ours:,.6g}"
+        return replace(seen, verdict=verdict, why=why, command=command(claim, study.name))
+    raise NoEstimate("the data set is not packed yet")
+
+
+def _weaker(tier: str) -> str:
+    return "demo" if tier == TIERS[0] else "proxy"
+
+
+def _count(claim: Claim, manifest: dict[str, object]) -> float | None:
+    value: object = manifest
+    for step in claim.metric.split("."):
+        if not isinstance(value, dict) or step not in value:
+            return None
+        value = value[step]
+    if isinstance(value, list):
+        if claim.how == "mean_count":
+            return sum(value) / len(value) if value else None
+        return float(len(value))
+    return float(value) if isinstance(value, int | float) else None

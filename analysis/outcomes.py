@@ -1,0 +1,151 @@
+"""Turns outcomes into the table reports/claims.csv and back, and into lines for a terminal."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pandas as pd
+
+from analysis.errors import UserError
+from analysis.files import write_text
+from analysis.verdicts import Outcome
+
+COLUMNS = [
+    *(
+        "id",
+        "section",
+        "statement",
+        "kind",
+        "group",
+        "paper",
+        "unit",
+        "lab_value",
+        "ours",
+        "low",
+        "high",
+        "bound",
+    ),
+    *("n", "seeds", "baseline_seeds", "evidence", "study", "dataset", "split", "views", "verdict", "why"),
+    *("p", "p_holm", "command", "experiment", "baseline", "how", "relation", "lab_source", "note"),
+]
+UNITS = {"%": " %", "points": " points", "x": " ×"}
+DECIMAL = set(UNITS)  # units of measured numbers, shown with decimals
+RELATIONS = {"at_most": "≤ ", "at_least": "≥ ", "greater": "> ", "less": "< "}
+NUMERIC = ["lab_value", "low", "high", "n", "seeds", "baseline_seeds", "p", "p_holm"]
+
+
+def table_of(outcomes: list[Outcome]) -> pd.DataFrame:
+    """One row an outcome, columns as in `COLUMNS`; numbers with six significant digits, absent values empty."""
+    return pd.DataFrame([_row(outcome) for outcome in outcomes], columns=COLUMNS)
+
+
+def _row(outcome: Outcome) -> list[object]:
+    fields: list[object] = []
+    for name in COLUMNS:
+        source = outcome if hasattr(outcome, name) else outcome.claim
+        value = getattr(source, name)
+        if name in ("n", "seeds", "baseline_seeds"):
+            value = value or ""
+        fields.append(_cell(value))
+    return fields
+
+
+def _cell(value: object) -> object:
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return "inf" if math.isinf(value) else f"{value:.0f}" if value == int(value) else f"{value:.6g}"
+    return value
+
+
+def write_table(outcomes: list[Outcome], path: Path) -> None:
+    """Write the verdict table as CSV, atomically."""
+    write_text(path, table_of(outcomes).to_csv(index=False, lineterminator="\n"))
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """The verdict table with text columns as strings and numeric ones as floats (NaN where empty).
+
+    Raises:
+        UserError: no such file, or it is not a verdict table.
+    """
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    except (OSError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise UserError(f"cannot read the verdict table {path}: {reason}; make it with `check`") from None
+    missing = [name for name in COLUMNS if name not in table.columns]
+    if missing:
+        raise UserError(f"{path} is no verdict table, column `{missing[0]}` is missing; make it with `check`")
+    for name in NUMERIC:
+        table[name] = pd.to_numeric(table[name].replace("", None))
+    return table
+
+
+def number(value: object, unit: str = "", decimals: int | None = None) -> str:
+    """A number as people read it: `decimals` for errors and ratios (None: as given, two at most); absent: an en dash."""
+    if value is None or value == "" or (isinstance(value, float) and math.isnan(value)):
+        return "–"
+    try:
+        plain = float(str(value))
+    except ValueError:
+        return str(value)
+    if math.isinf(plain):
+        return "∞"
+    if unit in DECIMAL:
+        digits = min(2, len(f"{plain:.6g}".partition(".")[2])) if decimals is None else decimals
+        text = f"{plain:,.{digits}f}"
+    else:
+        text = f"{plain:,.0f}" if plain == int(plain) else f"{plain:,.4g}"
+    return text.replace("-", "−")
+
+
+def with_unit(value: object, unit: str = "", decimals: int | None = None) -> str:
+    """A number and its unit; the plain dash and text stay alone."""
+    text = number(value, unit, decimals)
+    return text if text == "–" else text + UNITS.get(unit, "")
+
+
+def interval(low: float | None, high: float | None, unit: str = "") -> str:
+    """`[low, high]`, or nothing where there is none."""
+    if low is None or high is None or math.isnan(low) or math.isnan(high):
+        return ""
+    return f"[{number(low, unit, 2)}, {number(high, unit, 2)}]"
+
+
+def paper_value(paper: str, unit: str, relation: str) -> str:
+    """The paper's value with its unit and, where it is a bound, its sign."""
+    return f"{RELATIONS.get(relation, '')}{with_unit(paper, unit)}" if paper else "–"
+
+
+def verdict_words(verdict: str, evidence: str) -> str:
+    """The verdict with its evidence where that is weaker than the paper's scale: `inconclusive (proxy)`."""
+    return f"{verdict} ({evidence})" if evidence in ("demo", "proxy") and verdict != "pending" else verdict
+
+
+def lines(outcomes: list[Outcome]) -> list[str]:
+    """Two lines a claim for a terminal: numbers and verdict, then the reason and the command that is missing."""
+    out = []
+    for outcome in outcomes:
+        claim, unit = outcome.claim, outcome.claim.unit
+        numbers = [f"paper {paper_value(claim.paper, unit, claim.relation)}" if claim.paper else ""]
+        if outcome.ours is not None:
+            digits = 2 if outcome.study else None
+            ours = f"{outcome.bound} {with_unit(outcome.ours, unit, digits)}".strip()
+            numbers += [f"ours {ours}", interval(outcome.low, outcome.high, unit), _counts(outcome)]
+        verdict = verdict_words(outcome.verdict, outcome.evidence)
+        out.append(f"{claim.id}: {verdict}   {'  '.join(filter(None, numbers))}".rstrip())
+        missing = outcome.verdict == "pending" and outcome.command
+        out.append(f"    {outcome.why}" + (f"; to settle it: {outcome.command}" if missing else ""))
+    return out
+
+
+def _counts(outcome: Outcome) -> str:
+    seeds = (
+        f"{outcome.seeds} vs {outcome.baseline_seeds} seeds"
+        if outcome.baseline_seeds
+        else f"{outcome.seeds} seeds"
+    )
+    parts = [outcome.study, f"{outcome.n:,} images" if outcome.n else "", seeds if outcome.seeds else ""]
+    return f"({', '.join(filter(None, parts))})" if outcome.study else ""

@@ -1,0 +1,336 @@
+"""Turns chosen numbers into a results folder, byte for byte in the format of the real one, for tests of the analysis."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+CONFIG = str(Path(__file__).resolve().parent.parent / "config")
+EXPERIMENTS = [
+    "alexnet",
+    "one_gpu",
+    "no_lrn",
+    "non_overlapping_pooling",
+    "tanh",
+    "no_dropout",
+    "no_pca_color",
+]
+
+
+def write_json(path: Path, record: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(record, indent=1))
+
+
+def study(folder: Path, name: str, tier: str = "demo", threshold: float = 0.5, **more: Any) -> None:
+    record = {
+        "study": name,
+        "title": more.pop("title", name.capitalize()),
+        "tier": tier,
+        "data": "Fabricated numbers for a test",
+        "convergence_threshold": threshold,
+        "experiments": [{"name": e, "about": e, "seeds": [1, 2]} for e in EXPERIMENTS],
+        "training_set": "ilsvrc2012",
+        "command": f"snakemake --cores all --config studies=[{name}]",
+    }
+    write_json(folder / name / "study.json", record | more)
+
+
+def run(
+    folder: Path,
+    study: str,
+    experiment: str,
+    seed: int,
+    train: list[float],
+    validation: list[float] | None = None,
+    losses: list[float] | None = None,
+    fingerprint: str = "",
+    tier: str = "demo",
+) -> str:
+    """A finished run with these running training errors (fractions), one an epoch; returns its fingerprint."""
+    fingerprint = fingerprint or f"{study}-{experiment}-{seed}"
+    where = folder / study / "runs" / experiment / str(seed)
+    config = {
+        "study": study,
+        "experiment": experiment,
+        "seed": seed,
+        "tier": tier,
+        "data": {
+            "set": "ilsvrc2012",
+            "train_split": "train",
+            "validation_split": "val",
+            "image_size": 64,
+            "crop": 56,
+        },
+        "model": {},
+        "training": {"epochs": len(train)},
+        "fingerprint": fingerprint,
+    }
+    write_json(where / "config.json", config)
+    validation = validation or [error + 0.05 for error in train]
+    losses = losses or [3 * error for error in validation]
+    columns = [
+        "epoch",
+        "images",
+        "learning_rate",
+        "bias_learning_rate",
+        "train_loss",
+        "train_error",
+        "train_top5_error",
+        "validation_loss",
+        "validation_error",
+        "validation_top5_error",
+        "seconds",
+        "images_per_second",
+    ]
+    rows: list[list[float]] = []
+    for i, error in enumerate(train):
+        row = [
+            i + 1,
+            3600,
+            0.01,
+            0.02,
+            3 * error,
+            error,
+            error / 4,
+            losses[i],
+            validation[i],
+            validation[i] / 4,
+            9.5,
+            380.0,
+        ]
+        rows.append(row)
+    with (where / "metrics.csv").open("w", newline="") as out:
+        writer = csv.writer(out)
+        writer.writerow(columns)
+        writer.writerows(rows)
+    record = {
+        "format": 1,
+        "study": study,
+        "experiment": experiment,
+        "seed": seed,
+        "tier": tier,
+        "config_fingerprint": fingerprint,
+        "data_fingerprint": "d" * 64,
+        "status": "finished",
+        "epochs": len(train),
+        "parameters": 12345,
+        "final": dict(zip(columns, rows[-1], strict=True)),
+        "wall_seconds": 190.0,
+        "peak_memory_mb": 512.0,
+        "threads": 1,
+        "devices": "1 cpu",
+        "precision": "fp32",
+        "sessions": [{"started": "2026-01-01T00:00:00", "finished": "2026-01-01T00:03:10"}],
+        "provenance": {
+            "git_commit": "0123456789abcdef",
+            "git_dirty": False,
+            "code_sha256": "c" * 64,
+            "python": "3.11.7",
+            "packages": {"torch": "2.14.1", "numpy": "2.4.6"},
+            "platform": "Linux",
+            "cpu": "A <fast> & cheap processor",
+            "cores": 2,
+        },
+    }
+    write_json(where / "run.json", record)
+    return fingerprint
+
+
+def evaluation(
+    folder: Path,
+    study: str,
+    experiment: str,
+    seed: int,
+    set_: str,
+    split: str,
+    center: np.ndarray,
+    ten: np.ndarray | None = None,
+    fingerprint: str = "",
+    tier: str = "demo",
+) -> None:
+    """An evaluation whose per-image top-1 errors are `center` and `ten`.
+
+    The top-5 error is that of every second image, else 0.
+    """
+    ten = center if ten is None else ten
+    where = folder / study / "evals" / experiment / str(seed)
+    where.mkdir(parents=True, exist_ok=True)
+    n = len(center)
+    table: dict[str, Any] = {
+        "name": [f"{set_}_{split}_{i:08d}.JPEG" for i in range(n)],
+        "label": np.arange(n) % 12,
+    }
+    views = {}
+    for view, errors in (("center", center), ("ten", ten)):
+        top5 = np.asarray(errors, float) * (np.arange(n) % 2)
+        table[f"{view}_top1_error"] = np.asarray(errors, float)
+        table[f"{view}_top5_error"] = top5
+        table[f"{view}_loss"] = np.where(np.asarray(errors) > 0, 2.0, 0.2)
+        table[f"{view}_prediction"] = (table["label"] + np.asarray(errors, int)) % 12
+        table[f"{view}_top5"] = [[int(label), 1, 2, 3, 4] for label in table["label"]]
+        table[f"{view}_top5_probability"] = [[0.5, 0.2, 0.1, 0.1, 0.1]] * n
+        views[view] = {"top1_error": float(np.mean(errors)), "top5_error": float(top5.mean()), "loss": 1.0}
+    pd.DataFrame(table).to_parquet(where / f"{set_}-{split}.parquet", index=False)
+    record = {
+        "format": 1,
+        "study": study,
+        "experiment": experiment,
+        "seed": seed,
+        "tier": tier,
+        "set": set_,
+        "split": split,
+        "images": n,
+        "config_fingerprint": fingerprint or f"{study}-{experiment}-{seed}",
+        "data_fingerprint": "d" * 64,
+        "weights_sha256": "e" * 64,
+        "views": views,
+        "seconds": 1.0,
+    }
+    write_json(where / f"{set_}-{split}.json", record)
+
+
+def manifest(folder: Path, study: str, set_: str, counts: dict[str, int], classes: int = 12) -> None:
+    """A packed set without its images; one repaired file, one class with markup in its name."""
+    splits = {}
+    for split, count in counts.items():
+        per_class = [count // classes] * classes
+        repaired = [{"name": "n0001_2.JPEG", "repairs": ["grayscale"]}] if split == "train" else []
+        splits[split] = {
+            "images": count,
+            "per_class": per_class,
+            "content_sha256": "f" * 64,
+            "repaired": repaired,
+        }
+    rgb = {
+        "mean": [120.0, 115.5, 101.25],
+        "covariance": [[3600.0, 3000.0, 2500.0], [3000.0, 3500.0, 3000.0], [2500.0, 3000.0, 4000.0]],
+        "eigenvalues": [9376.0, 1225.0, 389.0],
+        "eigenvectors": [[0.55, -0.75, 0.4], [0.58, -0.01, -0.81], [0.6, 0.66, 0.42]],
+    }
+    record = {
+        "format": 1,
+        "source": set_,
+        "storage": "raw",
+        "image_size": 64,
+        "interpolation": "bicubic, antialiased (Pillow)",
+        "classes": [
+            {"wnid": f"n{i:08d}", "name": "<b>striped</b> & dotted" if i == 0 else f"class {i}"}
+            for i in range(classes)
+        ],
+        "splits": splits,
+        "archives": [{"file": f"{set_}.tar", "bytes": 123456, "sha256": "a" * 64}],
+        "rgb": rgb if "train" in counts else None,
+        "fingerprint": "d" * 64,
+        "tools": {"pillow": "13.0.0"},
+        "seconds": 3.0,
+        "images_per_second": 1200.0,
+    }
+    write_json(folder / study / "data" / set_ / "manifest.json", record)
+    if "train" in counts:
+        ramp = np.linspace(90, 150, 64, dtype=np.float32)
+        np.save(folder / study / "data" / set_ / "mean.npy", np.stack([np.tile(ramp, (64, 1))] * 3, axis=-1))
+
+
+def describes(folder: Path) -> None:
+    """Layer tables of the full-size nets, made by the real code."""
+    from alexnet.experiments import describe_experiment
+
+    for name in EXPERIMENTS:
+        write_json(folder / "describe" / f"{name}.json", describe_experiment("ilsvrc2010", name, CONFIG))
+
+
+def correct_share(rng: np.random.Generator, hardness: np.ndarray, error: float) -> np.ndarray:
+    """Errors (0 or 1) of one net: an image's chance of error follows its own hardness, the mean is about `error`."""
+    score = hardness + rng.normal(0, 0.8, len(hardness))
+    return (score > np.quantile(score, 1 - error)).astype(float)
+
+
+TRUE_ERROR = {
+    "alexnet": 0.30,
+    "one_gpu": 0.36,
+    "no_lrn": 0.33,
+    "non_overlapping_pooling": 0.302,
+    "tanh": 0.40,
+    "no_dropout": 0.34,
+    "no_pca_color": 0.27,
+}
+
+
+def campaign(
+    folder: Path, name: str = "demo", tier: str = "demo", seeds: int = 2, images: int = 1200
+) -> None:
+    """A whole study with plausible numbers: every experiment, `seeds` runs, two evaluated splits."""
+    rng = np.random.default_rng(7)
+    study(folder, name, tier)
+    manifest(folder, name, "ilsvrc2012", {"train": 3600, "val": images})
+    manifest(folder, name, "ilsvrc2010", {"test": images})
+    hardness = {pair: rng.normal(0, 1, images) for pair in (("ilsvrc2012", "val"), ("ilsvrc2010", "test"))}
+    for experiment, error in TRUE_ERROR.items():
+        for seed in range(1, seeds + 1):
+            slow = 3.0 if experiment == "tanh" else 1.0
+            luck = rng.normal(0, 0.008)
+            epochs = np.arange(1, 21)
+            train = list(0.15 * slow**0.5 + 0.8 * np.exp(-epochs / (4 * slow)) + luck)
+            validation = list(
+                error
+                + 0.6 * np.exp(-epochs / (4 * slow))
+                + luck
+                + (0.002 * epochs if experiment == "no_dropout" else 0)
+            )
+            loss = [3 * v for v in validation]
+            if experiment == "no_dropout":
+                loss = [1.0 + 0.01 * (e - 8 - seed) ** 2 for e in epochs]
+            elif experiment == "alexnet":
+                loss = [1.0 + 0.01 * (e - 15 - seed) ** 2 for e in epochs]
+            run(folder, name, experiment, seed, train, validation, loss, tier=tier)
+            for (set_, split), hard in hardness.items():
+                center = correct_share(rng, hard, error + luck + 0.015)
+                ten = correct_share(rng, hard, error + luck)
+                evaluation(folder, name, experiment, seed, set_, split, center, ten, tier=tier)
+    simple = {
+        "linear_pixels": {"top1_error": 0.71, "images": images},
+        "color_histogram": {"top1_error": 0.66, "images": images},
+    }
+    write_json(folder / name / "baselines.json", simple)
+
+
+def in_memory(
+    errors: dict[tuple[str, str, str, str], np.ndarray],
+    tier: str = "demo",
+    metric: str = "top1_error",
+    curves: dict[tuple[str, int], list[float]] | None = None,
+    threshold: float = 0.25,
+    training_set: str = "ilsvrc2012",
+) -> Any:
+    """Results of one study `s` without files: (experiment, set, split, view) -> errors (images, seeds); training curves."""
+    from analysis.evidence import EVAL_COLUMNS, METRIC_COLUMNS, Results, Study
+
+    rows, read = [], {}
+    for (experiment, set_, split, view), table in errors.items():
+        frame = pd.DataFrame(table, columns=range(1, table.shape[1] + 1))
+        read["s", experiment, set_, split, view, metric] = frame
+        for seed in frame.columns:
+            mean = float(frame[seed].mean())
+            rows.append(["s", experiment, seed, set_, split, len(frame), view, mean, mean, 1.0, "unread"])
+    epochs = []
+    for (experiment, seed), curve in (curves or {}).items():
+        for i, error in enumerate(curve):
+            epochs.append(["s", experiment, seed, i + 1, error, 3 * error, error + 0.05, 3 * error])
+    return Results(
+        folder=Path(),
+        studies={"s": Study("s", "S", tier, "", threshold, training_set, {})},
+        layers={},
+        manifests={},
+        runs={},
+        configs={},
+        metrics=pd.DataFrame(epochs, columns=METRIC_COLUMNS),
+        evals=pd.DataFrame(rows, columns=EVAL_COLUMNS),
+        baselines={},
+        _read=read,
+    )

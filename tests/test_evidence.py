@@ -1,0 +1,97 @@
+"""A results folder becomes tables; what is missing or stale is left out and named."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import fabricate
+import numpy as np
+import pytest
+
+from analysis.errors import UserError
+from analysis.evidence import load_results
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    fabricate.study(tmp_path, "demo")
+    for seed in (1, 2):
+        fabricate.run(tmp_path, "demo", "alexnet", seed, [0.8, 0.5, 0.3])
+        errors = np.array([0, 1, 0, 1, 1, 0, 0, 0], float)
+        fabricate.evaluation(
+            tmp_path, "demo", "alexnet", seed, "ilsvrc2010", "test", errors, errors * (seed == 1)
+        )
+    return tmp_path
+
+
+def test_tables_hold_what_the_files_hold(folder: Path) -> None:
+    results = load_results(folder)
+    assert set(results.runs) == {("demo", "alexnet", 1), ("demo", "alexnet", 2)}
+    assert results.studies["demo"].threshold == 0.5
+    curve = results.curves("demo", "alexnet")[2]
+    assert list(curve["train_error"]) == [0.8, 0.5, 0.3]
+    ten = results.errors_by_image("demo", "alexnet", "ilsvrc2010", "test", "ten", "top1_error")
+    assert ten.shape == (8, 2)
+    assert ten.mean().to_dict() == {1: 0.375, 2: 0.0}
+    top5 = results.errors_by_image("demo", "alexnet", "ilsvrc2010", "test", "center", "top5_error")
+    assert float(top5[1].sum()) == 2  # images 1 and 3 are wrong and odd
+    assert results.set_aside == []
+
+
+def test_images_are_paired_by_name_not_by_position(folder: Path) -> None:
+    import pandas as pd
+
+    path = folder / "demo/evals/alexnet/2/ilsvrc2010-test.parquet"
+    table = pd.read_parquet(path)
+    table.iloc[::-1].to_parquet(path, index=False)
+    results = load_results(folder)
+    center = results.errors_by_image("demo", "alexnet", "ilsvrc2010", "test", "center", "top1_error")
+    assert (center[1] == center[2]).all()
+
+
+def test_a_stale_evaluation_is_set_aside_and_named(folder: Path) -> None:
+    path = folder / "demo/runs/alexnet/2/config.json"
+    record = json.loads(path.read_text())
+    path.write_text(json.dumps(record | {"fingerprint": "edited"}))
+    results = load_results(folder)
+    assert set(results.evals["seed"]) == {1}
+    assert set(results.runs) == {("demo", "alexnet", 1)}
+    said = "\n".join(results.set_aside)
+    assert "evaluation demo/alexnet/seed 2 on ilsvrc2010-test: made with another configuration" in said
+    assert "run demo/alexnet/seed 2: trained with another configuration" in said
+
+
+def test_half_finished_campaigns_load(folder: Path) -> None:
+    fabricate.run(folder, "demo", "no_lrn", 1, [0.9, 0.6])
+    (folder / "demo/runs/no_lrn/1/run.json").unlink()  # still training
+    (folder / "demo/evals/alexnet/2/ilsvrc2010-test.parquet").unlink()
+    (folder / "demo/runs/tanh/3").mkdir(parents=True)
+    (folder / "describe").mkdir()
+    results = load_results(folder)
+    assert results.curves("demo", "no_lrn") == {}
+    assert len(results.set_aside) == 1
+    assert "its table of predictions is missing" in results.set_aside[0]
+
+
+def test_an_empty_folder_is_no_error_and_a_missing_one_is(tmp_path: Path) -> None:
+    assert load_results(tmp_path).evals.empty
+    with pytest.raises(UserError, match="does not exist"):
+        load_results(tmp_path / "nothing")
+
+
+def test_broken_records_are_named(folder: Path) -> None:
+    path = folder / "demo/study.json"
+    good = path.read_text()
+    path.write_text("{")
+    with pytest.raises(UserError, match=r"study\.json is not valid JSON"):
+        load_results(folder)
+    path.write_text(good.replace('"demo",\n "data"', '"great",\n "data"'))
+    with pytest.raises(UserError, match="tier 'great' is none of"):
+        load_results(folder)
+    path.write_text(good)
+    (folder / "demo/evals/alexnet/1/ilsvrc2010-test.json").write_text(
+        '{"config_fingerprint": "demo-alexnet-1"}'
+    )
+    with pytest.raises(UserError, match="lacks the key 'views'"):
+        load_results(folder)

@@ -1,0 +1,357 @@
+"""Verdicts: the numbers a statistician computes by hand, and words that never outrun their evidence."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import statistics
+from dataclasses import replace
+from pathlib import Path
+
+import fabricate
+import numpy as np
+import pytest
+from scipy import stats
+
+from analysis import convergence, estimates
+from analysis.claims import Claim, load_claims
+from analysis.convergence import Reached
+from analysis.estimates import Estimate
+from analysis.evidence import load_results
+from analysis.judging import judge, judge_all
+from analysis.verdicts import ALLOWED, Outcome, conclude, holm
+
+CLAIMS = {claim.id: claim for claim in load_claims()}
+TEST = ("ilsvrc2010", "test", "ten")
+VAL = ("ilsvrc2012", "val", "ten")
+
+
+# Numbers by hand --------------------------------------------------------------------------------------------------
+
+
+def test_difference_of_two_nets_is_what_the_formula_says() -> None:
+    base = np.array([[0, 0], [1, 1], [0, 1], [0, 0], [1, 1], [0, 0], [0, 1], [0, 0], [0, 0], [1, 1]], float)
+    ours = np.array([[0, 1], [1, 1], [1, 1], [0, 0], [1, 1], [1, 0], [0, 1], [0, 1], [0, 0], [1, 1]], float)
+    other = np.array([[1, 0, 0]] * 10, float)
+    other[:4] = [[1, 1, 0]] * 4
+    results = fabricate.in_memory(
+        {("alexnet", *TEST): base, ("one_gpu", *TEST): ours, ("no_lrn", *TEST): other}
+    )
+    got = estimates.difference(results, "s", "one_gpu", "alexnet", "ilsvrc2010", "test", "ten", "top1_error")
+
+    seed_errors = [[0.3, 0.5], [0.5, 0.7], [1.0, 0.4, 0.0]]
+    squares = sum(sum((x - statistics.mean(g)) ** 2 for x in g) for g in seed_errors)
+    s2, df_seeds = squares / 4, 4
+    d = [0.5, 0, 0.5, 0, 0, 0.5, 0, 0.5, 0, 0]
+    seed_part, image_part = s2 * (1 / 2 + 1 / 2), statistics.variance(d) / 10
+    df = (seed_part + image_part) ** 2 / (seed_part**2 / df_seeds + image_part**2 / 9)
+    half = stats.t.ppf(0.975, df) * math.sqrt(seed_part + image_part)
+    assert got.value == pytest.approx(0.2)
+    assert got.low == pytest.approx(0.2 - half)
+    assert got.high == pytest.approx(0.2 + half)
+    assert got.p == pytest.approx(2 * stats.t.sf(0.2 / math.sqrt(seed_part + image_part), df))
+    assert (got.images, got.seeds, got.baseline_seeds) == (10, 2, 2)
+
+
+def test_the_spread_of_other_experiments_serves_nets_with_one_seed() -> None:
+    rng = np.random.default_rng(0)
+    one = (rng.random((200, 1)) < 0.3).astype(float)
+    two = (rng.random((200, 3)) < 0.3).astype(float)
+    results = fabricate.in_memory({("alexnet", *TEST): one, ("one_gpu", *TEST): one, ("tanh", *TEST): two})
+    got = estimates.difference(results, "s", "one_gpu", "alexnet", "ilsvrc2010", "test", "ten", "top1_error")
+    half = stats.t.ppf(0.975, 2) * float(np.std(two.mean(axis=0), ddof=1)) * math.sqrt(2)
+    assert (got.value, got.high) == (0, pytest.approx(half))
+    assert got.conclusive
+
+
+def test_one_seed_everywhere_is_inconclusive() -> None:
+    base, ours = np.zeros((500, 1)), np.ones((500, 1))
+    results = fabricate.in_memory({("alexnet", *VAL): base, ("no_lrn", *VAL): ours}, tier="paper")
+    outcome = judge(CLAIMS["lrn-delta-top1"], results)[0]
+    assert outcome.verdict == "inconclusive"
+    assert "one seed cannot show" in outcome.why
+    assert outcome.p is None
+    assert (outcome.ours, outcome.low, outcome.high) == (100, None, None)
+
+
+def test_the_interval_covers_the_true_difference() -> None:
+    """Nets with seed noise, image noise and correlated predictions: at least 93 % of 95 % intervals hold the truth."""
+    rng = np.random.default_rng(2012)
+    images, seeds, repeats, seed_sd = 400, 3, 400, 0.012
+    names = ("alexnet", "one_gpu", "no_lrn")
+    held = wrong = 0
+    for _ in range(repeats):
+        hard = rng.beta(0.6, 1.1, images)[:, None]
+        errors = {}
+        for name in names:
+            shift = 0.05 if name == "one_gpu" else 0.0
+            luck = rng.normal(0, seed_sd, seeds)[None, :]
+            chance = np.clip(hard * (1 - shift) + shift + luck, 0, 1)
+            errors[name, *TEST] = (rng.random((images, seeds)) < chance).astype(float)
+        results = fabricate.in_memory(errors)
+        got = estimates.difference(
+            results, "s", "one_gpu", "alexnet", "ilsvrc2010", "test", "ten", "top1_error"
+        )
+        truth = 0.05 * (1 - 0.6 / 1.7)
+        held += got.low <= truth <= got.high
+        none = estimates.difference(
+            results, "s", "no_lrn", "alexnet", "ilsvrc2010", "test", "ten", "top1_error"
+        )
+        wrong += none.low > 0 or none.high < 0
+    assert held / repeats >= 0.93
+    assert wrong / repeats <= 0.07
+
+
+def test_gain_of_ten_views_pairs_the_same_nets() -> None:
+    center = np.array([[1, 1], [0, 1], [1, 0], [0, 0]], float)
+    ten = np.array([[0, 1], [0, 1], [1, 0], [0, 0]], float)
+    tables = {("alexnet", "ilsvrc2010", "test", "center"): center, ("alexnet", *TEST): ten}
+    got = estimates.view_gain(fabricate.in_memory(tables), "s", "alexnet", "ilsvrc2010", "test", "top1_error")
+    seed_part = statistics.variance([0.25, 0.0]) / 2
+    image_part = statistics.variance([0.5, 0, 0, 0]) / 4
+    df = (seed_part + image_part) ** 2 / (seed_part**2 / 1 + image_part**2 / 3)
+    assert got.value == pytest.approx(0.125)
+    assert got.high - got.value == pytest.approx(stats.t.ppf(0.975, df) * math.sqrt(seed_part + image_part))
+
+
+# Epochs to a threshold ---------------------------------------------------------------------------------------------
+
+
+def test_epochs_are_interpolated_between_the_two_around_the_threshold() -> None:
+    import pandas as pd
+
+    curve = pd.DataFrame({"epoch": [1, 2, 3, 4], "train_error": [0.8, 0.6, 0.2, 0.1]})
+    assert convergence.epochs_to(curve, 0.5) == Reached(2.25, False)
+    assert convergence.epochs_to(curve, 0.6) == Reached(2.0, False)
+    assert convergence.epochs_to(curve, 0.9) == Reached(1.0, False)
+    assert convergence.epochs_to(curve, 0.05) == Reached(4.0, True)
+
+
+def test_ratio_of_epochs_is_a_t_interval_on_logarithms() -> None:
+    got = convergence.ratio_of(
+        [Reached(12, False), Reached(18, False)],
+        [Reached(3, False), Reached(4, False)],
+        "tanh",
+        "alexnet",
+        "x",
+    )
+    above, below = [math.log(12), math.log(18)], [math.log(3), math.log(4)]
+    difference = statistics.mean(above) - statistics.mean(below)
+    s = math.sqrt((statistics.variance(above) + statistics.variance(below)) / 2)
+    half = stats.t.ppf(0.975, 2) * s
+    assert got.value == pytest.approx(math.exp(difference))
+    assert (got.low, got.high) == (
+        pytest.approx(math.exp(difference - half)),
+        pytest.approx(math.exp(difference + half)),
+    )
+
+
+def test_a_net_that_never_gets_there_gives_a_lower_bound() -> None:
+    relu = {("alexnet", seed): [0.6, 0.3 + 0.01 * seed, 0.2, 0.1] for seed in (1, 2)}
+    tanh = {("tanh", seed): [0.9, 0.8, 0.7, 0.6] for seed in (1, 2)}
+    outcome = judge(CLAIMS["relu-several-times"], fabricate.in_memory({}, curves=relu | tanh))[0]
+    assert (outcome.bound, outcome.high) == (">=", math.inf)
+    assert outcome.ours == pytest.approx(4 / math.sqrt((2 + 0.06 / 0.11) * (2 + 0.07 / 0.12)), rel=0.02)
+    assert outcome.verdict == "direction agrees"
+    assert "2 of 2 runs of tanh never reached a training error of 25 %" in outcome.why
+    both = {key: [0.9, 0.8] for key in relu | tanh}
+    outcome = judge(CLAIMS["relu-several-times"], fabricate.in_memory({}, curves=both))[0]
+    assert (outcome.verdict, outcome.low) == ("inconclusive", None)
+
+
+# Words ---------------------------------------------------------------------------------------------------------------
+
+
+def outcome_of(claim: Claim, evidence: str, low: float, high: float, null: float | None = 0.0) -> Outcome:
+    """The verdict on an interval in points."""
+    value = (low + high) / 2
+    estimate = Estimate(value / 100, low / 100, high / 100, 2, 2, 1000, null=null)
+    return conclude(Outcome(claim, "pending", "", evidence, value, low, high), estimate)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "at_paper_scale", "by_proxy"),
+    [
+        (1.0, 1.8, "reproduced", "direction agrees"),
+        (0.2, 0.7, "direction only", "direction agrees"),
+        (2.5, 4.0, "direction only", "direction agrees"),
+        (-0.2, 1.5, "inconclusive", "inconclusive"),
+        (-0.4, 0.3, "not reproduced", "inconclusive"),
+        (-2.0, -0.5, "not reproduced", "direction disagrees"),
+    ],
+)
+def test_a_difference_against_the_papers_1_4_points(
+    low: float, high: float, at_paper_scale: str, by_proxy: str
+) -> None:
+    claim = CLAIMS["lrn-delta-top1"]
+    assert outcome_of(claim, "paper scale", low, high).verdict == at_paper_scale
+    assert outcome_of(claim, "proxy", low, high).verdict == by_proxy
+    assert outcome_of(claim, "demo", low, high).verdict == by_proxy
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "verdict"),
+    [
+        (0.7, 2.0, "reproduced"),
+        (0.1, 2.0, "direction only"),
+        (-0.5, 0.4, "not reproduced"),
+        (-0.5, 2.0, "inconclusive"),
+    ],
+)
+def test_a_one_sided_claim_must_lie_inside_its_range(low: float, high: float, verdict: str) -> None:
+    assert (
+        outcome_of(CLAIMS["pca-delta"], "paper scale", low, high).verdict == verdict
+    )  # more than 1, within 0.5
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "verdict"),
+    [
+        (37.2, 37.9, "reproduced"),
+        (36.5, 37.6, "inconclusive"),
+        (38.3, 39.0, "not reproduced"),
+        (30.0, 45.0, "inconclusive"),
+    ],
+)
+def test_an_absolute_value_must_lie_inside_its_range(low: float, high: float, verdict: str) -> None:
+    assert outcome_of(CLAIMS["abs-top1-2010"], "paper scale", low, high, null=None).verdict == verdict
+
+
+def test_fake_evaluations_at_full_size_give_the_verdicts_worked_out_by_hand() -> None:
+    """150,000 images, three seeds around the lab's 37.47 % and 39.17 %: both rows are reproduced."""
+    rng = np.random.default_rng(1)
+    hard = rng.normal(0, 1, 150_000)[:, None]
+
+    def nets(error: float) -> np.ndarray:
+        score = hard + rng.normal(0, 0.6, (150_000, 3))
+        cut = [np.quantile(score[:, i], 1 - error - shift) for i, shift in enumerate((-0.001, 0.0, 0.001))]
+        return (score > np.array(cut)[None, :]).astype(np.float32)
+
+    tables = {("alexnet", *TEST): nets(0.374727), ("one_gpu", *TEST): nets(0.39168)}
+    results = fabricate.in_memory(tables, tier="paper")
+    top1, delta = judge(CLAIMS["abs-top1-2010"], results)[0], judge(CLAIMS["gpu-delta-top1"], results)[0]
+    assert (top1.verdict, top1.evidence, top1.n, top1.seeds) == ("reproduced", "paper scale", 150_000, 3)
+    assert top1.ours == pytest.approx(37.47, abs=0.01)
+    assert (delta.verdict, delta.ours) == ("reproduced", pytest.approx(1.695, abs=0.01))
+    assert delta.high - delta.low < 1.0
+    elsewhere = judge(CLAIMS["tab2-1cnn"], results)[0]  # its data set is ILSVRC-2012
+    assert (elsewhere.evidence, elsewhere.verdict) == ("proxy", "pending")
+
+
+def test_absolute_values_stay_pending_on_other_data_with_number_and_command() -> None:
+    errors = {("alexnet", *TEST): np.full((100, 2), 0.375)}
+    outcome = judge(CLAIMS["abs-top1-2010"], fabricate.in_memory(errors, tier="proxy"))[0]
+    assert (outcome.verdict, outcome.evidence, outcome.ours) == ("pending", "proxy", pytest.approx(37.5))
+    assert outcome.command == "snakemake --cores all --config studies=[ilsvrc2010] alexnet"
+
+
+def test_weak_evidence_cannot_say_strong_words() -> None:
+    strong = {"reproduced", "not reproduced", "direction only", "paper inconsistent"}
+    for evidence, word in itertools.product(("proxy", "demo", ""), strong):
+        assert word not in ALLOWED[evidence]
+        with pytest.raises(ValueError, match="cannot say"):
+            Outcome(CLAIMS["lrn-k"], word, "", evidence)
+
+
+def test_no_claim_is_ever_reproduced_by_a_proxy() -> None:
+    """Every claim, against intervals everywhere around its value, exactly on it, and around no effect."""
+    said = set()
+    for claim, evidence in itertools.product(CLAIMS.values(), ("proxy", "demo")):
+        centre = claim.number or 0.0
+        for null, shift, half in itertools.product((None, 0.0, 1.0), (-3.0, 0.0, 3.0), (0.0, 0.5, 50.0)):
+            low, high = centre + shift - half, centre + shift + half
+            estimate = Estimate(centre + shift, low, high, 5, 5, 10**6, null=null)
+            said.add(
+                conclude(Outcome(claim, "pending", "", evidence, centre + shift, low, high), estimate).verdict
+            )
+    assert said == {"direction agrees", "direction disagrees", "inconclusive", "pending"}
+
+
+def test_a_whole_campaign_is_judged_as_its_evidence_allows(tmp_path: Path) -> None:
+    fabricate.campaign(tmp_path, images=600)
+    fabricate.describes(tmp_path)
+    outcomes = {
+        outcome.claim.id: outcome for outcome in judge_all(list(CLAIMS.values()), load_results(tmp_path))
+    }
+    assert outcomes.keys() == CLAIMS.keys()
+    assert outcomes["gpu-delta-top1"].verdict == "direction agrees"
+    assert outcomes["pool-delta-top1"].verdict == "inconclusive"
+    assert outcomes["relu-several-times"].verdict == "direction agrees"
+    assert outcomes["drop-overfit"].verdict == "direction agrees"
+    assert outcomes["data-val"].verdict == "pending"
+    assert outcomes["data-val"].ours == 600
+    assert outcomes["fig2-layer1"].verdict == "paper inconsistent"
+    assert outcomes["fig2-layer1"].ours == 290400
+    assert outcomes["abs-second"].verdict == "cited"
+    for outcome in outcomes.values():
+        assert outcome.evidence in ("demo", "arithmetic", "")
+        assert outcome.why, outcome.claim.id
+
+
+def test_arithmetic_claims_are_counted_from_the_full_size_net(tmp_path: Path) -> None:
+    fabricate.describes(tmp_path)
+    results = load_results(tmp_path)
+    got = {
+        claim.id: judge(claim, results)[0]
+        for claim in CLAIMS.values()
+        if claim.kind == "arithmetic" and claim.how
+    }
+    assert got["abs-params"].ours == 60_965_224
+    assert got["abs-neurons"].ours == 659_272
+    assert got["intro-conv-1pct"].ours == pytest.approx(1.452, abs=5e-4)
+    assert got["gpu-half-bias-favour"].ours == pytest.approx(391_514_384 / 724_406_816)
+    assert got["gpu-half-params"].ours == pytest.approx(59_798_312 / 60_965_224)
+    inconsistent = {id_ for id_, outcome in got.items() if outcome.verdict == "paper inconsistent"}
+    assert {"fig2-layer1", "intro-conv-1pct", "abs-neurons", "aug-2048", "pool-same-dims"} <= inconsistent
+    assert not [id_ for id_, outcome in got.items() if outcome.verdict == "not reproduced"]
+
+
+def test_a_net_that_differs_from_the_paper_is_not_reproduced(tmp_path: Path) -> None:
+    fabricate.describes(tmp_path)
+    results = load_results(tmp_path)
+    conv1 = results.layers["alexnet"]["layers"][0]
+    conv1["units"], conv1["kernel"] = 1000, 7
+    assert judge(CLAIMS["fig2-layer1"], results)[0].verdict == "not reproduced"
+    assert judge(CLAIMS["arch-conv1"], results)[0].verdict == "not reproduced"
+
+
+def test_counts_of_the_papers_own_data_are_judged(tmp_path: Path) -> None:
+    fabricate.study(tmp_path, "ilsvrc2012", tier="paper")
+    fabricate.manifest(
+        tmp_path, "ilsvrc2012", "ilsvrc2012", {"train": 1_281_000, "val": 50_000}, classes=1000
+    )
+    results = load_results(tmp_path)
+    assert judge(CLAIMS["data-train"], results)[0].verdict == "reproduced"
+    assert judge(CLAIMS["data-val"], results)[0].verdict == "reproduced"
+    assert judge(CLAIMS["data-test"], results)[0].verdict == "pending"
+    fabricate.manifest(tmp_path, "ilsvrc2012", "ilsvrc2012", {"train": 900_000, "val": 49_999}, classes=1000)
+    results = load_results(tmp_path)
+    assert judge(CLAIMS["data-train"], results)[0].verdict == "not reproduced"
+    assert judge(CLAIMS["data-val"], results)[0].verdict == "not reproduced"
+
+
+def test_nothing_run_means_everything_pending_cited_or_not_testable(tmp_path: Path) -> None:
+    outcomes = judge_all(list(CLAIMS.values()), load_results(tmp_path))
+    assert {outcome.verdict for outcome in outcomes} == {"pending", "cited", "not testable"}
+    assert all(
+        outcome.command for outcome in outcomes if outcome.verdict == "pending" and outcome.claim.group
+    )
+
+
+def test_the_strongest_evidence_comes_first(tmp_path: Path) -> None:
+    fabricate.campaign(tmp_path, "demo", images=300)
+    fabricate.campaign(tmp_path, "imagenette", tier="proxy", images=300)
+    found = judge(CLAIMS["gpu-delta-top1"], load_results(tmp_path))
+    assert [outcome.evidence for outcome in found] == ["proxy", "demo"]
+
+
+def test_holm_steps_down() -> None:
+    raw = [0.01, 0.04, None, 0.03, 0.005]
+    outcomes = [Outcome(CLAIMS["gpu-delta-top1"], "inconclusive", "", "demo", p=p) for p in raw]
+    assert [outcome.p_holm for outcome in holm(outcomes)] == pytest.approx([0.03, 0.06, None, 0.06, 0.02])
+
+
+def test_a_smaller_error_claimed_as_less_points_the_other_way() -> None:
+    claim = replace(CLAIMS["lrn-delta-top1"], paper="0", relation="less", tolerance=0.0)
+    assert outcome_of(claim, "paper scale", -2.0, -1.0).verdict == "reproduced"
+    assert outcome_of(claim, "proxy", 1.0, 2.0).verdict == "direction disagrees"
