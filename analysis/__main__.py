@@ -1,0 +1,164 @@
+"""Turns command lines into verdict tables, executed notebooks, the report and the simple baselines.
+
+python -m analysis check --results results --out reports/claims.csv
+python -m analysis verdicts --results results --group no_lrn
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from analysis.errors import UserError
+
+if TYPE_CHECKING:
+    from analysis.verdicts import Outcome
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; 0: done, 2: a mistake of the user, told in one sentence."""
+    options = _parser().parse_args(arguments)
+    try:
+        options.run(options)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m analysis", description="Numbers in, verdicts out; needs no GPU and no torch."
+    )
+    verbs = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    check = _verb(verbs, "check", _check, "judge the claims and write the verdict table")
+    _claims_and_results(check)
+    check.add_argument("--group", help="only the claims of this group, such as no_lrn or architecture")
+    check.add_argument("--out", type=Path, required=True, metavar="FILE.csv", help="verdict table to write")
+
+    verdicts = _verb(verbs, "verdicts", _verdicts, "judge the claims and print them, two lines each")
+    _claims_and_results(verdicts)
+    verdicts.add_argument("--group", help="only the claims of this group")
+
+    notebook = _verb(verbs, "notebook", _notebook, "execute one notebook into a copy")
+    notebook.add_argument("notebook", type=Path, metavar="NOTEBOOK")
+    notebook.add_argument("--results", type=Path, required=True, metavar="DIR", help="results folder")
+    notebook.add_argument(
+        "--claims", type=Path, required=True, metavar="FILE.csv", help="verdict table that `check` wrote"
+    )
+    notebook.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        metavar="FILE.ipynb",
+        help="executed copy, written only if every cell ran",
+    )
+
+    report = _verb(verbs, "report", _report, "merge executed notebooks into one offline HTML file")
+    report.add_argument(
+        "notebooks",
+        type=Path,
+        nargs="+",
+        metavar="NOTEBOOK",
+        help="executed notebooks in the order of the report",
+    )
+    report.add_argument(
+        "--claims",
+        type=Path,
+        required=True,
+        metavar="FILE.csv",
+        help="verdict table that `check` wrote; copied beside the report",
+    )
+    report.add_argument("--out", type=Path, required=True, metavar="FILE.html")
+
+    simple = _verb(
+        verbs, "baselines", _baselines, "errors of two classifiers that see no shapes, on a packed data set"
+    )
+    simple.add_argument(
+        "--data", type=Path, required=True, metavar="DIR", help="packed data set (holds manifest.json)"
+    )
+    simple.add_argument("--train-split", default="train", metavar="SPLIT")
+    simple.add_argument("--test-split", default="val", metavar="SPLIT")
+    simple.add_argument("--out", type=Path, required=True, metavar="FILE.json")
+    return parser
+
+
+def _verb(verbs, name: str, run, about: str) -> argparse.ArgumentParser:  # type: ignore[no-untyped-def]
+    parser: argparse.ArgumentParser = verbs.add_parser(
+        name, help=about, description=about[0].upper() + about[1:] + "."
+    )
+    parser.set_defaults(run=run)
+    return parser
+
+
+def _claims_and_results(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--claims",
+        type=Path,
+        metavar="FILE.csv",
+        help="definitions of the claims (default: analysis/claims.csv)",
+    )
+    parser.add_argument(
+        "--results", type=Path, required=True, metavar="DIR", help="results folder; may be half finished"
+    )
+
+
+def _judged(options: argparse.Namespace) -> list[Outcome]:
+    """Outcomes of the asked group; p-values are adjusted over all claims before the group is chosen."""
+    from analysis.claims import CLAIMS, load_claims
+    from analysis.evidence import load_results
+    from analysis.judging import judge_all
+
+    claims = load_claims(options.claims or CLAIMS)
+    groups = sorted({claim.group for claim in claims} - {""})
+    if options.group and options.group not in groups:
+        raise UserError(f"unknown group {options.group!r}; the claims have {', '.join(groups)}")
+    results = load_results(options.results)
+    for sentence in results.set_aside:
+        print(f"not used: {sentence}", file=sys.stderr)
+    outcomes = judge_all(claims, results)
+    return [outcome for outcome in outcomes if not options.group or outcome.claim.group == options.group]
+
+
+def _check(options: argparse.Namespace) -> None:
+    from analysis.outcomes import write_table
+
+    write_table(_judged(options), options.out)
+
+
+def _verdicts(options: argparse.Namespace) -> None:
+    from analysis.outcomes import lines
+
+    print("\n".join(lines(_judged(options))))
+
+
+def _notebook(options: argparse.Namespace) -> None:
+    from analysis.notebooks import execute
+
+    execute(options.notebook, options.results, options.claims, options.out)
+
+
+def _report(options: argparse.Namespace) -> None:
+    from analysis.report import build
+
+    build(options.notebooks, options.claims, options.out)
+
+
+def _baselines(options: argparse.Namespace) -> None:
+    import json
+
+    from analysis.baselines import baselines
+    from analysis.files import write_text
+
+    record = baselines(options.data, options.train_split, options.test_split)
+    write_text(options.out, json.dumps(record, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,40 @@
+"""Turns verdicts and values into the cells that all pages share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from analysis.outcomes import paper_value, with_unit
+from analysis.page import Html, escape
+
+MARKS = {
+    "reproduced": "✓",
+    "direction agrees": "↗",
+    "direction only": "↗",
+    "paper inconsistent": "≠",
+    "not reproduced": "✗",
+    "direction disagrees": "↘",
+    "inconclusive": "~",
+    "pending": "…",
+    "not testable": "∅",
+    "cited": "”",
+}
+
+
+def plural(count: int, word: str) -> str:
+    return f"{count:,} {word}" if count == 1 else f"{count:,} {word}s"
+
+
+def badge(verdict: str, evidence: str) -> Html:
+    """The verdict in a word, a mark and a colour, with its evidence where that is weaker than the paper's scale."""
+    weak = f' <span class="weak">({escape(evidence)})</span>' if evidence in ("demo", "proxy") else ""
+    slug = verdict.replace(" ", "-")
+    mark = f'<span aria-hidden="true">{MARKS[verdict]}</span>'
+    return Html(f'<span class="verdict v-{slug}">{mark} {escape(verdict)}{weak}</span>')
+
+
+def value(row: dict[str, Any], column: str) -> str:
+    """A cell of the verdict table with its unit, as HTML; measured values have two decimals."""
+    if column == "paper":
+        return escape(paper_value(row["paper"], row["unit"], row["relation"]))
+    return escape(with_unit(row[column], row["unit"], 2 if column == "ours" and row["study"] else None))

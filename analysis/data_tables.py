@@ -1,0 +1,135 @@
+"""Turns manifests, mean images and simple baselines into the page on data."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+
+from analysis import figures
+from analysis.context import Context
+from analysis.evidence import Results, Study
+from analysis.page import Html, escape, figure, heading, image, note, say, stack, table
+
+
+def data(ctx: Context, study: Study) -> Html:
+    """Everything that is known about the data of one study."""
+    results = ctx.results
+    parts: list[Html | None] = [
+        heading(study.title),
+        say(f"{study.data.rstrip('.')}."),
+        split_table(results, study),
+    ]
+    parts += [baselines_table(ctx, study)]
+    for (of, name), manifest in results.manifests.items():
+        if of != study.name or not manifest.get("rgb"):
+            continue
+        parts.append(mean_image(results, study, name))
+        spread = ", ".join(f"{max(value, 0) ** 0.5:.1f}" for value in manifest["rgb"]["eigenvalues"])
+        mean = ", ".join(f"{value:.1f}" for value in manifest["rgb"]["mean"])
+        alt = f"Principal axes of colour of {name}: standard deviations {spread} grey levels; mean colour {mean}"
+        caption = f"Principal axes of colour of {name} (0 to 255): colour noise moves images along them, a tenth of their standard deviation at a time. Mean red, green, blue: {mean}."
+        parts.append(figure(figures.color_axes(manifest["rgb"]), alt, caption))
+    return stack(*parts, repairs_table(results, study), archives_table(results, study))
+
+
+def split_table(results: Results, study: Study) -> Html:
+    """Images, classes and repaired files of every packed split."""
+    rows = []
+    for (of, name), manifest in results.manifests.items():
+        for split, record in manifest["splits"].items() if of == study.name else ():
+            per_class = record["per_class"] or [0]
+            balance = (
+                f"{min(per_class):,}"
+                if min(per_class) == max(per_class)
+                else f"{min(per_class):,} – {max(per_class):,}"
+            )
+            rows.append(
+                [
+                    f"{name} {split}",
+                    f"{record['images']:,}",
+                    str(len(manifest["classes"])),
+                    balance,
+                    str(len(record["repaired"])),
+                    manifest["storage"],
+                    f"{manifest['image_size']} px",
+                ]
+            )
+    if not rows:
+        return note("No data set of this study is packed yet.")
+    return table(
+        ["Split", "Images", "Classes", "Images a class", "Repaired files", "Storage", "Side"],
+        rows,
+        f"Packed data of {study.name}",
+    )
+
+
+def repairs_table(results: Results, study: Study, most: int = 20) -> Html | None:
+    """Files that were not plain colour JPEGs, and what was done; None if there are none."""
+    rows = [
+        [item["name"], f"{name} {split}", ", ".join(item["repairs"])]
+        for (of, name), manifest in results.manifests.items()
+        if of == study.name
+        for split, record in manifest["splits"].items()
+        for item in record["repaired"]
+    ]
+    if not rows:
+        return None
+    more = f" (the first {most} of {len(rows):,})" if len(rows) > most else ""
+    return table(["File", "Split", "Was"], rows[:most], f"Repaired files{more}")
+
+
+def archives_table(results: Results, study: Study) -> Html | None:
+    """Archives that were read, with size and hash."""
+    rows = [
+        [record["file"], f"{record['bytes']:,}", Html(f"<code>{escape(str(record['sha256'])[:16])}…</code>")]
+        for (of, _), manifest in results.manifests.items()
+        if of == study.name
+        for record in manifest["archives"]
+    ]
+    return table(["Archive", "Bytes", "sha256"], rows, "Archives that were read") if rows else None
+
+
+def mean_image(results: Results, study: Study, set_: str) -> Html | None:
+    """The mean image of a training split, or None if the store is not there."""
+    path = results.folder / study.name / "data" / set_ / "mean.npy"
+    if not path.is_file():
+        return None
+    from PIL import Image
+
+    pixels = np.clip(np.rint(np.load(path)), 0, 255).astype(np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, format="PNG", optimize=True)
+    side = pixels.shape[0]
+    low, high = pixels.min(), pixels.max()
+    alt = f"Mean of the training images of {set_}: {side} by {side} pixels, values from {low} to {high}"
+    return image(
+        buffer.getvalue(), alt, f"Mean training image of {set_}; it is subtracted from every image.", 192
+    )
+
+
+def baselines_table(ctx: Context, study: Study) -> Html | None:
+    """Classifiers that do not see shapes, beside the base network; None if they were not computed."""
+    record = ctx.results.baselines.get(study.name)
+    if not record:
+        return None
+    names = {
+        "linear_pixels": "linear classifier on pixels",
+        "color_histogram": "linear classifier on a colour histogram",
+    }
+    rows = [
+        [names[k], f"{100 * v['top1_error']:.1f} %", f"{v['images']:,}"]
+        for k, v in record.items()
+        if k in names
+    ]
+    e = ctx.results.evals
+    e = e[(e["study"] == study.name) & (e["experiment"] == "alexnet") & (e["view"] == "center")]
+    for (set_, split), group in e.groupby(["set", "split"]):
+        error = f"{100 * group['top1_error'].mean():.1f} %"
+        rows.append([f"alexnet, centre view, {set_} {split}", error, f"{group['images'].iloc[0]:,}"])
+    where = f"{record.get('test_split', 'val')} split"
+    return table(
+        ["Classifier", "Top-1 error", "Images"],
+        rows,
+        f"Do the images need vision? Simple classifiers ({where}) and the network",
+    )

@@ -1,0 +1,221 @@
+"""Turns tables of results into figures: one style, colours that colour-blind readers tell apart, ink of the page."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from analysis.evidence import Results
+from analysis.page import INK
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from analysis.verdicts import Outcome
+
+COLORS = ["#2b7bba", "#d55e00", "#00916a", "#b05fa0", "#a6761d", "#5a8f29", "#7a7f87"]
+DASHES: list[Any] = [
+    "-",
+    (0, (5, 2)),
+    (0, (2, 1.5)),
+    (0, (6, 1.5, 1.5, 1.5)),
+    "-",
+    (0, (5, 2)),
+    (0, (2, 1.5)),
+]
+STYLE: dict[str, Any] = {
+    "figure.facecolor": "none",
+    "axes.facecolor": "none",
+    "savefig.facecolor": "none",
+    "text.color": INK,
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": INK,
+    "grid.alpha": 0.12,
+    "grid.linewidth": 0.8,
+    "font.family": "DejaVu Sans",
+    "font.size": 10,
+    "axes.titlesize": 10.5,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "legend.frameon": False,
+    "lines.linewidth": 1.9,
+}
+
+
+def canvas(
+    rows: int = 1, columns: int = 1, width: float = 7.6, height: float = 3.6
+) -> tuple[Figure, list[Axes]]:
+    """A figure in the house style and its axes, row by row."""
+    import matplotlib as mpl
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+
+    for key, value in STYLE.items():
+        mpl.rcParams[key] = value  # type: ignore[index]
+    fig = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasSVG(fig)
+    axes = fig.subplots(rows, columns, squeeze=False)
+    return fig, list(axes.flat)
+
+
+def _styled(axis: Axes) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
+
+
+def color(experiment: str, experiments: list[str]) -> tuple[str, Any]:
+    """Colour and dash of an experiment; the base is always the first, its rival tanh the second."""
+    order = sorted(experiments, key=lambda name: (name != "alexnet", name != "tanh", name))
+    i = order.index(experiment) % len(COLORS)
+    return COLORS[i], DASHES[i]
+
+
+def curves(axis: Axes, results: Results, study: str, names: list[str], column: str) -> None:
+    """Mean over seeds of `column` (fractions, drawn in %) by epoch, with a band from the lowest to the highest seed."""
+    known = sorted(set(results.metrics.loc[results.metrics["study"] == study, "experiment"]))
+    for name in names:
+        seeds = results.curves(study, name)
+        if not seeds:
+            continue
+        table = pd.DataFrame({seed: curve.set_index("epoch")[column] for seed, curve in seeds.items()}) * 100
+        hue, dash = color(name, known)
+        axis.plot(table.index, table.mean(axis=1), color=hue, linestyle=dash, label=name.replace("_", " "))
+        if table.shape[1] > 1:
+            axis.fill_between(
+                table.index, table.min(axis=1), table.max(axis=1), color=hue, alpha=0.18, linewidth=0
+            )
+    _styled(axis)
+
+
+def race(results: Results, study: str, names: list[str], threshold: float) -> Figure:
+    """Training error over epochs of several nets, with the threshold of the race as a line."""
+    fig, (axis,) = canvas()
+    curves(axis, results, study, names, "train_error")
+    axis.axhline(100 * threshold, color=INK, linewidth=1, linestyle=(0, (1, 2)))
+    axis.annotate(
+        f"{100 * threshold:g} % training error",
+        (1, 100 * threshold),
+        xycoords=("axes fraction", "data"),
+        xytext=(0, 3),
+        textcoords="offset points",
+        ha="right",
+        va="bottom",
+        fontsize=9,
+        color=INK,
+    )
+    axis.set(xlabel="epoch", ylabel="running training error (%)", ylim=(0, None))
+    _legend_below(fig, axis, 2)
+    return fig
+
+
+def training(results: Results, study: str, names: list[str]) -> Figure:
+    """Training and validation error over epochs, side by side."""
+    fig, (left, right) = canvas(1, 2, 8.6, 3.8)
+    curves(left, results, study, names, "train_error")
+    curves(right, results, study, names, "validation_error")
+    top = max(axis.get_ylim()[1] for axis in (left, right))
+    for axis, title in ((left, "Training (running, dropout on)"), (right, "Validation (centre view)")):
+        axis.set(xlabel="epoch", ylabel="top-1 error (%)", ylim=(0, top))
+        axis.set_title(title, color=INK)
+    _legend_below(fig, left, 4)
+    return fig
+
+
+def _legend_below(fig: Figure, axis: Axes, columns: int) -> None:
+    handles, labels = axis.get_legend_handles_labels()
+    unique = dict(zip(labels, handles, strict=True))
+    place: dict[str, Any] = {"ncols": columns, "labelcolor": INK, "handlelength": 3}
+    fig.legend(list(unique.values()), list(unique.keys()), loc="outside lower center", **place)
+
+
+def _legend(axis: Axes) -> None:
+    axis.legend(frameon=False, labelcolor=INK, handlelength=3)
+
+
+def forest(outcomes: list[Outcome]) -> Figure:
+    """Differences in points with their intervals; the paper's value as a diamond, the lab's log as a tick."""
+    fig, (axis,) = canvas(height=1.25 + 0.38 * len(outcomes), width=8.2)
+    for y, outcome in enumerate(reversed(outcomes)):
+        hue = _hue(outcome.verdict)
+        if outcome.low is not None and outcome.high is not None:
+            axis.plot([outcome.low, outcome.high], [y, y], color=hue, linewidth=2.4, solid_capstyle="butt")
+        axis.plot(float(outcome.ours or 0), y, "o", color=hue, markersize=7, label="ours, 95 % interval")
+        paper, lab = outcome.claim.number, outcome.claim.lab_value
+        if paper:
+            axis.plot(paper, y, "D", markerfacecolor="none", markeredgecolor=INK, markersize=7, label="paper")
+        if lab is not None:
+            axis.plot(lab, y, "|", color=INK, markersize=13, markeredgewidth=1.6, label="the lab's log")
+    axis.axvline(0, color=INK, linewidth=1)
+    axis.set_yticks(range(len(outcomes)), [outcome.claim.id for outcome in reversed(outcomes)])
+    axis.set(
+        xlabel="difference in error (percentage points); right of zero as the paper says",
+        ylim=(-0.7, len(outcomes) - 0.3),
+    )
+    axis.grid(axis="y", visible=False)
+    _legend_below(fig, axis, 3)
+    return fig
+
+
+def _hue(verdict: str) -> str:
+    if verdict in ("direction agrees", "reproduced", "direction only"):
+        return COLORS[0]
+    return COLORS[1] if verdict in ("direction disagrees", "not reproduced") else COLORS[6]
+
+
+def shares(net: dict[str, Any]) -> Figure:
+    """Share of the parameters and of the multiply-adds in each learned layer, in %."""
+    rows = [row for row in net["layers"] if row["kind"] in ("conv", "fc")]
+    fig, (axis,) = canvas(height=3.2)
+    at = np.arange(len(rows))
+    for shift, key, label, hue in ((-0.2, "parameters", "parameters", 0), (0.2, "macs", "multiply-adds", 1)):
+        values = [100 * row[key] / net["totals"][key] for row in rows]
+        bars = axis.bar(at + shift, values, 0.38, color=COLORS[hue], label=label)
+        for bar, value in zip(bars, values, strict=True):
+            place = (bar.get_x() + bar.get_width() / 2, value)
+            text = f"{value:.0f}" if value >= 10 else f"{value:.1f}" if value >= 0.1 else f"{value:.2f}"
+            axis.annotate(
+                text, place, xytext=(0, 2), textcoords="offset points", ha="center", fontsize=8, color=INK
+            )
+    axis.set_xticks(at, [row["name"] for row in rows])
+    axis.grid(axis="x", visible=False)
+    axis.set(ylabel="share of the net (%)")
+    _legend(axis)
+    return fig
+
+
+def views(table: pd.DataFrame) -> Figure:
+    """Error with one view against ten views: a line an evaluation of a net (columns: label, center, ten in %)."""
+    fig, (axis,) = canvas(height=0.9 + 0.34 * len(table), width=7.6)
+    for y, row in enumerate(table.iloc[::-1].itertuples()):
+        axis.plot([row.center, row.ten], [y, y], color=INK, alpha=0.4, linewidth=1.4)
+        axis.plot(row.center, y, "o", color=COLORS[1], markersize=7, label="centre view")
+        axis.plot(row.ten, y, "s", color=COLORS[0], markersize=6.5, label="ten views")
+    axis.set_yticks(range(len(table)), list(table["label"])[::-1])
+    axis.set(xlabel="top-1 error (%)", ylim=(-0.7, len(table) - 0.3))
+    axis.grid(axis="y", visible=False)
+    _legend_below(fig, axis, 2)
+    return fig
+
+
+def color_axes(rgb: dict[str, Any]) -> Figure:
+    """The principal axes of colour: weight of red, green and blue in each, with its standard deviation in grey levels."""
+    fig, axes = canvas(1, 3, 7.6, 2.6)
+    vectors, values = np.array(rgb["eigenvectors"], float), np.array(rgb["eigenvalues"], float)
+    for i, axis in enumerate(axes):
+        axis.bar(["R", "G", "B"], vectors[:, i], color=["#c8413b", "#3f9142", "#4178c8"])
+        axis.axhline(0, color=INK, linewidth=1)
+        axis.set(ylim=(-1, 1))
+        axis.set_title(f"axis {i + 1}: sd {np.sqrt(max(values[i], 0)):.1f}", color=INK)
+        axis.grid(axis="x", visible=False)
+    axes[0].set(ylabel="weight")
+    return fig

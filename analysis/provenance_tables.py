@@ -1,0 +1,65 @@
+"""Turns run records into the page on provenance: code, machine, software and data of every number."""
+
+from __future__ import annotations
+
+from analysis.evidence import Results
+from analysis.page import Html, escape, note, table
+
+
+def runs_table(results: Results) -> Html:
+    """Where each run came from: code, machine, time, data."""
+    rows = []
+    for (study, name, seed), run in sorted(results.runs.items()):
+        made = run.get("provenance", {})
+        commit = str(made.get("git_commit") or "unknown")[:10] + (
+            " (changed)" if made.get("git_dirty") else ""
+        )
+        wall = run.get("wall_seconds")
+        rows.append([
+            f"{study} / {name} / {seed}",
+            Html(f"<code>{escape(commit)}</code>"),
+            Html(f"<code>{escape(str(made.get('code_sha256', '–'))[:10])}</code>"),
+            str(made.get("cpu") or "–"),
+            str(run.get("devices", "–")),
+            str(run.get("threads", "–")),
+            "–" if wall is None else f"{wall / 60:,.1f}",
+            "–" if run.get("peak_memory_mb") is None else f"{run['peak_memory_mb']:,.0f}",
+            str(len(run.get("sessions", [])) or "–"),
+            Html(f"<code>{escape(str(run.get('data_fingerprint', '–'))[:10])}</code>"),
+        ])  # fmt: skip
+    if not rows:
+        return note("No run has finished yet.")
+    heads = [
+        "Run",
+        "Commit",
+        "Code",
+        "Processor",
+        "Devices",
+        "Threads",
+        "Minutes",
+        "Peak MB",
+        "Sessions",
+        "Data",
+    ]
+    return table(
+        heads, rows, "Finished runs; Minutes are wall time, Sessions above 1 mean that the run was resumed"
+    )
+
+
+def packages_table(results: Results) -> Html | None:
+    """Package versions that the runs recorded; several are listed where runs differ."""
+    seen: dict[str, set[str]] = {}
+    for run in results.runs.values():
+        made = run.get("provenance", {})
+        for name, version in {"python": made.get("python"), **made.get("packages", {})}.items():
+            seen.setdefault(name, set()).add(str(version))
+    rows = [[name, ", ".join(sorted(versions))] for name, versions in sorted(seen.items())]
+    return table(["Package", "Version"], rows, "Software that the runs recorded") if rows else None
+
+
+def set_aside(results: Results) -> Html | None:
+    """Results that were found but not used."""
+    if not results.set_aside:
+        return None
+    items = "".join(f"<li>{escape(sentence)}</li>" for sentence in results.set_aside)
+    return Html(f'<div class="note"><p>Found but not used:</p><ul>{items}</ul></div>')

@@ -1,0 +1,87 @@
+"""Turns executed notebooks into one offline HTML file: no script, no request, one style sheet, anchors everywhere."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from analysis.errors import UserError
+from analysis.files import write_text
+from analysis.outcomes import read_table
+from analysis.page import escape
+
+TEMPLATE = Path(__file__).resolve().parent / "template"
+TITLE = "AlexNet, checked: which claims of the 2012 paper hold, and how we know"
+
+
+def build(notebooks: list[Path], claims: Path, out: Path) -> None:
+    """Merge executed `notebooks`, in order, into the HTML file `out`; copy the verdict table beside it.
+
+    Raises:
+        UserError: a notebook or the verdict table cannot be read, or a notebook has not been executed.
+    """
+    table = read_table(claims)
+    chapters = [_chapter(path) for path in notebooks]
+    if not chapters:
+        raise UserError("no notebook given; name at least one executed notebook")
+    html = _page(chapters)
+    missing = [name for name in table["id"] if f'id="claim-{name}"' not in html]
+    anchors = "".join(f'<span id="claim-{escape(name)}"></span>' for name in missing)
+    write_text(out, html.replace("</main>", f"{anchors}</main>"))
+    beside = out.with_name("claims.csv")
+    if beside.resolve() != claims.resolve():
+        write_text(beside, claims.read_text(encoding="utf-8"))
+
+
+def _chapter(path: Path) -> dict[str, Any]:
+    """Title, anchor, sections and HTML body of one executed notebook."""
+    from nbconvert import HTMLExporter
+    from traitlets.config import Config
+
+    from analysis.notebooks import _read
+
+    book = _read(path)
+    code = [cell for cell in book.cells if cell.cell_type == "code"]
+    if code and not any(cell.get("execution_count") for cell in code):
+        raise UserError(f"{path} has not been executed; run `python -m analysis notebook` on it first")
+    exporter = HTMLExporter(
+        config=Config({"HTMLExporter": {"extra_template_basedirs": [str(TEMPLATE)], "anchor_link_text": ""}}),
+        template_name="chapter",
+        exclude_input_prompt=True,
+        exclude_output_prompt=True,
+    )
+    body, _ = exporter.from_notebook_node(book)
+    slug = re.sub(r"[^a-z0-9]+", "-", path.stem.lower().lstrip("0123456789_")).strip("-") or "page"
+    return {"slug": slug, **_anchored(body, slug, path)}
+
+
+def _anchored(body: str, slug: str, path: Path) -> dict[str, Any]:
+    """Give headings ids that are unique in the merged page; the first heading is the chapter's title."""
+    title = ""
+    sections: list[tuple[str, str]] = []
+
+    def heading(match: re.Match[str]) -> str:
+        nonlocal title
+        level, text = int(match[1]), re.sub(r"<[^>]+>", "", match[3]).replace("¶", "").strip()
+        if level == 1:
+            title = title or text
+            return f"<h2>{text}</h2>"
+        anchor = f"{slug}-{re.sub(r'[^a-z0-9]+', '-', text.lower()).strip('-')}"
+        taken = sum(known == anchor or known.startswith(f"{anchor}.") for known, _ in sections)
+        anchor = f"{anchor}.{taken + 1}" if taken else anchor
+        sections.append((anchor, text))
+        return f'<h3 id="{anchor}">{text}</h3>'
+
+    body = re.sub(r"<h([1-3])([^>]*)>(.*?)</h\1>", heading, body, flags=re.S)
+    if not title:
+        raise UserError(f"{path} has no title; its first cell must begin with a line `# Title`")
+    return {"title": title, "sections": sections, "body": body}
+
+
+def _page(chapters: list[dict[str, Any]]) -> str:
+    from jinja2 import Environment, FileSystemLoader
+
+    environment = Environment(loader=FileSystemLoader(TEMPLATE), autoescape=False, trim_blocks=True)
+    style = (TEMPLATE / "style.css").read_text(encoding="utf-8")
+    return environment.get_template("page.html.j2").render(title=TITLE, style=style, chapters=chapters) + "\n"

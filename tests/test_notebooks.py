@@ -1,0 +1,138 @@
+"""Notebooks: thin, committed without outputs, executed into a copy that exists only if every cell ran."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+from pathlib import Path
+
+import fabricate
+import nbformat
+import pytest
+
+from analysis.__main__ import main
+from analysis.errors import UserError
+from analysis.notebooks import execute
+
+NOTEBOOKS = sorted((Path(__file__).resolve().parent.parent / "analysis" / "notebooks").glob("*.ipynb"))
+
+
+@pytest.fixture(scope="module")
+def empty(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A results folder without any result, and its verdict table."""
+    folder = tmp_path_factory.mktemp("empty")
+    assert main(["check", "--results", str(folder), "--out", str(folder / "claims.csv")]) == 0
+    return folder, folder / "claims.csv"
+
+
+def book(path: Path, *cells: str) -> Path:
+    """A notebook with these code cells."""
+    made = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+    path.write_text(nbformat.writes(made))
+    return path
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebooks_are_thin_and_without_outputs(path: Path) -> None:
+    loaded = nbformat.read(path, as_version=4)
+    nbformat.validate(loaded)
+    assert loaded.cells[0].source.startswith("# ")
+    for cell in loaded.cells:
+        if cell.cell_type == "code":
+            assert cell.outputs == []
+            assert cell.execution_count is None
+            assert len(cell.source.splitlines()) <= 8
+            for word in ("for epoch", "matplotlib", "pandas", "def "):
+                assert word not in cell.source
+
+
+def test_a_copy_is_executed_wherever_one_stands(
+    tmp_path: Path, empty: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    monkeypatch.delenv("ALEXNET_RESULTS", raising=False)
+    results = Path(os.path.relpath(empty[0]))
+    code = "import os\nfrom analysis import context\nctx = context.load()\nprint(os.environ['ALEXNET_RESULTS'], len(ctx.table))"
+    out = tmp_path / "made" / "copy.ipynb"
+    execute(book(tmp_path / "a.ipynb", code), results, empty[1], out)
+    cell = nbformat.read(out, as_version=4).cells[0]
+    assert cell.outputs[0]["text"].split() == [str(empty[0].resolve()), "147"]
+    assert list(out.parent.iterdir()) == [out]
+    first = out.read_bytes()
+    execute(tmp_path / "a.ipynb", results, empty[1], out)
+    assert out.read_bytes() == first
+
+
+def test_a_failing_cell_leaves_no_copy_but_says_where_to_look(
+    tmp_path: Path, empty: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = book(tmp_path / "a.ipynb", "print('before')", "1 / 0", "print('after')")
+    out = tmp_path / "copy.ipynb"
+    code = main(
+        ["notebook", str(path), "--results", str(empty[0]), "--claims", str(empty[1]), "--out", str(out)]
+    )
+    said = capsys.readouterr().err
+    assert code == 2
+    assert "cell 2 failed with ZeroDivisionError: division by zero" in said
+    assert "Traceback" not in said
+    assert len(said.splitlines()) == 1
+    assert not out.exists()
+    failed = nbformat.read(tmp_path / "copy.failed.ipynb", as_version=4)
+    assert failed.cells[0].outputs[0]["text"] == "before\n"
+    assert failed.cells[1].outputs[0]["ename"] == "ZeroDivisionError"
+
+
+def test_wrong_paths_are_one_sentence(tmp_path: Path, empty: tuple[Path, Path]) -> None:
+    good = book(tmp_path / "a.ipynb", "1")
+    with pytest.raises(UserError, match="results folder"):
+        execute(good, tmp_path / "none", empty[1], tmp_path / "o.ipynb")
+    with pytest.raises(UserError, match="verdict table"):
+        execute(good, empty[0], tmp_path / "none.csv", tmp_path / "o.ipynb")
+    (tmp_path / "bad.ipynb").write_text("{}")
+    with pytest.raises(UserError, match="is not a notebook"):
+        execute(tmp_path / "bad.ipynb", empty[0], empty[1], tmp_path / "o.ipynb")
+    with pytest.raises(UserError, match="cannot read"):
+        execute(tmp_path / "nowhere.ipynb", empty[0], empty[1], tmp_path / "o.ipynb")
+
+
+def run_cells(path: Path) -> list[str]:
+    """HTML of the last expression of every code cell, run in this process: what the kernel would show."""
+    space: dict[str, object] = {}
+    shown = []
+    for cell in nbformat.read(path, as_version=4).cells:
+        if cell.cell_type == "code":
+            tree = ast.parse(cell.source)
+            last = tree.body.pop()
+            assert isinstance(last, ast.Expr)
+            exec(compile(tree, path.name, "exec"), space)
+            piece = eval(compile(ast.Expression(last.value), path.name, "eval"), space)
+            shown.append(piece._repr_html_())
+    return shown
+
+
+@pytest.mark.parametrize("state", ["nothing run", "half a campaign", "one seed", "two studies"])
+def test_every_page_renders_in_every_state(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: str
+) -> None:
+    if state == "half a campaign":
+        fabricate.study(tmp_path, "demo")
+        fabricate.manifest(tmp_path, "demo", "ilsvrc2010", {"test": 24})
+        fabricate.run(tmp_path, "demo", "alexnet", 1, [0.9, 0.6, 0.4])
+        fabricate.run(tmp_path, "demo", "tanh", 1, [0.95, 0.9, 0.8])
+    elif state == "one seed":
+        fabricate.campaign(tmp_path, seeds=1, images=60)
+    elif state == "two studies":
+        fabricate.campaign(tmp_path, images=60)
+        fabricate.campaign(tmp_path, "imagenette", tier="proxy", images=60)
+    if state != "nothing run":
+        fabricate.describes(tmp_path)
+    table = tmp_path / "claims.csv"
+    assert main(["check", "--results", str(tmp_path), "--out", str(table)]) == 0
+    monkeypatch.setenv("ALEXNET_RESULTS", str(tmp_path))
+    monkeypatch.setenv("ALEXNET_CLAIMS", str(table))
+    for path in NOTEBOOKS:
+        html = "".join(run_cells(path))
+        assert html, path.stem
+        assert not re.search(r"\b(nan|NaN|inf|NaT)\b|None[<,\]]", html), path.stem

@@ -1,0 +1,242 @@
+"""The report: one offline file, every claim an anchor, every picture described, looked at with a real browser."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import fabricate
+import pandas as pd
+import pytest
+
+from analysis.__main__ import main
+from analysis.claims import load_claims
+from analysis.page import figure, table
+
+ROOT = Path(__file__).resolve().parent.parent
+NOTEBOOKS = sorted((ROOT / "analysis" / "notebooks").glob("*.ipynb"))
+CHROMIUM = Path("/usr/bin/chromium")
+VOID = {"meta", "link", "img", "br", "hr", "input", "use", "path"}
+
+
+@pytest.fixture(scope="session")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A report built by the real commands from a fabricated campaign."""
+    folder = tmp_path_factory.mktemp("report")
+    results, claims, out = folder / "results", folder / "verdicts.csv", folder / "reports" / "alexnet.html"
+    fabricate.campaign(results, images=300)
+    fabricate.describes(results)
+    assert main(["check", "--results", str(results), "--out", str(claims)]) == 0
+    copies = [folder / path.name for path in NOTEBOOKS]
+    for path, copy in zip(NOTEBOOKS, copies, strict=True):
+        options = ["--results", str(results), "--claims", str(claims), "--out", str(copy)]
+        assert main(["notebook", str(path), *options]) == 0
+    assert main(["report", *map(str, copies), "--claims", str(claims), "--out", str(out)]) == 0
+    return out
+
+
+class Page(HTMLParser):
+    """Tags with attributes, ids and a check that tags are closed in order."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in VOID:
+            assert self.open, tag
+            assert self.open.pop() == tag
+
+
+@pytest.fixture(scope="session")
+def page(report: Path) -> Page:
+    return Page(report.read_text(encoding="utf-8"))
+
+
+def test_html_is_well_formed_with_unique_ids(page: Page) -> None:
+    assert page.open == []
+    ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    assert ("html", {"lang": "en"}) in page.tags
+    assert sum(tag == "title" for tag, _ in page.tags) == 1
+    assert sum(tag == "h1" for tag, _ in page.tags) == 1
+
+
+def test_every_link_inside_leads_somewhere(page: Page) -> None:
+    ids = {attributes["id"] for _, attributes in page.tags if "id" in attributes}
+    for tag, attributes in page.tags:
+        href = attributes.get("href") or attributes.get("xlink:href") or ""
+        if tag in ("a", "use") and href.startswith("#"):
+            assert href[1:] in ids, href
+
+
+def test_nothing_is_loaded_and_no_script_runs(report: Path, page: Page) -> None:
+    assert all(tag not in ("script", "link", "iframe", "object", "embed") for tag, _ in page.tags)
+    for tag, attributes in page.tags:
+        for name in ("src", "href", "xlink:href", "srcset", "data"):
+            value = attributes.get(name) or ""
+            allowed = value.startswith(("#", "data:image/png;base64,")) or value in ("", "claims.csv")
+            assert allowed, (tag, name, value)
+        assert not [name for name in attributes if name.startswith("on")]
+    text = report.read_text(encoding="utf-8")
+    assert "@import" not in text
+    assert re.findall(r"url\((?!#)", text) == []
+    assert len(text) < 2_000_000
+
+
+def test_every_claim_is_an_anchor(page: Page) -> None:
+    ids = {attributes.get("id") for _, attributes in page.tags}
+    assert {f"claim-{claim.id}" for claim in load_claims()} <= ids
+
+
+def test_pictures_and_tables_are_described(page: Page) -> None:
+    pictures = [(tag, attributes) for tag, attributes in page.tags if tag in ("svg", "img")]
+    assert sum(tag == "svg" for tag, _ in pictures) >= 5
+    for tag, attributes in pictures:
+        assert attributes.get("aria-label" if tag == "svg" else "alt"), tag
+        assert tag == "img" or attributes.get("role") == "img"
+    for tag, attributes in page.tags:
+        if tag == "th":
+            assert attributes.get("scope") in ("row", "col")
+    tables = sum(tag == "table" for tag, _ in page.tags)
+    assert tables == sum(tag == "caption" for tag, _ in page.tags) >= 10
+
+
+def test_the_findings_are_on_the_page(report: Path) -> None:
+    text = report.read_text(encoding="utf-8")
+    for words in (
+        "253,440",
+        "290,400",
+        "no more than 1\u00a0%",
+        "direction agrees",
+        "snakemake --cores all",
+        "paper inconsistent",
+    ):
+        assert words in text
+    assert "(demo)" in text
+    assert "A &lt;fast&gt; &amp; cheap processor" in text
+    assert "<fast>" not in text
+
+
+def test_the_verdict_table_lies_beside_it(report: Path) -> None:
+    beside = pd.read_csv(report.with_name("claims.csv"), keep_default_na=False)
+    assert {"id", "section", "paper", "ours", "low", "high", "n", "evidence", "verdict"} <= set(
+        beside.columns
+    )
+    assert list(beside["id"]) == [claim.id for claim in load_claims()]
+
+
+def test_markup_in_names_is_escaped() -> None:
+    shown = table(["class", "images"], [["<b>tabby</b> & co", "3"]], "a <caption>").text
+    assert "&lt;b&gt;tabby&lt;/b&gt; &amp; co" in shown
+    assert "<b>" not in shown
+    assert "a &lt;caption&gt;" in shown
+
+
+def test_the_same_figure_gives_the_same_bytes() -> None:
+    from analysis.figures import canvas
+
+    def drawn() -> str:
+        fig, (axis,) = canvas()
+        axis.plot([1, 2], [3, 4], label="a < b")
+        axis.fill_between([1, 2], [2, 3], [4, 5])
+        return figure(fig, "A line", "Caption").text
+
+    first = drawn()
+    assert first == drawn()
+    assert "currentColor" in first
+    assert "<dc:date>" not in first
+
+
+def test_help_loads_no_numerics_and_nothing_loads_torch() -> None:
+    code = "import sys, analysis.__main__; print([m for m in ('numpy', 'pandas', 'matplotlib') if m in sys.modules])"
+    assert (
+        subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True).stdout
+        == "[]\n"
+    )
+    code = (
+        "import sys, analysis.context, analysis.judging, analysis.summary, analysis.run_tables, analysis.report, analysis.baselines;"
+        "print([m for m in ('torch', 'alexnet', 'snakemake', 'scipy.stats') if m in sys.modules])"
+    )
+    assert (
+        subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True).stdout
+        == "[]\n"
+    )
+
+
+def test_errors_are_one_sentence(report: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    claims = report.with_name("claims.csv")
+    out = str(tmp_path / "o.html")
+    for arguments, says in (
+        (["report", str(NOTEBOOKS[0]), "--claims", str(claims), "--out", out], "has not been executed"),
+        (["report", str(tmp_path / "none.ipynb"), "--claims", str(claims), "--out", out], "cannot read"),
+        (
+            ["report", str(NOTEBOOKS[0]), "--claims", str(tmp_path / "none.csv"), "--out", out],
+            "cannot read the verdict table",
+        ),
+        (["verdicts", "--results", str(tmp_path), "--group", "nolrn"], "unknown group 'nolrn'"),
+        (["check", "--results", str(tmp_path / "none"), "--out", out], "does not exist"),
+    ):
+        assert main(arguments) == 2
+        said = capsys.readouterr().err
+        assert said.startswith("error: ")
+        assert says in said
+        assert len(said.splitlines()) == 1
+    assert not Path(out).exists()
+
+
+def test_verdict_lines_for_a_terminal(report: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    results = report.parent.parent / "results"
+    assert main(["verdicts", "--results", str(results), "--group", "no_lrn"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 4
+    assert re.match(r"lrn-delta-top1: .+ \(demo\)   paper 1\.4 points  ours -?−?\d+\.\d\d points", lines[0])
+    assert lines[1].startswith("    the interval ")
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("scripts", [True, False], ids=["with JavaScript", "without JavaScript"])
+def test_a_real_browser_shows_it_offline(report: Path, tmp_path: Path, scripts: bool) -> None:
+    playwright = pytest.importorskip("playwright.sync_api", reason="the package playwright is not installed")
+    if not CHROMIUM.exists():
+        pytest.skip(f"{CHROMIUM} is not installed")
+    with playwright.sync_playwright() as p:
+        flags = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
+        browser = p.chromium.launch(executable_path=str(CHROMIUM), args=flags)
+        for width, scheme in ((1280, "light"), (390, "light"), (1280, "dark")):
+            size = {"width": width, "height": 900}
+            context = browser.new_context(
+                viewport=size, color_scheme=scheme, java_script_enabled=scripts, offline=True
+            )
+            tab = context.new_page()
+            requests: list[str] = []
+            problems: list[str] = []
+            tab.on("request", lambda request, to=requests: to.append(request.url))
+            tab.on("console", lambda message, to=problems: to.append(message.text))
+            tab.on("pageerror", lambda error, to=problems: to.append(str(error)))
+            tab.goto(f"{report.as_uri()}#claim-fig2-layer1")
+            picture = tmp_path / f"{width}-{scheme}.png"
+            tab.screenshot(path=str(picture))
+            assert [url for url in requests if not url.startswith(("file:", "data:"))] == []
+            assert problems == []
+            assert picture.stat().st_size > 20_000
+            assert tab.locator("#claim-fig2-layer1").bounding_box() is not None
+            assert tab.locator("h1").is_visible()
+            if scripts:
+                assert tab.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+            context.close()
+        browser.close()
