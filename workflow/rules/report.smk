@@ -48,7 +48,7 @@ rule report:
 
 
 rule draft:
-    """The report as far as results exist: reports/draft.html, nothing is trained"""
+    """The report as far as results exist: reports/draft/, nothing is trained"""
     input:
         descriptions(),
         expand(f"{RESULTS}/{{study}}/study.json", study=STUDIES),
@@ -62,7 +62,7 @@ rule draft:
         pages=PAGES,
         executed=expand(f"{RESULTS}/draft/{{page}}.ipynb", page=PAGES),
         notebooks=f"{ROOM}/notebooks",
-        out=str(Path(config["report"]).with_name("draft.html")),
+        out=str(Path(config["report"]).parent / "draft" / Path(config["report"]).name),
     shell:
         "python -m analysis check --claims {input.claims} --results {params.results}"
         " --out {params.work}/claims.csv 2> {log} && "
