@@ -206,7 +206,7 @@ def describe_experiment(study: str, experiment: str, folder: str = "config") -> 
         "study": study,
         "experiment": experiment,
         **describe(config["model"], data["crop"], data["classes"]),
-        "model": config["model"],
+        **{key: config[key] for key in ("model", "augmentation", "optimizer")},
         "difference": differences(base, config),
     }
 

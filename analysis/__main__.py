@@ -77,6 +77,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     report.add_argument("--out", type=Path, required=True, metavar="FILE.html")
 
+    listed = _verb(verbs, "table", _table, "print the verdict table's counts and trained claims as Markdown")
+    listed.add_argument(
+        "--claims", type=Path, required=True, metavar="FILE.csv", help="verdict table that `check` wrote"
+    )
+
     simple = _verb(
         verbs, "baselines", _baselines, "errors of two classifiers that see no shapes, on a packed data set"
     )
@@ -148,6 +153,12 @@ def _report(options: argparse.Namespace) -> None:
     from analysis.report import build
 
     build(options.notebooks, options.claims, options.out)
+
+
+def _table(options: argparse.Namespace) -> None:
+    from analysis.outcomes import markdown, read_table
+
+    print(markdown(read_table(options.claims)))
 
 
 def _baselines(options: argparse.Namespace) -> None:

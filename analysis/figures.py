@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pandas as pd
@@ -12,6 +12,7 @@ from analysis.page import INK
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.container import BarContainer
     from matplotlib.figure import Figure
 
     from analysis.verdicts import Outcome
@@ -55,12 +56,11 @@ def canvas(
     rows: int = 1, columns: int = 1, width: float = 7.6, height: float = 3.6
 ) -> tuple[Figure, list[Axes]]:
     """A figure in the house style and its axes, row by row."""
-    import matplotlib as mpl
+    import seaborn as sns
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
-    for key, value in STYLE.items():
-        mpl.rcParams[key] = value  # type: ignore[index]
+    sns.set_theme(style="ticks", palette=COLORS, rc=STYLE)
     fig = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasSVG(fig)
     axes = fig.subplots(rows, columns, squeeze=False)
@@ -82,18 +82,29 @@ def color(experiment: str, experiments: list[str]) -> tuple[str, Any]:
 
 def curves(axis: Axes, results: Results, study: str, names: list[str], column: str) -> None:
     """Mean over seeds of `column` (fractions, drawn in %) by epoch, with a band from the lowest to the highest seed."""
+    import seaborn as sns
+
     known = sorted(set(results.metrics.loc[results.metrics["study"] == study, "experiment"]))
     for name in names:
         seeds = results.curves(study, name)
         if not seeds:
             continue
-        table = pd.DataFrame({seed: curve.set_index("epoch")[column] for seed, curve in seeds.items()}) * 100
+        table = pd.concat([curve[["epoch", column]] for curve in seeds.values()], ignore_index=True)
+        table[column] *= 100
         hue, dash = color(name, known)
-        axis.plot(table.index, table.mean(axis=1), color=hue, linestyle=dash, label=name.replace("_", " "))
-        if table.shape[1] > 1:
-            axis.fill_between(
-                table.index, table.min(axis=1), table.max(axis=1), color=hue, alpha=0.18, linewidth=0
-            )
+        whole_range = ("pi", 100)  # the band is the range of the seeds
+        sns.lineplot(
+            table,
+            x="epoch",
+            y=column,
+            errorbar=whole_range,
+            color=hue,
+            linestyle=dash,
+            label=name.replace("_", " "),
+            legend=False,
+            ax=axis,
+            err_kws={"linewidth": 0},
+        )
     _styled(axis)
 
 
@@ -139,7 +150,7 @@ def _legend_below(fig: Figure, axis: Axes, columns: int) -> None:
 
 
 def _legend(axis: Axes) -> None:
-    axis.legend(frameon=False, labelcolor=INK, handlelength=3)
+    axis.legend(title=None, frameon=False, labelcolor=INK, handlelength=3)
 
 
 def forest(outcomes: list[Outcome]) -> Figure:
@@ -176,21 +187,26 @@ def shares(net: dict[str, Any]) -> Figure:
     """Share of the parameters and of the multiply-adds in each learned layer, in %."""
     rows = [row for row in net["layers"] if row["kind"] in ("conv", "fc")]
     fig, (axis,) = canvas(height=3.2)
-    at = np.arange(len(rows))
-    for shift, key, label, hue in ((-0.2, "parameters", "parameters", 0), (0.2, "macs", "multiply-adds", 1)):
-        values = [100 * row[key] / net["totals"][key] for row in rows]
-        bars = axis.bar(at + shift, values, 0.38, color=COLORS[hue], label=label)
-        for bar, value in zip(bars, values, strict=True):
-            place = (bar.get_x() + bar.get_width() / 2, value)
-            text = f"{value:.0f}" if value >= 10 else f"{value:.1f}" if value >= 0.1 else f"{value:.2f}"
-            axis.annotate(
-                text, place, xytext=(0, 2), textcoords="offset points", ha="center", fontsize=8, color=INK
-            )
-    axis.set_xticks(at, [row["name"] for row in rows])
+    import seaborn as sns
+
+    table = pd.DataFrame(
+        [
+            {"layer": row["name"], "of": label, "share": 100 * row[key] / net["totals"][key]}
+            for key, label in (("parameters", "parameters"), ("macs", "multiply-adds"))
+            for row in rows
+        ]
+    )
+    sns.barplot(table, x="layer", y="share", hue="of", palette=COLORS[:2], saturation=1, ax=axis)
+    for bars in axis.containers:
+        axis.bar_label(cast("BarContainer", bars), fmt=_short, padding=2, fontsize=8, color=INK)
     axis.grid(axis="x", visible=False)
-    axis.set(ylabel="share of the net (%)")
+    axis.set(xlabel="", ylabel="share of the net (%)")
     _legend(axis)
     return fig
+
+
+def _short(value: float) -> str:
+    return f"{value:.0f}" if value >= 10 else f"{value:.1f}" if value >= 0.1 else f"{value:.2f}"
 
 
 def views(table: pd.DataFrame) -> Figure:

@@ -141,6 +141,31 @@ def lines(outcomes: list[Outcome]) -> list[str]:
     return out
 
 
+def markdown(table: pd.DataFrame) -> str:
+    """The verdict table (`read_table`) as two Markdown tables: counts by evidence, then all that was trained for."""
+    counts = pd.crosstab(table["evidence"].replace("", "none"), table["verdict"])
+    rows = [["evidence", *counts.columns], ["---"] * (1 + len(counts.columns))]
+    rows += [
+        [str(name), *(str(n or "") for n in row)]
+        for name, row in zip(counts.index, counts.to_numpy(), strict=True)
+    ]
+    rows += [
+        [],
+        ["claim", "paper", "lab log", "ours, 95 % interval", "images", "seeds", "evidence", "verdict"],
+    ]
+    rows.append(["---"] * 8)
+    trained = ~table["evidence"].isin(["", "arithmetic"]) & table["ours"].astype(bool)
+    for row in table[trained].itertuples():
+        ours = f"{row.bound} {number(row.ours, row.unit, 2)} {interval(row.low, row.high, row.unit)}".strip()
+        seeds = "" if math.isnan(row.seeds) else f"{row.seeds:.0f}"
+        images = "" if math.isnan(row.n) else f"{row.n:,.0f}"
+        lab = with_unit("" if math.isnan(row.lab_value) else row.lab_value, row.unit)
+        paper = paper_value(row.paper, row.unit, row.relation)
+        where = f"{row.evidence}: {row.study}"
+        rows.append([f"{row.statement} (`{row.id}`)", paper, lab, ours, images, seeds, where, row.verdict])
+    return "\n".join(f"| {' | '.join(row)} |" if row else "" for row in rows)
+
+
 def _counts(outcome: Outcome) -> str:
     seeds = (
         f"{outcome.seeds} vs {outcome.baseline_seeds} seeds"

@@ -68,7 +68,7 @@ def command(claim: Claim, study: str) -> str:
     if study == "cifar10":
         study = ""  # there is no such study yet; the default ones can show the direction
     config = f" --config studies=[{study}]" if study and claim.kind != "arithmetic" else ""
-    return f"snakemake --cores all{config} {claim.group}"
+    return f"snakemake --cores all {claim.group}{config}"
 
 
 def accepted(claim: Claim) -> tuple[float, float]:

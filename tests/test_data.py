@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from torchvision.transforms.functional import ten_crop
 
 from alexnet import data
 from alexnet.errors import UserError
@@ -126,6 +127,9 @@ def test_ten_views_are_corners_and_centre_and_their_reflections():
         assert np.array_equal(views[:, number], view)
         assert np.array_equal(views[:, number + 5], view[:, :, ::-1])
     assert np.array_equal(data.test_views(images, 32, "center")[:, 0], views[:, 4])
+    torchvisions = ten_crop(torch.from_numpy(images).permute(0, 3, 1, 2), 32)
+    for number, view in enumerate(torchvisions):
+        assert np.array_equal(views[:, number], view.permute(0, 2, 3, 1).numpy())
 
 
 def test_mean_is_subtracted_and_memory_is_channels_last():

@@ -242,7 +242,7 @@ def test_absolute_values_stay_pending_on_other_data_with_number_and_command() ->
     errors = {("alexnet", *TEST): np.full((100, 2), 0.375)}
     outcome = judge(CLAIMS["abs-top1-2010"], fabricate.in_memory(errors, tier="proxy"))[0]
     assert (outcome.verdict, outcome.evidence, outcome.ours) == ("pending", "proxy", pytest.approx(37.5))
-    assert outcome.command == "snakemake --cores all --config studies=[ilsvrc2010] alexnet"
+    assert outcome.command == "snakemake --cores all alexnet --config studies=[ilsvrc2010]"
 
 
 def test_weak_evidence_cannot_say_strong_words() -> None:

@@ -1,0 +1,39 @@
+"""The verdict table as text: Markdown for the README, and commands that Snakemake understands."""
+
+import pandas as pd
+import pytest
+
+from analysis.__main__ import main
+from analysis.outcomes import COLUMNS
+
+
+def row(**values):
+    return dict.fromkeys(COLUMNS, "") | values
+
+
+@pytest.fixture
+def claims_csv(tmp_path):
+    rows = [
+        row(id="a", statement="Counted", evidence="arithmetic", verdict="reproduced", ours="3", paper="3"),
+        row(id="b", statement="Not run", verdict="pending", paper="1"),
+        row(
+            id="c", statement="Trained", evidence="proxy", study="imagenette", verdict="direction agrees", unit="points",
+            paper="1.4", relation="about", lab_value="1.37", ours="2.5", low="0.25", high="4.75", n="3925", seeds="2",
+        ),
+    ]  # fmt: skip
+    path = tmp_path / "claims.csv"
+    pd.DataFrame(rows, columns=COLUMNS).to_csv(path, index=False)
+    return path
+
+
+def test_markdown_counts_all_rows_and_lists_the_trained_ones(claims_csv, capsys):
+    assert main(["table", "--claims", str(claims_csv)]) == 0
+    out = capsys.readouterr().out
+    assert "| evidence | direction agrees | pending | reproduced |" in out
+    assert "| proxy | 1 |  |  |" in out
+    (line,) = [line for line in out.splitlines() if "`c`" in line]
+    assert [cell.strip() for cell in line.strip("|").split("|")] == [
+        "Trained (`c`)", "1.4 points", "1.37 points", "2.50 [0.25, 4.75]", "3,925", "2",
+        "proxy: imagenette", "direction agrees",
+    ]  # fmt: skip
+    assert "`a`" not in out and "`b`" not in out
