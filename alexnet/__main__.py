@@ -127,8 +127,9 @@ def _run(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
         train.tune_allocator()
         bench.bench(args.out, args.rounds, args.threads)
     else:
-        from alexnet import evaluate
+        from alexnet import evaluate, train
 
+        train.tune_allocator()
         evaluate.evaluate(
             args.config, args.data, args.weights, args.out, args.split, args.devices, args.threads
         )
