@@ -1,7 +1,8 @@
 """Turns runs and predictions into one number with its 95 % interval, for each way in which a claim is measured.
 
 Difference of two nets on the same images. With s the standard deviation between seeds, pooled within the
-experiments of a study that have at least two seeds (df = sum(n_i - 1)), and d_j the difference of the two nets'
+experiments of a study that have at least two seeds (df = sum(n_i - 1); one of which a run never left chance is
+left out, unless it is compared), and d_j the difference of the two nets'
 errors on image j, each averaged over seeds:
 
     variance = s^2 (1/n_experiment + 1/n_baseline) + Var_j(d_j) / n_images
@@ -94,8 +95,24 @@ def interval(
     return value - half_width(error, df), value + half_width(error, df), p
 
 
-def seed_spread(results: Results, study: str, set_: str, split: str, view: str, metric: str) -> Spread:
-    """Spread of an error between seeds over all experiments of a study."""
+def untrained(results: Results, study: str) -> set[str]:
+    """Experiments with a run at chance: a top-1 error above 0.95 (1 - 1/classes) on some split."""
+    classes = results.studies[study].record.get("classes") if study in results.studies else None
+    if not classes:
+        return set()
+    chance = 1 - 1 / classes
+    table = results.evals[results.evals["study"] == study]
+    return set(table.loc[table["top1_error"].astype(float) > 0.95 * chance, "experiment"])
+
+
+def seed_spread(
+    results: Results, study: str, set_: str, split: str, view: str, metric: str, compared: set[str]
+) -> Spread:
+    """Spread of an error between seeds, pooled over the experiments of a study.
+
+    An experiment with a run that never left chance says nothing about the others' spread and stays out of the
+    pool, unless it is one of the `compared`.
+    """
     table = results.evals
     mask = (
         (table["study"] == study)
@@ -103,7 +120,9 @@ def seed_spread(results: Results, study: str, set_: str, split: str, view: str, 
         & (table["split"] == split)
         & (table["view"] == view)
     )
-    return pooled([list(group[metric].astype(float)) for _, group in table[mask].groupby("experiment")])
+    left_out = untrained(results, study) - compared
+    groups = table[mask & ~table["experiment"].isin(left_out)].groupby("experiment")
+    return pooled([list(group[metric].astype(float)) for _, group in groups])
 
 
 def _images(
@@ -145,7 +164,7 @@ def difference(
     paired = (ours.mean(axis=1) - base.mean(axis=1)).dropna()
     if paired.empty:
         raise NoEstimate(f"{experiment} and {baseline} were evaluated on different images of {set_}/{split}")
-    spread = seed_spread(results, study, set_, split, view, metric)
+    spread = seed_spread(results, study, set_, split, view, metric, {experiment, baseline})
     n_ours, n_base = ours.shape[1], base.shape[1]
     value = float(paired.mean())
     if not spread.df:  # an interval over images alone would claim too much
@@ -161,7 +180,7 @@ def error(
 ) -> Estimate:
     """Mean error of one experiment over seeds; `assume`: take the lab's seed spread where ours is unknown."""
     table = _images(results, study, experiment, set_, split, view, metric)
-    spread = seed_spread(results, study, set_, split, view, metric)
+    spread = seed_spread(results, study, set_, split, view, metric, {experiment})
     images, seeds = table.mean(axis=1), table.shape[1]
     parts, remark = [_of_the_mean(images)], ""
     if spread.df:
@@ -187,7 +206,8 @@ def view_gain(results: Results, study: str, experiment: str, set_: str, split: s
     if experiment not in gains:
         raise NoEstimate(f"{experiment} has no evaluation with one and ten views on {set_}/{split} yet")
     table = gains[experiment]
-    spread = pooled([list(gain.mean(axis=0)) for gain in gains.values()])
+    left_out = untrained(results, study) - {experiment}
+    spread = pooled([list(gain.mean(axis=0)) for name, gain in gains.items() if name not in left_out])
     images, seeds = table.mean(axis=1), table.shape[1]
     parts = [_of_the_mean(images)]
     remark = ""
@@ -226,7 +246,8 @@ def gap(results: Results, study: str, experiment: str, baseline: str) -> Estimat
     for name in (experiment, baseline):
         if not gaps.get(name):
             raise NoEstimate(f"{name} has no finished run yet")
-    spread = pooled(list(gaps.values()))
+    left_out = untrained(results, study) - {experiment, baseline}
+    spread = pooled([values for name, values in gaps.items() if name not in left_out])
     n_ours, n_base = len(gaps[experiment]), len(gaps[baseline])
     value = float(np.mean(gaps[experiment]) - np.mean(gaps[baseline]))
     if not spread.df:

@@ -20,7 +20,7 @@ def runs_table(results: Results) -> Html:
             Html(f"<code>{escape(commit)}</code>"),
             Html(f"<code>{escape(str(made.get('code_sha256', '–'))[:10])}</code>"),
             str(made.get("cpu") or "–"),
-            str(run.get("devices", "–")),
+            ", ".join(run.get("devices", ["–"])),
             str(run.get("threads", "–")),
             "–" if wall is None else f"{wall / 60:,.1f}",
             "–" if run.get("peak_memory_mb") is None else f"{run['peak_memory_mb']:,.0f}",

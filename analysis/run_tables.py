@@ -93,7 +93,7 @@ def training(ctx: Context, study: Study) -> Html:
         gain = frame["center"] - frame["ten"]
         parts.append(
             say(
-                f"Ten views lower the top-1 error by {gain.mean():.2f} points on average over the {len(frame)} evaluations, from {gain.min():.2f} to {gain.max():.2f}."
+                f"Ten views lower the top-1 error by {number(gain.mean(), '%', 2)} points on average over the {len(frame)} evaluations, from {number(gain.min(), '%', 2)} to {number(gain.max(), '%', 2)}."
             )
         )
         spoken = "; ".join(f"{r.label} {r.center:.1f} to {r.ten:.1f} %" for r in frame.itertuples())

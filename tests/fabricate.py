@@ -124,7 +124,7 @@ def run(
         "wall_seconds": 190.0,
         "peak_memory_mb": 512.0,
         "threads": 1,
-        "devices": "1 cpu",
+        "devices": ["cpu"],
         "precision": "fp32",
         "sessions": [{"started": "2026-01-01T00:00:00", "finished": "2026-01-01T00:03:10"}],
         "provenance": {
@@ -307,6 +307,7 @@ def in_memory(
     curves: dict[tuple[str, int], list[float]] | None = None,
     threshold: float = 0.25,
     training_set: str = "ilsvrc2012",
+    classes: int | None = None,
 ) -> Any:
     """Results of one study `s` without files: (experiment, set, split, view) -> errors (images, seeds); training curves."""
     from analysis.evidence import EVAL_COLUMNS, METRIC_COLUMNS, Results, Study
@@ -324,7 +325,7 @@ def in_memory(
             epochs.append(["s", experiment, seed, i + 1, error, 3 * error, error + 0.05, 3 * error])
     return Results(
         folder=Path(),
-        studies={"s": Study("s", "S", tier, "", threshold, training_set, {})},
+        studies={"s": Study("s", "S", tier, "", threshold, training_set, {"classes": classes})},
         layers={},
         manifests={},
         runs={},

@@ -64,6 +64,31 @@ def test_the_spread_of_other_experiments_serves_nets_with_one_seed() -> None:
     assert got.conclusive
 
 
+def test_a_net_that_never_trained_widens_only_its_own_intervals() -> None:
+    rng = np.random.default_rng(1)
+    trained = (rng.random((200, 2)) < 0.3).astype(float)
+    other = (rng.random((200, 2)) < 0.3).astype(float)
+    dead = other.copy()
+    dead[:, 1] = rng.random(200) < 0.917  # chance among 12 classes
+    errors = {("alexnet", *TEST): trained, ("one_gpu", *TEST): other, ("no_dropout", *TEST): dead}
+
+    def half_width(experiment: str, **more: int) -> float:
+        results = fabricate.in_memory(errors, **more)
+        where = ("ilsvrc2010", "test", "ten", "top1_error")
+        got = estimates.difference(results, "s", experiment, "alexnet", *where)
+        return (got.high - got.low) / 2
+
+    means = [trained.mean(axis=0), other.mean(axis=0)]
+    seeds = sum(float(np.var(m, ddof=1)) for m in means) / 2  # df = 2, the dead net is not in it
+    images = float(np.var(other.mean(axis=1) - trained.mean(axis=1), ddof=1)) / 200
+    df = (seeds + images) ** 2 / (seeds**2 / 2 + images**2 / 199)
+    assert half_width("one_gpu", classes=12) == pytest.approx(
+        stats.t.ppf(0.975, df) * math.sqrt(seeds + images)
+    )
+    assert half_width("one_gpu") > 3 * half_width("one_gpu", classes=12)  # without knowing what chance is
+    assert half_width("no_dropout", classes=12) > 3 * half_width("one_gpu", classes=12)
+
+
 def test_one_seed_everywhere_is_inconclusive() -> None:
     base, ours = np.zeros((500, 1)), np.ones((500, 1))
     results = fabricate.in_memory({("alexnet", *VAL): base, ("no_lrn", *VAL): ours}, tier="paper")
