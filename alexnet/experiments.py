@@ -122,6 +122,11 @@ def load_study(study: str, folder: str = "config") -> dict[str, Any]:
         for where in loaded[key] if key == "evaluate" else [loaded[key]]:
             if where["split"] not in loaded["sets"].get(where["set"], {}).get("splits", []):
                 raise UserError(f"{path}: `{key}` names {where['set']}/{where['split']}, which `sets` lacks")
+    generated = ("ilsvrc2010", "ilsvrc2012")
+    if "synthetic" in loaded and any(data["source"] not in generated for data in loaded["sets"].values()):
+        raise UserError(
+            f"{path}: `synthetic` writes {' and '.join(generated)} archives; `sets` names another source"
+        )
     if loaded["crop"] > loaded["image_size"]:
         raise UserError(
             f"{path}: `crop` ({loaded['crop']}) is larger than `image_size` ({loaded['image_size']})"

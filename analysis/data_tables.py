@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections import Counter
 
 import numpy as np
 
@@ -65,7 +66,7 @@ def split_table(results: Results, study: Study) -> Html:
 
 
 def repairs_table(results: Results, study: Study, most: int = 20) -> Html | None:
-    """Files that were not plain colour JPEGs, and what was done; None if there are none."""
+    """Files that were not plain colour JPEGs, the rarest kinds first, with counts; None if there are none."""
     rows = [
         [item["name"], f"{name} {split}", ", ".join(item["repairs"])]
         for (of, name), manifest in results.manifests.items()
@@ -75,8 +76,11 @@ def repairs_table(results: Results, study: Study, most: int = 20) -> Html | None
     ]
     if not rows:
         return None
-    more = f" (the first {most} of {len(rows):,})" if len(rows) > most else ""
-    return table(["File", "Split", "Was"], rows[:most], f"Repaired files{more}")
+    kinds = Counter(kind for _, _, kind in rows)
+    rows.sort(key=lambda row: (kinds[row[2]], row[1], row[0]))
+    counted = ", ".join(f"{n:,} {kind}" for kind, n in sorted(kinds.items(), key=lambda item: item[1]))
+    more = f"; the first {most} are shown" if len(rows) > most else ""
+    return table(["File", "Split", "Was"], rows[:most], f"Repaired files: {counted}{more}")
 
 
 def archives_table(results: Results, study: Study) -> Html | None:

@@ -99,6 +99,7 @@ def test_prose_does_not_change_a_run_but_its_diff_does(definitions):
         (lambda r: r.__setitem__("crop", 64), ["`crop` (64)", "`image_size` (40)"]),
         (lambda r: r.__setitem__("epochs", 0), ["`epochs`", "minimum"]),
         (lambda r: r["train"].__setitem__("split", "test"), ["ilsvrc2012/test"]),
+        (lambda r: r["sets"]["ilsvrc2010"].__setitem__("source", "folders"), ["`synthetic`", "`sets`"]),
         (
             lambda r: r["diff"]["model"].__setitem__("activaton", "tanh"),
             ["tiny/alexnet", "unknown key 'activaton'"],

@@ -12,7 +12,7 @@ sys.path.insert(0, ROOT)
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [ROOT, os.environ.get("PYTHONPATH")]))
 os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
 
-from alexnet import archives, experiments
+from alexnet import archives, experiments, ilsvrc
 from alexnet.errors import UserError
 
 
@@ -80,11 +80,18 @@ def packed(study, name, splits=None):
     return [f"{RESULTS}/{study}/data/{name}/{file}" for file in ["manifest.json", *files]]
 
 
+def generated(study):
+    """Archives of a generated study, under their official names."""
+    sets = STUDIES[study]["sets"].values()
+    names = [name for data in sets for name in ilsvrc.needed(archives.YEARS[data["source"]], data["splits"])]
+    return [f"{RESULTS}/{study}/archives/{name}" for name in names]
+
+
 def archives_of(study, name):
     """Archives to be made first for a generated set; else none, but they are looked for (with a sentence)."""
     record = STUDIES[study]
     if "synthetic" in record:
-        return [f"{RESULTS}/{study}/archives/.complete"]
+        return generated(study)
 
     def found(wildcards):
         if not Path(packed(study, name)[0]).exists():

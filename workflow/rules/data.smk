@@ -7,7 +7,7 @@ for _study, _record in STUDIES.items():
             name:
                 f"synthesize_{_study}"
             output:
-                touch(f"{RESULTS}/{_study}/archives/.complete"),
+                generated(_study),
             log:
                 f"{RESULTS}/logs/{_study}/synthesize.log",
             threads: workflow.cores
@@ -17,6 +17,8 @@ for _study, _record in STUDIES.items():
             shell:
                 "python -m alexnet synthesize --out {params.out} {params.flags}"
                 " --workers {threads} > {log} 2>&1"
+
+        workflow.get_rule(f"synthesize_{_study}").docstring = f"Archives of the generated study {_study}"
 
     for _set, _data in _record["sets"].items():
 
@@ -39,3 +41,5 @@ for _study, _record in STUDIES.items():
             shell:
                 "python -m alexnet pack --source {params.source} --splits {params.splits} {params.archives}"
                 " --image-size {params.size} --workers {threads} --out {params.out} > {log} 2>&1"
+
+        workflow.get_rule(f"pack_{_study}_{_set}").docstring = f"Packed data set {_set} of study {_study}"

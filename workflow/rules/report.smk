@@ -2,6 +2,7 @@
 
 
 rule check:
+    """The verdict table, reports/claims.csv"""
     input:
         evidence(),
         claims=f"{ROOM}/claims.csv",
