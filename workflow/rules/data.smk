@@ -18,8 +18,6 @@ for _study, _record in STUDIES.items():
                 "python -m alexnet synthesize --out {params.out} {params.flags}"
                 " --workers {threads} > {log} 2>&1"
 
-        workflow.get_rule(f"synthesize_{_study}").docstring = f"Archives of the generated study {_study}"
-
     for _set, _data in _record["sets"].items():
 
         rule:
@@ -42,4 +40,9 @@ for _study, _record in STUDIES.items():
                 "python -m alexnet pack --source {params.source} --splits {params.splits} {params.archives}"
                 " --image-size {params.size} --workers {threads} --out {params.out} > {log} 2>&1"
 
+
+for _study, _record in STUDIES.items():
+    if "synthetic" in _record:
+        workflow.get_rule(f"synthesize_{_study}").docstring = f"Archives of the generated study {_study}"
+    for _set in _record["sets"]:
         workflow.get_rule(f"pack_{_study}_{_set}").docstring = f"Packed data set {_set} of study {_study}"
