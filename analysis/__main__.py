@@ -82,6 +82,10 @@ def _parser() -> argparse.ArgumentParser:
         "--claims", type=Path, required=True, metavar="FILE.csv", help="verdict table that `check` wrote"
     )
 
+    listed.add_argument(
+        "--into", type=Path, metavar="FILE.md", help="put it between the verdict marks of this file instead"
+    )
+
     simple = _verb(
         verbs, "baselines", _baselines, "errors of two classifiers that see no shapes, on a packed data set"
     )
@@ -156,9 +160,14 @@ def _report(options: argparse.Namespace) -> None:
 
 
 def _table(options: argparse.Namespace) -> None:
+    from analysis.files import write_between
     from analysis.outcomes import markdown, read_table
 
-    print(markdown(read_table(options.claims)))
+    text = markdown(read_table(options.claims))
+    if options.into:
+        write_between(options.into, "<!-- verdicts:start -->", "<!-- verdicts:end -->", text)
+    else:
+        print(text)
 
 
 def _baselines(options: argparse.Namespace) -> None:

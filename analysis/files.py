@@ -34,6 +34,22 @@ def write_text(path: Path, text: str) -> None:
         raise UserError(f"cannot write {path}: {error.strerror or error}") from None
 
 
+def write_between(path: Path, start: str, end: str, text: str) -> None:
+    """Replace what stands between two marks in a file by `text`.
+
+    Raises:
+        UserError: the file cannot be read or written, or lacks a mark.
+    """
+    try:
+        before, found, rest = path.read_text(encoding="utf-8").partition(start)
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror or error}") from None
+    _, closed, after = rest.partition(end)
+    if not found or not closed:
+        raise UserError(f"{path} lacks the marks {start} and {end}; put them where the text shall stand")
+    write_text(path, f"{before}{start}\n\n{text.strip()}\n\n{end}{after}")
+
+
 def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)

@@ -37,3 +37,18 @@ def test_markdown_counts_all_rows_and_lists_the_trained_ones(claims_csv, capsys)
         "proxy: imagenette", "direction agrees",
     ]  # fmt: skip
     assert "`a`" not in out and "`b`" not in out
+
+
+def test_markdown_goes_between_the_marks_and_nowhere_else(claims_csv, tmp_path, capsys):
+    readme = tmp_path / "README.md"
+    readme.write_text("before\n<!-- verdicts:start -->\nold\n<!-- verdicts:end -->\nafter\n")
+    for _ in range(2):
+        assert main(["table", "--claims", str(claims_csv), "--into", str(readme)]) == 0
+    text = readme.read_text()
+    assert text.startswith("before\n<!-- verdicts:start -->\n\n| evidence")
+    assert text.endswith("|\n\n<!-- verdicts:end -->\nafter\n")
+    assert "old" not in text
+    readme.write_text("no marks")
+    assert main(["table", "--claims", str(claims_csv), "--into", str(readme)]) == 2
+    assert "<!-- verdicts:start -->" in capsys.readouterr().err
+    assert readme.read_text() == "no marks"
