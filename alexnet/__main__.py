@@ -11,19 +11,34 @@ from pathlib import Path
 from alexnet.errors import UserError
 
 
+def _positive(text: str) -> int:
+    if (value := int(text)) < 1:
+        raise ValueError
+    return value
+
+
+def _natural(text: str) -> int:
+    if (value := int(text)) < 0:
+        raise ValueError
+    return value
+
+
+_positive.__name__, _natural.__name__ = "number above zero", "number not below zero"  # as argparse shows them
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m alexnet", description=__doc__)
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
 
     verb = verbs.add_parser("synthesize", help="write the embedded data set as official-format archives")
     verb.add_argument("--out", type=Path, required=True, help="folder for the archives")
-    verb.add_argument("--seed", type=int, default=2012)
-    verb.add_argument("--classes", type=int, default=12)
-    verb.add_argument("--train-per-class", type=int, default=300)
-    verb.add_argument("--val-per-class", type=int, default=100)
-    verb.add_argument("--test-per-class", type=int, default=100)
-    verb.add_argument("--image-size", type=int, default=96, help="typical shorter side, pixels")
-    verb.add_argument("--workers", type=int, default=None, help="processes (default: all cores)")
+    verb.add_argument("--seed", type=_natural, default=2012)
+    verb.add_argument("--classes", type=_positive, default=12)
+    verb.add_argument("--train-per-class", type=_positive, default=300)
+    verb.add_argument("--val-per-class", type=_positive, default=100)
+    verb.add_argument("--test-per-class", type=_positive, default=100)
+    verb.add_argument("--image-size", type=_positive, default=96, help="typical shorter side, pixels")
+    verb.add_argument("--workers", type=_positive, default=None, help="processes (default: all cores)")
 
     verb = verbs.add_parser("pack", help="archives -> packed store and manifest.json")
     source = verb.add_mutually_exclusive_group(required=True)
@@ -36,8 +51,8 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument(
         "--splits", nargs="+", default=None, help="splits to pack (default: all the source has)"
     )
-    verb.add_argument("--image-size", type=int, default=256, help="side of the stored squares, pixels")
-    verb.add_argument("--workers", type=int, default=None, help="processes (default: all cores)")
+    verb.add_argument("--image-size", type=_positive, default=256, help="side of the stored squares, pixels")
+    verb.add_argument("--workers", type=_positive, default=None, help="processes (default: all cores)")
 
     for name, text in (
         ("configure", "study + experiment + seed -> resolved configuration on standard output"),
@@ -49,15 +64,15 @@ def _parser() -> argparse.ArgumentParser:
         if name != "study":
             verb.add_argument("--experiment", required=True)
         if name == "configure":
-            verb.add_argument("--seed", type=int, required=True)
+            verb.add_argument("--seed", type=_natural, required=True)
         verb.add_argument("--definitions", default="config", help="folder of experiments.yaml and studies/")
 
     verb = verbs.add_parser("train", help="configuration + packed set -> model.pt, metrics.csv, run.json")
     verb.add_argument("config", type=Path, metavar="CONFIG.json")
     verb.add_argument("--data", type=Path, required=True, help="folder of the packed set")
     verb.add_argument("--out", type=Path, required=True, help="folder of the run")
-    verb.add_argument("--devices", choices=["auto", "1", "2"], default="auto")
-    verb.add_argument("--threads", type=int, default=None, help="CPU threads (default: the study's)")
+    verb.add_argument("--devices", choices=["auto", "0", "1", "2"], default="auto", help="GPUs; 0: none")
+    verb.add_argument("--threads", type=_positive, default=None, help="CPU threads (default: the study's)")
 
     verb = verbs.add_parser("evaluate", help="weights + packed split -> errors and per-image predictions")
     verb.add_argument("config", type=Path, metavar="CONFIG.json")
@@ -65,13 +80,13 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("--weights", type=Path, required=True, metavar="model.pt")
     verb.add_argument("--out", type=Path, required=True, help="folder for <set>-<split>.json and .parquet")
     verb.add_argument("--split", default=None, help="split of the set (default: the validation split)")
-    verb.add_argument("--devices", choices=["auto", "1"], default="auto")
-    verb.add_argument("--threads", type=int, default=None, help="CPU threads (default: the study's)")
+    verb.add_argument("--devices", choices=["auto", "0", "1"], default="auto", help="GPUs; 0: none")
+    verb.add_argument("--threads", type=_positive, default=None, help="CPU threads (default: the study's)")
 
     verb = verbs.add_parser("bench", help="training step and parts against the obvious program, as ratios")
     verb.add_argument("--out", type=Path, required=True, metavar="FILE.csv")
-    verb.add_argument("--rounds", type=int, default=5, help="alternations of each pair (default: 5)")
-    verb.add_argument("--threads", type=int, default=None, help="CPU threads (default: all cores)")
+    verb.add_argument("--rounds", type=_positive, default=5, help="alternations of each pair (default: 5)")
+    verb.add_argument("--threads", type=_positive, default=None, help="CPU threads (default: all cores)")
     return parser
 
 
@@ -143,6 +158,11 @@ def main(argv: list[str] | None = None) -> int:
         _run(parser, args)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
+        return 2
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and "out of memory" not in str(error).lower():
+            raise
+        print("error: out of memory; use a smaller batch or width, or a larger machine", file=sys.stderr)
         return 2
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""

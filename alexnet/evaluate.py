@@ -142,6 +142,7 @@ def evaluate(
         "seconds": time.monotonic() - started,
     }
     stem = f"{split.set}-{split.split}"
+    (out / f"{stem}.json").unlink(missing_ok=True)  # its presence says that the two belong together
     write_atomically(out / f"{stem}.parquet", lambda path: pd.DataFrame(table).to_parquet(path, index=False))
     write_json(out / f"{stem}.json", record)
     return record

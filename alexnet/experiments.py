@@ -229,7 +229,7 @@ def differences(base: Any, other: Any, path: str = "") -> dict[str, list[Any]]:
 
 
 def study_record(study: str, folder: str = "config") -> dict[str, Any]:
-    """What the report says about a study: title, tier, data, threshold, sets, experiments with their seeds."""
+    """What the report says about a study, with the fingerprint of every run that belongs to it now."""
     record = load_study(study, folder)
     known = definitions(folder)["experiments"]
     keys = ("title", "tier", "data", "recipe", "image_size", "crop", "classes", "width", "epochs", "threads")
@@ -244,5 +244,9 @@ def study_record(study: str, folder: str = "config") -> dict[str, Any]:
             {"name": name, "about": known[name]["about"], "seeds": record["seeds"]}
             for name in record["experiments"]
         ],
+        "fingerprints": {
+            name: {str(seed): resolve(study, name, seed, folder)["fingerprint"] for seed in record["seeds"]}
+            for name in record["experiments"]
+        },
         "command": f"snakemake --cores all --config studies=[{study}]",
     }

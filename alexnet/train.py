@@ -1,6 +1,6 @@
 """Turns config.json and a packed set into model.pt, metrics.csv and run.json.
 
-A run is a pure function of its configuration, its data and its thread count: every draw is keyed by (seed, epoch,
+On the CPU a run is a pure function of its configuration, its data and its thread count: every draw is keyed by (seed, epoch,
 step), so that a run that was interrupted and resumed from its checkpoint ends as one that was not.
 """
 
@@ -30,7 +30,7 @@ from torch.nn import functional as F
 from alexnet import experiments, provenance
 from alexnet.data import Split, TrainingBatches, central_crop, open_split, to_batch
 from alexnet.errors import UserError
-from alexnet.files import write_atomically, write_json
+from alexnet.files import sha256, write_atomically, write_json
 from alexnet.metrics import top_k_error
 from alexnet.model import AlexNet, build
 from alexnet.optim import PaperSGD, parameter_groups, set_rates, stage_of
@@ -44,11 +44,13 @@ def read_config(path: Path) -> dict[str, Any]:
         UserError: missing, not JSON, or edited by hand after `configure`.
     """
     try:
-        config: dict[str, Any] = json.loads(path.read_text())
+        config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path} does not exist; make it with `python -m alexnet configure`") from None
-    except json.JSONDecodeError as error:
+    except ValueError as error:
         raise UserError(f"{path} is not valid JSON ({error})") from None
+    if not isinstance(config, dict):
+        raise UserError(f"{path} is no configuration; make it with `python -m alexnet configure`")
     rest = {key: value for key, value in config.items() if key != "fingerprint"}
     if config.get("fingerprint") != experiments.fingerprint(rest):
         raise UserError(
@@ -58,7 +60,7 @@ def read_config(path: Path) -> dict[str, Any]:
 
 
 def choose_device(devices: str) -> torch.device:
-    """The device of a run. Both towers share it.
+    """The device of a run: the processor for "0", else CUDA where there is some. Both towers share it.
 
     Raises:
         UserError: two devices were asked for, which this version cannot do.
@@ -67,7 +69,7 @@ def choose_device(devices: str) -> torch.device:
         raise UserError(
             "--devices 2: running the towers on two devices is not built yet; use --devices 1 (same mathematics)"
         )
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device("cuda" if devices != "0" and torch.cuda.is_available() else "cpu")
 
 
 def mean_image(folder: Path, crop: int) -> Tensor:
@@ -237,7 +239,7 @@ def train(
         config_path: config.json of `python -m alexnet configure`.
         data: packed set with the training and validation splits.
         out: folder that gets model.pt, metrics.csv and run.json, written last.
-        devices: "auto", "1" or "2".
+        devices: "auto", "0", "1" or "2".
         threads: CPU threads; the study's if None. Results are bit-identical only at equal thread counts.
 
     Raises:
@@ -305,6 +307,7 @@ def _publish(run: Run, threads: int) -> None:
         "state_dict": {name: tensor.cpu() for name, tensor in run.net.state_dict().items()},
     }
     write_atomically(run.out / "metrics.csv", write_metrics)
+    (run.out / "run.json").unlink(missing_ok=True)  # its presence says that the three belong together
     write_atomically(run.out / "model.pt", lambda path: torch.save(weights, path))
     write_json(
         run.out / "run.json",
@@ -319,6 +322,7 @@ def _publish(run: Run, threads: int) -> None:
             "data_fingerprint": run.manifest["fingerprint"],
             "epochs": state.epoch,
             "parameters": count_parameters(run.net),
+            "weights_sha256": sha256(run.out / "model.pt"),
             "final": state.history[-1],
             "wall_seconds": sum(row["seconds"] for row in state.history),
             "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,

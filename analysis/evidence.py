@@ -96,10 +96,13 @@ def load_results(folder: Path) -> Results:
     set_aside: list[str] = []
     studies = {path.parent.name: _study(path) for path in sorted(folder.glob("*/study.json"))}
     configs = {_run_key(path): read_json(path) for path in _runs(folder, studies, "config.json")}
+    present = _present(studies, configs)
     runs = {}
     for path in _runs(folder, studies, "run.json"):
         key, run = _run_key(path), read_json(path)
-        if _stale(run, configs.get(key)):
+        if key not in present:
+            set_aside.append(f"run {_name(key)}: not part of the study as it is now")
+        elif run.get("config_fingerprint") != present[key]:
             set_aside.append(f"run {_name(key)}: trained with another configuration than the present one")
         else:
             runs[key] = run
@@ -115,7 +118,7 @@ def load_results(folder: Path) -> Results:
         runs=runs,
         configs=configs,
         metrics=_metrics(folder, studies, runs),
-        evals=_evals(folder, studies, configs, set_aside),
+        evals=_evals(folder, studies, present, runs, set_aside),
         baselines={path.parent.name: read_json(path) for path in sorted(folder.glob("*/baselines.json"))},
         set_aside=set_aside,
     )
@@ -153,8 +156,16 @@ def _name(key: tuple[str, str, int]) -> str:
     return f"{key[0]}/{key[1]}/seed {key[2]}"
 
 
-def _stale(record: dict[str, Any], config: dict[str, Any] | None) -> bool:
-    return config is not None and record.get("config_fingerprint") != config.get("fingerprint")
+def _present(
+    studies: dict[str, Study], configs: dict[tuple[str, str, int], dict[str, Any]]
+) -> dict[tuple[str, str, int], str]:
+    """Fingerprint of each run that belongs to a study: as study.json says, else as its config.json does."""
+    listed = {name: study.record["fingerprints"] for name, study in studies.items() if "fingerprints" in study.record}
+    out = {key: config.get("fingerprint", "") for key, config in configs.items() if key[0] not in listed}
+    for name, experiments in listed.items():
+        for experiment, seeds in experiments.items():
+            out |= {(name, experiment, int(seed)): value for seed, value in seeds.items()}
+    return out
 
 
 def _metrics(
@@ -177,7 +188,8 @@ def _metrics(
 def _evals(
     folder: Path,
     studies: dict[str, Study],
-    configs: dict[tuple[str, str, int], dict[str, Any]],
+    present: dict[tuple[str, str, int], str],
+    runs: dict[tuple[str, str, int], dict[str, Any]],
     set_aside: list[str],
 ) -> pd.DataFrame:
     rows = []
@@ -186,11 +198,15 @@ def _evals(
             continue
         key, record = _run_key(path), read_json(path)
         where = f"evaluation {_name(key)} on {path.stem}"
-        if key not in configs:
-            set_aside.append(f"{where}: the configuration of its run is missing")
+        if key not in present:
+            set_aside.append(f"{where}: not part of the study as it is now")
             continue
-        if _stale(record, configs[key]):
+        if record.get("config_fingerprint") != present[key]:
             set_aside.append(f"{where}: made with another configuration than the present one")
+            continue
+        weights = runs.get(key, {}).get("weights_sha256")
+        if weights and record.get("weights_sha256") != weights:
+            set_aside.append(f"{where}: made with other weights than the run's present ones")
             continue
         if not path.with_suffix(".parquet").is_file():
             set_aside.append(f"{where}: its table of predictions is missing")

@@ -36,6 +36,7 @@ def study(folder: Path, name: str, tier: str = "demo", threshold: float = 0.5, *
         "convergence_threshold": threshold,
         "experiments": [{"name": e, "about": e, "seeds": [1, 2]} for e in EXPERIMENTS],
         "training_set": "ilsvrc2012",
+        "fingerprints": {e: {str(s): f"{name}-{e}-{s}" for s in range(1, 11)} for e in EXPERIMENTS},
         "command": f"snakemake --cores all --config studies=[{name}]",
     }
     write_json(folder / name / "study.json", record | more)
@@ -120,6 +121,7 @@ def run(
         "status": "finished",
         "epochs": len(train),
         "parameters": 12345,
+        "weights_sha256": "e" * 64,
         "final": dict(zip(columns, rows[-1], strict=True)),
         "wall_seconds": 190.0,
         "peak_memory_mb": 512.0,

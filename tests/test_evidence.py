@@ -51,15 +51,35 @@ def test_images_are_paired_by_name_not_by_position(folder: Path) -> None:
 
 
 def test_a_stale_evaluation_is_set_aside_and_named(folder: Path) -> None:
-    path = folder / "demo/runs/alexnet/2/config.json"
+    path = folder / "demo/study.json"
     record = json.loads(path.read_text())
-    path.write_text(json.dumps(record | {"fingerprint": "edited"}))
+    record["fingerprints"]["alexnet"]["2"] = "edited"
+    path.write_text(json.dumps(record))
     results = load_results(folder)
     assert set(results.evals["seed"]) == {1}
     assert set(results.runs) == {("demo", "alexnet", 1)}
     said = "\n".join(results.set_aside)
     assert "evaluation demo/alexnet/seed 2 on ilsvrc2010-test: made with another configuration" in said
     assert "run demo/alexnet/seed 2: trained with another configuration" in said
+
+
+def test_seeds_and_experiments_that_left_the_study_are_set_aside(folder: Path) -> None:
+    path = folder / "demo/study.json"
+    record = json.loads(path.read_text())
+    del record["fingerprints"]["alexnet"]["1"]  # the seed of a pilot
+    path.write_text(json.dumps(record))
+    results = load_results(folder)
+    assert set(results.evals["seed"]) == {2}
+    assert set(results.runs) == {("demo", "alexnet", 2)}
+    assert sum("demo/alexnet/seed 1" in line and "not part" in line for line in results.set_aside) == 2
+
+
+def test_an_evaluation_of_other_weights_is_set_aside(folder: Path) -> None:
+    path = folder / "demo/runs/alexnet/1/run.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"weights_sha256": "0" * 64}))
+    results = load_results(folder)
+    assert set(results.evals["seed"]) == {2}
+    assert "other weights" in results.set_aside[0]
 
 
 def test_half_finished_campaigns_load(folder: Path) -> None:
@@ -90,8 +110,9 @@ def test_broken_records_are_named(folder: Path) -> None:
     with pytest.raises(UserError, match="tier 'great' is none of"):
         load_results(folder)
     path.write_text(good)
-    (folder / "demo/evals/alexnet/1/ilsvrc2010-test.json").write_text(
-        '{"config_fingerprint": "demo-alexnet-1"}'
-    )
+    path = folder / "demo/evals/alexnet/1/ilsvrc2010-test.json"
+    record = json.loads(path.read_text())
+    del record["views"]
+    path.write_text(json.dumps(record))
     with pytest.raises(UserError, match="lacks the key 'views'"):
         load_results(folder)

@@ -67,7 +67,7 @@ def test_std_is_scaled_by_the_root_of_the_fan_ins():
     # conv2 reads 48 x 25 at full size and 12 x 25 here; fc6 reads 256 x 6 x 6 and 64 x 3 x 3
     assert quarter["conv2"]["weight_std"] == pytest.approx(0.01 * (48 / 12) ** 0.5)
     assert quarter["fc6"]["weight_std"] == pytest.approx(0.01 * (256 * 36 / (64 * 9)) ** 0.5)
-    assert quarter["conv1"]["weight_std"] == pytest.approx(0.01)
+    assert quarter["conv1"]["weight_std"] == pytest.approx(0.01 * 11 / 7)  # kernels of 11 and of 7 pixels
 
 
 def test_prose_does_not_change_a_run_but_its_diff_does(definitions):

@@ -135,8 +135,12 @@ def test_wrong_inputs_are_sentences(configure, packed_set, tmp_path, capsys):
     edited.write_text(path.read_text().replace('"momentum": 0.9', '"momentum": 0.8'))
     classes = configure(change=lambda c: c["data"].__setitem__("classes", 5))
     size = configure(change=lambda c: c["data"].__setitem__("image_size", 48))
+    (tmp_path / "list.json").write_text("[]")
+    (tmp_path / "latin.json").write_bytes(b'{"a": "\xe9"}')
     for config, data, words in [
         (tmp_path / "no.json", packed_set, "does not exist"),
+        (tmp_path / "list.json", packed_set, "is no configuration"),
+        (tmp_path / "latin.json", packed_set, "is not valid JSON"),
         (edited, packed_set, "was changed after `configure`"),
         (path, tmp_path / "nowhere", "manifest.json does not exist"),
         (classes, packed_set, "has 6 classes, study tiny says 5"),

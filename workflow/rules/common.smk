@@ -63,7 +63,7 @@ def run_fingerprint(wildcards):
 
 def study_fingerprint(wildcards):
     """Identity of what the report says about a study."""
-    return experiments.fingerprint(checked(experiments.load_study, wildcards.study, DEFINITIONS))
+    return experiments.fingerprint(checked(experiments.study_record, wildcards.study, DEFINITIONS))
 
 
 def describe_fingerprint(wildcards):

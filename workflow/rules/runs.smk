@@ -61,7 +61,7 @@ rule train:
         out=lambda wildcards, output: Path(output.weights).parent,
     shell:
         "python -m alexnet train {input.config} --data {params.data} --out {params.out}"
-        " --threads {threads} 2> {log}"
+        " --devices {resources.gpu} --threads {threads} 2> {log}"
 
 
 rule evaluate:
@@ -82,7 +82,7 @@ rule evaluate:
         out=lambda wildcards, output: Path(output.record).parent,
     shell:
         "python -m alexnet evaluate {input.config} --data {params.data} --weights {input.weights}"
-        " --split {wildcards.split} --out {params.out} --threads {threads} 2> {log}"
+        " --split {wildcards.split} --out {params.out} --devices {resources.gpu} --threads {threads} 2> {log}"
 
 
 rule baselines:
