@@ -38,6 +38,8 @@ class Claim:
     tolerance_reason: str
     implied: str
     implied_reason: str
+    setting: bool
+    confounded: str
     testable: bool
     reason: str
     lab_value: float | None
@@ -109,7 +111,8 @@ def _claim(path: Path, number: int, row: dict[str, Any]) -> Claim:
     if error is not None:
         column = ".".join(str(step) for step in error.absolute_path) or "row"
         raise UserError(f"{where}, column `{column}`: {error.message}")
-    record["testable"] = record["testable"] == "yes"
+    for name in ("testable", "setting"):
+        record[name] = record[name] == "yes"
     claim = Claim(**record)
     _check_sense(where, claim)
     return claim

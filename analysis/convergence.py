@@ -7,13 +7,15 @@ censored, the ratio is a lower bound; if only runs below it, an upper bound; if 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
-from analysis.estimates import Estimate, NoEstimate, half_width, pooled, two_sided
+from analysis.estimates import Estimate, NoEstimate, at_chance, half_width, pooled, two_sided
 from analysis.evidence import Results
+
+ONE_EPOCH_SD = 1 / math.sqrt(12)  # epochs; of a mark that may lie anywhere within one
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,9 @@ def ratio(results: Results, study: str, experiment: str, baseline: str, metric: 
         goal = f"a training error of {100 * results.studies[study].threshold:g} %"
     else:
         goal = "its lowest validation loss before the last epoch"
-    return ratio_of(sides[0], sides[1], experiment, baseline, goal)
+    estimate = ratio_of(sides[0], sides[1], experiment, baseline, goal)
+    dead = at_chance(results, study, {experiment, baseline})
+    return replace(estimate, p=None, conclusive=False, remark=dead) if dead else estimate
 
 
 def ratio_of(
@@ -82,7 +86,8 @@ def ratio_of(
     if late[0] and late[1]:
         remark = f"runs of both nets did not reach {goal}; train longer"
         return Estimate(value, math.nan, math.nan, *n, null=1.0, conclusive=False, remark=remark)
-    spread = pooled(logs)
+    # a censored run sits at the last epoch, not where it would cross: it says nothing about the spread
+    spread = pooled([side for side, censored in zip(logs, late, strict=True) if not censored])
     bound = ">=" if late[0] else "<=" if late[1] else ""
     remark = ""
     if bound:
@@ -91,11 +96,17 @@ def ratio_of(
     if not spread.df:
         remark = "; ".join(filter(None, [remark, "one seed cannot show how far the ratio varies; add seeds"]))
         return Estimate(value, math.nan, math.nan, *n, null=1.0, bound=bound, conclusive=False, remark=remark)
-    error = spread.sd * math.sqrt(1 / n[0] + 1 / n[1])
+    sd = spread.sd
+    if sd == 0:  # ties: seeds cannot agree better than a mark that is read off once an epoch
+        sd = ONE_EPOCH_SD / math.exp(float(np.mean(logs[0] + logs[1])))
+        remark = "; ".join(
+            filter(None, [remark, "seeds tie, so the spread of rounding to an epoch is taken"])
+        )
+    error = sd * math.sqrt(1 / n[0] + 1 / n[1])
     half = half_width(error, spread.df)
     low, high = value * math.exp(-half), value * math.exp(half)
-    p: float | None = two_sided(math.log(value) / error, spread.df) if error else float(value == 1)
+    p: float | None = two_sided(math.log(value) / error, spread.df)
     if bound:
         low, high = (low, math.inf) if bound == ">=" else (0.0, high)
-        p = p if (value > 1) == (bound == ">=") else None
+        p = None
     return Estimate(value, low, high, *n, null=1.0, p=p, bound=bound, remark=remark)

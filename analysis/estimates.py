@@ -16,7 +16,7 @@ All errors are fractions here; units of the paper are applied in `verdicts`.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -105,6 +105,12 @@ def untrained(results: Results, study: str) -> set[str]:
     return set(table.loc[table["top1_error"].astype(float) > 0.95 * chance, "experiment"])
 
 
+def at_chance(results: Results, study: str, compared: set[str]) -> str:
+    """Why a comparison shows nothing: one of the nets never trained; else nothing."""
+    names = " and of ".join(sorted(untrained(results, study) & compared))
+    return f"a run of {names} never left chance: that shows a failed training, no effect" if names else ""
+
+
 def seed_spread(
     results: Results, study: str, set_: str, split: str, view: str, metric: str, compared: set[str]
 ) -> Spread:
@@ -172,7 +178,13 @@ def difference(
         return Estimate(value, math.nan, math.nan, n_ours, n_base, n, 0.0, conclusive=False, remark=ONE_SEED)
     seed_part = spread.sd**2 * (1 / n_ours + 1 / n_base)
     low, high, p = interval(value, [(seed_part, spread.df), _of_the_mean(paired)], 0.0)
-    return Estimate(value, low, high, n_ours, n_base, len(paired), 0.0, p)
+    estimate = Estimate(value, low, high, n_ours, n_base, len(paired), 0.0, p)
+    return _unless_dead(estimate, at_chance(results, study, {experiment, baseline}))
+
+
+def _unless_dead(estimate: Estimate, dead: str) -> Estimate:
+    """The estimate, or one that carries no verdict where a net never trained."""
+    return replace(estimate, p=None, conclusive=False, remark=dead) if dead else estimate
 
 
 def error(
@@ -216,7 +228,8 @@ def view_gain(results: Results, study: str, experiment: str, set_: str, split: s
     else:
         remark = "one seed: the interval covers the images only"
     low, high, p = interval(float(images.mean()), parts, 0.0)
-    return Estimate(float(images.mean()), low, high, seeds, 0, len(images), 0.0, p, remark=remark)
+    estimate = Estimate(float(images.mean()), low, high, seeds, 0, len(images), 0.0, p, remark=remark)
+    return _unless_dead(estimate, at_chance(results, study, {experiment}))
 
 
 def split_gap(results: Results, study: str, experiment: str, set_: str, view: str, metric: str) -> Estimate:
@@ -257,4 +270,5 @@ def gap(results: Results, study: str, experiment: str, baseline: str) -> Estimat
     parts: list[tuple[float, float]] = [(spread.sd**2 * (1 / n_ours + 1 / n_base), spread.df)]
     low, high, p = interval(value, parts, 0.0)
     remark = "the interval covers seeds only; all runs share the validation images"
-    return Estimate(value, low, high, n_ours, n_base, null=0.0, p=p, remark=remark)
+    estimate = Estimate(value, low, high, n_ours, n_base, null=0.0, p=p, remark=remark)
+    return _unless_dead(estimate, at_chance(results, study, {experiment, baseline}))

@@ -160,7 +160,11 @@ def _present(
     studies: dict[str, Study], configs: dict[tuple[str, str, int], dict[str, Any]]
 ) -> dict[tuple[str, str, int], str]:
     """Fingerprint of each run that belongs to a study: as study.json says, else as its config.json does."""
-    listed = {name: study.record["fingerprints"] for name, study in studies.items() if "fingerprints" in study.record}
+    listed = {
+        name: study.record["fingerprints"]
+        for name, study in studies.items()
+        if "fingerprints" in study.record
+    }
     out = {key: config.get("fingerprint", "") for key, config in configs.items() if key[0] not in listed}
     for name, experiments in listed.items():
         for experiment, seeds in experiments.items():

@@ -46,9 +46,6 @@ def _strength(outcome: Outcome) -> tuple[int, bool, int, int]:
     return STRENGTH.index(outcome.evidence), settled, outcome.seeds, outcome.n
 
 
-SETTINGS = ("model", "optimizer", "augmentation")  # parts of the describe record that are chosen, not counted
-
-
 def _pending(claim: Claim, why: str) -> Outcome:
     return Outcome(claim, "pending", why, command=command(claim, claim.dataset))
 
@@ -73,13 +70,14 @@ def _agree(claim: Claim, ours: float | str) -> tuple[str, str]:
     A setting that the bench itself took over from the paper confirms nothing, so it never reads "reproduced";
     where the authors' program has another value, that is shown.
     """
-    place, _, field = claim.metric.partition(".")
-    setting = place in SETTINGS or field == "weight_std" or claim.how in ("after", "shape")
-    how = "set in the authors' program" if setting else "counted at full size"
+    how = "set in the authors' program" if claim.setting else "counted at full size"
     shown = ours if isinstance(ours, str) else f"{ours:,.6g}" if ours != int(ours) else f"{int(ours):,}"
     if matches(claim, ours, claim.paper):
-        if setting:
-            return "not testable", f"a setting, taken over as printed ({shown}): there is nothing to measure"
+        if claim.setting:
+            return (
+                "not testable",
+                f"a setting, taken over from the authors ({shown}): there is nothing to measure",
+            )
         return "reproduced", f"{how}: {shown}"
     if claim.implied and _same(ours, claim.implied):
         return "paper inconsistent", f"{how}: {shown}; {claim.implied_reason}"

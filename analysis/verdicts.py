@@ -4,9 +4,9 @@ What may be said depends on the evidence, and `ALLOWED` is the only place that d
 that its evidence does not allow cannot be made. Intervals are compared with two things, the value that means "no
 effect" and the range that counts as the paper's value:
 
-    paper scale, with an effect   reproduced: the interval lies on the paper's side of "no effect" and meets the range
-                                  (a one-sided claim: lies inside it); direction only: the right side, another size;
-                                  not reproduced: it misses the range; inconclusive: anything else
+    paper scale, with an effect   reproduced: the interval lies on the paper's side of "no effect", meets the range and
+                                  is at most two effects wide (a one-sided claim: lies inside it); direction only: the right side, another size;
+                                  not reproduced: it misses the range or lies on the other side; inconclusive: anything else
     paper scale, absolute value   reproduced: inside the range; not reproduced: outside; inconclusive: it straddles
     proxy or demo                 direction agrees / disagrees: the interval excludes "no effect"; else inconclusive
     arithmetic                    reproduced; not reproduced; paper inconsistent: ours is what the paper's own other
@@ -93,6 +93,8 @@ def matches(claim: Claim, ours: float | str, paper: str) -> bool:
 def conclude(outcome: Outcome, estimate: Estimate) -> Outcome:
     """Fill in verdict and reason; the kind of evidence decides which words there are."""
     judge_by = _at_paper_scale if outcome.evidence == "paper scale" else _by_direction
+    if outcome.claim.confounded:
+        return replace(outcome, verdict="inconclusive", why=outcome.claim.confounded, p=None)
     verdict, why = judge_by(outcome, estimate)
     if verdict == "pending":
         outcome = replace(outcome, command=command(outcome.claim, outcome.claim.dataset))
@@ -105,6 +107,11 @@ def _side(claim: Claim, null: float) -> int:
     if claim.number is not None and claim.number != null:
         return 1 if claim.number > null else -1
     return -1 if claim.relation in ("less", "at_most") else 1
+
+
+def _effect(claim: Claim, null: float) -> float:
+    """Size of the paper's effect, in the claim's unit; 0 where it prints none."""
+    return abs(claim.number - null) if claim.number is not None else 0.0
 
 
 def _direction(claim: Claim, estimate: Estimate) -> int:
@@ -151,11 +158,16 @@ def _at_paper_scale(outcome: Outcome, estimate: Estimate) -> tuple[str, str]:
         if misses:
             return "not reproduced", f"the interval misses {about}"
         return "inconclusive", f"the interval is too wide to tell from {about}"
-    if _direction(claim, estimate) > 0:
+    direction = _direction(claim, estimate)
+    if direction > 0:
         one_sided = claim.relation in ("at_least", "greater", "at_most", "less")
-        if inside or (not one_sided and not misses):
+        width = outcome.high - outcome.low
+        sharp = width <= 2 * max(claim.tolerance or 0.0, _effect(claim, estimate.null))
+        if inside or (not one_sided and not misses and sharp and not estimate.bound):
             return "reproduced", f"the interval excludes no effect and agrees with {about}"
         return "direction only", f"the interval excludes no effect, but does not show {about}"
+    if direction < 0:
+        return "not reproduced", "the interval excludes no effect, on the other side"
     if misses:
         return "not reproduced", f"the interval misses {about}"
     return "inconclusive", "the interval includes no effect"
