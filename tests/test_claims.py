@@ -106,3 +106,22 @@ def test_an_unquoted_comma_is_found(tmp_path: Path) -> None:
     path.write_text("\n".join([lines[0], lines[1] + ",one,more"]), encoding="utf-8")
     with pytest.raises(UserError, match=r"row 2 .* more or fewer cells"):
         load_claims(path)
+
+
+def test_every_command_asks_for_a_study_that_has_the_experiment() -> None:
+    import re
+
+    import yaml
+
+    from analysis.claims import CLAIMS, load_claims
+    from analysis.verdicts import command
+
+    studies = CLAIMS.parents[1] / "config" / "studies"
+    checked = 0
+    for claim in load_claims():
+        match = re.search(r"studies=\[(\w+)\]", command(claim, claim.dataset))
+        if match and claim.kind == "training":
+            record = yaml.safe_load((studies / f"{match[1]}.yaml").read_text())
+            assert {claim.experiment, claim.baseline} - {""} <= set(record["experiments"]), claim.id
+            checked += 1
+    assert checked > 10
