@@ -2,6 +2,7 @@
 import csv
 import os
 import sys
+from functools import cache
 from pathlib import Path
 
 from snakemake.utils import validate
@@ -55,21 +56,26 @@ wildcard_constraints:
     split="train|val|test",
 
 
+@cache
+def fingerprint(function, *arguments):
+    """Identity of a record of `experiments`; Snakemake asks several times for each job."""
+    record = checked(function, *arguments, DEFINITIONS)
+    return record.get("fingerprint") or experiments.fingerprint(record)
+
+
 def run_fingerprint(wildcards):
     """Identity of one run; a changed one makes its config.json, and so the run, stale."""
-    arguments = (wildcards.study, wildcards.experiment, int(wildcards.seed), DEFINITIONS)
-    return checked(experiments.resolve, *arguments)["fingerprint"]
+    return fingerprint(experiments.resolve, wildcards.study, wildcards.experiment, int(wildcards.seed))
 
 
 def study_fingerprint(wildcards):
     """Identity of what the report says about a study."""
-    return experiments.fingerprint(checked(experiments.study_record, wildcards.study, DEFINITIONS))
+    return fingerprint(experiments.study_record, wildcards.study)
 
 
 def describe_fingerprint(wildcards):
     """Identity of the full-size net of an experiment."""
-    record = checked(experiments.describe_experiment, "ilsvrc2010", wildcards.experiment, DEFINITIONS)
-    return experiments.fingerprint(record)
+    return fingerprint(experiments.describe_experiment, "ilsvrc2010", wildcards.experiment)
 
 
 def packed(study, name, splits=None):
