@@ -57,25 +57,35 @@ wildcard_constraints:
 
 
 @cache
-def fingerprint(function, *arguments):
-    """Identity of a record of `experiments`; Snakemake asks several times for each job."""
-    record = checked(function, *arguments, DEFINITIONS)
-    return record.get("fingerprint") or experiments.fingerprint(record)
+def study_record(study):
+    """What the report says about a study; holds the fingerprints of its runs."""
+    return checked(experiments.study_record, study, DEFINITIONS)
 
 
 def run_fingerprint(wildcards):
     """Identity of one run; a changed one makes its config.json, and so the run, stale."""
-    return fingerprint(experiments.resolve, wildcards.study, wildcards.experiment, int(wildcards.seed))
+    known = study_record(wildcards.study)["fingerprints"].get(wildcards.experiment, {})
+    if wildcards.seed in known:
+        return known[wildcards.seed]
+    arguments = (wildcards.study, wildcards.experiment, int(wildcards.seed), DEFINITIONS)
+    return checked(experiments.resolve, *arguments)["fingerprint"]
 
 
 def study_fingerprint(wildcards):
     """Identity of what the report says about a study."""
-    return fingerprint(experiments.study_record, wildcards.study)
+    return experiments.fingerprint(study_record(wildcards.study))
+
+
+@cache
+def describe_fingerprint_of(experiment):
+    return experiments.fingerprint(
+        checked(experiments.describe_experiment, "ilsvrc2010", experiment, DEFINITIONS)
+    )
 
 
 def describe_fingerprint(wildcards):
     """Identity of the full-size net of an experiment."""
-    return fingerprint(experiments.describe_experiment, "ilsvrc2010", wildcards.experiment)
+    return describe_fingerprint_of(wildcards.experiment)
 
 
 def packed(study, name, splits=None):
