@@ -142,7 +142,10 @@ def lines(outcomes: list[Outcome]) -> list[str]:
 
 
 def markdown(table: pd.DataFrame) -> str:
-    """The verdict table (`read_table`) as two Markdown tables: counts by evidence, then all that was trained for."""
+    """The verdict table (`read_table`) as two Markdown tables: counts by evidence, then what training tested.
+
+    Pending rows stay out: a proxy's absolute error beside the paper's would invite a comparison that means nothing.
+    """
     counts = pd.crosstab(table["evidence"].replace("", "none"), table["verdict"])
     rows = [["evidence", *counts.columns], ["---"] * (1 + len(counts.columns))]
     rows += [
@@ -154,7 +157,7 @@ def markdown(table: pd.DataFrame) -> str:
         ["claim", "paper", "lab log", "ours, 95 % interval", "images", "seeds", "evidence", "verdict"],
     ]
     rows.append(["---"] * 8)
-    trained = ~table["evidence"].isin(["", "arithmetic"]) & table["ours"].astype(bool)
+    trained = ~table["evidence"].isin(["", "arithmetic"]) & (table["verdict"] != "pending")
     for row in table[trained].itertuples():
         ours = f"{row.bound} {number(row.ours, row.unit, 2)} {interval(row.low, row.high, row.unit)}".strip()
         seeds = "" if math.isnan(row.seeds) else f"{row.seeds:.0f}"

@@ -16,6 +16,7 @@ def claims_csv(tmp_path):
     rows = [
         row(id="a", statement="Counted", evidence="arithmetic", verdict="reproduced", ours="3", paper="3"),
         row(id="b", statement="Not run", verdict="pending", paper="1"),
+        row(id="d", statement="Absolute", evidence="proxy", verdict="pending", paper="37.5", ours="41", unit="%"),
         row(
             id="c", statement="Trained", evidence="proxy", study="imagenette", verdict="direction agrees", unit="points",
             paper="1.4", relation="about", lab_value="1.37", ours="2.5", low="0.25", high="4.75", n="3925", seeds="2",
@@ -30,13 +31,13 @@ def test_markdown_counts_all_rows_and_lists_the_trained_ones(claims_csv, capsys)
     assert main(["table", "--claims", str(claims_csv)]) == 0
     out = capsys.readouterr().out
     assert "| evidence | direction agrees | pending | reproduced |" in out
-    assert "| proxy | 1 |  |  |" in out
+    assert "| proxy | 1 | 1 |  |" in out
     (line,) = [line for line in out.splitlines() if "`c`" in line]
     assert [cell.strip() for cell in line.strip("|").split("|")] == [
         "Trained (`c`)", "1.4 points", "1.37 points", "2.50 [0.25, 4.75]", "3,925", "2",
         "proxy: imagenette", "direction agrees",
     ]  # fmt: skip
-    assert "`a`" not in out and "`b`" not in out
+    assert not any(f"`{name}`" in out for name in "abd")
 
 
 def test_markdown_goes_between_the_marks_and_nowhere_else(claims_csv, tmp_path, capsys):
