@@ -88,7 +88,7 @@ def interval(
     """
     variance = sum(part for part, _ in parts)
     if variance == 0:
-        return value, value, None if null is None else float(value == null)
+        return value, value, None  # no spread was seen; that is no certainty
     df = variance**2 / sum(part**2 / free for part, free in parts if free > 0)
     error = math.sqrt(variance)
     p = None if null is None else two_sided((value - null) / error, df)
@@ -178,8 +178,15 @@ def difference(
         return Estimate(value, math.nan, math.nan, n_ours, n_base, n, 0.0, conclusive=False, remark=ONE_SEED)
     seed_part = spread.sd**2 * (1 / n_ours + 1 / n_base)
     low, high, p = interval(value, [(seed_part, spread.df), _of_the_mean(paired)], 0.0)
-    estimate = Estimate(value, low, high, n_ours, n_base, len(paired), 0.0, p)
+    estimate = _unless_flat(Estimate(value, low, high, n_ours, n_base, len(paired), 0.0, p))
     return _unless_dead(estimate, at_chance(results, study, {experiment, baseline}))
+
+
+def _unless_flat(estimate: Estimate) -> Estimate:
+    """The estimate, or one that carries no verdict where nothing varied, so that no interval can be drawn."""
+    if estimate.p is not None:
+        return estimate
+    return replace(estimate, conclusive=False, remark="nothing varied between seeds or images: no interval")
 
 
 def _unless_dead(estimate: Estimate, dead: str) -> Estimate:
@@ -229,6 +236,9 @@ def view_gain(results: Results, study: str, experiment: str, set_: str, split: s
         remark = "one seed: the interval covers the images only"
     low, high, p = interval(float(images.mean()), parts, 0.0)
     estimate = Estimate(float(images.mean()), low, high, seeds, 0, len(images), 0.0, p, remark=remark)
+    estimate = _unless_flat(estimate)
+    if not spread.df:
+        estimate = replace(estimate, p=None, conclusive=False, remark=f"{ONE_SEED}; {remark}")
     return _unless_dead(estimate, at_chance(results, study, {experiment}))
 
 
@@ -270,5 +280,5 @@ def gap(results: Results, study: str, experiment: str, baseline: str) -> Estimat
     parts: list[tuple[float, float]] = [(spread.sd**2 * (1 / n_ours + 1 / n_base), spread.df)]
     low, high, p = interval(value, parts, 0.0)
     remark = "the interval covers seeds only; all runs share the validation images"
-    estimate = Estimate(value, low, high, n_ours, n_base, null=0.0, p=p, remark=remark)
+    estimate = _unless_flat(Estimate(value, low, high, n_ours, n_base, null=0.0, p=p, remark=remark))
     return _unless_dead(estimate, at_chance(results, study, {experiment, baseline}))

@@ -76,7 +76,7 @@ def _agree(claim: Claim, ours: float | str) -> tuple[str, str]:
         if claim.setting:
             return (
                 "not testable",
-                f"a setting, taken over from the authors ({shown}): there is nothing to measure",
+                f"a setting, taken over from the authors' text or program ({shown}): there is nothing to measure",
             )
         return "reproduced", f"{how}: {shown}"
     if claim.implied and _same(ours, claim.implied):

@@ -5,7 +5,7 @@ that its evidence does not allow cannot be made. Intervals are compared with two
 effect" and the range that counts as the paper's value:
 
     paper scale, with an effect   reproduced: the interval lies on the paper's side of "no effect", meets the range and
-                                  is at most two effects wide (a one-sided claim: lies inside it); direction only: the right side, another size;
+                                  is at most one effect (or its tolerance) wide (a one-sided claim: lies inside it); direction only: the right side, another size;
                                   not reproduced: it misses the range or lies on the other side; inconclusive: anything else
     paper scale, absolute value   reproduced: inside the range; not reproduced: outside; inconclusive: it straddles
     proxy or demo                 direction agrees / disagrees: the interval excludes "no effect"; else inconclusive
@@ -162,7 +162,7 @@ def _at_paper_scale(outcome: Outcome, estimate: Estimate) -> tuple[str, str]:
     if direction > 0:
         one_sided = claim.relation in ("at_least", "greater", "at_most", "less")
         width = outcome.high - outcome.low
-        sharp = width <= 2 * max(claim.tolerance or 0.0, _effect(claim, estimate.null))
+        sharp = width <= max(2 * (claim.tolerance or 0.0), _effect(claim, estimate.null)) * (1 + 1e-9)
         if inside or (not one_sided and not misses and sharp and not estimate.bound):
             return "reproduced", f"the interval excludes no effect and agrees with {about}"
         return "direction only", f"the interval excludes no effect, but does not show {about}"

@@ -89,6 +89,12 @@ def test_a_net_that_never_trained_widens_only_its_own_intervals() -> None:
     assert half_width("no_dropout", classes=12) > 3 * half_width("one_gpu", classes=12)
 
 
+def test_errors_that_do_not_vary_are_not_certainty() -> None:
+    errors = {("alexnet", *VAL): np.zeros((50, 2)), ("no_lrn", *VAL): np.ones((50, 2))}
+    outcome = judge(CLAIMS["lrn-delta-top1"], fabricate.in_memory(errors))[0]
+    assert (outcome.verdict, outcome.p) == ("inconclusive", None)
+
+
 def test_one_seed_everywhere_is_inconclusive() -> None:
     base, ours = np.zeros((500, 1)), np.ones((500, 1))
     results = fabricate.in_memory({("alexnet", *VAL): base, ("no_lrn", *VAL): ours}, tier="paper")
@@ -279,6 +285,7 @@ def test_the_other_direction_is_not_reproduced_even_within_the_tolerance() -> No
 def test_an_interval_wider_than_the_effect_shows_its_direction_only() -> None:
     claim = CLAIMS["gpu-delta-top1"]  # 1.7 points
     assert outcome_of(claim, "paper scale", 0.05, 9.9).verdict == "direction only"
+    assert outcome_of(claim, "paper scale", 0.1, 3.3).verdict == "direction only"
     assert outcome_of(claim, "paper scale", 0.9, 2.6).verdict == "reproduced"
 
 
