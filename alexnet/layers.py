@@ -1,7 +1,8 @@
-"""Turns the paper's formulas into torch layers: response normalisation and dropout."""
+"""Turns the paper's formulas into torch layers: response normalisation, dropout, local connections."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -73,7 +74,7 @@ class LocalResponseNorm(nn.Module):
         mode: "across" sums over adjacent maps at one position (the paper); "within" over an n x n
             neighbourhood in the same map (the lab's undocumented second norm, layers-145.cfg:107-117).
         divide_alpha_by_size: the original program, like PyTorch and Caffe, divides alpha by the number of
-            summed values (layer.py:1183); the printed formula does not.
+            summed values (layer.py:1183), n or n x n; the printed formula does not.
         towers: windows across maps stop at the border between towers (s. 3.2).
 
     Shape: (B, C, H, W) -> (B, C, H, W), C a multiple of `towers`.
@@ -108,7 +109,10 @@ class LocalResponseNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         towers = self.towers if self.mode == "across" else 0
-        return _Normalize.apply(x, self.size, self.coefficient, self.beta, self.k, towers)
+        # half precision would round k + coefficient * sum away: computed in single precision
+        wide = x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
+        out: Tensor = _Normalize.apply(wide, self.size, self.coefficient, self.beta, self.k, towers)
+        return out.to(x.dtype)
 
     def extra_repr(self) -> str:
         return (
@@ -134,3 +138,63 @@ class Dropout(nn.Module):
 
     def extra_repr(self) -> str:
         return f"keep={self.keep:g}"
+
+
+class LocallyConnected2d(nn.Module):
+    """A convolution whose kernels are not shared between places; the `local` layer of the CIFAR-10 nets.
+
+    Source: footnote 3 of the paper; layers-conv-local-13pct.cfg of the authors' release.
+
+    Args:
+        in_channels, out_channels: maps read and made.
+        input_size: (rows, columns) of the input, pixels; weights exist for this size only.
+        kernel_size, stride, padding: as of torch.nn.Conv2d, square.
+
+    Shape: (B, in_channels, rows, columns) -> (B, out_channels, out_rows, out_columns). `weight` is (out_rows *
+    out_columns, in_channels * kernel_size**2, out_channels), `bias` (out_channels, out_rows, out_columns).
+
+    Raises:
+        ValueError: the kernel does not fit into the input, or the input of `forward` has another shape.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        input_size: tuple[int, int],
+        kernel_size: int,
+        stride: int = 1,
+        padding: int = 0,
+    ) -> None:
+        super().__init__()
+        spans = [side + 2 * padding - kernel_size for side in input_size]
+        if min(spans) < 0:
+            raise ValueError(
+                f"LocallyConnected2d: a {kernel_size}-pixel kernel does not fit into {input_size} with padding {padding}"
+            )
+        self.in_channels, self.out_channels, self.input_size = in_channels, out_channels, tuple(input_size)
+        self.kernel_size, self.stride, self.padding = kernel_size, stride, padding
+        self.output_size = tuple(span // stride + 1 for span in spans)
+        places, fan_in = math.prod(self.output_size), in_channels * kernel_size**2
+        self.weight = nn.Parameter(torch.empty(places, fan_in, out_channels))
+        self.bias = nn.Parameter(torch.zeros(out_channels, *self.output_size))
+        nn.init.normal_(self.weight, std=fan_in**-0.5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.dim() != 4 or x.shape[1:] != (self.in_channels, *self.input_size):
+            raise ValueError(
+                f"LocallyConnected2d: built for (B, {self.in_channels}, {self.input_size[0]}, {self.input_size[1]}), "
+                f"got {tuple(x.shape)}"
+            )
+        x = F.pad(x, (self.padding,) * 4)
+        windows = x.unfold(2, self.kernel_size, self.stride).unfold(3, self.kernel_size, self.stride)
+        # (B, C, rows, columns, k, k) -> (places, B, C * k * k), one product a place
+        places = windows.permute(2, 3, 0, 1, 4, 5).flatten(3).flatten(0, 1)
+        out = torch.bmm(places, self.weight)  # (places, B, out_channels)
+        return out.permute(1, 2, 0).unflatten(2, self.output_size) + self.bias
+
+    def extra_repr(self) -> str:
+        return (
+            f"{self.in_channels}, {self.out_channels}, input_size={self.input_size}, kernel_size={self.kernel_size}, "
+            f"stride={self.stride}, padding={self.padding}"
+        )

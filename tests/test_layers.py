@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from alexnet.layers import Dropout, LocalResponseNorm
+from alexnet.layers import Dropout, LocallyConnected2d, LocalResponseNorm
 
 
 def written_out(x: np.ndarray, n: int, coefficient: float, beta: float, k: float, towers: int) -> np.ndarray:
@@ -85,3 +85,67 @@ def test_dropout_zeroes_in_training_and_scales_at_test():
     assert abs((out > 0).float().mean().item() - 0.7) < 5 * (0.3 * 0.7 / 100_000) ** 0.5
     layer.eval()
     torch.testing.assert_close(layer(x), x * 0.7)
+
+
+def test_half_precision_is_normalised_in_single_precision():
+    x = torch.randn(2, 16, 6, 6) * 50
+    layer = LocalResponseNorm(5, 1e-4, 0.75, 2.0, towers=2)
+    out = layer(x.bfloat16())
+    assert out.dtype == torch.bfloat16
+    torch.testing.assert_close(out, layer(x.bfloat16().float()).bfloat16())
+
+
+def test_dropout_in_training_and_at_test_agree_in_expectation():
+    torch.manual_seed(1)
+    layer, x = Dropout(0.5), torch.rand(400)
+    w = torch.randn(400, 3)
+    layer.train()
+    outputs = torch.stack([layer(x) @ w for _ in range(4000)])
+    layer.eval()
+    error = outputs.std(0) / 4000**0.5
+    assert ((outputs.mean(0) - layer(x) @ w).abs() < 5 * error).all()
+
+
+@pytest.mark.parametrize(("kernel", "stride", "padding"), [(3, 1, 1), (3, 1, 0), (5, 2, 1), (1, 1, 0)])
+def test_locally_connected_is_a_product_at_each_place(kernel, stride, padding):
+    torch.manual_seed(2)
+    layer = LocallyConnected2d(3, 4, (7, 6), kernel, stride, padding).double()
+    torch.nn.init.normal_(layer.bias)
+    x = torch.randn(2, 3, 7, 6, dtype=torch.float64, requires_grad=True)
+    columns = nn.functional.unfold(x, kernel, padding=padding, stride=stride)  # (B, C * k * k, places)
+    expected = torch.einsum("bfp,pfo->bop", columns, layer.weight)
+    expected = expected.unflatten(2, layer.output_size) + layer.bias
+    torch.testing.assert_close(layer(x), expected)
+    assert torch.autograd.gradcheck(layer, (x,))
+
+
+def test_locally_connected_with_equal_weights_is_a_convolution():
+    torch.manual_seed(3)
+    convolution = nn.Conv2d(2, 5, 3, padding=1).double()
+    layer = LocallyConnected2d(2, 5, (6, 6), 3, padding=1).double()
+    with torch.no_grad():
+        layer.weight.copy_(convolution.weight.flatten(1).T.expand(36, 18, 5))
+        layer.bias.copy_(convolution.bias[:, None, None].expand(5, 6, 6))
+    x = torch.randn(3, 2, 6, 6, dtype=torch.float64)
+    torch.testing.assert_close(layer(x), convolution(x))
+
+
+def test_the_locally_connected_net_has_its_published_size():
+    # layers-conv-local-13pct.cfg: 24 pixels, conv5 64, pool, conv5 64, pool, two local3 of 32 maps on 6 x 6, fc10
+    convolutions = 64 * (3 * 25 + 1) + 64 * (64 * 25 + 1)
+    local = sum(
+        p.numel()
+        for layer in (
+            LocallyConnected2d(64, 32, (6, 6), 3, padding=1),
+            LocallyConnected2d(32, 32, (6, 6), 3, padding=1),
+        )
+        for p in layer.parameters()
+    )
+    assert convolutions + local + 10 * (32 * 36 + 1) == 1_116_490
+
+
+def test_locally_connected_refuses_what_it_was_not_built_for():
+    with pytest.raises(ValueError, match="does not fit"):
+        LocallyConnected2d(3, 4, (4, 4), 5)
+    with pytest.raises(ValueError, match=r"built for \(B, 3, 7, 6\)"):
+        LocallyConnected2d(3, 4, (7, 6), 3)(torch.zeros(1, 3, 6, 7))
