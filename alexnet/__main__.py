@@ -36,6 +36,9 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("--classes", type=_positive, default=12)
     verb.add_argument("--train-per-class", type=_positive, default=300)
     verb.add_argument("--val-per-class", type=_positive, default=100)
+    verb.add_argument(
+        "--pretraining-per-class", type=_natural, default=0, help="a training set of 2010; 0: none"
+    )
     verb.add_argument("--test-per-class", type=_positive, default=100)
     verb.add_argument("--image-size", type=_positive, default=96, help="typical shorter side, pixels")
     verb.add_argument("--workers", type=_positive, default=None, help="processes (default: all cores)")
@@ -67,10 +70,16 @@ def _parser() -> argparse.ArgumentParser:
             verb.add_argument("--seed", type=_natural, required=True)
         verb.add_argument("--definitions", default="config", help="folder of experiments.yaml and studies/")
 
+    verb = verbs.add_parser(
+        "departures", help="where the program of 2012 departs from the text, on standard output"
+    )
+    verb.add_argument("--definitions", default="config", help="folder of experiments.yaml and studies/")
+
     verb = verbs.add_parser("train", help="configuration + packed set -> model.pt, metrics.csv, run.json")
     verb.add_argument("config", type=Path, metavar="CONFIG.json")
     verb.add_argument("--data", type=Path, required=True, help="folder of the packed set")
     verb.add_argument("--out", type=Path, required=True, help="folder of the run")
+    verb.add_argument("--start", type=Path, default=None, metavar="model.pt", help="weights to start from")
     verb.add_argument("--devices", choices=["auto", "0", "1", "2"], default="auto", help="GPUs; 0: none")
     verb.add_argument("--threads", type=_positive, default=None, help="CPU threads (default: the study's)")
 
@@ -80,8 +89,16 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("--weights", type=Path, required=True, metavar="model.pt")
     verb.add_argument("--out", type=Path, required=True, help="folder for <set>-<split>.json and .parquet")
     verb.add_argument("--split", default=None, help="split of the set (default: the validation split)")
+    verb.add_argument(
+        "--keep-probabilities", action="store_true", help="for an ensemble; 8 bytes a class and image"
+    )
     verb.add_argument("--devices", choices=["auto", "0", "1"], default="auto", help="GPUs; 0: none")
     verb.add_argument("--threads", type=_positive, default=None, help="CPU threads (default: the study's)")
+
+    verb = verbs.add_parser("ensemble", help="probabilities of several nets -> errors of their average")
+    verb.add_argument("config", type=Path, metavar="CONFIG.json")
+    verb.add_argument("--members", type=Path, nargs="+", required=True, metavar="EVALUATION.json")
+    verb.add_argument("--out", type=Path, required=True, help="folder for <set>-<split>.json and .parquet")
 
     verb = verbs.add_parser("bench", help="training step and parts against the obvious program, as ratios")
     verb.add_argument("--out", type=Path, required=True, metavar="FILE.csv")
@@ -101,6 +118,7 @@ def _run(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
             train_per_class=args.train_per_class,
             val_per_class=args.val_per_class,
             test_per_class=args.test_per_class,
+            pretraining_per_class=args.pretraining_per_class,
             image_size=args.image_size,
             workers=args.workers,
         )
@@ -121,11 +139,13 @@ def _run(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
             image_size=args.image_size,
             workers=args.workers,
         )
-    elif args.verb in ("configure", "describe", "study"):
+    elif args.verb in ("configure", "describe", "study", "departures"):
         from alexnet import experiments
 
         if args.verb == "configure":
             record = experiments.resolve(args.study, args.experiment, args.seed, args.definitions)
+        elif args.verb == "departures":
+            record = experiments.departures(args.definitions)
         elif args.verb == "study":
             record = experiments.study_record(args.study, args.definitions)
         else:
@@ -135,7 +155,11 @@ def _run(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
         from alexnet import train
 
         train.tune_allocator()
-        train.train(args.config, args.data, args.out, args.devices, args.threads)
+        train.train(args.config, args.data, args.out, args.devices, args.threads, args.start)
+    elif args.verb == "ensemble":
+        from alexnet.ensemble import ensemble
+
+        ensemble(args.config, args.members, args.out)
     elif args.verb == "bench":
         from alexnet import bench, train
 
@@ -146,7 +170,14 @@ def _run(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
 
         train.tune_allocator()
         evaluate.evaluate(
-            args.config, args.data, args.weights, args.out, args.split, args.devices, args.threads
+            args.config,
+            args.data,
+            args.weights,
+            args.out,
+            args.split,
+            args.devices,
+            args.threads,
+            args.keep_probabilities,
         )
 
 

@@ -13,6 +13,8 @@ from typing import Any
 
 from alexnet.errors import UserError
 
+LETTERS = "abcdefghijklmnopqrstuvwxyz"
+
 
 @dataclass(frozen=True)
 class Layer:
@@ -59,20 +61,28 @@ def layer_table(model: dict[str, Any], crop: int, classes: int, channels: int = 
             row = _fully_connected(name, record, math.prod(shape), classes)
         rows.append(row)
         shape = row.output_shape
-        for step in record["after"]:
+        for step, suffix in steps_after(record["after"]):
+            label = f"{step}{name.lstrip(LETTERS)}{suffix}"
             if step == "pool":
-                pool = _pooling(name, model["pool"], shape, field, jump)
+                pool = _pooling(label, name, model["pool"], shape, field, jump)
                 field, jump = pool.receptive_field, jump * pool.stride
                 shape = pool.output_shape
                 rows.append(pool)
             else:
                 kind = model["activation"] if step == "activation" else step
-                rows.append(Layer(f"{step}{_number(name)}", kind, shape))
+                rows.append(Layer(label, kind, shape))
     return rows
 
 
-def _number(name: str) -> str:
-    return name.lstrip("abcdefghijklmnopqrstuvwxyz")
+def steps_after(after: list[str]) -> list[tuple[str, str]]:
+    """The steps that follow a layer, each with what tells it from an earlier one of its kind: "", "_2", ..."""
+    counts = [after[: i + 1].count(step) for i, step in enumerate(after)]
+    return [(step, f"_{n}" if n > 1 else "") for step, n in zip(after, counts, strict=True)]
+
+
+def in_order(layers: dict[str, Any]) -> dict[str, Any]:
+    """Layers in the order of computation: convolutional before fully connected, by number."""
+    return dict(sorted(layers.items(), key=lambda item: (item[0][:2] == "fc", int(item[0].lstrip(LETTERS)))))
 
 
 def _convolution(
@@ -136,16 +146,18 @@ def _fully_connected(name: str, record: dict[str, Any], inputs: int, classes: in
     )
 
 
-def _pooling(name: str, pool: dict[str, int], shape: tuple[int, ...], field: int, jump: int) -> Layer:
+def _pooling(
+    label: str, after: str, pool: dict[str, int], shape: tuple[int, ...], field: int, jump: int
+) -> Layer:
     channels, rows, _ = shape
     kernel, stride = pool["kernel"], pool["stride"]
     if rows < kernel:
         raise UserError(
-            f"pooling after {name}: a window of {kernel} does not fit into {rows} pixels; choose a larger `crop`"
+            f"pooling after {after}: a window of {kernel} does not fit into {rows} pixels; choose a larger `crop`"
         )
     side = 1 + math.ceil((rows - kernel) / stride)  # code layer.py:1163-1164 rounds up
     return Layer(
-        name=f"pool{_number(name)}",
+        name=label,
         kind="pool",
         output_shape=(channels, side, side),
         kernel=kernel,

@@ -23,7 +23,7 @@ from alexnet import experiments
 from alexnet.files import write_atomically
 from alexnet.layers import LocalResponseNorm
 from alexnet.model import build
-from alexnet.optim import PaperSGD, parameter_groups, set_rates
+from alexnet.optim import PaperSGD, Rates, parameter_groups, set_rates
 
 COLUMNS = (
     "benchmark",
@@ -122,10 +122,10 @@ def step_pair(study: str, batch: int) -> Pair:
     crop = config["data"]["crop"]
     images = torch.randn(batch, 3, crop, crop) * 60
     labels = torch.arange(batch) % config["data"]["classes"]
-    stage = {"weights": 1e-4, "biases": 1e-4}
+    slow = Rates(1e-4, 1e-4, "bench")
     ours = build(config)
     optimizer = PaperSGD(parameter_groups(ours, config["optimizer"]))
-    set_rates(optimizer, stage)
+    set_rates(optimizer, slow)
     theirs = obvious_net(config)
     peer = torch.optim.SGD(theirs.parameters(), lr=1e-4, momentum=0.9, weight_decay=5e-4)
     return Pair(

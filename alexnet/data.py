@@ -131,21 +131,44 @@ def central_crop(image: NDArray[Any], crop: int) -> NDArray[Any]:
     return image[..., start : start + crop, start : start + crop, :]
 
 
-def to_batch(pixels: NDArray[np.uint8], mean: Tensor) -> Tensor:
-    """(B, crop, crop, 3) uint8 -> (B, 3, crop, crop) float32 minus `mean` (3, crop, crop), channels last."""
-    return torch.from_numpy(pixels).permute(0, 3, 1, 2).float() - mean
+def to_batch(pixels: NDArray[np.uint8], mean: NDArray[np.float32]) -> Tensor:
+    """(..., crop, crop, 3) uint8 -> (B, 3, crop, crop) float32 minus `mean`, channels last; leading axes become B.
+
+    `mean` has the shape of `pixels`, or of its last axes: one for all images, or one a view.
+    """
+    centred = torch.from_numpy(pixels).float() - torch.from_numpy(mean)
+    return centred.flatten(0, -4).permute(0, 3, 1, 2)
+
+
+def mean_views(mean: NDArray[np.float32], crop: int, views: str, rule: str) -> NDArray[np.float32]:
+    """What is subtracted from each test view: (V, crop, crop, 3), 0-255.
+
+    Args:
+        mean: (S, S, 3), the mean image.
+        rule: "central_crop", its central crop whatever the view (code convdata_jpeg.py:95, 209-211); or
+            "aligned", from each pixel its own mean (s. 2), reflected with the image.
+    """
+    cut = test_views(mean[None], crop, views)[0]
+    if rule == "aligned":
+        return np.ascontiguousarray(cut)
+    return np.ascontiguousarray(np.broadcast_to(central_crop(mean, crop), cut.shape))
 
 
 class TrainingBatches:
-    """Batches of one split for training, as the recipe's `augmentation` says."""
+    """Batches of one split for training, as the recipe's `augmentation` says.
 
-    def __init__(self, split: Split, config: dict[str, Any], mean: Tensor) -> None:
+    Args:
+        mean: (S, S, 3), the mean image.
+    """
+
+    def __init__(self, split: Split, config: dict[str, Any], mean: NDArray[np.float32]) -> None:
         self.split, self.config, self.mean = split, config, mean
         self.crop = config["data"]["crop"]
         self.margin = split.images.shape[1] - self.crop
+        self.centre = np.ascontiguousarray(central_crop(mean, self.crop))
 
     def epoch(self, epoch: int, color_noise: bool = True) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield (images, labels) of `epoch` (0-based); the last batch may be smaller."""
+        """Yield (images, labels) of `epoch` (0-based); a last, smaller batch as `partial_batch` says."""
         settings, seed = self.config["augmentation"], self.config["seed"]
         count, size = len(self.split), self.config["optimizer"]["batch_size"]
         noisy = color_noise and settings["color_noise"] > 0
@@ -154,22 +177,27 @@ class TrainingBatches:
             axes = color_axes(self.split.manifest["rgb"], settings["color_noise_scale"])
         order = epoch_order(count, seed, epoch, settings["reshuffle"])
         draws = draw_epoch(count, settings, self.margin, axes, seed, epoch)
-        crop = self.crop
+        crop, aligned = self.crop, settings["mean"] == "aligned"
+        if self.config["optimizer"]["partial_batch"] == "drop":
+            count -= count % size
         for start in range(0, count, size):
-            indices = order[start : start + size]
+            indices = order[start : min(start + size, count)]
             pixels = np.empty((len(indices), crop, crop, 3), np.uint8)
+            means = np.empty(pixels.shape, np.float32) if aligned else self.centre
             for row, index in enumerate(indices):
                 top, left = draws.top[start + row], draws.left[start + row]
-                image = self.split.images[index, top : top + crop, left : left + crop]
-                pixels[row] = image[:, ::-1] if draws.flip[start + row] else image
-            batch = to_batch(pixels, self.mean)
+                step = -1 if draws.flip[start + row] else 1
+                pixels[row] = self.split.images[index, top : top + crop, left : left + crop][:, ::step]
+                if aligned:
+                    means[row] = self.mean[top : top + crop, left : left + crop][:, ::step]
+            batch = to_batch(pixels, means)
             if noisy:
                 noise = torch.from_numpy(draws.color[start : start + size])
                 batch = batch.add_(noise[:, :, None, None]).div_(settings["color_divisor"])
             yield batch, torch.from_numpy(self.split.labels[indices])
 
 
-def ten_views(images: NDArray[np.uint8], crop: int) -> NDArray[np.uint8]:
+def ten_views(images: NDArray[Any], crop: int) -> NDArray[Any]:
     """Four corners and the centre of each image, then their reflections (s. 4.1).
 
     Args:
@@ -185,7 +213,7 @@ def ten_views(images: NDArray[np.uint8], crop: int) -> NDArray[np.uint8]:
     return np.stack(views + [view[:, :, ::-1] for view in views], axis=1)
 
 
-def test_views(images: NDArray[np.uint8], crop: int, views: str) -> NDArray[np.uint8]:
+def test_views(images: NDArray[Any], crop: int, views: str) -> NDArray[Any]:
     """(B, V, crop, crop, 3): the central crop, or the paper's ten views."""
     if views == "center":
         return central_crop(images, crop)[:, None]

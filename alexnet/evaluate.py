@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,31 +14,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from alexnet.data import VIEWS, Split, open_split, test_views, to_batch
+from alexnet.data import VIEWS, Split, mean_views, open_split, test_views, to_batch
 from alexnet.errors import UserError
 from alexnet.files import sha256, write_atomically, write_json
+from alexnet.inputs import choose_device, load_weights, read_config
 from alexnet.metrics import log_loss, top_k_error
 from alexnet.model import AlexNet, build
-from alexnet.train import choose_device, read_config
 
 BATCH = 128  # images, counted over views
-
-
-def load_weights(path: Path, config: dict[str, Any]) -> dict[str, Any]:
-    """model.pt of `config`, read without running foreign code.
-
-    Raises:
-        UserError: missing, unreadable, or of another configuration.
-    """
-    try:
-        saved: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")
-    except FileNotFoundError:
-        raise UserError(f"{path} does not exist; train first with `python -m alexnet train`") from None
-    except Exception as error:
-        raise UserError(f"{path} is not a weights file of this bench ({error.__class__.__name__})") from None
-    if saved.get("config_fingerprint") != config["fingerprint"]:
-        raise UserError(f"{path} was trained with another configuration; train again")
-    return saved
 
 
 def same_classes(wnids: list[str], split: Split) -> NDArray[np.int64]:
@@ -60,16 +44,28 @@ def same_classes(wnids: list[str], split: Split) -> NDArray[np.int64]:
 
 @torch.no_grad()
 def predict(
-    net: AlexNet, images: NDArray[np.uint8], mean: Tensor, crop: int, views: str, device: torch.device
+    net: AlexNet,
+    images: NDArray[np.uint8],
+    mean: NDArray[np.float32],
+    crop: int,
+    views: str,
+    device: torch.device,
+    rule: str = "central_crop",
 ) -> Iterator[Tensor]:
-    """Yield (B, classes) probabilities, the mean of the softmax over the views of each image (s. 4.1)."""
+    """Yield (B, classes) probabilities, the mean of the softmax over the views of each image (s. 4.1).
+
+    Args:
+        images: (N, S, S, 3).
+        mean: (S, S, 3), the mean image of the training set.
+        rule: the recipe's `mean`, see `alexnet.data.mean_views`.
+    """
     net.eval()
     count = VIEWS[views]
     size = max(1, BATCH // count)
+    means = mean_views(mean, crop, views, rule)
     for start in range(0, len(images), size):
         pixels = test_views(np.asarray(images[start : start + size]), crop, views)
-        flat = np.ascontiguousarray(pixels.reshape(-1, crop, crop, 3))
-        logits = net(to_batch(flat, mean).to(device)).cpu()
+        logits = net(to_batch(np.ascontiguousarray(pixels), means).to(device)).cpu()
         yield logits.softmax(1).unflatten(0, (-1, count)).mean(1)
 
 
@@ -81,17 +77,20 @@ def evaluate(
     split_name: str | None = None,
     devices: str = "auto",
     threads: int | None = None,
+    keep_probabilities: bool = False,
 ) -> dict[str, Any]:
     """Evaluate one run on one split; writes <out>/<set>-<split>.parquet and, last, .json.
+
+    Args:
+        keep_probabilities: also write .probabilities.npy, (views, images, classes) float32 in the order of `VIEWS`
+            and of the net's output units, which an ensemble is made of.
 
     Raises:
         UserError: files that do not belong together, or a count that contradicts the manifest.
     """
-    import pandas as pd
-
     started = time.monotonic()
     config = read_config(config_path)
-    saved = load_weights(weights, config)
+    saved = load_weights(weights, config["fingerprint"], "train with `python -m alexnet train`")
     device = choose_device(devices)
     torch.set_num_threads(threads or config["training"]["threads"])
     split = open_split(data, split_name or config["data"]["validation_split"])
@@ -103,20 +102,56 @@ def evaluate(
     net = build(config)
     net.load_state_dict(saved["state_dict"])
     net.to(device)
-    labels = torch.from_numpy(units[split.labels])
-    table: dict[str, Any] = {"name": split.names, "label": labels.numpy()}
+    mean, crop, rule = saved["mean"].numpy(), config["data"]["crop"], config["augmentation"]["mean"]
+    probabilities = {
+        view: torch.cat(list(predict(net, split.images, mean, crop, view, device, rule))) for view in VIEWS
+    }
+    if any(len(p) != split.manifest["splits"][split.split]["images"] for p in probabilities.values()):
+        raise UserError(f"{data}: the number of predictions is not the manifest's; pack again")
+    record = {
+        **identity(config),
+        "set": split.set,
+        "split": split.split,
+        "images": len(split),
+        "data_fingerprint": split.manifest["fingerprint"],
+        "weights_sha256": sha256(weights),
+    }
+    table = Scores(split.names, torch.from_numpy(units[split.labels]), probabilities)
+    return write_scores(out, record, table, started, keep_probabilities)
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What a net, or an average of nets, says about the images of a split."""
+
+    names: list[str]
+    labels: Tensor  # (N,), the net's output unit of the true class
+    probabilities: dict[str, Tensor]  # view -> (N, classes)
+
+
+def identity(config: dict[str, Any]) -> dict[str, Any]:
+    """Whose evaluation it is."""
+    keys = ("study", "experiment", "seed", "tier")
+    return {"format": 1, **{key: config[key] for key in keys}, "config_fingerprint": config["fingerprint"]}
+
+
+def write_scores(
+    out: Path, record: dict[str, Any], scores: Scores, started: float, keep_probabilities: bool
+) -> dict[str, Any]:
+    """Errors and predictions of each image to <out>/<set>-<split>.parquet, the summary, last, to .json.
+
+    Returns:
+        The summary: `record` with errors and loss by view.
+    """
+    import pandas as pd
+
+    table: dict[str, Any] = {"name": scores.names, "label": scores.labels.numpy()}
     views = {}
-    for view in VIEWS:
-        batches = list(predict(net, split.images, saved["mean"], config["data"]["crop"], view, device))
-        probabilities = torch.cat(batches)
-        if len(probabilities) != split.manifest["splits"][split.split]["images"]:
-            raise UserError(
-                f"{data}: {len(probabilities)} predictions, the manifest says otherwise; pack again"
-            )
+    for view, probabilities in scores.probabilities.items():
         columns = {
-            "top1_error": top_k_error(probabilities, labels, 1),
-            "top5_error": top_k_error(probabilities, labels, 5),
-            "loss": log_loss(probabilities, labels),
+            "top1_error": top_k_error(probabilities, scores.labels, 1),
+            "top5_error": top_k_error(probabilities, scores.labels, 5),
+            "loss": log_loss(probabilities, scores.labels),
         }
         views[view] = {key: column.double().mean().item() for key, column in columns.items()}
         best, units_of_best = probabilities.topk(min(5, probabilities.shape[1]))
@@ -125,24 +160,27 @@ def evaluate(
         table[f"{view}_top5"] = units_of_best.tolist()
         table[f"{view}_top5_probability"] = best.tolist()
         print(
-            f"{config['study']}/{config['experiment']}/{config['seed']}  {split.set}/{split.split}  {view}: "
-            f"top-1 {views[view]['top1_error']:.2%}  top-5 {views[view]['top5_error']:.2%}  n={len(labels)}",
+            f"{record['study']}/{record['experiment']}/{record['seed']}  {record['set']}/{record['split']}  {view}: "
+            f"top-1 {views[view]['top1_error']:.2%}  top-5 {views[view]['top5_error']:.2%}  n={len(scores.labels)}",
             file=sys.stderr,
         )
-    record = {
-        "format": 1,
-        **{key: config[key] for key in ("study", "experiment", "seed", "tier")},
-        "set": split.set,
-        "split": split.split,
-        "images": len(labels),
-        "config_fingerprint": config["fingerprint"],
-        "data_fingerprint": split.manifest["fingerprint"],
-        "weights_sha256": sha256(weights),
-        "views": views,
-        "seconds": time.monotonic() - started,
-    }
-    stem = f"{split.set}-{split.split}"
-    (out / f"{stem}.json").unlink(missing_ok=True)  # its presence says that the two belong together
+    record = {**record, "views": views, "seconds": time.monotonic() - started}
+    stem = f"{record['set']}-{record['split']}"
+    (out / f"{stem}.json").unlink(missing_ok=True)  # its presence says that all of them belong together
+    if keep_probabilities:
+        stacked = torch.stack([scores.probabilities[view] for view in VIEWS]).numpy()
+        write_atomically(probabilities_of(out / f"{stem}.json"), lambda path: save_array(path, stacked))
     write_atomically(out / f"{stem}.parquet", lambda path: pd.DataFrame(table).to_parquet(path, index=False))
     write_json(out / f"{stem}.json", record)
     return record
+
+
+def save_array(path: Path, array: NDArray[Any]) -> None:
+    """numpy.save to exactly this path, whatever its ending."""
+    with open(path, "wb") as target:
+        np.save(target, array, allow_pickle=False)
+
+
+def probabilities_of(record: Path) -> Path:
+    """Where the probabilities of the evaluation `record` (.json) lie."""
+    return record.with_suffix(".probabilities.npy")

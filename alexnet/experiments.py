@@ -1,26 +1,25 @@
 """Turns recipe + study + experiment + seed into one resolved configuration record, without torch.
 
-Order: recipe <- study diff <- experiment diff <- the study's own diff of that experiment, then `width` scales
-maps and units. Dicts merge, lists and scalars replace, null removes. Only what changes a trained net is in the
-record, so that rewording a sentence retrains nothing.
+Order: recipe <- the study's diff <- its diff of that recipe <- experiment diff (of what it extends first) <- the
+study's own diff of that experiment, then `width` scales maps and units. Dicts merge, lists and scalars replace,
+null removes. Only what changes a trained net is in the record, so that rewording a sentence retrains nothing.
 """
 
 from __future__ import annotations
 
 import copy
-import difflib
 import hashlib
 import json
 import math
 from functools import cache
-from pathlib import Path
 from typing import Any
 
-from alexnet.architecture import describe, layer_table
+from alexnet.architecture import describe, in_order, layer_table
+from alexnet.definitions import BASE, check, did_you_mean, lineage, load, load_study
 from alexnet.errors import UserError
 
-SCHEMAS = Path(__file__).resolve().parent.parent / "workflow" / "schemas"
 FULL_CROP = 224  # s. 3.5
+IDENTITY = ("study", "experiment", "seed", "fingerprint")
 
 
 def merge(base: dict[str, Any], diff: dict[str, Any]) -> dict[str, Any]:
@@ -42,106 +41,6 @@ def fingerprint(record: dict[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-@cache
-def _schema(name: str) -> dict[str, Any]:
-    return _read_yaml(SCHEMAS / f"{name}.schema.yaml")
-
-
-@cache
-def _validator(schema: str, part: str | None) -> Any:
-    import jsonschema
-
-    loaded = _schema(schema)
-    if part:
-        loaded = {"$ref": f"#/$defs/{part}", "$defs": loaded["$defs"]}
-    return jsonschema.Draft202012Validator(loaded)
-
-
-def check(record: Any, schema: str, where: str, part: str | None = None) -> None:
-    """Validate `record` against workflow/schemas/<schema>.schema.yaml (or its definition `part`).
-
-    Raises:
-        UserError: names `where`, the key and what is wrong with it.
-    """
-    import jsonschema
-
-    validator = _validator(schema, part)
-    if validator.is_valid(record):
-        return
-    error = jsonschema.exceptions.best_match(validator.iter_errors(record))
-    key = ".".join(str(step) for step in error.absolute_path)
-    message = error.message
-    if error.validator == "additionalProperties" and isinstance(error.instance, dict):
-        known = list(error.schema.get("properties", {}))
-        patterns = error.schema.get("patternProperties", {})
-        unknown = [k for k in error.instance if k not in known and not patterns] or list(error.instance)
-        message = f"unknown key {unknown[0]!r}{_did_you_mean(unknown[0], known)}"
-    raise UserError(f"{where}: {f'`{key}`: ' if key else ''}{message}")
-
-
-def _did_you_mean(word: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(word, known, n=1)
-    return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(sorted(known))}"
-
-
-def _read_yaml(path: Path) -> Any:
-    import yaml
-
-    try:
-        # the safe loader in C, where it is built: ten times as fast, at every start of Snakemake
-        return yaml.load(path.read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    except FileNotFoundError:
-        raise UserError(f"{path} does not exist") from None
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}") from None
-    except yaml.YAMLError as error:
-        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
-
-
-@cache
-def definitions(folder: str = "config") -> dict[str, Any]:
-    """Recipes and experiments from <folder>/experiments.yaml, validated."""
-    path = Path(folder) / "experiments.yaml"
-    loaded = _read_yaml(path)
-    check(loaded, "experiments", str(path))
-    return loaded
-
-
-@cache
-def load_study(study: str, folder: str = "config") -> dict[str, Any]:
-    """One study from <folder>/studies/<study>.yaml, validated, defaults filled in."""
-    path = Path(folder) / "studies" / f"{study}.yaml"
-    if not path.is_file():
-        studies = sorted(p.stem for p in (Path(folder) / "studies").glob("*.yaml"))
-        raise UserError(f"unknown study {study!r}{_did_you_mean(study, studies)}")
-    loaded: dict[str, Any] = _read_yaml(path)
-    check(loaded, "study", str(path))
-    defaults = {k: v["default"] for k, v in _schema("study")["properties"].items() if "default" in v}
-    loaded = copy.deepcopy(defaults) | loaded
-    known = definitions(folder)
-    for name in [*loaded["experiments"], *loaded["experiment_diffs"]]:
-        if name not in known["experiments"]:
-            hint = _did_you_mean(name, list(known["experiments"]))
-            raise UserError(f"{path}: unknown experiment {name!r}{hint}")
-    if loaded["recipe"] not in known["recipes"]:
-        hint = _did_you_mean(loaded["recipe"], list(known["recipes"]))
-        raise UserError(f"{path}: unknown recipe {loaded['recipe']!r}{hint}")
-    for key in ("train", "validate", "evaluate"):
-        for where in loaded[key] if key == "evaluate" else [loaded[key]]:
-            if where["split"] not in loaded["sets"].get(where["set"], {}).get("splits", []):
-                raise UserError(f"{path}: `{key}` names {where['set']}/{where['split']}, which `sets` lacks")
-    generated = ("ilsvrc2010", "ilsvrc2012")
-    if "synthetic" in loaded and any(data["source"] not in generated for data in loaded["sets"].values()):
-        raise UserError(
-            f"{path}: `synthetic` writes {' and '.join(generated)} archives; `sets` names another source"
-        )
-    if loaded["crop"] > loaded["image_size"]:
-        raise UserError(
-            f"{path}: `crop` ({loaded['crop']}) is larger than `image_size` ({loaded['image_size']})"
-        )
-    return loaded
-
-
 def _widen(model: dict[str, Any], width: float) -> dict[str, Any]:
     """Maps and units times `width`, rounded to a multiple of the towers."""
     out = copy.deepcopy(model)
@@ -157,48 +56,91 @@ def resolve(study: str, experiment: str, seed: int, folder: str = "config") -> d
     """The complete configuration of one run.
 
     Returns:
-        study, experiment, seed, tier, data, model, augmentation, optimizer, training, precision, and
-        `fingerprint`, the sha256 of all the rest.
+        study, experiment, seed, tier, data, model, augmentation, optimizer, training, precision, where it starts
+        from trained weights `starts_from`, and `fingerprint`, the sha256 of all the rest; of an ensemble instead of
+        these `members`.
 
     Raises:
         UserError: unknown study or experiment, an unknown key, or a net that cannot be built.
     """
+    config = copy.deepcopy(_without_seed(study, experiment, folder)) | {"seed": seed}
+    about = load(folder)["experiments"][experiment]
+    if "members" in about:
+        config["members"] = [
+            {"experiment": name, "seed": s, "fingerprint": resolve(study, name, s, folder)["fingerprint"]}
+            for name in about["members"]
+            for s in seeds_of(study, name, folder)
+        ]
+    if "starts_from" in about:
+        source = resolve(study, about["starts_from"]["experiment"], seed, folder)
+        config["starts_from"] = {**about["starts_from"], "fingerprint": source["fingerprint"]}
+    return config | {"fingerprint": fingerprint(config)}
+
+
+@cache
+def _without_seed(study: str, experiment: str, folder: str) -> dict[str, Any]:
+    """What all seeds of an experiment share."""
     record = load_study(study, folder)
-    known = definitions(folder)
+    known = load(folder)
     if experiment not in known["experiments"]:
         raise UserError(
-            f"unknown experiment {experiment!r}{_did_you_mean(experiment, list(known['experiments']))}"
+            f"unknown experiment {experiment!r}{did_you_mean(experiment, list(known['experiments']))}"
         )
-    recipe = known["recipes"][record["recipe"]]
-    diff = known["experiments"][experiment]["diff"]
-    full = merge(merge(recipe, record["diff"]), diff)
-    full = merge(full, record["experiment_diffs"].get(experiment, {}))
+    about = known["experiments"][experiment]
+    config = {"study": study, "experiment": experiment, "seed": None, "tier": record["tier"]}
+    if "members" in about:
+        return config
+    name = about.get("recipe", record["recipe"])
+    recipe = known["recipes"][name]
+    diffs = [known["experiments"][step]["diff"] for step in lineage(experiment, known["experiments"], study)]
+    full = merge(merge(recipe, record["diff"]), record["recipe_diffs"].get(name, {}))
+    for diff in [*diffs, record["experiment_diffs"].get(experiment, {})]:
+        full = merge(full, diff)
     check(full, "experiments", f"{study}/{experiment}", part="record")
+    full["model"]["layers"] = in_order(full["model"]["layers"])
+    train, validate, classes = record["train"], record["validate"], record["classes"]
+    if "data" in about:
+        if "pretraining" not in record:
+            raise UserError(f"study {study} has no `pretraining`, which {experiment} needs")
+        train, validate, classes = (record["pretraining"][key] for key in ("train", "validate", "classes"))
     model = _widen(full["model"], record["width"])
     if model["scale_std_by_fan_in"]:
-        _scale_std(model, merge(recipe, diff)["model"], record["crop"], record["classes"])
-    layer_table(model, record["crop"], record["classes"])  # raises where it cannot be built
-    config = {
-        "study": study,
-        "experiment": experiment,
-        "seed": seed,
-        "tier": record["tier"],
+        unshrunken = recipe["model"]
+        for diff in diffs:
+            unshrunken = merge(unshrunken, diff.get("model", {}))
+        unshrunken["layers"] = in_order(unshrunken["layers"])
+        _scale_std(model, unshrunken, record["crop"], classes)
+    layer_table(model, record["crop"], classes)  # raises where it cannot be built
+    return config | {
         "data": {
-            "set": record["train"]["set"],
-            "train_split": record["train"]["split"],
-            "validation_set": record["validate"]["set"],
-            "validation_split": record["validate"]["split"],
+            "set": train["set"],
+            "train_split": train["split"],
+            "validation_set": validate["set"],
+            "validation_split": validate["split"],
             "image_size": record["image_size"],
             "crop": record["crop"],
-            "classes": record["classes"],
+            "classes": classes,
         },
         "model": model,
         "augmentation": full["augmentation"],
         "optimizer": full["optimizer"],
         "training": {"epochs": record["epochs"], "threads": record["threads"]},
-        "precision": record["precision"],
+        "precision": full["precision"],
     }
-    return config | {"fingerprint": fingerprint(config)}
+
+
+def forget() -> None:
+    """Forget what was read of the definitions; for a process in which the files change."""
+    for remembered in (load, load_study, _without_seed):
+        remembered.cache_clear()
+
+
+def seeds_of(study: str, experiment: str, folder: str = "config") -> list[int]:
+    """Seeds of an experiment in a study; an ensemble, made of all seeds of its members, has one."""
+    record = load_study(study, folder)
+    about = load(folder)["experiments"][experiment]
+    seeds: list[int] = record["seeds_by_kind"].get(about["kind"], record["seeds"])
+    return seeds[:1] if "members" in about else seeds
 
 
 def _scale_std(model: dict[str, Any], full: dict[str, Any], crop: int, classes: int) -> None:
@@ -211,15 +153,21 @@ def _scale_std(model: dict[str, Any], full: dict[str, Any], crop: int, classes: 
 
 
 def describe_experiment(study: str, experiment: str, folder: str = "config") -> dict[str, Any]:
-    """Layer table, totals, model record and differences from the base experiment `alexnet`."""
+    """Layer table, totals, model record and differences from the base experiment `alexnet`.
+
+    Raises:
+        UserError: unknown names, a net that cannot be built, or an ensemble, which has no layers of its own.
+    """
     config = resolve(study, experiment, 0, folder)
-    base = resolve(study, "alexnet", 0, folder)
+    if "members" in config:
+        raise UserError(f"{experiment} is an average of nets; describe one of its members")
+    base = resolve(study, BASE, 0, folder)
     data = config["data"]
     return {
         "study": study,
         "experiment": experiment,
         **describe(config["model"], data["crop"], data["classes"]),
-        **{key: config[key] for key in ("model", "augmentation", "optimizer")},
+        **{key: config[key] for key in ("model", "augmentation", "optimizer", "precision")},
         "difference": differences(base, config),
     }
 
@@ -229,7 +177,7 @@ def differences(base: Any, other: Any, path: str = "") -> dict[str, list[Any]]:
     if isinstance(base, dict) and isinstance(other, dict):
         out: dict[str, list[Any]] = {}
         for key in list(base) + [k for k in other if k not in base]:
-            if not path and key in ("study", "experiment", "seed", "fingerprint"):
+            if not path and key in IDENTITY:
                 continue
             out |= differences(base.get(key), other.get(key), f"{path}.{key}" if path else key)
         return out
@@ -239,8 +187,8 @@ def differences(base: Any, other: Any, path: str = "") -> dict[str, list[Any]]:
 def study_record(study: str, folder: str = "config") -> dict[str, Any]:
     """What the report says about a study, with the fingerprint of every run that belongs to it now."""
     record = load_study(study, folder)
-    known = definitions(folder)["experiments"]
     keys = ("title", "tier", "data", "recipe", "image_size", "crop", "classes", "width", "epochs", "threads")
+    names = record["experiments"]
     return {
         "study": study,
         **{key: record[key] for key in keys},
@@ -248,13 +196,67 @@ def study_record(study: str, folder: str = "config") -> dict[str, Any]:
         "training_set": record["train"]["set"],
         "sets": record["sets"],
         "evaluate": record["evaluate"],
-        "experiments": [
-            {"name": name, "about": known[name]["about"], "seeds": record["seeds"]}
-            for name in record["experiments"]
-        ],
+        "experiments": [_about(study, name, folder) for name in names],
         "fingerprints": {
-            name: {str(seed): resolve(study, name, seed, folder)["fingerprint"] for seed in record["seeds"]}
-            for name in record["experiments"]
+            name: {
+                str(seed): resolve(study, name, seed, folder)["fingerprint"]
+                for seed in seeds_of(study, name, folder)
+            }
+            for name in names
         },
         "command": f"snakemake --cores all --config studies=[{study}]",
     }
+
+
+def _about(study: str, experiment: str, folder: str) -> dict[str, Any]:
+    """What the report says about an experiment; `difference` is that from its baseline in this study."""
+    record = load(folder)["experiments"][experiment]
+    ours, base = (resolve(study, name, 0, folder) for name in (experiment, record["baseline"]))
+    plain = "members" not in ours and "members" not in base
+    return {
+        "name": experiment,
+        **{key: record[key] for key in ("kind", "about", "baseline")},
+        **{key: record[key] for key in ("departure", "members", "data") if key in record},
+        "seeds": seeds_of(study, experiment, folder),
+        "difference": differences(base, ours) if plain else {},
+    }
+
+
+def departures(folder: str = "config") -> dict[str, Any]:
+    """Where the program of 2012 departs from the text, at full size, and all recipes side by side.
+
+    Returns:
+        departures: one record each with name, topic, text, code, about, and `changes`, {dotted key: [in the
+        program, by the text]}. recipes: {name: {dotted key: value}}.
+    """
+    known = load(folder)
+    recipes = known["recipes"]
+
+    def record(name: str) -> dict[str, Any]:
+        full = recipes["code2012"]
+        for step in lineage(name, known["experiments"], folder):
+            full = merge(full, known["experiments"][step]["diff"])
+        return full
+
+    return {
+        "departures": [
+            {
+                "name": name,
+                "baseline": about["baseline"],
+                "about": about["about"],
+                **about["departure"],
+                "changes": differences(record(about["baseline"]), record(name)),
+            }
+            for name, about in known["experiments"].items()
+            if about["kind"] == "departure"
+        ],
+        "recipes": {name: _leaves(recipe) for name, recipe in recipes.items()},
+    }
+
+
+def _leaves(record: dict[str, Any], path: str = "") -> dict[str, Any]:
+    out: dict[str, Any] = {}
+    for key, value in record.items():
+        where = f"{path}.{key}" if path else key
+        out |= _leaves(value, where) if isinstance(value, dict) else {where: value}
+    return out

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from alexnet.architecture import Layer, layer_table
+from alexnet.architecture import Layer, layer_table, steps_after
 from alexnet.layers import Dropout, LocalResponseNorm
 
 ACTIVATIONS = {"relu": nn.ReLU, "tanh": nn.Tanh}
@@ -34,8 +34,8 @@ class AlexNet(nn.Module):
                 modules[name] = _convolution(row, rows)
             else:
                 modules[name] = nn.Linear(row.fan_in, row.units)
-            for step in record["after"]:
-                modules[f"{step}_{name}"] = _following(step, model)
+            for step, suffix in steps_after(record["after"]):
+                modules[f"{step}_{name}{suffix}"] = _following(step, model)
         self.layers = nn.ModuleDict(modules)
         self._partial = {name: rows[name].partial_window for name in self.learned}
 

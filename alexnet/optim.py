@@ -1,8 +1,11 @@
-"""Turns gradients into the weight update of section 5, with rates that follow fixed stages."""
+"""Turns gradients into the weight update of section 5, and a schedule into learning rates."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -13,29 +16,44 @@ class PaperSGD(torch.optim.Optimizer):
     """v <- momentum * v - decay * lr * w - lr * gradient;  w <- w + v  (s. 5; code weights.cu:146-198).
 
     The learning rate is inside the velocity, so that a change of rate does not rescale past steps, as it would
-    in torch.optim.SGD. A group with lr = 0 is frozen: it neither moves nor decays.
+    in torch.optim.SGD. A group with lr = 0 is frozen: it neither moves nor decays (code weights.cu:148), and its
+    velocity stands still.
+
+    Args:
+        params: parameters, or groups of them with settings of their own (see `parameter_groups`).
+        lr, momentum, weight_decay: settings of groups that do not name theirs.
+
+    Raises:
+        ValueError: a negative rate or decay, or a momentum outside [0, 1).
     """
 
     def __init__(
         self, params: Any, lr: float = 0.01, momentum: float = 0.9, weight_decay: float = 5e-4
     ) -> None:
+        if lr < 0 or weight_decay < 0 or not 0 <= momentum < 1:
+            raise ValueError(
+                f"PaperSGD: lr ({lr:g}) and weight_decay ({weight_decay:g}) must be at least 0, momentum "
+                f"({momentum:g}) at least 0 and below 1"
+            )
         super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
         loss = closure() if closure else None
-        for group in self.param_groups:
-            rate, momentum, decay = group["lr"], group["momentum"], group["weight_decay"]
-            params = [p for p in group["params"] if p.grad is not None]
-            if rate == 0.0 or not params:
+        together: dict[tuple[float, float, float], list[torch.Tensor]] = defaultdict(list)
+        for group in self.param_groups:  # groups with equal settings move in one fused step
+            if group["lr"] != 0.0:
+                moved = [p for p in group["params"] if p.grad is not None]
+                together[group["lr"], group["momentum"], group["weight_decay"]] += moved
+        for (rate, momentum, decay), params in together.items():
+            if not params:
                 continue
-            velocities = []
             for p in params:
                 if "velocity" not in self.state[p]:
                     self.state[p]["velocity"] = torch.zeros_like(p)
-                velocities.append(self.state[p]["velocity"])
+            velocities = [self.state[p]["velocity"] for p in params]
             torch._foreach_mul_(velocities, momentum)
-            torch._foreach_add_(velocities, [p.grad for p in params], alpha=-rate)
+            torch._foreach_add_(velocities, [p.grad for p in params if p.grad is not None], alpha=-rate)
             if decay:
                 torch._foreach_add_(velocities, params, alpha=-rate * decay)
             torch._foreach_add_(params, velocities)
@@ -43,42 +61,114 @@ class PaperSGD(torch.optim.Optimizer):
 
 
 def parameter_groups(net: nn.Module, optimizer: dict[str, Any]) -> list[dict[str, Any]]:
-    """Groups named weights, biases, conv1 and conv1_biases, the units in which the recipes set rates."""
-    groups: dict[str, list[nn.Parameter]] = {"weights": [], "biases": [], "conv1": [], "conv1_biases": []}
-    for name, parameter in net.named_parameters():
-        bias = name.endswith(".bias")
-        if ".conv1." in name:
-            groups["conv1_biases" if bias else "conv1"].append(parameter)
-        else:
-            groups["biases" if bias else "weights"].append(parameter)
+    """A group for the weights and one for the biases of each learned layer, named `conv1.weights` and so on."""
     decay = optimizer["weight_decay"]
-    return [
-        {
-            "name": name,
-            "params": params,
-            "momentum": optimizer["momentum"],
-            "weight_decay": decay if optimizer["decay_biases"] or not name.endswith("biases") else 0.0,
-        }
-        for name, params in groups.items()
-    ]
+    groups = []
+    for name, parameter in net.named_parameters():
+        layer, kind = name.split(".")[-2:]
+        biases = kind == "bias"
+        groups.append(
+            {
+                "name": f"{layer}.{'biases' if biases else 'weights'}",
+                "params": [parameter],
+                "momentum": optimizer["momentum"],
+                "weight_decay": decay if optimizer["decay_biases"] or not biases else 0.0,
+            }
+        )
+    return groups
 
 
-def stage_of(schedule: dict[str, Any], epoch: int, epochs: int) -> dict[str, Any]:
-    """The stage in force during `epoch` (0-based) of `epochs`; the schedule is compressed to `epochs`."""
+@dataclass(frozen=True)
+class Rates:
+    """Learning rates in force during one epoch; `reason` says in words why these."""
+
+    weights: float
+    biases: float
+    reason: str
+    layers: dict[str, dict[str, float]] = field(
+        default_factory=dict
+    )  # {"conv1": {"weights": 0.0}}: what differs
+    color_noise: bool = True
+
+    def of(self, group: str) -> float:
+        """Rate of a group of `parameter_groups`."""
+        layer, _, kind = group.partition(".")
+        return self.layers.get(layer, {}).get(kind, self.weights if kind == "weights" else self.biases)
+
+
+def rates(optimizer: dict[str, Any], epoch: int, epochs: int, validation_errors: Sequence[float]) -> Rates:
+    """The rates of `epoch` (0-based) of `epochs`, by the schedule of a resolved configuration.
+
+    Args:
+        optimizer: the configuration's `optimizer`; its `equal_rates` puts biases and all layers at the rate of
+            the weights (s. 5).
+        validation_errors: of the epochs before `epoch`; only the plateau rule looks at them, so that the rates
+            are a function of what a checkpoint holds anyway.
+    """
+    schedule = optimizer["schedule"]
+    if schedule["rule"] == "plateau":
+        found = plateau(schedule, validation_errors[:epoch])
+    elif schedule["rule"] == "stages":
+        found = stage(schedule, epoch, epochs)
+    else:
+        found = stepwise_exponential(schedule, epoch, epochs)
+    return replace(found, biases=found.weights, layers={}) if optimizer["equal_rates"] else found
+
+
+def stage(schedule: dict[str, Any], epoch: int, epochs: int) -> Rates:
+    """Fixed stages, as the lab set them by hand; their bounds are compressed to `epochs`."""
     position = epoch / epochs * schedule["epochs"]
-    for stage in schedule["stages"]:
-        if position < stage["until"] - 1e-9:
-            return stage
-    return schedule["stages"][-1]
+    stages = schedule["stages"]
+    number = next((i for i, s in enumerate(stages) if position < s["until"] - 1e-9), len(stages) - 1)
+    chosen = stages[number]
+    return Rates(
+        chosen["weights"],
+        chosen["biases"],
+        f"stage {number + 1} of {len(stages)}",
+        chosen.get("layers", {}),
+        chosen.get("color_noise", True),
+    )
 
 
-def set_rates(optimizer: torch.optim.Optimizer, stage: dict[str, Any]) -> None:
-    """Give every group the rate of `stage`; conv1 follows the others where the stage does not name it."""
-    rates = {
-        "weights": stage["weights"],
-        "biases": stage["biases"],
-        "conv1": stage.get("conv1", stage["weights"]),
-        "conv1_biases": stage.get("conv1_biases", stage["biases"]),
-    }
+def plateau(schedule: dict[str, Any], validation_errors: Sequence[float]) -> Rates:
+    """The rule of s. 5: rates divided by `factor` when the validation error stops improving, `drops` times at most.
+
+    "Stops improving" is `patience` epochs in a row without a new lowest error; the count starts anew at a drop.
+    """
+    drops, lowest, waited, reason = 0, math.inf, 0, "first rate"
+    for number, error in enumerate(validation_errors, start=1):
+        waited = 0 if error < lowest else waited + 1
+        lowest = min(lowest, error)
+        if waited >= schedule["patience"] and drops < schedule["drops"]:
+            drops, waited = drops + 1, 0
+            reason = (
+                f"drop {drops} of {schedule['drops']}: validation error not below {100 * lowest:.2f}% "
+                f"for {schedule['patience']} epochs up to epoch {number}"
+            )
+    divisor = schedule["factor"] ** drops
+    weights = schedule["weights"] / divisor
+    return Rates(weights, schedule["biases"] / divisor if "biases" in schedule else weights, reason)
+
+
+def stepwise_exponential(schedule: dict[str, Any], epoch: int, epochs: int) -> Rates:
+    """Stages of equal length from `base` to `base / factor`, geometric (code lr.cu:132-151, "dexp")."""
+
+    def step(series: dict[str, Any]) -> int:
+        return min(math.floor(epoch / epochs * series["steps"] + 1e-9), series["steps"] - 1)
+
+    def rate(series: dict[str, Any]) -> float:
+        if series["steps"] == 1:
+            return float(series["base"])
+        return float(series["base"] * series["factor"] ** (-step(series) / (series["steps"] - 1)))
+
+    weights, biases = schedule["weights"], schedule["biases"]
+    reason = (
+        f"step {step(weights) + 1} of {weights['steps']} (biases {step(biases) + 1} of {biases['steps']})"
+    )
+    return Rates(rate(weights), rate(biases), reason)
+
+
+def set_rates(optimizer: torch.optim.Optimizer, current: Rates) -> None:
+    """Give every group of `parameter_groups` its rate."""
     for group in optimizer.param_groups:
-        group["lr"] = rates[group["name"]]
+        group["lr"] = current.of(group["name"])

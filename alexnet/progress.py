@@ -32,6 +32,10 @@ class Progress:
             flush=True,
         )
 
+    def note(self, words: str) -> None:
+        """A line to the log alone."""
+        print(f"{self.name}  {words}", file=sys.stderr, flush=True)
+
     def epoch(self, epoch: int, row: dict[str, float]) -> None:
         eta = (self.epochs - epoch - 1) * (time.monotonic() - self.started) / (epoch + 1 - self.first_epoch)
         line = (

@@ -1,8 +1,8 @@
-"""Turns a seed into the six archives of a small ILSVRC in the official formats, each time the same bytes.
+"""Turns a seed into the archives of a small ILSVRC in the official formats, each time the same bytes.
 
 Written: ILSVRC2012_img_train.tar (a tar of one tar per synset), ILSVRC2012_img_val.tar,
 ILSVRC2012_devkit_t12.tar.gz, ILSVRC2010_images_test.tar, ILSVRC2010_devkit-1.0.tar.gz and
-ILSVRC2010_test_ground_truth.txt. As in the real ones, some files are not what they seem: grayscale JPEGs
+ILSVRC2010_test_ground_truth.txt; for pre-training also ILSVRC2010_images_train.tar and ILSVRC2010_images_val.tar. As in the real ones, some files are not what they seem: grayscale JPEGs
 everywhere, and in the training set one CMYK JPEG and one PNG called .JPEG. The two years number the same
 synsets differently and have internal synsets among the rows of meta.mat.
 """
@@ -91,6 +91,43 @@ def write_flat(path: Path, prefix: str, files: list[bytes], order: list[int]) ->
     path.write_bytes(plain_tar([(f"{prefix}_{k + 1:08d}.JPEG", files[k]) for k in order]))
 
 
+def leaves_of(rows: list[Synset]) -> list[Synset]:
+    """The classes among the rows of a year, by wnid."""
+    return sorted((row for row in rows if not row.children), key=lambda row: row.wnid)
+
+
+def train_orders(
+    rows: list[Synset], per_class: int, key: tuple[int, ...], image_size: int, odd: bool
+) -> list[Order]:
+    """The images of a training archive, class by class; `odd`: two of them are not what they seem."""
+    leaves = leaves_of(rows)
+    strange = {0: "CMYK", len(leaves) - 1: "PNG"} if odd else {}  # in these classes, the last image
+    return [
+        Order(
+            (*key, c, k),
+            leaf.shape,
+            leaf.texture,
+            image_size,
+            strange.get(c, "JPEG") if k == per_class - 1 else "JPEG",
+        )
+        for c, leaf in enumerate(leaves)
+        for k in range(per_class)
+    ]
+
+
+def write_train(
+    path: Path, rows: list[Synset], per_class: int, files: Iterator[bytes], shuffle: np.random.Generator
+) -> None:
+    """A tar of one tar per synset."""
+    with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as outer:
+        for leaf in leaves_of(rows):
+            numbers = shuffle.permutation(10 * per_class)[
+                :per_class
+            ]  # with gaps and unsorted, as the real names
+            members = [(f"{leaf.wnid}_{number}.JPEG", next(files)) for number in numbers]
+            add(outer, f"{leaf.wnid}.tar", plain_tar(members))
+
+
 def synthesize(
     out: Path,
     *,
@@ -99,10 +136,16 @@ def synthesize(
     train_per_class: int = 300,
     val_per_class: int = 100,
     test_per_class: int = 100,
+    pretraining_per_class: int = 0,
     image_size: int = 96,
     workers: int | None = None,
 ) -> None:
-    """Write the six archives into `out`. `image_size` is the typical shorter side of an image, in pixels.
+    """Write the archives into `out`.
+
+    Args:
+        pretraining_per_class: training images a class of an ILSVRC-2010, with a fifth as many for validation; 0: no
+            such archives.
+        image_size: typical shorter side of an image, in pixels.
 
     Raises:
         UserError: a number is out of its range.
@@ -121,42 +164,38 @@ def synthesize(
     workers = workers or os.cpu_count() or 1
     rows12, rows10 = synsets(2012, seed, classes), synsets(2010, seed, classes)
 
-    leaves = sorted((row for row in rows12 if not row.children), key=lambda row: row.wnid)
-    odd = {0: "CMYK", classes - 1: "PNG"}  # in these classes, the last image
-    train = [
-        Order(
-            (seed, 2012, 1, c, k),
-            leaf.shape,
-            leaf.texture,
-            image_size,
-            odd.get(c, "JPEG") if k == train_per_class - 1 else "JPEG",
-        )
-        for c, leaf in enumerate(leaves)
-        for k in range(train_per_class)
-    ]
+    train = train_orders(rows12, train_per_class, (seed, 2012, 1), image_size, odd=True)
     val, val_ids = flat_orders(rows12, val_per_class, (seed, 2012, 2), image_size)
     test, test_ids = flat_orders(rows10, test_per_class, (seed, 2010, 3), image_size)
 
+    before: list[Order] = []
+    before_val: list[Order] = []
+    before_val_ids: list[int] = []
+    if pretraining_per_class:
+        before = train_orders(rows10, pretraining_per_class, (seed, 2010, 1), image_size, odd=False)
+        fifth = max(1, pretraining_per_class // 5)
+        before_val, before_val_ids = flat_orders(rows10, fifth, (seed, 2010, 2), image_size)
+
     out.mkdir(parents=True, exist_ok=True)
-    files = drawn([*train, *val, *test], workers)
+    files = drawn([*train, *val, *test, *before, *before_val], workers)
     shuffle = np.random.default_rng([seed, 3])
-    with tarfile.open(out / "ILSVRC2012_img_train.tar", "w", format=tarfile.USTAR_FORMAT) as outer:
-        for leaf in leaves:
-            numbers = shuffle.permutation(10 * train_per_class)[
-                :train_per_class
-            ]  # with gaps and unsorted, as the real names
-            members = [(f"{leaf.wnid}_{number}.JPEG", next(files)) for number in numbers]
-            add(outer, f"{leaf.wnid}.tar", plain_tar(members))
+    write_train(out / "ILSVRC2012_img_train.tar", rows12, train_per_class, files, shuffle)
     for orders, name, prefix in (
         (val, "ILSVRC2012_img_val.tar", "ILSVRC2012_val"),
         (test, "ILSVRC2010_images_test.tar", "ILSVRC2010_test"),
     ):
         drawn_files = [next(files) for _ in orders]
         write_flat(out / name, prefix, drawn_files, shuffle.permutation(len(orders)).tolist())
+    if pretraining_per_class:
+        write_train(out / "ILSVRC2010_images_train.tar", rows10, pretraining_per_class, files, shuffle)
+        order = shuffle.permutation(len(before_val)).tolist()
+        write_flat(
+            out / "ILSVRC2010_images_val.tar", "ILSVRC2010_val", [next(files) for _ in before_val], order
+        )
     (out / "ILSVRC2012_devkit_t12.tar.gz").write_bytes(
         devkit("ILSVRC2012_devkit_t12", 2012, rows12, train_per_class, val_ids)
     )
     (out / "ILSVRC2010_devkit-1.0.tar.gz").write_bytes(
-        devkit("devkit-1.0", 2010, rows10, train_per_class, [])
+        devkit("devkit-1.0", 2010, rows10, pretraining_per_class or train_per_class, before_val_ids)
     )
     (out / "ILSVRC2010_test_ground_truth.txt").write_text("".join(f"{i}\n" for i in test_ids))

@@ -17,70 +17,24 @@ import sys
 import time
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 from torch.nn import functional as F
 
-from alexnet import experiments, provenance
-from alexnet.data import Split, TrainingBatches, central_crop, open_split, to_batch
+from alexnet import provenance
+from alexnet.data import Split, TrainingBatches, central_crop, mean_views, open_split, to_batch
 from alexnet.errors import UserError
 from alexnet.files import sha256, write_atomically, write_json
+from alexnet.inputs import choose_device, mean_image, read_config, start_from
 from alexnet.metrics import top_k_error
 from alexnet.model import AlexNet, build
-from alexnet.optim import PaperSGD, parameter_groups, set_rates, stage_of
+from alexnet.optim import PaperSGD, Rates, parameter_groups, rates, set_rates
 from alexnet.progress import Progress
-
-
-def read_config(path: Path) -> dict[str, Any]:
-    """A resolved configuration, its fingerprint checked.
-
-    Raises:
-        UserError: missing, not JSON, or edited by hand after `configure`.
-    """
-    try:
-        config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{path} does not exist; make it with `python -m alexnet configure`") from None
-    except ValueError as error:
-        raise UserError(f"{path} is not valid JSON ({error})") from None
-    if not isinstance(config, dict):
-        raise UserError(f"{path} is no configuration; make it with `python -m alexnet configure`")
-    rest = {key: value for key, value in config.items() if key != "fingerprint"}
-    if config.get("fingerprint") != experiments.fingerprint(rest):
-        raise UserError(
-            f"{path} was changed after `configure` (its fingerprint does not fit); edit config/ and configure again"
-        )
-    return config
-
-
-def choose_device(devices: str) -> torch.device:
-    """The device of a run: the processor for "0", else CUDA where there is some. Both towers share it.
-
-    Raises:
-        UserError: two devices were asked for, which this version cannot do.
-    """
-    if devices == "2":
-        raise UserError(
-            "--devices 2: running the towers on two devices is not built yet; use --devices 1 (same mathematics)"
-        )
-    return torch.device("cuda" if devices != "0" and torch.cuda.is_available() else "cpu")
-
-
-def mean_image(folder: Path, crop: int) -> Tensor:
-    """(3, crop, crop): the central crop of the training set's mean image, 0-255 (s. 2; convdata_jpeg.py:95)."""
-    try:
-        mean = np.load(folder / "mean.npy")
-    except OSError:
-        raise UserError(
-            f"{folder / 'mean.npy'} is missing; pack the set that holds the training split again"
-        ) from None
-    return torch.from_numpy(central_crop(mean, crop).copy()).permute(2, 0, 1).contiguous()
 
 
 @dataclass
@@ -95,7 +49,9 @@ class State:
 class Run:
     """One training run: net, optimizer, data, and where they are kept."""
 
-    def __init__(self, config: dict[str, Any], data: Path, out: Path, device: torch.device) -> None:
+    def __init__(
+        self, config: dict[str, Any], data: Path, out: Path, device: torch.device, start: Path | None = None
+    ) -> None:
         self.config, self.out, self.device = config, out, device
         record = config["data"]
         if record["validation_set"] != record["set"]:
@@ -104,10 +60,29 @@ class Run:
         self.validation = open_split(data, record["validation_split"])
         _check_data(train, config)
         self.manifest = train.manifest
-        self.mean = mean_image(data, record["crop"])
+        self.mean = mean_image(data)
+        self.views = mean_views(self.mean, record["crop"], "center", config["augmentation"]["mean"])
         self.batches = TrainingBatches(train, config, self.mean)
-        self.images = len(train)
-        self.net = build(config).to(device)
+        size, partial = config["optimizer"]["batch_size"], config["optimizer"]["partial_batch"]
+        self.images = len(train) // size * size if partial == "drop" else len(train)
+        self.net = build(config)
+        self.started_from = ""
+        if "starts_from" in config:
+            source = config["starts_from"]
+            if start is None:
+                raise UserError(
+                    f"study {config['study']}: {config['experiment']} starts from the weights of "
+                    f"{source['experiment']}; name its model.pt with --start"
+                )
+            self.started_from = start_from(self.net, start, source)
+        elif start is not None:
+            raise UserError(f"--start: {config['experiment']} starts from random weights; leave it out")
+        self.net.to(device)
+        if not self.images:
+            raise UserError(
+                f"study {config['study']}: {len(train)} training images are less than a batch of {size}, and "
+                "`partial_batch` is drop; choose a smaller `batch_size`"
+            )
         self.optimizer = PaperSGD(parameter_groups(self.net, config["optimizer"]))
         self.state = State()
         self.checkpoint = out / "checkpoint" / f"{config['fingerprint'][:16]}.pt"
@@ -152,21 +127,22 @@ class Run:
     def train_epoch(self, epoch: int, report: Callable[[int, float], None]) -> dict[str, float]:
         """One pass over the training split: running loss and errors in train mode, as the paper's Fig. 1."""
         config = self.config
-        stage = stage_of(config["optimizer"]["schedule"], epoch, config["training"]["epochs"])
-        set_rates(self.optimizer, stage)
+        current = self.rates(epoch)
+        set_rates(self.optimizer, current)
         self.net.train()
         sums = torch.zeros(3, dtype=torch.float64)
         done = 0
-        batches = self.batches.epoch(epoch, stage.get("color_noise", True))
+        batches = self.batches.epoch(epoch, current.color_noise)
         for step, (images, labels) in enumerate(batches):
             # dropout masks are keyed by (seed, epoch, step)
             torch.manual_seed(zlib.crc32(f"{config['seed']}/{epoch}/{step}".encode()))
             labels = labels.to(self.device)
-            logits = self.net(images.to(self.device))
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=config["precision"] == "bf16"):
+                logits = self.net(images.to(self.device)).float()
             loss = F.cross_entropy(logits, labels)
             value = loss.item()
             if not math.isfinite(value):
-                self._give_up(epoch, step, value, stage)
+                self._give_up(epoch, step, value, current)
             self.optimizer.zero_grad(set_to_none=True)
             loss.backward()
             self.optimizer.step()
@@ -179,12 +155,34 @@ class Run:
         loss, error, top5 = (sums / done).tolist()
         return {
             "images": (epoch + 1) * self.images,
-            "learning_rate": stage["weights"],
-            "bias_learning_rate": stage["biases"],
+            "learning_rate": current.weights,
+            "bias_learning_rate": current.biases,
+            "conv1_learning_rate": current.of("conv1.weights"),
+            "color_noise": config["augmentation"]["color_noise"] * current.color_noise,
             "train_loss": loss,
             "train_error": error,
             "train_top5_error": top5,
         }
+
+    def rates(self, epoch: int) -> Rates:
+        """The learning rates of `epoch`, from the schedule and the validation errors so far."""
+        config, history = self.config, self.state.history
+        errors = [row["validation_error"] for row in history[:epoch]]
+        current = rates(config["optimizer"], epoch, config["training"]["epochs"], errors)
+        stays = config["augmentation"]["color_noise_stays"]
+        return replace(current, color_noise=True) if stays else current
+
+    def rate_changes(self) -> list[dict[str, Any]]:
+        """Each epoch at which a rate or the colour noise changed, with the reason."""
+        changes: list[dict[str, Any]] = []
+        last: dict[str, Any] = {}
+        for epoch in range(self.state.epoch):
+            current = asdict(self.rates(epoch))
+            reason = current.pop("reason")
+            if current != last:
+                changes.append({"epoch": epoch + 1, "reason": reason, **current})
+            last = current
+        return changes
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
@@ -195,19 +193,19 @@ class Run:
         for start in range(0, len(split), 256):
             pixels = np.ascontiguousarray(central_crop(split.images[start : start + 256], crop))
             labels = torch.from_numpy(split.labels[start : start + 256]).to(self.device)
-            logits = self.net(to_batch(pixels, self.mean).to(self.device))
+            logits = self.net(to_batch(pixels, self.views[0]).to(self.device))
             sums[0] += F.cross_entropy(logits, labels, reduction="sum").item()
             sums[1] += top_k_error(logits, labels, 1).sum().item()
             sums[2] += top_k_error(logits, labels, 5).sum().item()
         loss, error, top5 = (sums / len(split)).tolist()
         return {"validation_loss": loss, "validation_error": error, "validation_top5_error": top5}
 
-    def _give_up(self, epoch: int, step: int, loss: float, stage: dict[str, Any]) -> None:
+    def _give_up(self, epoch: int, step: int, loss: float, current: Rates) -> None:
         evidence = self.out / "failed.json"
-        record = {"epoch": epoch + 1, "step": step, "loss": str(loss), "stage": stage}
+        record = {"epoch": epoch + 1, "step": step, "loss": str(loss), "rates": asdict(current)}
         write_json(evidence, record | {"history": self.state.history})
         raise UserError(
-            f"{self.name}: the loss became {loss} in epoch {epoch + 1}, step {step} (rate {stage['weights']:g}); "
+            f"{self.name}: the loss became {loss} in epoch {epoch + 1}, step {step} (rate {current.weights:g}); "
             f"lower the learning rates; the history is kept in {evidence}"
         )
 
@@ -231,7 +229,12 @@ def _now() -> str:
 
 
 def train(
-    config_path: Path, data: Path, out: Path, devices: str = "auto", threads: int | None = None
+    config_path: Path,
+    data: Path,
+    out: Path,
+    devices: str = "auto",
+    threads: int | None = None,
+    start: Path | None = None,
 ) -> None:
     """Train one configuration; resumes from its checkpoint after an interruption.
 
@@ -240,12 +243,15 @@ def train(
         data: packed set with the training and validation splits.
         out: folder that gets model.pt, metrics.csv and run.json, written last.
         devices: "auto", "0", "1" or "2".
+        start: model.pt of the run that the configuration starts from, if it does.
         threads: CPU threads; the study's if None. Results are bit-identical only at equal thread counts.
 
     Raises:
         UserError: bad configuration or data, another training in the same folder, or a loss that is not finite.
     """
     config = read_config(config_path)
+    if "members" in config:
+        raise UserError(f"{config_path}: {config['experiment']} is an average of nets; use the verb ensemble")
     device = choose_device(devices)
     threads = threads or config["training"]["threads"]
     torch.set_num_threads(threads)
@@ -259,7 +265,7 @@ def train(
             raise UserError(
                 f"another training is running in {out}; wait for it, or end it, and try again"
             ) from None
-        run = Run(config, data, out, device)
+        run = Run(config, data, out, device, start)
         run.resume()
         session = {"started": _now(), **provenance.collect(), "threads": threads, "device": str(device)}
         _epochs(run, session)
@@ -276,6 +282,9 @@ def _epochs(run: Run, session: dict[str, Any]) -> None:
     earlier = list(state.sessions)
     for epoch in range(state.epoch, run.config["training"]["epochs"]):
         started = progress.epoch_started = time.monotonic()
+        current = run.rates(epoch)
+        if epoch == 0 or replace(current, reason="") != replace(run.rates(epoch - 1), reason=""):
+            progress.note(f"epoch {epoch + 1}: rates {describe_rates(current)} ({current.reason})")
         row: dict[str, float] = {"epoch": epoch + 1}
         row |= run.train_epoch(epoch, partial(progress.batch, epoch))
         seconds = time.monotonic() - started
@@ -286,6 +295,17 @@ def _epochs(run: Run, session: dict[str, Any]) -> None:
         state.sessions = [*earlier, session | {"finished": _now(), "until_epoch": epoch + 1}]
         run.save_checkpoint()
         progress.epoch(epoch, row)
+
+
+def describe_rates(current: Rates) -> str:
+    """The rates in one line of a log."""
+    own = [
+        f"{layer} {kind} {rate:g}"
+        for layer, rates_ in current.layers.items()
+        for kind, rate in rates_.items()
+    ]
+    noise = [] if current.color_noise else ["without colour noise"]
+    return ", ".join([f"{current.weights:g}, biases {current.biases:g}", *own, *noise])
 
 
 def _publish(run: Run, threads: int) -> None:
@@ -303,7 +323,7 @@ def _publish(run: Run, threads: int) -> None:
         "config_fingerprint": config["fingerprint"],
         "data_fingerprint": run.manifest["fingerprint"],
         "wnids": [entry["wnid"] for entry in run.manifest["classes"]],
-        "mean": run.mean,
+        "mean": torch.from_numpy(run.mean),
         "state_dict": {name: tensor.cpu() for name, tensor in run.net.state_dict().items()},
     }
     write_atomically(run.out / "metrics.csv", write_metrics)
@@ -321,6 +341,8 @@ def _publish(run: Run, threads: int) -> None:
             "config_fingerprint": config["fingerprint"],
             "data_fingerprint": run.manifest["fingerprint"],
             "epochs": state.epoch,
+            "rate_changes": run.rate_changes(),
+            **({"started_from_sha256": run.started_from} if run.started_from else {}),
             "parameters": count_parameters(run.net),
             "weights_sha256": sha256(run.out / "model.pt"),
             "final": state.history[-1],

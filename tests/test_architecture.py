@@ -7,13 +7,14 @@ import torch
 
 from alexnet.__main__ import main
 from alexnet.architecture import describe, layer_table
+from alexnet.definitions import load, load_study
 from alexnet.errors import UserError
-from alexnet.experiments import definitions, merge, resolve
+from alexnet.experiments import describe_experiment, merge, resolve
 from alexnet.model import build
 
 
 def full_size(experiment: str, recipe: str = "code2012") -> dict:
-    known = definitions()
+    known = load()
     return merge(known["recipes"][recipe], known["experiments"][experiment]["diff"])["model"]
 
 
@@ -32,6 +33,38 @@ def test_totals_at_full_size(recipe, experiment, parameters, units, macs):
     assert totals["parameters"] == totals["weights"] + totals["biases"]
 
 
+@pytest.mark.parametrize(
+    ("experiment", "share"),
+    [  # parameters against the base, from the paper's sizes: original documentation of the removed layers
+        ("no_conv2", -860_416),
+        ("no_conv3", -663_936),
+        ("no_conv3_separate_towers", -1_106_304),
+        ("no_conv4", -663_936),
+        ("no_conv5", 4096 * 128 * 36 - 442_624),  # fc6 then reads 384 maps instead of 256
+        ("conv6", 590_080),
+    ],
+)
+def test_parameters_of_nets_with_another_depth(experiment, share):
+    totals = describe_experiment("ilsvrc2010", experiment)["totals"]
+    assert totals["parameters"] == 60_965_224 + share
+
+
+def test_the_recipes_at_full_size():
+    totals = {
+        name: describe_experiment("ilsvrc2010", name)["totals"]
+        for name in ("alexnet", "paper", "onetower2014")
+    }
+    for name in ("alexnet", "paper"):
+        found = [totals[name][key] for key in ("parameters", "units", "macs")]
+        assert found == [60_965_224, 659_272, 724_406_816]
+    assert totals["onetower2014"]["parameters"] == 61_100_840  # as torchvision's net, which has its sizes
+
+
+def test_two_poolings_after_one_layer_have_two_names():
+    names = [row["name"] for row in describe_experiment("ilsvrc2010", "no_conv2")["layers"]]
+    assert names[:6] == ["conv1", "lrn1", "pool1", "activation1", "pool1_2", "conv3"]
+
+
 def test_maps_of_the_base_and_of_non_overlapping_pooling():
     def sides(experiment):
         rows = layer_table(full_size(experiment), 224, 1000)
@@ -39,6 +72,8 @@ def test_maps_of_the_base_and_of_non_overlapping_pooling():
 
     assert sides("alexnet") == [55, 27, 27, 13, 13, 13, 13, 6]
     assert sides("non_overlapping_pooling") == [55, 28, 26, 13, 13, 11, 11, 6]
+    assert sides("non_overlapping_pooling_literal") == [55, 28, 28, 14, 14, 14, 14, 7]
+    assert sides("text_whole_windows") == [54, 27, 27, 13, 13, 13, 13, 6]
 
 
 def test_conv1_has_three_zero_pixels_right_and_bottom():
@@ -62,10 +97,16 @@ def test_receptive_fields():
     assert {name: rows[name] for name in wanted} == wanted
 
 
-@pytest.mark.parametrize(
-    "experiment", ["alexnet", "one_gpu", "no_lrn", "non_overlapping_pooling", "tanh", "no_dropout"]
-)
-@pytest.mark.parametrize("study", ["demo", "imagenette"])
+STUDIES = ("demo", "imagenette")
+TRAINED = [
+    (study, name)
+    for study in STUDIES
+    for name in load_study(study)["experiments"]
+    if "members" not in load()["experiments"][name]
+]
+
+
+@pytest.mark.parametrize(("study", "experiment"), TRAINED)
 def test_table_agrees_with_the_torch_module(study, experiment):
     config = resolve(study, experiment, 1)
     net = build(config).eval()

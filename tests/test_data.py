@@ -15,6 +15,7 @@ SETTINGS = {
     "color_noise": 0.0,
     "color_noise_scale": "standard_deviation",
     "color_divisor": 1.0,
+    "mean": "central_crop",
     "reshuffle": True,
 }
 
@@ -23,13 +24,13 @@ def config(crop=32, **changes):
     return {
         "seed": 5,
         "data": {"crop": crop},
-        "optimizer": {"batch_size": 16},
+        "optimizer": {"batch_size": 16, "partial_batch": "use"},
         "augmentation": SETTINGS | changes,
     }
 
 
 def batches(split, settings, epoch=0, noise=True):
-    mean = torch.zeros(3, settings["data"]["crop"], settings["data"]["crop"])
+    mean = np.zeros((40, 40, 3), np.float32)
     out = list(data.TrainingBatches(split, settings, mean).epoch(epoch, noise))
     return torch.cat([images for images, _ in out]), torch.cat([labels for _, labels in out])
 
@@ -135,10 +136,57 @@ def test_ten_views_are_corners_and_centre_and_their_reflections():
 
 def test_mean_is_subtracted_and_memory_is_channels_last():
     pixels = np.full((2, 4, 4, 3), 7, np.uint8)
-    mean = torch.arange(48.0).reshape(3, 4, 4)
+    mean = np.arange(48, dtype=np.float32).reshape(4, 4, 3)
     batch = data.to_batch(pixels, mean)
-    assert torch.equal(batch[1], 7 - mean)
+    assert np.array_equal(batch[1].permute(1, 2, 0), 7 - mean)
     assert batch.is_contiguous(memory_format=torch.channels_last)
+    views = np.arange(2 * 3 * 4 * 4 * 3, dtype=np.uint8).reshape(2, 3, 4, 4, 3)
+    means = np.random.default_rng(0).random((3, 4, 4, 3), dtype=np.float32)
+    batch = data.to_batch(views, means)
+    assert batch.shape == (6, 3, 4, 4)
+    np.testing.assert_allclose(batch[4].permute(1, 2, 0), views[1, 1] - means[1], rtol=1e-6)
+
+
+def test_the_central_crop_of_the_mean_or_each_pixels_own(packed_set):
+    """Differences of both recipes are explained by the mean image alone, crop by crop."""
+    split = data.open_split(packed_set, "train")
+    mean = np.random.default_rng(3).uniform(80, 150, (40, 40, 3)).astype(np.float32)
+    both = {}
+    for rule in ("central_crop", "aligned"):
+        settings = config(mean=rule)
+        out = list(data.TrainingBatches(split, settings, mean).epoch(0))
+        both[rule] = torch.cat([images for images, _ in out]).numpy().transpose(0, 2, 3, 1)
+    draws = data.draw_epoch(48, SETTINGS, 8, np.zeros((3, 3)), 5, 0)
+    order = data.epoch_order(48, 5, 0, True)
+    for row in range(48):
+        top, left, step = draws.top[row], draws.left[row], -1 if draws.flip[row] else 1
+        crop = (slice(top, top + 32), slice(left, left + 32))
+        image = split.images[order[row]].astype(np.float32)
+        np.testing.assert_allclose(both["aligned"][row], (image - mean)[crop][:, ::step], rtol=1e-5)
+        np.testing.assert_allclose(
+            both["central_crop"][row], image[crop][:, ::step] - mean[4:36, 4:36], rtol=1e-5
+        )
+
+
+def test_means_of_the_test_views():
+    mean = np.random.default_rng(4).random((40, 40, 3)).astype(np.float32)
+    aligned = data.mean_views(mean, 32, "ten", "aligned")
+    assert np.array_equal(aligned[1], mean[:32, 8:]) and np.array_equal(aligned[6], mean[:32, 8:][:, ::-1])
+    central = data.mean_views(mean, 32, "ten", "central_crop")
+    assert central.shape == (10, 32, 32, 3) and all(
+        np.array_equal(view, mean[4:36, 4:36]) for view in central
+    )
+    assert np.array_equal(data.mean_views(mean, 32, "center", "aligned"), central[:1])
+
+
+@pytest.mark.parametrize(("rule", "sizes"), [("use", [20, 20, 8]), ("drop", [20, 20])])
+def test_a_last_smaller_batch_is_used_or_dropped(packed_set, rule, sizes):
+    settings = config()
+    settings["optimizer"] = {"batch_size": 20, "partial_batch": rule}
+    batches_ = data.TrainingBatches(
+        data.open_split(packed_set, "train"), settings, np.zeros((40, 40, 3), np.float32)
+    )
+    assert [len(labels) for _, labels in batches_.epoch(0)] == sizes
 
 
 def test_missing_and_torn_sets_are_sentences(packed_set, tmp_path):

@@ -18,8 +18,7 @@ from alexnet.model import build
 
 @pytest.fixture
 def run(definitions, packed_set, tmp_path):
-    experiments.definitions.cache_clear()
-    experiments.load_study.cache_clear()
+    experiments.forget()
     config = tmp_path / "config.json"
     config.write_text(json.dumps(experiments.resolve("tiny", "alexnet", 1, str(definitions))))
     train.train(config, packed_set, tmp_path / "run", threads=1)
@@ -50,6 +49,26 @@ def test_both_views_equal_an_explicit_loop(run, tmp_path):
         np.testing.assert_array_equal(table[f"{view}_top1_error"], expected)
     assert record["images"] == len(table) == 24
     assert list(table["name"]) == split.names
+
+
+def test_views_of_the_printed_recipe_lose_their_own_mean(definitions, packed_set, tmp_path):
+    config = experiments.resolve("tiny", "paper", 1, str(definitions))
+    assert config["augmentation"]["mean"] == "aligned"
+    (tmp_path / "paper.json").write_text(json.dumps(config))
+    train.train(tmp_path / "paper.json", packed_set, tmp_path / "paper", threads=1)
+    weights = tmp_path / "paper" / "model.pt"
+    record = evaluate(tmp_path / "paper.json", packed_set, weights, tmp_path / "e", threads=1)
+    net = build(config).eval()
+    net.load_state_dict(torch.load(weights, weights_only=True)["state_dict"])
+    split = open_split(packed_set, "val")
+    centred = split.images.astype(np.float32) - np.load(packed_set / "mean.npy")  # before any crop is cut
+    views = ten_views(centred, 32).transpose(0, 1, 4, 2, 3)
+    with torch.no_grad():
+        p = net(torch.from_numpy(views.copy()).flatten(0, 1)).softmax(1).unflatten(0, (24, 10)).mean(1)
+    losses = -np.log(p[range(24), split.labels].numpy())
+    table = pd.read_parquet(tmp_path / "e" / "ilsvrc2012-val.parquet")
+    np.testing.assert_allclose(table["ten_loss"], losses, rtol=1e-4)
+    assert record["views"]["ten"]["loss"] == pytest.approx(losses.mean(), rel=1e-5)
 
 
 def test_labels_are_joined_through_synsets_never_through_numbers(run, tmp_path):

@@ -5,6 +5,7 @@ import copy
 import numpy as np
 import pytest
 import torch
+import torchvision
 from torch.nn import functional as F
 
 from alexnet.experiments import resolve
@@ -95,3 +96,37 @@ def test_features_are_the_activations_before_the_next_layer():
     x = torch.randn(2, 3, 56, 56)
     torch.testing.assert_close(net.layers["fc8"](net.features(x, "fc7")), net(x))
     assert (net.features(x, "fc7") >= 0).all()
+
+
+def test_the_printed_place_of_the_fifth_relu_gives_the_same_values_and_gradients():
+    outputs, gradients = [], []
+    for name in ("alexnet", "text_relu_before_pool5"):
+        net = build(resolve("demo", name, 4)).eval()
+        out = net(torch.linspace(-120, 120, 2 * 3 * 52 * 52).sin().mul(90).reshape(2, 3, 52, 52))
+        out.logsumexp(1).sum().backward()
+        outputs.append(out.detach())
+        gradients.append(net.layers["conv5"].weight.grad)
+    assert torch.equal(*outputs) and torch.equal(*gradients)
+
+
+def test_torchvisions_net_is_built_by_our_layers():
+    theirs = torchvision.models.alexnet(weights=None, num_classes=12).eval()
+    convolutions = [m for m in theirs.features if isinstance(m, torch.nn.Conv2d)]
+    linears = [m for m in theirs.classifier if isinstance(m, torch.nn.Linear)]
+    config = copy.deepcopy(resolve("ilsvrc2012", "onetower2014", 0))
+    model = config["model"]
+    model |= {"partial_windows": False, "drop_probability": 0.0}
+    config["data"]["classes"] = 12
+    model["layers"]["conv1"]["pad"] = 2
+    for name, record in model["layers"].items():
+        record["after"] = ["activation"] if name != "fc8" else []
+        if name in ("conv1", "conv2", "conv5"):
+            record["after"].append("pool")
+    ours = build(config).eval()
+    layers = [ours.layers[name] for name in model["layers"]]
+    with torch.no_grad():
+        for mine, other in zip(layers, [*convolutions, *linears], strict=True):
+            mine.weight.copy_(other.weight)  # the same layout: (out, in, rows, columns), and flattened alike
+            mine.bias.copy_(other.bias)
+        x = torch.randn(2, 3, 224, 224)
+        torch.testing.assert_close(ours(x), theirs(x), rtol=1e-4, atol=1e-6)

@@ -2,6 +2,7 @@
 
 import csv
 import fcntl
+import hashlib
 import json
 
 import pytest
@@ -10,6 +11,7 @@ import torch
 from alexnet import experiments, train
 from alexnet.__main__ import main
 from alexnet.errors import UserError
+from alexnet.model import build
 
 
 @pytest.fixture
@@ -17,8 +19,7 @@ def configure(definitions, tmp_path):
     """Write the config.json of a tiny run, changed by `change` before the fingerprint is made."""
 
     def write(experiment="alexnet", seed=1, change=lambda config: None):
-        experiments.definitions.cache_clear()
-        experiments.load_study.cache_clear()
+        experiments.forget()
         config = experiments.resolve("tiny", experiment, seed, str(definitions))
         change(config)
         del config["fingerprint"]
@@ -40,23 +41,32 @@ def same(a, b):
 
 def test_it_learns_and_writes_what_it_should(configure, packed_set, tmp_path, capsys):
     def longer(config):
-        config["training"]["epochs"] = 30
-        config["optimizer"]["schedule"]["stages"] = [{"until": 93, "weights": 0.01, "biases": 0.01}]
+        config["training"]["epochs"] = 60
+        config["optimizer"]["schedule"]["stages"] = [
+            {"until": 62, "weights": 0.01, "biases": 0.01},
+            {"until": 93, "weights": 0.001, "biases": 0.001},
+        ]
 
     out = tmp_path / "run"
     train.train(configure(change=longer), packed_set, out, threads=1)
     rows = list(csv.DictReader(open(out / "metrics.csv")))
-    assert [int(row["epoch"]) for row in rows] == list(range(1, 31))
+    assert [int(row["epoch"]) for row in rows] == list(range(1, 61))
     assert float(rows[-1]["train_loss"]) < 0.8 * float(rows[0]["train_loss"])
     assert float(rows[-1]["validation_error"]) < 0.6  # chance is 0.83
     record = json.loads((out / "run.json").read_text())
-    assert record["status"] == "finished" and record["epochs"] == 30
+    assert record["status"] == "finished" and record["epochs"] == 60
     assert record["parameters"] == sum(tensor.numel() for tensor in weights(out).values())
     assert record["data_fingerprint"] == json.loads((packed_set / "manifest.json").read_text())["fingerprint"]
+    assert [(change["epoch"], change["reason"]) for change in record["rate_changes"]] == [
+        (1, "stage 1 of 2"),
+        (41, "stage 2 of 2"),
+    ]
     assert record["provenance"]["packages"]["torch"].startswith(torch.__version__.split("+")[0])
     assert not (out / "checkpoint").exists()
-    lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 30 and "epoch 30/30" in lines[-1] and "images/s" in lines[-1] and "ETA" in lines[-1]
+    output, log = capsys.readouterr()
+    assert "tiny/alexnet/1  epoch 41: rates 0.001, biases 0.001 (stage 2 of 2)" in log.splitlines()
+    lines = output.splitlines()
+    assert len(lines) == 60 and "epoch 60/60" in lines[-1] and "images/s" in lines[-1] and "ETA" in lines[-1]
 
 
 def test_same_seed_same_bits_other_seed_other_weights(configure, packed_set, tmp_path):
@@ -154,3 +164,142 @@ def test_wrong_inputs_are_sentences(configure, packed_set, tmp_path, capsys):
         train.train(path, packed_set, tmp_path / "x", threads=1)
     with pytest.raises(UserError, match="two devices"):
         train.train(path, packed_set, tmp_path / "x", devices="2")
+
+
+def test_rates_fall_at_a_plateau_also_after_an_interruption(configure, packed_set, tmp_path, monkeypatch):
+    def change(config):
+        config["training"]["epochs"] = 6
+        config["optimizer"]["schedule"] = {
+            "rule": "plateau", "epochs": 6, "weights": 1e-6, "factor": 10, "drops": 2, "patience": 1,
+        }  # fmt: skip
+
+    config = configure("paper", change=change)
+    train.train(config, packed_set, tmp_path / "whole", threads=1)
+    rows = list(csv.DictReader(open(tmp_path / "whole" / "metrics.csv")))
+    lowest, rate, drops, wanted = 2.0, 1e-6, 0, []
+    for row in rows:  # the rule of section 5, written out; such small rates leave the error where it is
+        wanted.append(rate)
+        if float(row["validation_error"]) >= lowest and drops < 2:
+            rate, drops = rate / 10, drops + 1
+        lowest = min(lowest, float(row["validation_error"]))
+    assert drops == 2
+    assert [float(row["learning_rate"]) for row in rows] == pytest.approx(wanted)
+    assert [float(row["bias_learning_rate"]) for row in rows] == pytest.approx(wanted)
+
+    original = train.Run.train_epoch
+
+    def dies(self, epoch, report):
+        if epoch == 4:
+            raise KeyboardInterrupt
+        return original(self, epoch, report)
+
+    monkeypatch.setattr(train.Run, "train_epoch", dies)
+    with pytest.raises(KeyboardInterrupt):
+        train.train(config, packed_set, tmp_path / "cut", threads=1)
+    monkeypatch.setattr(train.Run, "train_epoch", original)
+    train.train(config, packed_set, tmp_path / "cut", threads=1)
+    assert same(weights(tmp_path / "whole"), weights(tmp_path / "cut"))
+
+
+def test_a_frozen_first_layer_stays_and_the_noise_goes_off(configure, packed_set, tmp_path):
+    def frozen(config):
+        still = {"weights": 0.0, "biases": 0.0}
+        config["training"]["epochs"] = 1
+        config["optimizer"]["schedule"]["stages"] = [
+            {"until": 93, "weights": 1e-3, "biases": 1e-3, "layers": {"conv1": still}, "color_noise": False}
+        ]
+
+    config = configure(change=frozen)
+    train.train(config, packed_set, tmp_path / "run", threads=1)
+    before, after = build(json.loads(config.read_text())).state_dict(), weights(tmp_path / "run")
+    assert torch.equal(before["layers.conv1.weight"], after["layers.conv1.weight"])
+    assert torch.equal(before["layers.conv1.bias"], after["layers.conv1.bias"])
+    assert not torch.equal(before["layers.conv2.weight"], after["layers.conv2.weight"])
+    (row,) = csv.DictReader(open(tmp_path / "run" / "metrics.csv"))
+    assert (float(row["conv1_learning_rate"]), float(row["color_noise"])) == (0.0, 0.0)
+    stays = configure(change=lambda c: frozen(c) or c["augmentation"].__setitem__("color_noise_stays", True))
+    train.train(stays, packed_set, tmp_path / "stays", threads=1)
+    (row,) = csv.DictReader(open(tmp_path / "stays" / "metrics.csv"))
+    assert float(row["color_noise"]) == 0.1
+    assert not same(after, weights(tmp_path / "stays"))
+
+
+def test_bfloat16_trains_another_net_than_single_precision_but_a_near_one(configure, packed_set, tmp_path):
+    def one_epoch(config):
+        config["training"]["epochs"] = 1
+
+    for name in ("alexnet", "bf16"):
+        train.train(configure(name, change=one_epoch), packed_set, tmp_path / name, threads=1)
+    single, half = weights(tmp_path / "alexnet"), weights(tmp_path / "bf16")
+    assert all(tensor.dtype == torch.float32 for tensor in half.values())
+    assert not same(single, half)
+    start = build(json.loads(configure("alexnet", change=one_epoch).read_text())).state_dict()
+    for name in ("layers.conv2.weight", "layers.fc7.weight"):
+        moved, apart = (single[name] - start[name]).norm(), (single[name] - half[name]).norm()
+        assert apart < 0.2 * moved
+    assert json.loads((tmp_path / "bf16" / "run.json").read_text())["precision"] == "bf16"
+
+
+def test_fine_tuning_starts_from_the_weights_that_the_configuration_names(
+    configure, packed_set, tmp_path, capsys
+):
+    def still(config):  # no step moves anything, so what is published is what it started from
+        config["training"]["epochs"] = 1
+        config["optimizer"]["schedule"] = {
+            "rule": "stages", "epochs": 1, "stages": [{"until": 1, "weights": 0.0, "biases": 0.0}],
+        }  # fmt: skip
+
+    before = configure("conv6", change=lambda config: config["training"].__setitem__("epochs", 1))
+    train.train(before, packed_set, tmp_path / "before", threads=1)
+
+    def start(config):
+        still(config)
+        config["starts_from"] = {
+            "experiment": "conv6",
+            "except": ["fc8"],
+            "fingerprint": json.loads(before.read_text())["fingerprint"],
+        }
+
+    config = configure("conv6", change=start)
+    source = tmp_path / "before" / "model.pt"
+    train.train(config, packed_set, tmp_path / "after", threads=1, start=source)
+    given, taken = weights(tmp_path / "before"), weights(tmp_path / "after")
+    fresh = build(json.loads(config.read_text())).state_dict()
+    for name in given:
+        assert torch.equal(taken[name], (fresh if ".fc8." in name else given)[name]), name
+    assert not torch.equal(fresh["layers.fc8.weight"], given["layers.fc8.weight"])
+    record = json.loads((tmp_path / "after" / "run.json").read_text())
+    assert record["started_from_sha256"] == hashlib.sha256(source.read_bytes()).hexdigest()
+
+    narrow = configure(
+        "conv6",
+        change=lambda c: (
+            c["training"].__setitem__("epochs", 1) or c["model"]["layers"]["fc7"].__setitem__("units", 8)
+        ),
+    )
+    train.train(narrow, packed_set, tmp_path / "narrow", threads=1)
+
+    def misfit(config):
+        start(config)
+        config["starts_from"]["fingerprint"] = json.loads(narrow.read_text())["fingerprint"]
+
+    for path, begin, words in [
+        (config, None, "--start"),
+        (before, source, "starts from random weights"),
+        (config, tmp_path / "narrow" / "model.pt", "another configuration"),
+        (configure("conv6", change=misfit), tmp_path / "narrow" / "model.pt", "layers.fc7.weight"),
+    ]:
+        arguments = ["--start", str(begin)] if begin else []
+        out = tmp_path / "refused"
+        assert main(["train", str(path), "--data", str(packed_set), "--out", str(out), *arguments]) == 2
+        error = capsys.readouterr().err.splitlines()[-1]
+        assert error.startswith("error: ") and words in error
+        assert not (out / "model.pt").exists()
+
+
+def test_too_few_images_for_a_batch_is_a_sentence(configure, packed_set, tmp_path):
+    def large(config):
+        config["optimizer"] |= {"batch_size": 64, "partial_batch": "drop"}
+
+    with pytest.raises(UserError, match="48 training images are less than a batch of 64"):
+        train.train(configure(change=large), packed_set, tmp_path / "run", threads=1)

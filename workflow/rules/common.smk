@@ -13,7 +13,7 @@ sys.path.insert(0, ROOT)
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [ROOT, os.environ.get("PYTHONPATH")]))
 os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
 
-from alexnet import archives, experiments, ilsvrc
+from alexnet import archives, definitions, experiments, ilsvrc
 from alexnet.errors import UserError
 
 
@@ -31,14 +31,16 @@ def checked(function, *arguments):
         stop(str(error))
 
 
-checked(experiments.check, config, "config", "config")
+checked(definitions.check, config, "config", "config")
 validate(config, "../schemas/config.schema.yaml")
 
 DEFINITIONS = config["definitions"]
 RESULTS = config["results"]
 CLAIMS_OUT = str(Path(config["report"]).with_name("claims.csv"))
-KNOWN = checked(experiments.definitions, DEFINITIONS)["experiments"]
-STUDIES = {name: checked(experiments.load_study, name, DEFINITIONS) for name in config["studies"]}
+KNOWN = checked(definitions.load, DEFINITIONS)["experiments"]
+STUDIES = {name: checked(definitions.load_study, name, DEFINITIONS) for name in config["studies"]}
+# Ensembles have no layers, and what starts from other weights has those of the net that it extends.
+DESCRIBED = [name for name, about in KNOWN.items() if not {"members", "starts_from", "data"} & set(about)]
 ROOM = os.path.relpath(os.path.join(ROOT, "analysis"))  # claims, notebooks, template
 PAGES = sorted(path.stem for path in Path(ROOM, "notebooks").glob("*.ipynb"))
 ANALYSIS = sorted(str(path) for path in Path(ROOM).rglob("*") if path.suffix in (".py", ".css", ".j2"))
@@ -46,6 +48,9 @@ ANALYSIS = sorted(str(path) for path in Path(ROOM).rglob("*") if path.suffix in 
 # Where archives are searched. In the environment and not in params: moving archives repacks nothing.
 FOLDERS = list(filter(None, [*config["archives"], *os.environ.get("ALEXNET_DATA", "").split(os.pathsep)]))
 os.environ["ALEXNET_DATA"] = os.pathsep.join(FOLDERS)
+
+
+ENSEMBLES = [name for name, about in KNOWN.items() if "members" in about]
 
 
 wildcard_constraints:
@@ -86,6 +91,11 @@ def describe_fingerprint_of(experiment):
 def describe_fingerprint(wildcards):
     """Identity of the full-size net of an experiment."""
     return describe_fingerprint_of(wildcards.experiment)
+
+
+def departures_fingerprint(wildcards):
+    """Identity of what the page of departures says."""
+    return experiments.fingerprint(checked(experiments.departures, DEFINITIONS))
 
 
 def packed(study, name, splits=None):
@@ -131,23 +141,60 @@ def require_archives(study, name):
 
 def training_data(wildcards):
     """Packed files that a run reads."""
-    train = STUDIES[wildcards.study]["train"]["set"]
-    return packed(wildcards.study, train)
+    record = STUDIES[wildcards.study]
+    before = KNOWN[wildcards.experiment].get("data") == "pretraining"
+    return packed(wildcards.study, (record["pretraining"] if before else record)["train"]["set"])
 
 
-def evaluations(study, experiment):
-    """Evaluation files of an experiment of a study."""
-    record = STUDIES[study]
+def start_weights(wildcards):
+    """Weights that a run starts from, if it does not start from random ones."""
+    start = KNOWN[wildcards.experiment].get("starts_from")
+    name = start and start["experiment"]
+    return [f"{RESULTS}/{wildcards.study}/runs/{name}/{wildcards.seed}/model.pt"] if start else []
+
+
+def seeds(study, experiment):
+    """Seeds of an experiment in a study."""
+    return checked(experiments.seeds_of, study, experiment, DEFINITIONS)
+
+
+def results_of(study, experiment):
+    """What is asked for of an experiment: evaluations, or the run alone where the data have other classes."""
+    if KNOWN[experiment].get("data") == "pretraining":
+        return [f"{RESULTS}/{study}/runs/{experiment}/{seed}/run.json" for seed in seeds(study, experiment)]
     return [
         f"{RESULTS}/{study}/evals/{experiment}/{seed}/{where['set']}-{where['split']}.json"
-        for seed in record["seeds"]
-        for where in record["evaluate"]
+        for seed in seeds(study, experiment)
+        for where in STUDIES[study]["evaluate"]
     ]
 
 
+def in_ensembles(wildcards):
+    """The flag that keeps probabilities, for members of an ensemble of the study."""
+    chosen = [KNOWN[name].get("members", []) for name in STUDIES[wildcards.study]["experiments"]]
+    return "--keep-probabilities" if any(wildcards.experiment in members for members in chosen) else ""
+
+
+def member_evaluations(wildcards):
+    """Evaluations of the members of an ensemble on one split."""
+    return [
+        f"{RESULTS}/{wildcards.study}/evals/{name}/{seed}/{wildcards.set}-{wildcards.split}.json"
+        for name in KNOWN[wildcards.experiment]["members"]
+        for seed in seeds(wildcards.study, name)
+    ]
+
+
+def needed_for(experiment):
+    """An experiment, what it is compared with, and so on to the base."""
+    names = [experiment]
+    while names[-1] != definitions.BASE:
+        names.append(KNOWN[names[-1]]["baseline"])
+    return names[::-1]
+
+
 def descriptions():
-    """Layer tables of all experiments at full size."""
-    return [f"{RESULTS}/describe/{name}.json" for name in KNOWN]
+    """Layer tables at full size of all experiments that have layers of their own, and the departures."""
+    return [*(f"{RESULTS}/describe/{name}.json" for name in DESCRIBED), f"{RESULTS}/departures.json"]
 
 
 def study_files(study):
@@ -165,18 +212,18 @@ def evidence():
     for study, record in STUDIES.items():
         files += study_files(study)
         for experiment in record["experiments"]:
-            files += evaluations(study, experiment)
+            files += results_of(study, experiment)
     return files
 
 
 def experiment_files(experiment):
-    """Evaluations of an experiment and its base in the chosen studies that have it."""
-    files = [f"{RESULTS}/describe/{experiment}.json"]
+    """Results of an experiment and of what it is compared with, in the chosen studies that have it."""
+    files = [f"{RESULTS}/describe/{experiment}.json"] if experiment in DESCRIBED else []
     for study, record in STUDIES.items():
         if experiment in record["experiments"]:
             files.append(f"{RESULTS}/{study}/study.json")
-            for name in dict.fromkeys(["alexnet", experiment]):
-                files += evaluations(study, name)
+            for name in needed_for(experiment):
+                files += results_of(study, name)
     return files
 
 

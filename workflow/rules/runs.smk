@@ -40,10 +40,23 @@ rule study:
         " > {output} 2> {log}"
 
 
+rule departures:
+    output:
+        f"{RESULTS}/departures.json",
+    log:
+        f"{RESULTS}/logs/departures.log",
+    params:
+        fingerprint=departures_fingerprint,
+        definitions=DEFINITIONS,
+    shell:
+        "python -m alexnet departures --definitions {params.definitions} > {output} 2> {log}"
+
+
 # The checkpoint from which an interrupted run resumes is not an output: Snakemake would delete it.
 rule train:
     input:
         training_data,
+        start=start_weights,
         config=f"{RESULTS}/{{study}}/runs/{{experiment}}/{{seed}}/config.json",
     output:
         f"{RESULTS}/{{study}}/runs/{{experiment}}/{{seed}}/metrics.csv",
@@ -59,8 +72,9 @@ rule train:
     params:
         data=lambda wildcards, input: Path(input[0]).parent,
         out=lambda wildcards, output: Path(output.weights).parent,
+        start=lambda wildcards, input: f"--start {input.start}" if input.start else "",
     shell:
-        "python -m alexnet train {input.config} --data {params.data} --out {params.out}"
+        "python -m alexnet train {input.config} --data {params.data} --out {params.out} {params.start}"
         " --devices {resources.gpu} --threads {threads} 2> {log}"
 
 
@@ -74,15 +88,36 @@ rule evaluate:
         record=f"{RESULTS}/{{study}}/evals/{{experiment}}/{{seed}}/{{set}}-{{split}}.json",
     log:
         f"{RESULTS}/logs/{{study}}/{{experiment}}/{{seed}}/evaluate-{{set}}-{{split}}.log",
+    wildcard_constraints:
+        experiment=f"(?!(?:{'|'.join(ENSEMBLES)})/)[a-z0-9_]+",
     threads: lambda wildcards: STUDIES[wildcards.study]["threads"]
     resources:
         gpu=lambda wildcards: STUDIES[wildcards.study]["gpus"],
     params:
         data=lambda wildcards, input: Path(input[0]).parent,
         out=lambda wildcards, output: Path(output.record).parent,
+        keep=in_ensembles,
     shell:
         "python -m alexnet evaluate {input.config} --data {params.data} --weights {input.weights}"
-        " --split {wildcards.split} --out {params.out} --devices {resources.gpu} --threads {threads} 2> {log}"
+        " --split {wildcards.split} --out {params.out} {params.keep}"
+        " --devices {resources.gpu} --threads {threads} 2> {log}"
+
+
+rule ensemble_evaluate:
+    input:
+        members=member_evaluations,
+        config=f"{RESULTS}/{{study}}/runs/{{experiment}}/{{seed}}/config.json",
+    output:
+        f"{RESULTS}/{{study}}/evals/{{experiment}}/{{seed}}/{{set}}-{{split}}.parquet",
+        record=f"{RESULTS}/{{study}}/evals/{{experiment}}/{{seed}}/{{set}}-{{split}}.json",
+    log:
+        f"{RESULTS}/logs/{{study}}/{{experiment}}/{{seed}}/evaluate-{{set}}-{{split}}.log",
+    wildcard_constraints:
+        experiment="|".join(ENSEMBLES),
+    params:
+        out=lambda wildcards, output: Path(output.record).parent,
+    shell:
+        "python -m alexnet ensemble {input.config} --members {input.members} --out {params.out} 2> {log}"
 
 
 rule baselines:

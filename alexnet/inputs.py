@@ -1,0 +1,105 @@
+"""Turns paths into the checked inputs of training and evaluation: configuration, device, mean image, weights."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from alexnet import experiments
+from alexnet.errors import UserError
+from alexnet.files import sha256
+from alexnet.model import AlexNet
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """A resolved configuration, its fingerprint checked.
+
+    Raises:
+        UserError: missing, not JSON, or edited by hand after `configure`.
+    """
+    try:
+        config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist; make it with `python -m alexnet configure`") from None
+    except ValueError as error:
+        raise UserError(f"{path} is not valid JSON ({error})") from None
+    if not isinstance(config, dict):
+        raise UserError(f"{path} is no configuration; make it with `python -m alexnet configure`")
+    rest = {key: value for key, value in config.items() if key != "fingerprint"}
+    if config.get("fingerprint") != experiments.fingerprint(rest):
+        raise UserError(
+            f"{path} was changed after `configure` (its fingerprint does not fit); edit config/ and configure again"
+        )
+    return config
+
+
+def choose_device(devices: str) -> torch.device:
+    """The device of a run: the processor for "0", else CUDA where there is some. Both towers share it.
+
+    Raises:
+        UserError: two devices were asked for, which this version cannot do.
+    """
+    if devices == "2":
+        raise UserError(
+            "--devices 2: running the towers on two devices is not built yet; use --devices 1 (same mathematics)"
+        )
+    return torch.device("cuda" if devices != "0" and torch.cuda.is_available() else "cpu")
+
+
+def mean_image(folder: Path) -> NDArray[np.float32]:
+    """(S, S, 3): the training set's mean image, 0-255 (s. 2)."""
+    try:
+        mean: NDArray[np.float32] = np.load(folder / "mean.npy")
+    except (OSError, ValueError):
+        raise UserError(
+            f"{folder / 'mean.npy'} is missing or unreadable; pack the set that holds the training split again"
+        ) from None
+    return mean
+
+
+def load_weights(path: Path, fingerprint: str, advice: str) -> dict[str, Any]:
+    """model.pt of the configuration with this fingerprint, read without running foreign code.
+
+    Raises:
+        UserError: missing, unreadable, or of another configuration; `advice` says how to make it.
+    """
+    try:
+        saved: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist; {advice}") from None
+    except Exception as error:
+        raise UserError(f"{path} is not a weights file of this bench ({error.__class__.__name__})") from None
+    if saved.get("config_fingerprint") != fingerprint:
+        raise UserError(f"{path} was trained with another configuration; {advice}")
+    return saved
+
+
+def start_from(net: AlexNet, path: Path, source: dict[str, Any]) -> str:
+    """Copy the weights of a finished run into `net`, except the layers that start random; returns their sha256.
+
+    Args:
+        source: `starts_from` of the configuration.
+
+    Raises:
+        UserError: not the weights that the configuration names, or layers of other shapes.
+    """
+    saved = load_weights(
+        path, source["fingerprint"], f"train {source['experiment']} with the same seed first"
+    )
+    own, given = net.state_dict(), saved["state_dict"]
+    for name, tensor in own.items():
+        if name.split(".")[1] in source["except"]:
+            continue
+        if name not in given or given[name].shape != tensor.shape:
+            raise UserError(
+                f"{path} does not fit: {name} is {tuple(tensor.shape)} here and "
+                f"{tuple(given[name].shape) if name in given else 'absent'} there; name its layer under `except`"
+            )
+        own[name] = given[name]
+    net.load_state_dict(own)
+    return sha256(path)
