@@ -21,7 +21,7 @@ TINY_STUDY = {
     "recipe": "code2012",
     "sets": {
         "ilsvrc2012": {"source": "ilsvrc2012", "splits": ["train", "val"]},
-        "ilsvrc2010": {"source": "ilsvrc2010", "splits": ["test"]},
+        "ilsvrc2010": {"source": "ilsvrc2010", "splits": ["train", "val", "test"]},
     },
     "synthetic": {
         "seed": 7,
@@ -29,6 +29,12 @@ TINY_STUDY = {
         "train_per_class": 8,
         "val_per_class": 4,
         "test_per_class": 4,
+        "pretraining_per_class": 8,
+    },
+    "pretraining": {
+        "train": {"set": "ilsvrc2010", "split": "train"},
+        "validate": {"set": "ilsvrc2010", "split": "val"},
+        "classes": 6,
     },
     "train": {"set": "ilsvrc2012", "split": "train"},
     "validate": {"set": "ilsvrc2012", "split": "val"},
@@ -41,15 +47,18 @@ TINY_STUDY = {
     "threads": 1,
     "convergence_threshold": 0.5,
     "seeds": [1],
-    "experiments": ["alexnet", "no_lrn", "tanh"],
+    "experiments": [
+        *("alexnet", "no_lrn", "tanh", "conv6", "conv6_pretraining", "conv6_pretrained", "ensemble"),
+        *("paper", "text_plateau"),
+    ],
     "diff": {
         "model": {
             "scale_std_by_fan_in": True,
             "layers": {"conv1": {"stride": 1, "kernel": 5}},
         },
         "optimizer": {"batch_size": 16},
-        "augmentation": {"images_per_crop": 1, "reshuffle": True},
     },
+    "recipe_diffs": {"code2012": {"augmentation": {"images_per_crop": 4}}},
 }
 
 

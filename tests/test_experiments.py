@@ -54,20 +54,20 @@ def test_an_experiment_changes_what_it_is_named_after_and_nothing_else(definitio
 
 def test_width_scales_maps_units_and_keeps_towers_even():
     full = experiments.resolve("ilsvrc2010", "alexnet", 1)["model"]["layers"]
-    quarter = experiments.resolve("demo", "alexnet", 1)["model"]["layers"]
+    shrunken = experiments.resolve("demo", "alexnet", 1)["model"]["layers"]
     for name, record in full.items():
         key = "maps" if "maps" in record else "units"
         if record[key] != "classes":
-            assert quarter[name][key] == record[key] / 4
-    assert quarter["fc8"]["units"] == "classes"
+            assert shrunken[name][key] == record[key] / 8
+    assert shrunken["fc8"]["units"] == "classes"
 
 
 def test_std_is_scaled_by_the_root_of_the_fan_ins():
-    quarter = experiments.resolve("demo", "alexnet", 1)["model"]["layers"]
-    # conv2 reads 48 x 25 at full size and 12 x 25 here; fc6 reads 256 x 6 x 6 and 64 x 3 x 3
-    assert quarter["conv2"]["weight_std"] == pytest.approx(0.01 * (48 / 12) ** 0.5)
-    assert quarter["fc6"]["weight_std"] == pytest.approx(0.01 * (256 * 36 / (64 * 9)) ** 0.5)
-    assert quarter["conv1"]["weight_std"] == pytest.approx(0.01 * 11 / 7)  # kernels of 11 and of 7 pixels
+    shrunken = experiments.resolve("demo", "alexnet", 1)["model"]["layers"]
+    # conv2 reads 48 x 25 at full size and 6 x 25 here; fc6 reads 256 x 6 x 6 and 32 x 3 x 3
+    assert shrunken["conv2"]["weight_std"] == pytest.approx(0.01 * (48 / 6) ** 0.5)
+    assert shrunken["fc6"]["weight_std"] == pytest.approx(0.01 * (256 * 36 / (32 * 9)) ** 0.5)
+    assert shrunken["conv1"]["weight_std"] == pytest.approx(0.01 * 11 / 7)  # kernels of 11 and of 7 pixels
 
 
 def test_prose_does_not_change_a_run_but_its_diff_does(definitions):
@@ -291,7 +291,10 @@ def test_a_mistake_in_experiments_is_one_sentence(definitions, capsys, change, w
     ],
 )
 def test_a_study_must_have_what_its_experiments_need(definitions, names, words):
-    edit(definitions / "studies/tiny.yaml", lambda r: r.__setitem__("experiments", names))
+    edit(
+        definitions / "studies/tiny.yaml",
+        lambda r: r.update(experiments=names) or r.pop("pretraining"),
+    )
     with pytest.raises(UserError, match=words):
         config_files.load_study("tiny", str(definitions))
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import json
 import tarfile
 
 import numpy as np
@@ -197,3 +198,23 @@ def test_nearest_colour_histogram_fails(packed):
 def test_some_images_are_grayscale(packed):
     *_, repaired = packed
     assert 0.4 * GRAYSCALE < repaired / (12 * 140) < 2 * GRAYSCALE
+
+
+def test_a_year_for_pretraining_is_packed_with_its_own_numbering_and_changes_nothing_else(tmp_path):
+    counts = {"classes": 4, "train_per_class": 3, "val_per_class": 2, "test_per_class": 2, "image_size": 40}
+    synthesize(tmp_path / "a", seed=5, workers=1, **counts)
+    synthesize(tmp_path / "b", seed=5, workers=1, pretraining_per_class=10, **counts)
+    for name in ("ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar", "ILSVRC2010_images_test.tar"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+    assert not (tmp_path / "a" / "ILSVRC2010_images_train.tar").exists()
+    for source, splits in (("ilsvrc2010", ["train", "val", "test"]), ("ilsvrc2012", ["train", "val"])):
+        pack(source, [tmp_path / "b"], tmp_path / source, splits=splits, image_size=40, workers=1)
+    before = json.loads((tmp_path / "ilsvrc2010" / "manifest.json").read_text())
+    after = json.loads((tmp_path / "ilsvrc2012" / "manifest.json").read_text())
+    assert (
+        before["splits"]["train"]["per_class"] == [10] * 4 and before["splits"]["val"]["per_class"] == [2] * 4
+    )
+    assert {c["wnid"] for c in before["classes"]} == {c["wnid"] for c in after["classes"]}
+    images = {year: np.load(tmp_path / year / "train.npy") for year in ("ilsvrc2010", "ilsvrc2012")}
+    seen = {image.tobytes() for image in images["ilsvrc2012"]}
+    assert not any(image.tobytes() in seen for image in images["ilsvrc2010"])  # other drawings, so other data

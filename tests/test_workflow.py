@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import os
 import re
@@ -159,6 +160,48 @@ def test_one_target_trains_the_base_and_itself_only(tmp_path):
     jobs = planned(copy_project(tmp_path / "project"), "no_lrn")
     assert (jobs["train"], jobs["evaluate"]) == (2, 4)
     assert "report" not in jobs
+
+
+def test_a_target_brings_what_it_starts_from_and_what_it_is_compared_with(tmp_path):
+    project = copy_project(tmp_path / "project")
+    jobs = planned(project, "conv6_pretrained")
+    assert (jobs["train"], jobs["evaluate"]) == (4, 6)  # alexnet, conv6, its pre-training, the fine-tuned net
+    jobs = planned(project, "ensemble")
+    assert (jobs["train"], jobs["evaluate"], jobs["ensemble_evaluate"]) == (1, 2, 2)
+    jobs = planned(project, "text_plateau")  # a departure is compared on the first split alone
+    assert (jobs["train"], jobs["evaluate"]) == (2, 3)
+
+
+def test_weights_that_others_start_from_make_these_stale(project):
+    edit(
+        project / "config/experiments.yaml",
+        "data: pretraining\n    diff: {}",
+        "data: pretraining\n    diff: {optimizer: {momentum: 0.8}}",
+    )
+    jobs = planned(project)
+    assert (jobs["configure"], jobs["train"], jobs["evaluate"]) == (2, 2, 2)
+
+
+def test_fine_tuning_and_averages_are_what_they_say(finished):
+    folder, _ = finished
+    runs = folder / "results/tiny/runs"
+    record = json.loads((runs / "conv6_pretrained/1/run.json").read_text())
+    source = (runs / "conv6_pretraining/1/model.pt").read_bytes()
+    assert record["started_from_sha256"] == hashlib.sha256(source).hexdigest()
+    average = json.loads((folder / "results/tiny/evals/ensemble/1/ilsvrc2010-test.json").read_text())
+    assert list(average["members"]) == ["alexnet/1"] and average["images"] == 24
+    alone = json.loads((folder / "results/tiny/evals/alexnet/1/ilsvrc2010-test.json").read_text())
+    for view in ("center", "ten"):  # the average of one net is that net
+        assert average["views"][view]["top1_error"] == alone["views"][view]["top1_error"]
+
+
+def test_a_departure_prints_its_effect(finished):
+    done = snakemake(finished[0], "text_plateau")
+    assert done.returncode == 0
+    (line,) = [
+        line for line in done.stdout.splitlines() if line.startswith("tiny") and "text_plateau" in line
+    ]
+    assert "alexnet" in line and "points" in line
 
 
 def test_architecture_needs_no_training(tmp_path):

@@ -165,8 +165,14 @@ def results_of(study, experiment):
     return [
         f"{RESULTS}/{study}/evals/{experiment}/{seed}/{where['set']}-{where['split']}.json"
         for seed in seeds(study, experiment)
-        for where in STUDIES[study]["evaluate"]
+        for where in splits_of(study, experiment)
     ]
+
+
+def splits_of(study, experiment):
+    """Where an experiment is evaluated: the comparisons of the paper everywhere, all else on the first split."""
+    places = STUDIES[study]["evaluate"]
+    return places if KNOWN[experiment]["kind"] in ("base", "ablation") else places[:1]
 
 
 def in_ensembles(wildcards):

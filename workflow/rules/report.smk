@@ -86,10 +86,12 @@ for _name in KNOWN:
             f"{RESULTS}/logs/verdicts/{_name}.log",
         params:
             results=RESULTS,
-            group=KNOWN[_name]["claims"],
+            name=_name,
+            group=f"--group {KNOWN[_name]['claims']}" if KNOWN[_name]["claims"] else "",
         shell:
-            "python -m analysis verdicts --claims {input.claims} --results {params.results}"
-            " --group {params.group} 2> {log}"
+            "( if [ -n '{params.group}' ]; then python -m analysis verdicts --claims {input.claims}"
+            " --results {params.results} {params.group}; fi &&"
+            " python -m analysis effects --results {params.results} --experiment {params.name} ) 2> {log}"
 
     workflow.get_rule(_name).docstring = KNOWN[_name]["about"]
 
