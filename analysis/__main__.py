@@ -46,6 +46,12 @@ def _parser() -> argparse.ArgumentParser:
     _claims_and_results(verdicts)
     verdicts.add_argument("--group", help="only the claims of this group")
 
+    effect = _verb(
+        verbs, "effects", _effects, "print the effect of an experiment against its baseline, by study"
+    )
+    effect.add_argument("--results", type=Path, required=True, metavar="DIR", help="results folder")
+    effect.add_argument("--experiment", required=True, metavar="NAME")
+
     notebook = _verb(verbs, "notebook", _notebook, "execute one notebook into a copy")
     notebook.add_argument("notebook", type=Path, metavar="NOTEBOOK")
     notebook.add_argument("--results", type=Path, required=True, metavar="DIR", help="results folder")
@@ -145,6 +151,18 @@ def _verdicts(options: argparse.Namespace) -> None:
     from analysis.outcomes import lines
 
     print("\n".join(lines(_judged(options))))
+
+
+def _effects(options: argparse.Namespace) -> None:
+    from analysis.effects import lines
+    from analysis.evidence import load_results
+
+    results = load_results(options.results)
+    found = lines(results, options.experiment)
+    known = {name for study in results.studies.values() for name in study.experiments}
+    if not found and options.experiment not in known:
+        found = [f"no study here has an experiment {options.experiment}"]
+    print("\n".join(found))
 
 
 def _notebook(options: argparse.Namespace) -> None:

@@ -133,7 +133,7 @@ def _check_sense(where: str, claim: Claim) -> None:
         raise UserError(f"{where}, column `reason`: a row that is not testable must say why")
     if claim.how and not (claim.metric and claim.experiment and claim.relation and claim.paper):
         raise UserError(f"{where}, column `how`: a measured row needs experiment, metric, relation and paper")
-    if claim.how in {"difference", "ratio", "gap"} and not claim.baseline:
+    if claim.how in {"difference", "ratio", "gap", "train_difference"} and not claim.baseline:
         raise UserError(
             f"{where}, column `baseline`: {claim.how!r} compares two experiments; name the second"
         )

@@ -1,8 +1,8 @@
 """Turns runs and predictions into one number with its 95 % interval, for each way in which a claim is measured.
 
 Difference of two nets on the same images. With s the standard deviation between seeds, pooled within the
-experiments of a study that have at least two seeds (df = sum(n_i - 1); one of which a run never left chance is
-left out, unless it is compared), and d_j the difference of the two nets'
+experiments of a study that have at least two seeds (df = sum(n_i - 1); other recipes, and one of which a run never left
+chance, are left out unless compared), and d_j the difference of the two nets'
 errors on image j, each averaged over seeds:
 
     variance = s^2 (1/n_experiment + 1/n_baseline) + Var_j(d_j) / n_images
@@ -16,6 +16,7 @@ All errors are fractions here; units of the paper are applied in `verdicts`.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -111,13 +112,22 @@ def at_chance(results: Results, study: str, compared: set[str]) -> str:
     return f"a run of {names} never left chance: that shows a failed training, no effect" if names else ""
 
 
+def not_pooled(results: Results, study: str, compared: set[str]) -> set[str]:
+    """Experiments whose spread between seeds says nothing about that of others, unless they are `compared`.
+
+    Those with a run that never left chance; and other recipes, which are other nets, and averages of nets.
+    """
+    known = results.studies[study].experiments if study in results.studies else {}
+    others = {name for name, about in known.items() if about["kind"] == "recipe" or "members" in about}
+    return (untrained(results, study) | others) - compared
+
+
 def seed_spread(
     results: Results, study: str, set_: str, split: str, view: str, metric: str, compared: set[str]
 ) -> Spread:
     """Spread of an error between seeds, pooled over the experiments of a study.
 
-    An experiment with a run that never left chance says nothing about the others' spread and stays out of the
-    pool, unless it is one of the `compared`.
+    Some experiments stay out of the pool, see `not_pooled`.
     """
     table = results.evals
     mask = (
@@ -126,7 +136,7 @@ def seed_spread(
         & (table["split"] == split)
         & (table["view"] == view)
     )
-    left_out = untrained(results, study) - compared
+    left_out = not_pooled(results, study, compared)
     groups = table[mask & ~table["experiment"].isin(left_out)].groupby("experiment")
     return pooled([list(group[metric].astype(float)) for _, group in groups])
 
@@ -225,7 +235,7 @@ def view_gain(results: Results, study: str, experiment: str, set_: str, split: s
     if experiment not in gains:
         raise NoEstimate(f"{experiment} has no evaluation with one and ten views on {set_}/{split} yet")
     table = gains[experiment]
-    left_out = untrained(results, study) - {experiment}
+    left_out = not_pooled(results, study, {experiment})
     spread = pooled([list(gain.mean(axis=0)) for name, gain in gains.items() if name not in left_out])
     images, seeds = table.mean(axis=1), table.shape[1]
     parts = [_of_the_mean(images)]
@@ -257,28 +267,56 @@ def split_gap(results: Results, study: str, experiment: str, set_: str, view: st
     return Estimate(abs(value), low, high, seeds, images=len(val) + len(test), remark=remark)
 
 
-def _last_gap(results: Results, study: str, experiment: str) -> list[float]:
-    ends = [curve.iloc[-1] for curve in results.curves(study, experiment).values()]
-    return [float(row["validation_error"] - row["train_error"]) for row in ends]
+def _last_gap(row: pd.Series) -> float:
+    return float(row["validation_error"] - row["train_error"])
+
+
+def _last_error(row: pd.Series) -> float:
+    return float(row["train_error"])
 
 
 def gap(results: Results, study: str, experiment: str, baseline: str) -> Estimate:
     """Validation minus running training error at the last epoch: experiment minus baseline, over seeds."""
+    return _at_the_end(results, study, experiment, baseline, _last_gap)
+
+
+def train_difference(results: Results, study: str, experiment: str, baseline: str) -> Estimate:
+    """Running training error of the last epoch: experiment minus baseline, over seeds."""
+    return _at_the_end(results, study, experiment, baseline, _last_error)
+
+
+def _at_the_end(
+    results: Results, study: str, experiment: str, baseline: str, read: Callable[[pd.Series], float]
+) -> Estimate:
+    """Difference of what `read` makes of the last epoch of each run."""
     names = sorted(set(results.metrics.loc[results.metrics["study"] == study, "experiment"]))
-    gaps = {name: _last_gap(results, study, name) for name in names}
+    values = {
+        name: [read(curve.iloc[-1]) for curve in results.curves(study, name).values()] for name in names
+    }
     for name in (experiment, baseline):
-        if not gaps.get(name):
+        if not values.get(name):
             raise NoEstimate(f"{name} has no finished run yet")
-    left_out = untrained(results, study) - {experiment, baseline}
-    spread = pooled([values for name, values in gaps.items() if name not in left_out])
-    n_ours, n_base = len(gaps[experiment]), len(gaps[baseline])
-    value = float(np.mean(gaps[experiment]) - np.mean(gaps[baseline]))
+    left_out = not_pooled(results, study, {experiment, baseline})
+    spread = pooled([group for name, group in values.items() if name not in left_out])
+    n_ours, n_base = len(values[experiment]), len(values[baseline])
+    value = float(np.mean(values[experiment]) - np.mean(values[baseline]))
     if not spread.df:
         return Estimate(
             value, math.nan, math.nan, n_ours, n_base, null=0.0, conclusive=False, remark=ONE_SEED
         )
     parts: list[tuple[float, float]] = [(spread.sd**2 * (1 / n_ours + 1 / n_base), spread.df)]
     low, high, p = interval(value, parts, 0.0)
-    remark = "the interval covers seeds only; all runs share the validation images"
+    remark = "the interval covers seeds only; all runs share their images"
     estimate = _unless_flat(Estimate(value, low, high, n_ours, n_base, null=0.0, p=p, remark=remark))
     return _unless_dead(estimate, at_chance(results, study, {experiment, baseline}))
+
+
+def holm(ps: Sequence[float | None]) -> list[float | None]:
+    """p-values adjusted by Holm's step-down method; None stays None and does not count."""
+    tested = sorted((p, i) for i, p in enumerate(ps) if p is not None)
+    adjusted: list[float | None] = [None] * len(ps)
+    running = 0.0
+    for rank, (p, i) in enumerate(tested):
+        running = max(running, min(1.0, p * (len(tested) - rank)))
+        adjusted[i] = running
+    return adjusted

@@ -33,6 +33,18 @@ class Study:
     training_set: str
     record: dict[str, Any]
 
+    @property
+    def experiments(self) -> dict[str, dict[str, Any]]:
+        """What study.json says about each experiment: kind, about, baseline, difference from it, ..."""
+        plain = {"kind": "ablation", "about": "", "baseline": "alexnet", "difference": {}}
+        return {about["name"]: plain | about for about in self.record.get("experiments", [])}
+
+    @property
+    def chance(self) -> float:
+        """Top-1 error of guessing, a fraction; NaN where the number of classes is not known."""
+        classes = self.record.get("classes")
+        return 1 - 1 / classes if classes else float("nan")
+
 
 @dataclass(frozen=True)
 class Results:
@@ -47,6 +59,7 @@ class Results:
     metrics: pd.DataFrame  # one row an epoch of a run
     evals: pd.DataFrame  # one row a view of an evaluation
     baselines: dict[str, dict[str, Any]]  # study -> baselines.json
+    departures: dict[str, Any] = field(default_factory=dict)  # results/departures.json
     set_aside: list[str] = field(default_factory=list)  # sentences: what was not used, and why
     _read: dict[tuple[str, ...], pd.DataFrame] = field(default_factory=dict, repr=False)
 
@@ -120,6 +133,7 @@ def load_results(folder: Path) -> Results:
         metrics=_metrics(folder, studies, runs),
         evals=_evals(folder, studies, present, runs, set_aside),
         baselines={path.parent.name: read_json(path) for path in sorted(folder.glob("*/baselines.json"))},
+        departures=read_json(folder / "departures.json") if (folder / "departures.json").is_file() else {},
         set_aside=set_aside,
     )
 

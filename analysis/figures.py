@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.container import BarContainer
     from matplotlib.figure import Figure
 
+    from analysis.effects import Effect
     from analysis.verdicts import Outcome
 
 COLORS = ["#2b7bba", "#d55e00", "#00916a", "#b05fa0", "#a6761d", "#5a8f29", "#7a7f87"]
@@ -82,30 +83,34 @@ def color(experiment: str, experiments: list[str]) -> tuple[str, Any]:
 
 def curves(axis: Axes, results: Results, study: str, names: list[str], column: str) -> None:
     """Mean over seeds of `column` (fractions, drawn in %) by epoch, with a band from the lowest to the highest seed."""
+    for name in names:
+        _band(axis, results, study, name, column, *color(name, names), name.replace("_", " "))
+    _styled(axis)
+
+
+def _band(
+    axis: Axes, results: Results, study: str, name: str, column: str, hue: str, dash: Any, label: str
+) -> None:
     import seaborn as sns
 
-    known = sorted(set(results.metrics.loc[results.metrics["study"] == study, "experiment"]))
-    for name in names:
-        seeds = results.curves(study, name)
-        if not seeds:
-            continue
-        table = pd.concat([curve[["epoch", column]] for curve in seeds.values()], ignore_index=True)
-        table[column] *= 100
-        hue, dash = color(name, known)
-        whole_range = ("pi", 100)  # the band is the range of the seeds
-        sns.lineplot(
-            table,
-            x="epoch",
-            y=column,
-            errorbar=whole_range,
-            color=hue,
-            linestyle=dash,
-            label=name.replace("_", " "),
-            legend=False,
-            ax=axis,
-            err_kws={"linewidth": 0},
-        )
-    _styled(axis)
+    seeds = results.curves(study, name)
+    if not seeds:
+        return
+    table = pd.concat([curve[["epoch", column]] for curve in seeds.values()], ignore_index=True)
+    table[column] *= 100
+    whole_range = ("pi", 100)  # the band is the range of the seeds
+    sns.lineplot(
+        table,
+        x="epoch",
+        y=column,
+        errorbar=whole_range,
+        color=hue,
+        linestyle=dash,
+        label=label,
+        legend=False,
+        ax=axis,
+        err_kws={"linewidth": 0},
+    )
 
 
 def race(results: Results, study: str, names: list[str], threshold: float) -> Figure:
@@ -129,16 +134,26 @@ def race(results: Results, study: str, names: list[str], threshold: float) -> Fi
     return fig
 
 
-def training(results: Results, study: str, names: list[str]) -> Figure:
-    """Training and validation error over epochs, side by side."""
-    fig, (left, right) = canvas(1, 2, 8.6, 3.8)
-    curves(left, results, study, names, "train_error")
-    curves(right, results, study, names, "validation_error")
-    top = max(axis.get_ylim()[1] for axis in (left, right))
-    for axis, title in ((left, "Training (running, dropout on)"), (right, "Validation (centre view)")):
-        axis.set(xlabel="epoch", ylabel="top-1 error (%)", ylim=(0, top))
-        axis.set_title(title, color=INK)
-    _legend_below(fig, left, 4)
+def training(results: Results, study: str, names: list[str], base: str = "alexnet") -> Figure:
+    """A panel an experiment: training and validation error over epochs, the base's validation error in grey."""
+    columns = min(4, len(names))
+    rows = -(-len(names) // columns)
+    fig, axes = canvas(rows, columns, 2.15 * columns + 0.5, 1.85 * rows + 0.7)
+    for axis, name in zip(axes, names, strict=False):
+        if name != base:
+            _band(axis, results, study, base, "validation_error", COLORS[6], "-", f"{base}, validation")
+        _band(axis, results, study, name, "train_error", COLORS[1], DASHES[1], "training (running)")
+        _band(axis, results, study, name, "validation_error", COLORS[0], "-", "validation (centre view)")
+        axis.set_title(name.replace("_", " "), color=INK, fontsize=9)
+        axis.set(xlabel="", ylabel="")
+        _styled(axis)
+    top = max(axis.get_ylim()[1] for axis in axes[: len(names)])
+    for i, axis in enumerate(axes):
+        axis.set(ylim=(0, top))
+        axis.set_visible(i < len(names))
+    fig.supxlabel("epoch", color=INK, fontsize=10)
+    fig.supylabel("top-1 error (%)", color=INK, fontsize=10)
+    _legend_below(fig, axes[min(1, len(names) - 1)], 3)
     return fig
 
 
@@ -155,26 +170,45 @@ def _legend(axis: Axes) -> None:
 
 def forest(outcomes: list[Outcome]) -> Figure:
     """Differences in points with their intervals; the paper's value as a diamond, the lab's log as a tick."""
-    fig, (axis,) = canvas(height=1.25 + 0.38 * len(outcomes), width=8.2)
+    fig, axis = _intervals([outcome.claim.id for outcome in outcomes])
     for y, outcome in enumerate(reversed(outcomes)):
-        hue = _hue(outcome.verdict)
-        if outcome.low is not None and outcome.high is not None:
-            axis.plot([outcome.low, outcome.high], [y, y], color=hue, linewidth=2.4, solid_capstyle="butt")
-        axis.plot(float(outcome.ours or 0), y, "o", color=hue, markersize=7, label="ours, 95 % interval")
+        span = (outcome.low, outcome.high) if outcome.low is not None and outcome.high is not None else None
+        _interval(axis, y, float(outcome.ours or 0), span, _hue(outcome.verdict))
         paper, lab = outcome.claim.number, outcome.claim.lab_value
         if paper:
             axis.plot(paper, y, "D", markerfacecolor="none", markeredgecolor=INK, markersize=7, label="paper")
         if lab is not None:
             axis.plot(lab, y, "|", color=INK, markersize=13, markeredgewidth=1.6, label="the lab's log")
-    axis.axvline(0, color=INK, linewidth=1)
-    axis.set_yticks(range(len(outcomes)), [outcome.claim.id for outcome in reversed(outcomes)])
-    axis.set(
-        xlabel="difference in error (percentage points); right of zero as the paper says",
-        ylim=(-0.7, len(outcomes) - 0.3),
-    )
-    axis.grid(axis="y", visible=False)
+    axis.set(xlabel="difference in error (percentage points); right of zero as the paper says")
     _legend_below(fig, axis, 3)
     return fig
+
+
+def effects(found: list[Effect]) -> Figure:
+    """Effects in points with their intervals; right of zero the experiment is worse than its baseline."""
+    fig, axis = _intervals([effect.experiment for effect in found])
+    hues = {"better": COLORS[0], "worse": COLORS[1]}
+    for y, effect in enumerate(reversed(found)):
+        value, low, high = effect.points
+        _interval(axis, y, value, None if np.isnan(low) else (low, high), hues.get(effect.words, COLORS[6]))
+    axis.set(xlabel="top-1 error minus that of the baseline (percentage points)")
+    return fig
+
+
+def _intervals(labels: list[str]) -> tuple[Figure, Axes]:
+    """An empty forest plot with a line at zero and a row a label, from the top."""
+    fig, (axis,) = canvas(height=1.25 + 0.38 * len(labels), width=8.2)
+    axis.axvline(0, color=INK, linewidth=1)
+    axis.set_yticks(range(len(labels)), labels[::-1])
+    axis.set(ylim=(-0.7, len(labels) - 0.3))
+    axis.grid(axis="y", visible=False)
+    return fig, axis
+
+
+def _interval(axis: Axes, y: int, value: float, span: tuple[float, float] | None, hue: str) -> None:
+    if span:
+        axis.plot(list(span), [y, y], color=hue, linewidth=2.4, solid_capstyle="butt")
+    axis.plot(value, y, "o", color=hue, markersize=7, label="ours, 95 % interval")
 
 
 def _hue(verdict: str) -> str:

@@ -133,7 +133,7 @@ def _finite(number: float) -> float | None:
 
 def _evaluated_on(claim: Claim, results: Results, study: Study) -> tuple[str, str]:
     """Data set and split in this study that stand for those of the claim: the same, else the same split, else any."""
-    if claim.how in ("ratio", "gap"):
+    if claim.how in ("ratio", "gap", "train_difference"):
         return study.training_set, claim.split
     if claim.how == "split_gap":
         return claim.dataset, claim.split
@@ -161,6 +161,8 @@ def _estimate(claim: Claim, results: Results, study: Study, dataset: str, split:
         return estimates.split_gap(results, name, ours, dataset, claim.views, metric)
     if claim.how == "gap":
         return estimates.gap(results, name, ours, base)
+    if claim.how == "train_difference":
+        return estimates.train_difference(results, name, ours, base)
     if claim.how == "ratio":
         return convergence.ratio(results, name, ours, base, metric)
     raise NoEstimate(f"{claim.how!r} is not measured on runs")

@@ -99,13 +99,25 @@ def architecture_sentences(ctx: Context) -> Html:
 
 
 def layer_tables(ctx: Context) -> Html:
-    """The base network's table, and those of the other experiments folded away."""
+    """The base network's table, and those of the other experiments folded away: one of each that has other layers."""
     nets = ctx.results.layers
     base = layer_table(nets["alexnet"]) if "alexnet" in nets else None
-    others = [(name, net) for name, net in nets.items() if name != "alexnet"]
-    return stack(
-        base, *(folded(f"Layers of {name}", stack(_changes(net), layer_table(net))) for name, net in others)
-    )
+    seen = [nets["alexnet"]["layers"]] if "alexnet" in nets else []
+    folds = []
+    for name, net in nets.items():
+        if _sizes(net["layers"]) not in map(_sizes, seen):
+            seen.append(net["layers"])
+            folds.append(folded(f"Layers of {name}", stack(_changes(net), layer_table(net))))
+    return stack(base, *folds)
+
+
+def _sizes(layers: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
+    """What the table of a net shows of each row."""
+    rows = [row for row in layers if row["kind"] in ("conv", "fc", "pool")]
+    return [
+        (row["name"], tuple(row["output_shape"]), row["kernel"], row["reads"], row["parameters"])
+        for row in rows
+    ]
 
 
 def _changes(net: dict[str, Any]) -> Html | None:

@@ -2,14 +2,37 @@
 
 from __future__ import annotations
 
+from analysis.cells import plural
 from analysis.evidence import Results
-from analysis.page import Html, escape, note, table
+from analysis.page import Html, escape, folded, note, stack, table
 
 
-def runs_table(results: Results) -> Html:
-    """Where each run came from: code, machine, time, data."""
+def runs_tables(results: Results) -> Html:
+    """Where each run came from; the runs of each study but the base are folded away, by kind of experiment."""
+    if not results.runs:
+        return note("No run has finished yet.")
+    parts = []
+    for study in results.studies.values():
+        by_kind: dict[str, list[tuple[str, str, int]]] = {}
+        for key in sorted(key for key in results.runs if key[0] == study.name):
+            kind = study.experiments.get(key[1], {}).get("kind", "ablation")
+            by_kind.setdefault(kind, []).append(key)
+        for kind in sorted(by_kind, key=lambda kind: (kind != "base", kind)):
+            keys = by_kind[kind]
+            made = runs_table(results, keys, f"{study.title}, {kind}")
+            parts.append(
+                made
+                if kind == "base"
+                else folded(f"{study.title}: {plural(len(keys), 'run')} of kind {kind}", made)
+            )
+    return stack(*parts)
+
+
+def runs_table(results: Results, keys: list[tuple[str, str, int]], title: str) -> Html:
+    """Where the runs came from: code, machine, time, data."""
     rows = []
-    for (study, name, seed), run in sorted(results.runs.items()):
+    for study, name, seed in keys:
+        run = results.runs[study, name, seed]
         made = run.get("provenance", {})
         commit = str(made.get("git_commit") or "unknown")[:10] + (
             " (changed)" if made.get("git_dirty") else ""
@@ -27,8 +50,6 @@ def runs_table(results: Results) -> Html:
             str(len(run.get("sessions", [])) or "–"),
             Html(f"<code>{escape(str(run.get('data_fingerprint', '–'))[:10])}</code>"),
         ])  # fmt: skip
-    if not rows:
-        return note("No run has finished yet.")
     heads = [
         "Run",
         "Commit",
@@ -42,7 +63,9 @@ def runs_table(results: Results) -> Html:
         "Data",
     ]
     return table(
-        heads, rows, "Finished runs; Minutes are wall time, Sessions above 1 mean that the run was resumed"
+        heads,
+        rows,
+        f"{title}: finished runs; Minutes are wall time, Sessions above 1 mean that the run was resumed",
     )
 
 

@@ -10,7 +10,7 @@ from analysis.context import Context
 from analysis.convergence import epochs_to
 from analysis.evidence import Results, Study
 from analysis.outcomes import interval, number, paper_value
-from analysis.page import Html, figure, heading, note, say, stack, table
+from analysis.page import Html, figure, folded, heading, note, say, stack, table
 from analysis.verdicts import Outcome
 
 NOTHING = "Nothing has been run yet: no study has finished a run."
@@ -76,35 +76,67 @@ def _end(results: Results, study: Study, name: str, column: str) -> float:
 
 
 def training(ctx: Context, study: Study) -> Html:
-    """Curves, errors at the end, one view against ten."""
-    names = ctx.trained(study)
-    if not names:
+    """Curves, learning rates, errors at the end, one view against ten."""
+    trained = ctx.trained(study)
+    if not trained:
         return stack(heading(study.title), note("No run of this study has finished yet."))
-    ends = (f"{name} {100 * _end(ctx.results, study, name, 'validation_error'):.1f} %" for name in names)
-    alt = f"Two panels of top-1 error over epochs, training and validation; validation ends at: {'; '.join(ends)}"
+    compared = [name for name in trained if _shown(study, name)]
+    ends = (f"{name} {100 * _end(ctx.results, study, name, 'validation_error'):.1f} %" for name in compared)
+    alt = f"A panel an experiment with its training and validation error over epochs; validation ends at: {'; '.join(ends)}"
     caption = f"{study.title}: mean over seeds, band from the lowest to the highest. Training error is measured with dropout and augmentation on, so it can lie above the validation error."
+    parts = [heading(study.title)]
+    if compared:
+        parts.append(figure(figures.training(ctx.results, study.name, compared), alt, caption))
+    if rates := rate_changes(ctx.results, study):
+        parts.append(folded("Learning rates of the base network, and why they changed", rates))
     frame = views_frame(ctx, study)
-    parts = [
-        heading(study.title),
-        figure(figures.training(ctx.results, study.name, names), alt, caption),
-        final_errors(ctx, study),
-    ]
-    if len(frame):
-        gain = frame["center"] - frame["ten"]
-        parts.append(
-            say(
-                f"Ten views lower the top-1 error by {number(gain.mean(), '%', 2)} points on average over the {len(frame)} evaluations, from {number(gain.min(), '%', 2)} to {number(gain.max(), '%', 2)}."
-            )
+    if not len(frame):
+        return stack(*parts, note("No run of this study has been evaluated yet."))
+    main = frame["experiment"].map(lambda name: _shown(study, name))
+    parts.append(final_errors(ctx, study, set(frame.loc[main, "experiment"])))
+    if not main.all():
+        others = final_errors(ctx, study, set(frame.loc[~main, "experiment"]))
+        parts.append(folded("Test errors of the other recipes, readings and departures", others))
+    gain = frame["center"] - frame["ten"]
+    parts.append(
+        say(
+            f"Ten views lower the top-1 error by {number(gain.mean(), '%', 2)} points on average over the {len(frame)} evaluations, from {number(gain.min(), '%', 2)} to {number(gain.max(), '%', 2)}."
         )
-        spoken = "; ".join(f"{r.label} {r.center:.1f} to {r.ten:.1f} %" for r in frame.itertuples())
+    )
+    if main.any():
+        shown = frame[main]
+        spoken = "; ".join(f"{r.label} {r.center:.1f} to {r.ten:.1f} %" for r in shown.itertuples())
         parts.append(
             figure(
-                figures.views(frame),
+                figures.views(shown),
                 f"Top-1 error with the centre view and with ten views: {spoken}",
                 f"{study.title}: what ten views bring, mean over seeds.",
             )
         )
     return stack(*parts)
+
+
+def _shown(study: Study, name: str) -> bool:
+    """Whether an experiment belongs to the comparisons of the paper, which the pages show unfolded."""
+    return study.experiments.get(name, {}).get("kind", "ablation") in ("base", "ablation")
+
+
+def rate_changes(results: Results, study: Study) -> Html | None:
+    """Each change of the base network's learning rates in its first seed, with the reason."""
+    runs = sorted(key for key in results.runs if key[:2] == (study.name, "alexnet"))
+    changes = results.runs[runs[0]].get("rate_changes", []) if runs else []
+    rows = []
+    for change in changes:
+        own = [
+            f"{layer} {kind} {rate:g}"
+            for layer, rates in change["layers"].items()
+            for kind, rate in rates.items()
+        ]
+        noise = "on" if change["color_noise"] else "off"
+        numbers = [f"{change['weights']:g}", f"{change['biases']:g}"]
+        rows.append([f"{change['epoch']}", *numbers, ", ".join(own) or "–", noise, change["reason"]])
+    heads = ["From epoch", "Weights", "Biases", "Layers that differ", "Colour noise", "Reason"]
+    return table(heads, rows, f"Learning rates of alexnet, seed {runs[0][2]}") if rows else None
 
 
 def differences_table(outcomes: list[Outcome]) -> Html:
@@ -167,12 +199,10 @@ def race_table(ctx: Context, study: Study, names: list[str]) -> Html:
     )
 
 
-def final_errors(ctx: Context, study: Study) -> Html:
-    """Mean and range over seeds of every evaluation, one and ten views."""
+def final_errors(ctx: Context, study: Study, names: set[str]) -> Html:
+    """Mean and range over seeds of every evaluation of the named experiments, one and ten views."""
     e = ctx.results.evals
-    e = e[e["study"] == study.name]
-    if e.empty:
-        return note("No run of this study has been evaluated yet.")
+    e = e[(e["study"] == study.name) & e["experiment"].isin(names)]
     rows = []
     for (name, set_, split), group in e.groupby(["experiment", "set", "split"], sort=True):
         cells = [name, f"{set_} {split}", f"{group['images'].iloc[0]:,}", str(group["seed"].nunique())]
@@ -207,7 +237,7 @@ def views_frame(ctx: Context, study: Study) -> pd.DataFrame:
     e = e[e["study"] == study.name]
     mean = e.pivot_table(index=["experiment", "set", "split"], columns="view", values="top1_error") * 100
     if mean.empty or not {"center", "ten"} <= set(mean.columns):
-        return pd.DataFrame(columns=["label", "center", "ten"])
+        return pd.DataFrame(columns=["experiment", "label", "center", "ten"])
     mean = mean.dropna().reset_index()
     mean["label"] = mean["experiment"].str.replace("_", " ") + ", " + mean["set"] + " " + mean["split"]
     return mean.sort_values(["set", "split", "experiment"])

@@ -18,6 +18,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
+from analysis import estimates
 from analysis.claims import Claim
 from analysis.estimates import Estimate
 
@@ -175,10 +176,5 @@ def _at_paper_scale(outcome: Outcome, estimate: Estimate) -> tuple[str, str]:
 
 def holm(outcomes: list[Outcome]) -> list[Outcome]:
     """Fill in p-values adjusted by Holm's step-down method over all outcomes that have one."""
-    tested = sorted((o.p, i) for i, o in enumerate(outcomes) if o.p is not None)
-    adjusted: dict[int, float] = {}
-    running = 0.0
-    for rank, (p, i) in enumerate(tested):
-        running = max(running, min(1.0, p * (len(tested) - rank)))
-        adjusted[i] = running
-    return [replace(o, p_holm=adjusted.get(i)) for i, o in enumerate(outcomes)]
+    adjusted = estimates.holm([outcome.p for outcome in outcomes])
+    return [replace(outcome, p_holm=p) for outcome, p in zip(outcomes, adjusted, strict=True)]

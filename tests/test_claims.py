@@ -6,6 +6,7 @@ import csv
 from pathlib import Path
 
 import pytest
+import yaml
 
 from analysis.claims import CLAIMS, Claim, load_claims
 from analysis.errors import UserError
@@ -40,16 +41,11 @@ def test_rows_that_the_experiments_feed_are_there(claims: dict[str, Claim]) -> N
     }  # fmt: skip
     assert fed <= claims.keys()
     groups = {claim.group for claim in claims.values()}
-    experiments = {
-        "alexnet",
-        "one_gpu",
-        "no_lrn",
-        "non_overlapping_pooling",
-        "tanh",
-        "no_dropout",
-        "no_pca_color",
-    }
-    assert experiments | {"architecture", "dataset"} == groups - {""}
+    known = yaml.safe_load((CLAIMS.parents[1] / "config/experiments.yaml").read_text())["experiments"]
+    fed = {about["claims"] for about in known.values() if "claims" in about}
+    assert fed | {"architecture", "dataset"} == groups - {""}
+    ablations = {name for name, about in known.items() if about["kind"] in ("base", "ablation")}
+    assert ablations - {"conv6", "conv6_pretraining"} <= fed  # steps on the way to the fine-tuned net
 
 
 def test_every_measured_row_has_a_target_and_every_tolerance_a_reason(claims: dict[str, Claim]) -> None:
@@ -110,8 +106,6 @@ def test_an_unquoted_comma_is_found(tmp_path: Path) -> None:
 
 def test_every_command_asks_for_a_study_that_has_the_experiment() -> None:
     import re
-
-    import yaml
 
     from analysis.claims import CLAIMS, load_claims
     from analysis.verdicts import command

@@ -58,7 +58,7 @@ def test_a_copy_is_executed_wherever_one_stands(
     out = tmp_path / "made" / "copy.ipynb"
     execute(book(tmp_path / "a.ipynb", code), results, empty[1], out)
     cell = nbformat.read(out, as_version=4).cells[0]
-    assert cell.outputs[0]["text"].split() == [str(empty[0].resolve()), "147"]
+    assert cell.outputs[0]["text"].split() == [str(empty[0].resolve()), "151"]
     assert list(out.parent.iterdir()) == [out]
     first = out.read_bytes()
     execute(tmp_path / "a.ipynb", results, empty[1], out)
@@ -128,6 +128,7 @@ def test_every_page_renders_in_every_state(
         fabricate.campaign(tmp_path, "imagenette", tier="proxy", images=60)
     if state != "nothing run":
         fabricate.describes(tmp_path)
+        fabricate.departures(tmp_path)
     table = tmp_path / "claims.csv"
     assert main(["check", "--results", str(tmp_path), "--out", str(table)]) == 0
     monkeypatch.setenv("ALEXNET_RESULTS", str(tmp_path))

@@ -29,6 +29,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     results, claims, out = folder / "results", folder / "verdicts.csv", folder / "reports" / "alexnet.html"
     fabricate.campaign(results, images=300)
     fabricate.describes(results)
+    fabricate.departures(results)
     assert main(["check", "--results", str(results), "--out", str(claims)]) == 0
     copies = [folder / path.name for path in NOTEBOOKS]
     for path, copy in zip(NOTEBOOKS, copies, strict=True):

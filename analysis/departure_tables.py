@@ -1,0 +1,266 @@
+"""Turns recipes, departures and effects into the page on what the text says, what the program did, and what it matters."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from analysis import effects, figures
+from analysis.cells import plural
+from analysis.context import Context
+from analysis.effects import TIER_WORDS, Effect
+from analysis.estimates import untrained
+from analysis.evidence import Study
+from analysis.outcomes import interval, number
+from analysis.page import Html, figure, folded, heading, note, say, stack, table
+
+NO_DEPARTURES = "The list of departures has not been made yet; `snakemake --cores all draft` makes it."
+PARTS = {"model": "", "layers": "", "optimizer": "", "augmentation": "", "schedule": "schedule "}
+
+
+# Does the printed text train? ----------------------------------------------------------------------------------
+
+
+def recipes(ctx: Context, study: Study) -> Html:
+    """Which complete records leave chance in one study, with the error at which each ended."""
+    names = [name for name in ctx.trained(study) if _kind(study, name) in ("base", "recipe")]
+    if "alexnet" not in names or len(names) < 2:
+        return stack(heading(study.title), note("This study has not trained two recipes yet."))
+    dead = untrained(ctx.results, study.name) | _stuck(ctx, study, names)
+    alive = [name for name in names if name not in dead]
+    sentences = [f"{study.data.rstrip('.')}."]
+    if alive:
+        ends = (f"{name} ({_mean(ctx, study, name, 'validation_error')} %)" for name in alive)
+        sentences.append(f"Left chance, with the validation error at the end: {', '.join(ends)}.")
+    if stuck := [name for name in names if name in dead]:
+        chance = number(100 * study.chance, "%", 1)
+        sentences.append(f"Stayed at chance ({chance} %) with at least one seed: {', '.join(stuck)}.")
+    rows = []
+    for name in names:
+        curves = ctx.results.curves(study.name, name)
+        rows.append(
+            [
+                name,
+                study.experiments[name]["about"],
+                _range(ctx, study, name, "train_loss", 1),
+                _range(ctx, study, name, "train_error", 100),
+                _range(ctx, study, name, "validation_error", 100),
+                str(len(curves)),
+                "stays at chance" if name in dead else "trains",
+            ]
+        )
+    heads = [
+        "Recipe",
+        "What it is",
+        "Training loss",
+        "Training error, %",
+        "Validation error, %",
+        "Seeds",
+        "Reading",
+    ]
+    epochs = max(len(curve) for name in names for curve in ctx.results.curves(study.name, name).values())
+    caption = (
+        f"{study.title}: mean over seeds of the last epoch (lowest \u2013 highest), {plural(epochs, 'epoch')}; "
+        f"chance {number(100 * study.chance, '%', 1)} % ({TIER_WORDS[study.tier]})"
+    )
+    return stack(heading(study.title), say(*sentences), table(heads, rows, caption))
+
+
+def _kind(study: Study, name: str) -> str:
+    return str(study.experiments.get(name, {}).get("kind", "ablation"))
+
+
+def _stuck(ctx: Context, study: Study, names: list[str]) -> set[str]:
+    """Experiments with a run whose last validation error is near chance; evaluated or not."""
+    if math.isnan(study.chance):
+        return set()
+    return {name for name in names if max(_ends(ctx, study, name, "validation_error")) > 0.95 * study.chance}
+
+
+def _ends(ctx: Context, study: Study, name: str, column: str) -> list[float]:
+    return [float(curve[column].iloc[-1]) for curve in ctx.results.curves(study.name, name).values()]
+
+
+def _mean(ctx: Context, study: Study, name: str, column: str) -> str:
+    ends = _ends(ctx, study, name, column)
+    return f"{100 * sum(ends) / len(ends):.1f}"
+
+
+def _range(ctx: Context, study: Study, name: str, column: str, scale: float) -> str:
+    ends = [scale * end for end in _ends(ctx, study, name, column)]
+    digits = 3 if scale == 1 else 1
+    shown = f"{sum(ends) / len(ends):.{digits}f}"
+    return shown if len(ends) == 1 else f"{shown} ({min(ends):.{digits}f} \u2013 {max(ends):.{digits}f})"
+
+
+# Text, program, ours ---------------------------------------------------------------------------------------------
+
+
+def departures(ctx: Context) -> Html:
+    """One row a departure: what the text says, what the program did, what the studies here do, and the effect."""
+    known = ctx.results.departures.get("departures", [])
+    if not known:
+        return note(NO_DEPARTURES)
+    names = [row["name"] for row in known]
+    studies = [study for study in ctx.studies if any(name in study.experiments for name in names)]
+    measured = {
+        study.name: {e.experiment: e for e in effects.effects(ctx.results, study, names)} for study in studies
+    }
+    rows = []
+    for row in known:
+        cells = [row["topic"], row["text"], row["code"], _values(row["changes"])]
+        for study in studies:
+            effect = measured[study.name].get(row["name"])
+            cells += [_ours(study, row["name"]), _effect_cell(effect)]
+        rows.append([*cells, Html(f"<code>{row['name']}</code>")])
+    heads: list[str | Html] = [
+        "Topic",
+        "The text",
+        "The program of 2012",
+        "In the records: program, then text",
+    ]
+    for study in studies:
+        heads += [
+            f"Base of {study.name}",
+            f"Text minus program, points ({study.name}, {TIER_WORDS[study.tier]})",
+        ]
+    caption = (
+        "Departures of the program from the text. Effect: top-1 error with ten views after this one point is put back to the "
+        "text, minus that of the base; 95 % interval, seeds of both"
+    )
+    return table([*heads, "Target"], rows, caption)
+
+
+def _ours(study: Study, name: str) -> str:
+    if name not in study.experiments:
+        return "not run"
+    return "as the program" if study.experiments[name]["difference"] else "as the text"
+
+
+def _effect_cell(effect: Effect | None) -> str:
+    if effect is None:
+        return "\u2013"
+    if effect.estimate is None:
+        return effect.words
+    value, low, high = effect.points
+    span = interval(low, high, "points")
+    if effect.words.startswith(("no reading", "stays", "trains")):
+        span = ""
+    return f"{number(value, 'points', 2)} {span} ({effect.seeds} seeds): {effect.words}".replace("  ", " ")
+
+
+def _values(changes: dict[str, list[Any]]) -> Html:
+    """`key: program -> text` of the changed values, short."""
+    from analysis.page import escape
+
+    lines = [f"{_short(key)}: {_brief(old)} \u2192 {_brief(new)}" for key, (old, new) in changes.items()]
+    shown = lines if len(lines) <= 4 else [*lines[:3], f"and {len(lines) - 3} more"]
+    return Html("<br>".join(f"<code>{escape(line)}</code>" for line in shown))
+
+
+def _short(key: str) -> str:
+    return ".".join(step for step in key.split(".") if step not in PARTS) or key
+
+
+def _brief(value: Any) -> str:
+    if isinstance(value, list):
+        return f"{len(value)} stages" if value and isinstance(value[0], dict) else " ".join(map(str, value))
+    return (
+        {None: "none", True: "yes", False: "no"}.get(value, str(value))
+        if not isinstance(value, float)
+        else f"{value:g}"
+    )
+
+
+def effects_of(ctx: Context, study: Study, kind: str, explain: bool = True) -> Html:
+    """Forest plot and table of the effects of all experiments of a kind in one study."""
+    names = [name for name, about in study.experiments.items() if about["kind"] == kind]
+    found = [effect for effect in effects.effects(ctx.results, study, names) if effect.estimate is not None]
+    if not found:
+        return stack(
+            heading(study.title),
+            note(f"No experiment of the kind \u201c{kind}\u201d has been evaluated in this study yet."),
+        )
+    sentence = _counted(found) if explain else ""
+    alt = "Forest plot: " + "; ".join(_spoken(effect) for effect in found)
+    caption = (
+        f"{study.title} ({TIER_WORDS[study.tier]}): top-1 error minus that of the baseline, ten views, 95 % intervals. "
+        "Right of zero: worse than the baseline. Orange: the interval lies right of zero; blue: left; grey: it holds zero, or "
+        "a run stayed at chance."
+    )
+    return stack(
+        heading(study.title),
+        say(sentence),
+        figure(figures.effects(found), alt, caption),
+        effects_table(study, found),
+    )
+
+
+def _counted(found: list[Effect]) -> str:
+    worse, better = (sum(effect.words == word for effect in found) for word in ("worse", "better"))
+    chance = [effect.experiment for effect in found if effect.words.startswith("stays")]
+    left = len(found) - worse - better - len(chance)
+    sentence = f"Of {plural(len(found), 'effect')}, {worse} with an interval above zero, {better} below, {left} that shows no difference"
+    sentence += f"; at chance: {', '.join(chance)}." if chance else "."
+    one_in = "One interval in twenty excludes zero by luck; p-values adjusted for all of them (Holm) stand in the table."
+    return f"{sentence} {one_in}"
+
+
+def _spoken(effect: Effect) -> str:
+    value, low, high = effect.points
+    span = "" if math.isnan(low) else f", from {low:.2f} to {high:.2f}"
+    return f"{effect.experiment} {value:.2f} points{span}, {effect.words}"
+
+
+def effects_table(study: Study, found: list[Effect]) -> Html:
+    """The numbers of the forest plot, with what each experiment is."""
+    rows = []
+    for effect in found:
+        assert effect.estimate is not None
+        value, low, high = effect.points
+        p = effect.p_holm
+        rows.append(
+            [
+                effect.experiment,
+                study.experiments[effect.experiment]["about"],
+                effect.baseline,
+                number(value, "points", 2),
+                interval(low, high, "points") or "\u2013",
+                "\u2013" if p is None else f"{p:.2g}",
+                f"{effect.estimate.images:,}",
+                effect.seeds,
+                effect.words,
+            ]
+        )
+    heads = [
+        "Experiment",
+        "What it is",
+        "Against",
+        "Points",
+        "95 % interval",
+        "p (Holm)",
+        "Images",
+        "Seeds",
+        "Reading",
+    ]
+    where = f"{found[0].dataset} {found[0].split}"
+    return table(heads, rows, f"Effects in {study.title}, {where}, ten views")
+
+
+def recipes_side_by_side(ctx: Context) -> Html:
+    """All values in which the recipes differ, folded."""
+    known = ctx.results.departures.get("recipes", {})
+    if not known:
+        return note(NO_DEPARTURES)
+    keys = list(dict.fromkeys(key for recipe in known.values() for key in recipe))
+    rows = []
+    for key in keys:
+        values = [recipe.get(key) for recipe in known.values()]
+        if any(value != values[0] for value in values):
+            rows.append(
+                [Html(f"<code>{key}</code>"), *("\u2013" if v is None else _brief(v) for v in values)]
+            )
+    return folded(
+        f"The {len(rows)} values in which the recipes differ, at full size",
+        table(["Value", *known], rows, "The recipes side by side; a dash: this recipe has no such value"),
+    )

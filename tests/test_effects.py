@@ -1,0 +1,153 @@
+"""Effects against plain computations on the files, and the words for what cannot be compared."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import fabricate
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from analysis import departure_tables, effects, estimates
+from analysis.__main__ import main
+from analysis.context import Context
+from analysis.evidence import Results, load_results
+from analysis.outcomes import read_table
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A fabricated campaign with two seeds, its departures and its verdict table."""
+    made = tmp_path_factory.mktemp("effects")
+    fabricate.campaign(made, "imagenette", tier="proxy", images=600)
+    fabricate.departures(made)
+    assert main(["check", "--results", str(made), "--out", str(made / "claims.csv")]) == 0
+    return made
+
+
+@pytest.fixture(scope="module")
+def results(folder: Path) -> Results:
+    return load_results(folder)
+
+
+def errors(folder: Path, name: str, view: str = "ten") -> pd.DataFrame:
+    """Errors by image (rows) and seed (columns), read without the analysis."""
+    paths = sorted((folder / "imagenette/evals" / name).glob("*/ilsvrc2012-val.parquet"))
+    return pd.DataFrame(
+        {p.parent.name: pd.read_parquet(p).set_index("name")[f"{view}_top1_error"] for p in paths}
+    )
+
+
+@pytest.mark.parametrize("view", ["ten", "center"])
+def test_an_effect_is_the_paired_difference_with_its_interval(
+    folder: Path, results: Results, view: str
+) -> None:
+    (effect,) = effects.effects(results, results.studies["imagenette"], ["text_weight_std"], view)
+    ours, base = errors(folder, "text_weight_std", view), errors(folder, "alexnet", view)
+    paired = ours.mean(axis=1) - base.mean(axis=1)
+    pooled = ["alexnet", "one_gpu", "no_lrn", "non_overlapping_pooling", "tanh", "no_dropout", "no_pca_color"]
+    pooled += [
+        "lrn_within_channel",
+        "text_weight_std",
+        "text_reshuffle",
+    ]  # neither `paper` nor the average of nets
+    variances = [errors(folder, name, view).mean().var(ddof=1) for name in pooled]
+    seed, image = np.mean(variances) * (1 / 2 + 1 / 2), paired.var(ddof=1) / 600
+    df = (seed + image) ** 2 / (seed**2 / len(pooled) + image**2 / 599)
+    half = stats.t.ppf(0.975, df) * np.sqrt(seed + image)
+    expected = 100 * np.array([paired.mean(), paired.mean() - half, paired.mean() + half])
+    np.testing.assert_allclose(effect.points, expected, rtol=1e-9)
+    assert effect.words == "worse" and effect.seeds == "2 vs 2"
+    assert (effect.baseline, effect.dataset, effect.split) == ("alexnet", "ilsvrc2012", "val")
+
+
+def test_words_for_what_cannot_be_compared(results: Results) -> None:
+    study = results.studies["imagenette"]
+    names = ["alexnet", "paper", "text_reshuffle", "text_weight_std", "unheard_of"]
+    found = {effect.experiment: effect for effect in effects.effects(results, study, names)}
+    assert list(found) == names[:-1]
+    assert found["paper"].words == "stays at chance" and found["paper"].p_holm is None
+    assert found["text_reshuffle"].words == "the same net in this study"
+    assert found["text_reshuffle"].estimate is None
+    assert found["alexnet"].words == "the baseline itself"
+
+
+def test_an_effect_that_is_not_there_reads_so(results: Results) -> None:
+    study = results.studies["imagenette"]
+    found = effects.effects(results, study, ["non_overlapping_pooling", "tanh", "no_pca_color"])
+    words = {effect.experiment: effect.words for effect in found}
+    assert words["non_overlapping_pooling"] == "no difference shown"
+    assert words["tanh"] == "worse"
+    by_p = sorted((effect for effect in found), key=lambda effect: effect.estimate.p)  # type: ignore[union-attr]
+    p = [effect.estimate.p for effect in by_p]  # type: ignore[union-attr]
+    wanted = np.maximum.accumulate([3 * p[0], 2 * p[1], p[2]])  # type: ignore[operator]
+    assert [effect.p_holm for effect in by_p] == pytest.approx(np.minimum(wanted, 1).tolist())
+
+
+def test_holm_is_the_step_down_rule() -> None:
+    # sorted 0.01, 0.02, 0.03, 0.9: times 4, 3, 2, 1 and never falling
+    assert estimates.holm([0.03, None, 0.01, 0.9, 0.02]) == pytest.approx([0.06, None, 0.04, 0.9, 0.06])
+    assert estimates.holm([]) == []
+
+
+def test_without_a_second_seed_there_is_no_reading(tmp_path: Path) -> None:
+    fabricate.campaign(tmp_path, seeds=1, images=60)
+    results = load_results(tmp_path)
+    (effect,) = effects.effects(results, results.studies["demo"], ["text_weight_std"])
+    assert effect.words.startswith("no reading: one seed")
+
+
+def test_the_training_error_is_compared_over_seeds_at_the_last_epoch() -> None:
+    curves = {
+        ("alexnet", 1): [0.9, 0.50], ("alexnet", 2): [0.9, 0.52], ("no_weight_decay", 1): [0.9, 0.60],
+        ("no_weight_decay", 2): [0.9, 0.64],
+    }  # fmt: skip
+    results = fabricate.in_memory({}, curves=curves)
+    found = estimates.train_difference(results, "s", "no_weight_decay", "alexnet")
+    test = stats.ttest_ind([0.60, 0.64], [0.50, 0.52])  # equal variances: the pooled spread
+    interval = test.confidence_interval(0.95)
+    assert (found.value, found.low, found.high) == pytest.approx((0.11, interval.low, interval.high))
+    assert found.p == pytest.approx(test.pvalue)
+
+
+def test_one_line_a_study_and_view_for_the_terminal(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["effects", "--results", str(folder), "--experiment", "text_weight_std"]) == 0
+    ten, center = capsys.readouterr().out.splitlines()
+    pattern = (
+        r"imagenette \(proxy\): text_weight_std against alexnet: top-1 error [\d.]+ points \[[\d.]+, [\d.]+\], "
+        r"{}, ilsvrc2012 val, 600 images, 2 vs 2 seeds: worse"
+    )
+    assert re.fullmatch(pattern.format("ten views"), ten) and re.fullmatch(
+        pattern.format("centre view"), center
+    )
+    assert main(["effects", "--results", str(folder), "--experiment", "text_bias_decay"]) == 0
+    assert capsys.readouterr().out == "no study here has an experiment text_bias_decay\n"
+    assert main(["effects", "--results", str(folder / "none"), "--experiment", "tanh"]) == 2
+
+
+def test_the_page_says_which_recipe_trains_and_shows_every_departure(folder: Path, results: Results) -> None:
+    ctx = Context(results, read_table(folder / "claims.csv"))
+    (study,) = ctx.studies
+    html = departure_tables.recipes(ctx, study).text
+    assert "Stayed at chance (91.7\u00a0%) with at least one seed: paper." in html
+    assert re.search(r"Left chance, with the validation error at the end: alexnet \([\d.]+\u00a0%\)\.", html)
+    html = departure_tables.departures(ctx).text
+    for row in json.loads((folder / "departures.json").read_text())["departures"]:
+        assert f"<code>{row['name']}</code>" in html
+    assert (
+        html.count("as the program") == 1 and html.count("as the text") == 1 and html.count("not run") == 14
+    )
+    folded = departure_tables.recipes_side_by_side(ctx).text
+    assert "<code>model.lrn.divide_alpha_by_size</code>" in folded
+    assert "<code>optimizer.momentum</code>" not in folded  # the same in all three
+
+
+def test_names_with_markup_stay_text(folder: Path, results: Results) -> None:
+    ctx = Context(results, read_table(folder / "claims.csv"))
+    for kind in ("departure", "variant", "ablation"):
+        html = departure_tables.effects_of(ctx, ctx.studies[0], kind).text
+        assert "About &lt;" in html and "About <" not in html
