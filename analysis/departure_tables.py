@@ -12,7 +12,7 @@ from analysis.effects import TIER_WORDS, Effect
 from analysis.estimates import untrained
 from analysis.evidence import Study
 from analysis.outcomes import interval, number
-from analysis.page import Html, figure, folded, heading, note, say, stack, table
+from analysis.page import Html, escape, figure, folded, heading, note, say, stack, table
 
 NO_DEPARTURES = "The list of departures has not been made yet; `snakemake --cores all draft` makes it."
 PARTS = {"model": "", "layers": "", "optimizer": "", "augmentation": "", "schedule": "schedule "}
@@ -108,51 +108,32 @@ def departures(ctx: Context) -> Html:
     }
     rows = []
     for row in known:
-        cells = [row["topic"], row["text"], row["code"], _values(row["changes"])]
-        for study in studies:
-            effect = measured[study.name].get(row["name"])
-            cells += [_ours(study, row["name"]), _effect_cell(effect)]
-        rows.append([*cells, Html(f"<code>{row['name']}</code>")])
-    heads: list[str | Html] = [
-        "Topic",
-        "The text",
-        "The program of 2012",
-        "In the records: program, then text",
-    ]
-    for study in studies:
-        heads += [
-            f"Base of {study.name}",
-            f"Text minus program, points ({study.name}, {TIER_WORDS[study.tier]})",
-        ]
+        target = Html(f"{escape(row['topic'])}<br><code>{row['name']}</code>")
+        cells = [_ours(study, row["name"], measured[study.name].get(row["name"])) for study in studies]
+        rows.append([target, row["text"], row["code"], _values(row["changes"]), *cells])
+    heads = ["Topic, and its target", "The text", "The program of 2012", "In the records: program → text"]
+    heads += [f"Ours: {study.name} ({TIER_WORDS[study.tier]})" for study in studies]
     caption = (
-        "Departures of the program from the text. Effect: top-1 error with ten views after this one point is put back to the "
-        "text, minus that of the base; 95 % interval, seeds of both"
+        "Departures of the program from the text. Ours: what the base of the study does, and the top-1 error (points, ten "
+        "views) after this one point is put back to the text, minus that of the base; 95 % interval, seeds of both"
     )
-    return table([*heads, "Target"], rows, caption)
+    return table(heads, rows, caption)
 
 
-def _ours(study: Study, name: str) -> str:
-    if name not in study.experiments:
-        return "not run"
-    return "as the program" if study.experiments[name]["difference"] else "as the text"
-
-
-def _effect_cell(effect: Effect | None) -> str:
+def _ours(study: Study, name: str, effect: Effect | None) -> str:
     if effect is None:
-        return "\u2013"
+        return "not run"
+    base = "as the program" if study.experiments[name]["difference"] else "as the text"
     if effect.estimate is None:
-        return effect.words
+        return f"{base}; {effect.words}"
     value, low, high = effect.points
-    span = interval(low, high, "points")
-    if effect.words.startswith(("no reading", "stays", "trains")):
-        span = ""
-    return f"{number(value, 'points', 2)} {span} ({effect.seeds} seeds): {effect.words}".replace("  ", " ")
+    read = effect.words in ("worse", "better", "no difference shown")
+    span = f" {interval(low, high, 'points')}" if read else ""
+    return f"{base}; put back to the text {number(value, 'points', 2)}{span} ({effect.seeds} seeds): {effect.words}"
 
 
 def _values(changes: dict[str, list[Any]]) -> Html:
     """`key: program -> text` of the changed values, short."""
-    from analysis.page import escape
-
     lines = [f"{_short(key)}: {_brief(old)} \u2192 {_brief(new)}" for key, (old, new) in changes.items()]
     shown = lines if len(lines) <= 4 else [*lines[:3], f"and {len(lines) - 3} more"]
     return Html("<br>".join(f"<code>{escape(line)}</code>" for line in shown))
@@ -165,11 +146,9 @@ def _short(key: str) -> str:
 def _brief(value: Any) -> str:
     if isinstance(value, list):
         return f"{len(value)} stages" if value and isinstance(value[0], dict) else " ".join(map(str, value))
-    return (
-        {None: "none", True: "yes", False: "no"}.get(value, str(value))
-        if not isinstance(value, float)
-        else f"{value:g}"
-    )
+    if value is None or isinstance(value, bool):
+        return {None: "none", True: "yes", False: "no"}[value]
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def effects_of(ctx: Context, study: Study, kind: str, explain: bool = True) -> Html:
@@ -200,7 +179,7 @@ def _counted(found: list[Effect]) -> str:
     worse, better = (sum(effect.words == word for effect in found) for word in ("worse", "better"))
     chance = [effect.experiment for effect in found if effect.words.startswith("stays")]
     left = len(found) - worse - better - len(chance)
-    sentence = f"Of {plural(len(found), 'effect')}, {worse} with an interval above zero, {better} below, {left} that shows no difference"
+    sentence = f"Of {plural(len(found), 'effect')}, {worse} with an interval above zero, {better} below, {left} showing no difference"
     sentence += f"; at chance: {', '.join(chance)}." if chance else "."
     one_in = "One interval in twenty excludes zero by luck; p-values adjusted for all of them (Holm) stand in the table."
     return f"{sentence} {one_in}"

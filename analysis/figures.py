@@ -151,8 +151,10 @@ def training(results: Results, study: str, names: list[str], base: str = "alexne
     for i, axis in enumerate(axes):
         axis.set(ylim=(0, top))
         axis.set_visible(i < len(names))
-    fig.supxlabel("epoch", color=INK, fontsize=10)
-    fig.supylabel("top-1 error (%)", color=INK, fontsize=10)
+        if i + columns >= len(names):  # nothing below
+            axis.set(xlabel="epoch")
+        if i % columns == 0:
+            axis.set(ylabel="error (%)")
     _legend_below(fig, axes[min(1, len(names) - 1)], 3)
     return fig
 
