@@ -92,6 +92,13 @@ def _parser() -> argparse.ArgumentParser:
         "--into", type=Path, metavar="FILE.md", help="put it between the verdict marks of this file instead"
     )
 
+    departed = _verb(verbs, "departures", _departures, "print recipes and departures of a study as Markdown")
+    departed.add_argument("--results", type=Path, required=True, metavar="DIR", help="results folder")
+    departed.add_argument("--study", required=True, metavar="NAME")
+    departed.add_argument(
+        "--into", type=Path, metavar="FILE.md", help="put it between the departure marks of this file instead"
+    )
+
     simple = _verb(
         verbs, "baselines", _baselines, "errors of two classifiers that see no shapes, on a packed data set"
     )
@@ -184,6 +191,26 @@ def _table(options: argparse.Namespace) -> None:
     text = markdown(read_table(options.claims))
     if options.into:
         write_between(options.into, "<!-- verdicts:start -->", "<!-- verdicts:end -->", text)
+    else:
+        print(text)
+
+
+def _departures(options: argparse.Namespace) -> None:
+    import pandas as pd
+
+    from analysis.context import Context
+    from analysis.departure_tables import markdown
+    from analysis.evidence import load_results
+    from analysis.files import write_between
+
+    results = load_results(options.results)
+    if options.study not in results.studies:
+        raise UserError(
+            f"{options.results} has no study {options.study!r}; it has {', '.join(results.studies)}"
+        )
+    text = markdown(Context(results, pd.DataFrame()), results.studies[options.study])
+    if options.into:
+        write_between(options.into, "<!-- departures:start -->", "<!-- departures:end -->", text)
     else:
         print(text)
 

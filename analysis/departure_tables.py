@@ -35,35 +35,68 @@ def recipes(ctx: Context, study: Study) -> Html:
     if stuck := [name for name in names if name in dead]:
         chance = number(100 * study.chance, "%", 1)
         sentences.append(f"Stayed at chance ({chance} %) with at least one seed: {', '.join(stuck)}.")
-    rows = []
-    for name in names:
-        curves = ctx.results.curves(study.name, name)
-        rows.append(
-            [
-                name,
-                study.experiments[name]["about"],
-                _range(ctx, study, name, "train_loss", 1),
-                _range(ctx, study, name, "train_error", 100),
-                _range(ctx, study, name, "validation_error", 100),
-                str(len(curves)),
-                "stays at chance" if name in dead else "trains",
-            ]
-        )
-    heads = [
-        "Recipe",
-        "What it is",
-        "Training loss",
-        "Training error, %",
-        "Validation error, %",
-        "Seeds",
-        "Reading",
-    ]
-    epochs = max(len(curve) for name in names for curve in ctx.results.curves(study.name, name).values())
     caption = (
-        f"{study.title}: mean over seeds of the last epoch (lowest \u2013 highest), {plural(epochs, 'epoch')}; "
+        f"{study.title}: mean over seeds of the last epoch (lowest – highest), {plural(_epochs(ctx, study), 'epoch')}; "
         f"chance {number(100 * study.chance, '%', 1)} % ({TIER_WORDS[study.tier]})"
     )
-    return stack(heading(study.title), say(*sentences), table(heads, rows, caption))
+    return stack(
+        heading(study.title),
+        say(*sentences),
+        table(RECIPE_HEADS, _recipe_rows(ctx, study, names, dead), caption),
+    )
+
+
+RECIPE_HEADS = [
+    "Recipe",
+    "What it is",
+    "Training loss",
+    "Training error, %",
+    "Validation error, %",
+    "Seeds",
+    "Reading",
+]
+
+
+def _recipe_rows(ctx: Context, study: Study, names: list[str], dead: set[str]) -> list[list[str]]:
+    return [
+        [
+            name,
+            study.experiments[name]["about"],
+            _range(ctx, study, name, "train_loss", 1),
+            _range(ctx, study, name, "train_error", 100),
+            _range(ctx, study, name, "validation_error", 100),
+            str(len(ctx.results.curves(study.name, name))),
+            "stays at chance" if name in dead else "trains",
+        ]
+        for name in names
+    ]
+
+
+def _epochs(ctx: Context, study: Study) -> int:
+    return int(ctx.results.metrics.loc[ctx.results.metrics["study"] == study.name, "epoch"].max())
+
+
+def markdown(ctx: Context, study: Study) -> str:
+    """Recipes and departures of one study as two Markdown tables; departures that were not run stay out."""
+    names = [name for name in ctx.trained(study) if _kind(study, name) in ("base", "recipe")]
+    dead = untrained(ctx.results, study.name) | _stuck(ctx, study, names)
+    rows = [RECIPE_HEADS, ["---"] * len(RECIPE_HEADS)]
+    rows += _recipe_rows(ctx, study, names, dead)
+    known = {row["name"]: row for row in ctx.results.departures.get("departures", [])}
+    found = [e for e in effects.effects(ctx.results, study, list(known)) if e.estimate is not None]
+    rows += [[], ["Put back to the text", "Text", "Program", "Points, 95 % interval", "Seeds", "Reading"]]
+    rows.append(["---"] * 6)
+    for effect in found:
+        value, low, high = effect.points
+        span = f" {interval(low, high, 'points')}" if effect.words in READINGS else ""
+        row = known[effect.experiment]
+        topic = f"{row['topic']} (`{effect.experiment}`)"
+        points = f"{number(value, 'points', 2)}{span}"
+        rows.append([topic, row["text"], row["code"], points, effect.seeds, effect.words])
+    return "\n".join(f"| {' | '.join(row)} |" if row else "" for row in rows)
+
+
+READINGS = ("worse", "better", "no difference shown")
 
 
 def _kind(study: Study, name: str) -> str:
@@ -127,8 +160,7 @@ def _ours(study: Study, name: str, effect: Effect | None) -> str:
     if effect.estimate is None:
         return f"{base}; {effect.words}"
     value, low, high = effect.points
-    read = effect.words in ("worse", "better", "no difference shown")
-    span = f" {interval(low, high, 'points')}" if read else ""
+    span = f" {interval(low, high, 'points')}" if effect.words in READINGS else ""
     return f"{base}; put back to the text {number(value, 'points', 2)}{span} ({effect.seeds} seeds): {effect.words}"
 
 

@@ -151,3 +151,21 @@ def test_names_with_markup_stay_text(folder: Path, results: Results) -> None:
     for kind in ("departure", "variant", "ablation"):
         html = departure_tables.effects_of(ctx, ctx.studies[0], kind).text
         assert "About &lt;" in html and "About <" not in html
+
+
+def test_recipes_and_departures_as_markdown(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["departures", "--results", str(folder), "--study", "imagenette"]
+    assert main(options) == 0
+    recipes, rows = (part.splitlines() for part in capsys.readouterr().out.strip().split("\n\n"))
+    assert [line.split(" | ")[0] for line in recipes[2:]] == ["| alexnet", "| paper"]
+    assert recipes[3].endswith("| stays at chance |")
+    assert len(rows) == 3 and "(`text_weight_std`)" in rows[2] and rows[2].endswith("| 2 vs 2 | worse |")
+    page = tmp_path / "page.md"
+    page.write_text("before\n<!-- departures:start -->\nold\n<!-- departures:end -->\nafter\n")
+    assert main([*options, "--into", str(page)]) == 0
+    text = page.read_text()
+    assert text.startswith("before\n") and text.endswith("after\n") and "old" not in text and rows[2] in text
+    assert main([*options[:-1], "nowhere"]) == 2
+    assert "no study 'nowhere'; it has imagenette" in capsys.readouterr().err
