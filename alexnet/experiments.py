@@ -226,8 +226,8 @@ def departures(folder: str = "config") -> dict[str, Any]:
     """Where the program of 2012 departs from the text, at full size, and all recipes side by side.
 
     Returns:
-        departures: one record each with name, topic, text, code, about, and `changes`, {dotted key: [in the
-        program, by the text]}. recipes: {name: {dotted key: value}}.
+        departures: one record each with name, baseline, about, topic, text, code, base (whose side the baseline is
+        on), and `changes`, {dotted key: [in the program, by the text]}. recipes: {name: {dotted key: value}}.
     """
     known = load(folder)
     recipes = known["recipes"]
@@ -238,17 +238,16 @@ def departures(folder: str = "config") -> dict[str, Any]:
             full = merge(full, known["experiments"][step]["diff"])
         return full
 
+    def row(name: str, about: dict[str, Any]) -> dict[str, Any]:
+        departure = {"base": "code", **about["departure"]}
+        sides = [record(about["baseline"]), record(name)]
+        program, text = sides if departure["base"] == "code" else sides[::-1]
+        named = {"name": name, "baseline": about["baseline"], "about": about["about"]}
+        return named | departure | {"changes": differences(program, text)}
+
     return {
         "departures": [
-            {
-                "name": name,
-                "baseline": about["baseline"],
-                "about": about["about"],
-                **about["departure"],
-                "changes": differences(record(about["baseline"]), record(name)),
-            }
-            for name, about in known["experiments"].items()
-            if about["kind"] == "departure"
+            row(name, about) for name, about in known["experiments"].items() if about["kind"] == "departure"
         ],
         "recipes": {name: _leaves(recipe) for name, recipe in recipes.items()},
     }

@@ -164,12 +164,7 @@ def _effects(options: argparse.Namespace) -> None:
     from analysis.effects import lines
     from analysis.evidence import load_results
 
-    results = load_results(options.results)
-    found = lines(results, options.experiment)
-    known = {name for study in results.studies.values() for name in study.experiments}
-    if not found and options.experiment not in known:
-        found = [f"no study here has an experiment {options.experiment}"]
-    print("\n".join(found))
+    print("\n".join(lines(load_results(options.results), options.experiment)))
 
 
 def _notebook(options: argparse.Namespace) -> None:

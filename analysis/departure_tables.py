@@ -25,7 +25,7 @@ def recipes(ctx: Context, study: Study) -> Html:
     """Which complete records leave chance in one study, with the error at which each ended."""
     names = [name for name in ctx.trained(study) if _kind(study, name) in ("base", "recipe")]
     if "alexnet" not in names or len(names) < 2:
-        return stack(heading(study.title), note("This study has not trained two recipes yet."))
+        return stack(heading(study.title, 4), note("This study has not trained two recipes yet."))
     dead = untrained(ctx.results, study.name) | _stuck(ctx, study, names)
     alive = [name for name in names if name not in dead]
     sentences = [f"{study.data.rstrip('.')}."]
@@ -40,7 +40,7 @@ def recipes(ctx: Context, study: Study) -> Html:
         f"chance {number(100 * study.chance, '%', 1)} % ({TIER_WORDS[study.tier]})"
     )
     return stack(
-        heading(study.title),
+        heading(study.title, 4),
         say(*sentences),
         table(RECIPE_HEADS, _recipe_rows(ctx, study, names, dead), caption),
     )
@@ -82,9 +82,11 @@ def markdown(ctx: Context, study: Study) -> str:
     dead = untrained(ctx.results, study.name) | _stuck(ctx, study, names)
     rows = [RECIPE_HEADS, ["---"] * len(RECIPE_HEADS)]
     rows += _recipe_rows(ctx, study, names, dead)
-    known = {row["name"]: row for row in ctx.results.departures.get("departures", [])}
+    listed = ctx.results.departures.get("departures", [])
+    known = {row["name"]: row for row in listed if row.get("base") != "text"}
     found = [e for e in effects.effects(ctx.results, study, list(known)) if e.estimate is not None]
-    rows += [[], ["Put back to the text", "Text", "Program", "Points, 95 % interval", "Seeds", "Reading"]]
+    heads = ["One point on the text's side", "Text", "Program", "Points, 95 % interval", "Seeds", "Reading"]
+    rows += [[], heads]
     rows.append(["---"] * 6)
     for effect in found:
         value, low, high = effect.points
@@ -142,26 +144,30 @@ def departures(ctx: Context) -> Html:
     rows = []
     for row in known:
         target = Html(f"{escape(row['topic'])}<br><code>{row['name']}</code>")
-        cells = [_ours(study, row["name"], measured[study.name].get(row["name"])) for study in studies]
+        cells = [_ours(study, row, measured[study.name].get(row["name"])) for study in studies]
         rows.append([target, row["text"], row["code"], _values(row["changes"]), *cells])
     heads = ["Topic, and its target", "The text", "The program of 2012", "In the records: program → text"]
     heads += [f"Ours: {study.name} ({TIER_WORDS[study.tier]})" for study in studies]
     caption = (
-        "Departures of the program from the text. Ours: what the base of the study does, and the top-1 error (points, ten "
-        "views) after this one point is put back to the text, minus that of the base; 95 % interval, seeds of both"
+        "Departures of the program from the text. Ours: whose side the base of the study is on, and the top-1 error (points, "
+        "ten views) with this one point on the other side, minus that of the base; 95 % interval, seeds of both"
     )
     return table(heads, rows, caption)
 
 
-def _ours(study: Study, name: str, effect: Effect | None) -> str:
+def _ours(study: Study, row: dict[str, Any], effect: Effect | None) -> str:
     if effect is None:
         return "not run"
-    base = "as the program" if study.experiments[name]["difference"] else "as the text"
+    sides = ["as the program", "as the text"]
+    if row.get("base") == "text":
+        sides.reverse()
+    if not study.experiments[row["name"]]["difference"]:
+        return f"{sides[1]}; {effect.words}"
     if effect.estimate is None:
-        return f"{base}; {effect.words}"
+        return f"{sides[0]}; {effect.words}"
     value, low, high = effect.points
     span = f" {interval(low, high, 'points')}" if effect.words in READINGS else ""
-    return f"{base}; put back to the text {number(value, 'points', 2)}{span} ({effect.seeds} seeds): {effect.words}"
+    return f"{sides[0]}; {sides[1]} {number(value, 'points', 2)}{span} ({effect.seeds} seeds): {effect.words}"
 
 
 def _values(changes: dict[str, list[Any]]) -> Html:
@@ -189,7 +195,7 @@ def effects_of(ctx: Context, study: Study, kind: str, explain: bool = True) -> H
     found = [effect for effect in effects.effects(ctx.results, study, names) if effect.estimate is not None]
     if not found:
         return stack(
-            heading(study.title),
+            heading(study.title, 4),
             note(f"No experiment of the kind \u201c{kind}\u201d has been evaluated in this study yet."),
         )
     sentence = _counted(found) if explain else ""
@@ -200,7 +206,7 @@ def effects_of(ctx: Context, study: Study, kind: str, explain: bool = True) -> H
         "a run stayed at chance."
     )
     return stack(
-        heading(study.title),
+        heading(study.title, 4),
         say(sentence),
         figure(figures.effects(found), alt, caption),
         effects_table(study, found),

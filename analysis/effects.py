@@ -50,22 +50,30 @@ def effects(results: Results, study: Study, names: list[str], view: str = "ten")
 def _effect(results: Results, study: Study, name: str, view: str) -> Effect:
     about = study.experiments[name]
     baseline = about["baseline"]
-    dataset, split = _compared_on(study)
+    dataset, split = compared_on(study)
     plain = Effect(study, name, baseline, view, dataset, split, "not run yet")
     if name == baseline:
         return replace(plain, words="the baseline itself")
-    if about["kind"] != "ablation" and not about["difference"]:
+    if "data" in about:
+        return replace(plain, words="trained on other data, so not compared")
+    if about["difference"] == {} and "members" not in about:
         return replace(plain, words="the same net in this study")
     try:
         estimate = estimates.difference(
             results, study.name, name, baseline, dataset, split, view, "top1_error"
         )
-    except NoEstimate:
-        return plain
+    except NoEstimate as reason:
+        return replace(plain, words=str(reason)) if _begun(results, study, name) else plain
     return replace(plain, estimate=estimate, words=_reading(results, study, name, baseline, estimate))
 
 
-def _compared_on(study: Study) -> tuple[str, str]:
+def _begun(results: Results, study: Study, name: str) -> bool:
+    """Whether there is a finished run of an experiment, or an evaluation, which an average of nets has alone."""
+    evaluated = results.evals.loc[results.evals["study"] == study.name, "experiment"]
+    return name in set(evaluated) or any(key[:2] == (study.name, name) for key in results.runs)
+
+
+def compared_on(study: Study) -> tuple[str, str]:
     """Set and split on which all experiments of a study are compared: the first that it evaluates on."""
     places = study.record.get("evaluate") or [{"set": study.training_set, "split": "val"}]
     return places[0]["set"], places[0]["split"]
@@ -99,7 +107,11 @@ def line(effect: Effect) -> str:
 
 
 def lines(results: Results, experiment: str) -> list[str]:
-    """What each study says about an experiment, with ten views and with one."""
+    """What each study says about an experiment, with ten views and with one; at least one line."""
+    if not results.studies:
+        return [f"{experiment}: nothing has been run yet"]
+    if not any(experiment in study.experiments for study in results.studies.values()):
+        return [f"no study here has an experiment {experiment}"]
     out = [
         line(effect)
         for study in results.studies.values()
@@ -107,4 +119,4 @@ def lines(results: Results, experiment: str) -> list[str]:
         for effect in effects(results, study, [experiment], view)
         if effect.experiment != effect.baseline
     ]
-    return list(dict.fromkeys(out))
+    return list(dict.fromkeys(out)) or [f"{experiment} is the baseline of the others: no effect to show"]

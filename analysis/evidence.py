@@ -35,8 +35,8 @@ class Study:
 
     @property
     def experiments(self) -> dict[str, dict[str, Any]]:
-        """What study.json says about each experiment: kind, about, baseline, difference from it, ..."""
-        plain = {"kind": "ablation", "about": "", "baseline": "alexnet", "difference": {}}
+        """What study.json says about each experiment: kind, about, baseline, difference from it (None: unknown), ..."""
+        plain = {"kind": "ablation", "about": "", "baseline": "alexnet", "difference": None}
         return {about["name"]: plain | about for about in self.record.get("experiments", [])}
 
     @property

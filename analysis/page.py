@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 NUMBER = re.compile(r"(not within )?[≥≤<>+−–-]*\s?[\d,.]*(\s?(%|×|px))?(\s*[\[(–][\d\s.,–∞\])-]*)?|\[.*\]")
+PROSE = 30  # characters from which a cell is a sentence
 INK = "#010203"  # drawn as the page's own text colour, light or dark
 
 
@@ -46,9 +47,9 @@ def note(sentence: str) -> Html:
     return Html(f'<p class="note">{escape(sentence)}</p>')
 
 
-def heading(text: str) -> Html:
-    """A heading below the page's own sections."""
-    return Html(f"<h3>{escape(text)}</h3>")
+def heading(text: str, level: int = 3) -> Html:
+    """A heading below the page's own title; level 4: below a section of the page."""
+    return Html(f"<h{level}>{escape(text)}</h{level}>")
 
 
 def folded(summary: str, inside: Html) -> Html:
@@ -64,7 +65,7 @@ def stack(*pieces: Html | None) -> Html:
 def table(columns: Sequence[str | Html], rows: Iterable[Sequence[object]], caption: str) -> Html:
     """A table whose first column heads its rows. Cells are text, or `Html` where markup is meant.
 
-    A column in which every cell looks like a number is right-aligned. The table scrolls inside its own frame on narrow screens.
+    A column in which every cell looks like a number is right-aligned, one with sentences is kept wide enough to read. The table scrolls inside its own frame on narrow screens.
     """
     listed = [list(row) for row in rows]
     kinds = [_kind([row[i] for row in listed]) for i in range(len(columns))]
@@ -99,7 +100,9 @@ def _cell(value: object) -> str:
 def _kind(cells: list[object]) -> str:
     plain = [str(cell or "–").replace("\u00a0", " ") for cell in cells if not isinstance(cell, Html)]
     numeric = len(plain) == len(cells) and all(NUMBER.fullmatch(text) for text in plain)
-    return ' class="number"' if numeric and plain else ""
+    if numeric and plain:
+        return ' class="number"'
+    return ' class="prose"' if any(len(text) > PROSE for text in plain) else ""
 
 
 def figure(fig: Figure, alt: str, caption: str) -> Html:

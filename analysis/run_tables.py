@@ -8,6 +8,7 @@ from analysis import figures
 from analysis.cells import badge
 from analysis.context import Context
 from analysis.convergence import epochs_to
+from analysis.effects import compared_on
 from analysis.evidence import Results, Study
 from analysis.outcomes import interval, number, paper_value
 from analysis.page import Html, figure, folded, heading, note, say, stack, table
@@ -103,14 +104,16 @@ def training(ctx: Context, study: Study) -> Html:
             f"Ten views lower the top-1 error by {number(gain.mean(), '%', 2)} points on average over the {len(frame)} evaluations, from {number(gain.min(), '%', 2)} to {number(gain.max(), '%', 2)}."
         )
     )
-    if main.any():
-        shown = frame[main]
+    place = compared_on(study)
+    compared_there = (frame["set"] == place[0]) & (frame["split"] == place[1])
+    shown = frame[main & (compared_there | (frame["experiment"] == "alexnet"))]
+    if len(shown):
         spoken = "; ".join(f"{r.label} {r.center:.1f} to {r.ten:.1f} %" for r in shown.itertuples())
         parts.append(
             figure(
                 figures.views(shown),
                 f"Top-1 error with the centre view and with ten views: {spoken}",
-                f"{study.title}: what ten views bring, mean over seeds.",
+                f"{study.title}: what ten views bring, mean over seeds; on {' '.join(place)}, of the base network on all sets.",
             )
         )
     return stack(*parts)

@@ -139,7 +139,9 @@ def test_the_page_says_which_recipe_trains_and_shows_every_departure(folder: Pat
     for row in json.loads((folder / "departures.json").read_text())["departures"]:
         assert f"<code>{row['name']}</code>" in html
     assert (
-        html.count("as the program") == 1 and html.count("as the text") == 1 and html.count("not run") == 14
+        html.count("as the program; as the text ") == 1
+        and html.count("as the text; the same net in this study") == 1
+        and html.count("not run") == 14
     )
     folded = departure_tables.recipes_side_by_side(ctx).text
     assert "<code>model.lrn.divide_alpha_by_size</code>" in folded

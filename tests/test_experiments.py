@@ -163,9 +163,11 @@ def test_all_departures_together_turn_the_program_into_the_text():
 def test_every_departure_is_one_point_and_says_what_text_and_program_do():
     rows = experiments.departures()["departures"]
     assert len(rows) == 16
+    assert rows[-1]["changes"] == {"model.layers.conv4.bias": [0.0, 1.0]}  # in the program, by the text
     for row in rows:
         assert row["changes"], row["name"]
         assert row["topic"] and row["text"] and row["code"]
+        assert row["base"] == ("text" if row["name"] == "one_gpu_as_run" else "code")
         blocks = {key.split(".")[0] for key in row["changes"]}
         assert len(blocks) == 1, row["name"]  # model, augmentation or optimizer
 
