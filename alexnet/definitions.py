@@ -80,10 +80,7 @@ def load(folder: str = "config") -> dict[str, Any]:
     for name, record in known.items():
         record.setdefault("baseline", BASE)
         record.setdefault("claims", "")
-        named = [record["baseline"], *record.get("members", [])]
-        named += [record[key] for key in ("extends",) if key in record]
-        named += [record["starts_from"]["experiment"]] if "starts_from" in record else []
-        for other in named:
+        for other in [*needs(record), record.get("extends", name)]:
             if other not in known:
                 raise UserError(
                     f"{path}: {name} names the unknown experiment {other!r}{did_you_mean(other, list(known))}"
@@ -92,19 +89,29 @@ def load(folder: str = "config") -> dict[str, Any]:
             hint = did_you_mean(record["recipe"], list(loaded["recipes"]))
             raise UserError(f"{path}: {name} names the unknown recipe {record['recipe']!r}{hint}")
     for name in known:
-        lineage(name, known, str(path))
+        for key in ("extends", "baseline"):
+            _refuse_circles(name, key, known, path)
     return loaded
 
 
-def lineage(name: str, known: dict[str, Any], where: str) -> list[str]:
-    """`name` and what it extends, the oldest first."""
+def needs(experiment: dict[str, Any]) -> list[str]:
+    """Names of the experiments whose results one needs: baseline, members, and what it starts from."""
+    start = [experiment["starts_from"]["experiment"]] if "starts_from" in experiment else []
+    return [experiment["baseline"], *experiment.get("members", []), *start]
+
+
+def lineage(name: str, known: dict[str, Any], key: str = "extends") -> list[str]:
+    """`name` and what it extends (or is compared with, key "baseline", up to the base), the oldest first."""
     line = [name]
-    while "extends" in known[line[0]]:
-        parent = known[line[0]]["extends"]
-        if parent in line:
-            raise UserError(f"{where}: {name} extends itself ({' <- '.join([parent, *line])})")
-        line.insert(0, parent)
+    while key in known[line[0]] and known[line[0]][key] not in line:
+        line.insert(0, known[line[0]][key])
     return line
+
+
+def _refuse_circles(name: str, key: str, known: dict[str, Any], path: Path) -> None:
+    oldest = lineage(name, known, key)[0]
+    if key in known[oldest] and not (key == "baseline" and oldest == BASE):
+        raise UserError(f"{path}: {name}: `{key}` leads in a circle, back to {known[oldest][key]!r}")
 
 
 @cache
@@ -138,9 +145,7 @@ def load_study(study: str, folder: str = "config") -> dict[str, Any]:
         record = known["experiments"][name]
         if "data" in record and "pretraining" not in loaded:
             raise UserError(f"{path}: {name} needs `pretraining`, which the study lacks")
-        named = [record["baseline"], *record.get("members", [])]
-        named += [record["starts_from"]["experiment"]] if "starts_from" in record else []
-        for other in named:
+        for other in needs(record):
             if other not in loaded["experiments"]:
                 raise UserError(f"{path}: {name} needs {other} among the `experiments`")
     generated = ("ilsvrc2010", "ilsvrc2012")

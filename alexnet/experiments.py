@@ -92,7 +92,7 @@ def _without_seed(study: str, experiment: str, folder: str) -> dict[str, Any]:
         return config
     name = about.get("recipe", record["recipe"])
     recipe = known["recipes"][name]
-    diffs = [known["experiments"][step]["diff"] for step in lineage(experiment, known["experiments"], study)]
+    diffs = [known["experiments"][step]["diff"] for step in lineage(experiment, known["experiments"])]
     full = merge(merge(recipe, record["diff"]), record["recipe_diffs"].get(name, {}))
     for diff in [*diffs, record["experiment_diffs"].get(experiment, {})]:
         full = merge(full, diff)
@@ -234,7 +234,7 @@ def departures(folder: str = "config") -> dict[str, Any]:
 
     def record(name: str) -> dict[str, Any]:
         full = recipes["code2012"]
-        for step in lineage(name, known["experiments"], folder):
+        for step in lineage(name, known["experiments"]):
             full = merge(full, known["experiments"][step]["diff"])
         return full
 

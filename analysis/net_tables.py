@@ -115,7 +115,14 @@ def _sizes(layers: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
     """What the table of a net shows of each row."""
     rows = [row for row in layers if row["kind"] in ("conv", "fc", "pool")]
     return [
-        (row["name"], tuple(row["output_shape"]), row["kernel"], row["stride"], row["reads"], row["parameters"])
+        (
+            row["name"],
+            tuple(row["output_shape"]),
+            row["kernel"],
+            row["stride"],
+            row["reads"],
+            row["parameters"],
+        )
         for row in rows
     ]
 

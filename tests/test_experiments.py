@@ -248,7 +248,14 @@ def test_layers_come_in_the_order_of_computation_whatever_the_file_says():
             lambda r: r["experiments"]["tanh"].__setitem__("recipe", "papers"),
             ["tanh", "unknown recipe 'papers'", "'paper'"],
         ),
-        (lambda r: r["experiments"]["conv6"].__setitem__("extends", "conv6_pretrained"), ["extends itself"]),
+        (
+            lambda r: r["experiments"]["conv6"].__setitem__("extends", "conv6_pretrained"),
+            ["conv6", "`extends` leads in a circle"],
+        ),
+        (
+            lambda r: r["experiments"]["no_conv3"].__setitem__("baseline", "no_conv3_separate_towers"),
+            ["`baseline` leads in a circle"],
+        ),
         (lambda r: r["experiments"]["ensemble"].__setitem__("members", ["alex"]), ["ensemble", "'alex'"]),
         (
             lambda r: r["experiments"]["text_reshuffle"].pop("departure"),

@@ -190,14 +190,6 @@ def member_evaluations(wildcards):
     ]
 
 
-def needed_for(experiment):
-    """An experiment, what it is compared with, and so on to the base."""
-    names = [experiment]
-    while names[-1] != definitions.BASE:
-        names.append(KNOWN[names[-1]]["baseline"])
-    return names[::-1]
-
-
 def descriptions():
     """Layer tables at full size of all experiments that have layers of their own, and the departures."""
     return [*(f"{RESULTS}/describe/{name}.json" for name in DESCRIBED), f"{RESULTS}/departures.json"]
@@ -228,7 +220,7 @@ def experiment_files(experiment):
     for study, record in STUDIES.items():
         if experiment in record["experiments"]:
             files.append(f"{RESULTS}/{study}/study.json")
-            for name in needed_for(experiment):
+            for name in definitions.lineage(experiment, KNOWN, "baseline"):
                 files += results_of(study, name)
     return files
 

@@ -1,0 +1,141 @@
+"""Pages that stay readable with many experiments: what is shown, what is folded, and why rates changed."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import fabricate
+import pytest
+
+from analysis import departure_tables, effects, net_tables, page, provenance_tables, run_tables
+from analysis.__main__ import main
+from analysis.context import Context
+from analysis.evidence import load_results
+from analysis.outcomes import read_table
+
+
+@pytest.fixture(scope="module")
+def ctx(tmp_path_factory: pytest.TempPathFactory) -> Context:
+    folder = tmp_path_factory.mktemp("pages")
+    fabricate.campaign(folder, images=120)
+    fabricate.describes(folder)
+    assert main(["check", "--results", str(folder), "--out", str(folder / "claims.csv")]) == 0
+    return Context(load_results(folder), read_table(folder / "claims.csv"))
+
+
+def split_folds(html: str) -> tuple[str, list[str]]:
+    """What stands open on a page, and what is folded away."""
+    return re.sub(r"<details>.*?</details>", "", html, flags=re.S), re.findall(
+        r"<details>.*?</details>", html, re.S
+    )
+
+
+def test_training_shows_ablations_and_folds_the_rest(ctx: Context) -> None:
+    shown, folds = split_folds(run_tables.training(ctx, ctx.studies[0]).text)
+    rates, others = folds
+    for name in ("alexnet", "no_dropout", "ensemble"):
+        assert f'<th scope="row">{name}</th>' in shown and f'<th scope="row">{name}</th>' not in others
+    for name in ("paper", "text_weight_std", "lrn_within_channel"):
+        assert f'<th scope="row">{name}</th>' in others and f'<th scope="row">{name}</th>' not in shown
+    panels = re.findall(r">([a-z ]+)</text>", shown)
+    assert panels.count("no dropout") == 1 and "paper" not in panels and "text weight std" not in panels
+    cells = re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", rates)
+    assert cells[6:] == ["1", "0.01", "0.02", "conv1 weights 0", "on", "stage 1 of 1"]
+
+
+def test_views_are_drawn_where_nets_are_compared(ctx: Context) -> None:
+    shown, _ = split_folds(run_tables.training(ctx, ctx.studies[0]).text)
+    (spoken,) = re.findall(r'aria-label="Top-1 error with the centre view[^"]*"', shown)
+    drawn = re.findall(r"([a-z ]+), (ilsvrc\d+ \w+) [\d.]+ to", spoken)
+    ablations = sum(about["kind"] in ("base", "ablation") for about in fabricate.ABOUT.values())
+    assert sum(place == "ilsvrc2012 val" for _, place in drawn) == ablations
+    assert [name.strip() for name, place in drawn if place == "ilsvrc2010 test"] == ["alexnet"]
+
+
+def test_a_run_without_recorded_rates_shows_none(ctx: Context, tmp_path: Path) -> None:
+    fabricate.campaign(tmp_path, seeds=1, images=24)
+    for path in tmp_path.glob("demo/runs/*/*/run.json"):
+        record = json.loads(path.read_text())
+        del record["rate_changes"]
+        path.write_text(json.dumps(record))
+    results = load_results(tmp_path)
+    assert run_tables.rate_changes(results, results.studies["demo"]) is None
+
+
+def test_one_table_for_each_net_that_has_other_layers(ctx: Context) -> None:
+    shown, folds = split_folds(net_tables.layer_tables(ctx).text)
+    assert "Layers of alexnet at full size" in shown
+    names = [re.findall(r"<summary>Layers of (\w+)</summary>", fold)[0] for fold in folds]
+    assert names == ["non_overlapping_pooling", "one_gpu"]  # the others have the sizes of the base
+
+
+def test_runs_are_folded_by_kind(ctx: Context) -> None:
+    shown, folds = split_folds(provenance_tables.runs_tables(ctx.results).text)
+    assert re.findall(r"demo / (\w+) / \d", shown) == ["alexnet", "alexnet"]
+    summaries = [re.findall(r"<summary>(.*?)</summary>", fold)[0] for fold in folds]
+    runs = {"ablation": 12, "departure": 4, "recipe": 2, "variant": 2}
+    assert summaries == [f"Demo: {count} runs of kind {kind}" for kind, count in runs.items()]
+    assert sum(len(re.findall(r"demo / \w+ / \d", fold)) for fold in folds) == sum(runs.values())
+
+
+def test_a_record_of_before_there_were_kinds_reads_as_ablations(tmp_path: Path) -> None:
+    old = [{"name": name, "about": name} for name in ("alexnet", "no_lrn")]
+    fabricate.campaign(tmp_path, images=120)
+    path = tmp_path / "demo/study.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"experiments": old}))
+    results = load_results(tmp_path)
+    assert results.departures == {}
+    study = results.studies["demo"]
+    assert study.experiments["no_lrn"] == {
+        "name": "no_lrn", "about": "no_lrn", "kind": "ablation", "baseline": "alexnet", "difference": None,
+    }  # fmt: skip
+    (effect,) = effects.effects(results, study, ["no_lrn"])
+    assert effect.estimate is not None  # that no difference is recorded does not make it the same net
+    assert main(["check", "--results", str(tmp_path), "--out", str(tmp_path / "claims.csv")]) == 0
+    page_of_departures = Context(results, read_table(tmp_path / "claims.csv"))
+    assert (
+        departure_tables.NO_DEPARTURES.split(";")[0] in departure_tables.departures(page_of_departures).text
+    )
+
+
+def test_the_list_of_departures_is_read(tmp_path: Path) -> None:
+    fabricate.study(tmp_path, "demo")
+    fabricate.departures(tmp_path)
+    departures = load_results(tmp_path).departures
+    assert {"departures", "recipes"} <= departures.keys() and "paper" in departures["recipes"]
+
+
+def test_what_was_not_compared_says_why(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def said(name: str) -> str:
+        assert main(["effects", "--results", str(tmp_path), "--experiment", name]) == 0
+        return capsys.readouterr().out
+
+    assert said("tanh") == "tanh: nothing has been run yet\n"
+    listed = [
+        {"name": "alexnet", "kind": "base", "difference": {}},
+        {"name": "tanh", "kind": "ablation", "difference": {"model.activation": ["relu", "tanh"]}},
+        {"name": "no_pca_color", "kind": "ablation", "difference": {}},
+        {
+            "name": "pretraining",
+            "kind": "ablation",
+            "difference": {"data.set": [1, 2]},
+            "data": "pretraining",
+        },
+    ]
+    fabricate.study(tmp_path, "demo", experiments=listed)
+    start = "demo (demo): {} against alexnet: "
+    assert said("alexnet") == "alexnet is the baseline of the others: no effect to show\n"
+    assert said("tanh") == start.format("tanh") + "not run yet\n"
+    assert said("no_pca_color") == start.format("no_pca_color") + "the same net in this study\n"
+    assert said("pretraining") == start.format("pretraining") + "trained on other data, so not compared\n"
+    fabricate.run(tmp_path, "demo", "tanh", 1, [0.9, 0.8])
+    assert said("tanh") == start.format("tanh") + "tanh has no evaluation on ilsvrc2012/val yet\n"
+
+
+def test_sentences_get_room_and_numbers_stand_right() -> None:
+    rows = [["a", "12.5 (11 \u2013 14)", "short", "a sentence that is long enough to wrap"]]
+    html = page.table(["name", "n", "word", "about"], rows, "caption").text
+    assert re.findall(r"<td([^>]*)>", html) == [' class="number"', "", ' class="prose"']
+    assert page.heading("A < b", 4).text == "<h4>A &lt; b</h4>"
