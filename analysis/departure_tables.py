@@ -243,7 +243,7 @@ def effects_table(study: Study, found: list[Effect]) -> Html:
                 effect.baseline,
                 number(value, "points", 2),
                 interval(low, high, "points") or "\u2013",
-                "\u2013" if p is None else f"{p:.2g}",
+                "\u2013" if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}",
                 f"{effect.estimate.images:,}",
                 effect.seeds,
                 effect.words,
