@@ -92,9 +92,9 @@ def _parser() -> argparse.ArgumentParser:
         "--into", type=Path, metavar="FILE.md", help="put it between the verdict marks of this file instead"
     )
 
-    departed = _verb(verbs, "departures", _departures, "print recipes and departures of a study as Markdown")
+    departed = _verb(verbs, "departures", _departures, "print recipes and departures of studies as Markdown")
     departed.add_argument("--results", type=Path, required=True, metavar="DIR", help="results folder")
-    departed.add_argument("--study", required=True, metavar="NAME")
+    departed.add_argument("--study", required=True, nargs="+", metavar="NAME")
     departed.add_argument(
         "--into", type=Path, metavar="FILE.md", help="put it between the departure marks of this file instead"
     )
@@ -199,11 +199,11 @@ def _departures(options: argparse.Namespace) -> None:
     from analysis.files import write_between
 
     results = load_results(options.results)
-    if options.study not in results.studies:
-        raise UserError(
-            f"{options.results} has no study {options.study!r}; it has {', '.join(results.studies)}"
-        )
-    text = markdown(Context(results, pd.DataFrame()), results.studies[options.study])
+    for name in options.study:
+        if name not in results.studies:
+            raise UserError(f"{options.results} has no study {name!r}; it has {', '.join(results.studies)}")
+    ctx = Context(results, pd.DataFrame())
+    text = "\n\n".join(markdown(ctx, results.studies[name]) for name in options.study)
     if options.into:
         write_between(options.into, "<!-- departures:start -->", "<!-- departures:end -->", text)
     else:

@@ -77,17 +77,16 @@ def _epochs(ctx: Context, study: Study) -> int:
 
 
 def markdown(ctx: Context, study: Study) -> str:
-    """Recipes and departures of one study as two Markdown tables; departures that were not run stay out."""
+    """Recipes and, where it ran any, departures of one study as Markdown tables under its title."""
     names = [name for name in ctx.trained(study) if _kind(study, name) in ("base", "recipe")]
     dead = untrained(ctx.results, study.name) | _stuck(ctx, study, names)
     rows = [RECIPE_HEADS, ["---"] * len(RECIPE_HEADS)]
-    rows += _recipe_rows(ctx, study, names, dead)
+    rows += _recipe_rows(ctx, study, names, dead) if names else []
     listed = ctx.results.departures.get("departures", [])
     known = {row["name"]: row for row in listed if row.get("base") != "text"}
     found = [e for e in effects.effects(ctx.results, study, list(known)) if e.estimate is not None]
     heads = ["One point on the text's side", "Text", "Program", "Points, 95 % interval", "Seeds", "Reading"]
-    rows += [[], heads]
-    rows.append(["---"] * 6)
+    rows += [[], heads, ["---"] * 6] if found else []
     for effect in found:
         value, low, high = effect.points
         span = f" {interval(low, high, 'points')}" if effect.words in READINGS else ""
@@ -95,7 +94,9 @@ def markdown(ctx: Context, study: Study) -> str:
         topic = f"{row['topic']} (`{effect.experiment}`)"
         points = f"{number(value, 'points', 2)}{span}"
         rows.append([topic, row["text"], row["code"], points, effect.seeds, effect.words])
-    return "\n".join(f"| {' | '.join(row)} |" if row else "" for row in rows)
+    epochs = f", {plural(_epochs(ctx, study), 'epoch')}" if names else ""
+    title = f"{study.title}{epochs}, chance {number(100 * study.chance, '%', 1)} %:\n\n"
+    return title + "\n".join(f"| {' | '.join(row)} |" if row else "" for row in rows)
 
 
 READINGS = ("worse", "better", "no difference shown")

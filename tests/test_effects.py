@@ -160,7 +160,9 @@ def test_recipes_and_departures_as_markdown(
 ) -> None:
     options = ["departures", "--results", str(folder), "--study", "imagenette"]
     assert main(options) == 0
-    recipes, rows = (part.splitlines() for part in capsys.readouterr().out.strip().split("\n\n"))
+    parts = capsys.readouterr().out.strip().split("\n\n")
+    title, recipes, rows = (part.splitlines() for part in parts)
+    assert title == ["Imagenette, 20 epochs, chance 91.7 %:"]
     assert [line.split(" | ")[0] for line in recipes[2:]] == ["| alexnet", "| paper"]
     assert recipes[3].endswith("| stays at chance |")
     assert len(rows) == 3 and "(`text_weight_std`)" in rows[2] and rows[2].endswith("| 2 vs 2 | worse |")
