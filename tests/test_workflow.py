@@ -206,6 +206,7 @@ def test_a_departure_prints_its_effect(finished):
 def test_architecture_needs_no_training(tmp_path):
     assert set(planned(copy_project(tmp_path / "project"), "architecture")) <= {
         "describe",
+        "departures",
         "architecture",
         "total",
     }

@@ -41,6 +41,7 @@ rule study:
 
 
 rule departures:
+    """Where the program of 2012 departs from the text, and the recipes side by side, as JSON"""
     output:
         f"{RESULTS}/departures.json",
     log:
