@@ -44,10 +44,10 @@ def ensemble(config_path: Path, members: list[Path], out: Path) -> dict[str, Any
     }
     given = [record["config_fingerprint"] for record in records.values()]
     if sorted(given) != sorted(wanted):
-        missing = [name for fingerprint, name in wanted.items() if fingerprint not in given]
+        missing = ", ".join(name for fingerprint, name in wanted.items() if fingerprint not in given)
         raise UserError(
             f"the evaluations of {config['experiment']} must be those of {', '.join(wanted.values())} in their present "
-            f"configuration, each once{f'; missing: {chr(44).join(missing)}' if missing else ''}"
+            f"configuration, each once{f'; missing: {missing}' if missing else ''}"
         )
     first, *others = records.items()
     for path, record in others:
@@ -56,10 +56,11 @@ def ensemble(config_path: Path, members: list[Path], out: Path) -> dict[str, Any
                 raise UserError(
                     f"{path} and {first[0]} differ in `{key}`: they are evaluations of different images; evaluate again"
                 )
-    labels, names = _images(first[0])
+    images = {path: _images(path) for path in records}
+    labels, names = images[first[0]]
     total: NDArray[np.float64] | None = None
     for path in sorted(records):  # a fixed order: the sum is the same whatever the order of the arguments
-        if _images(path)[1] != names:
+        if images[path][1] != names:
             raise UserError(f"{path} and {first[0]} hold different images; evaluate again")
         probabilities = _probabilities(path, len(names))
         total = probabilities.astype(np.float64) if total is None else total + probabilities

@@ -15,7 +15,7 @@ from analysis.outcomes import interval, number
 from analysis.page import Html, escape, figure, folded, heading, note, say, stack, table
 
 NO_DEPARTURES = "The list of departures has not been made yet; `snakemake --cores all draft` makes it."
-PARTS = {"model": "", "layers": "", "optimizer": "", "augmentation": "", "schedule": "schedule "}
+PARTS = {"model", "layers", "optimizer", "augmentation", "schedule"}  # steps of a key that say nothing new
 
 
 # Does the printed text train? ----------------------------------------------------------------------------------
@@ -23,7 +23,7 @@ PARTS = {"model": "", "layers": "", "optimizer": "", "augmentation": "", "schedu
 
 def recipes(ctx: Context, study: Study) -> Html:
     """Which complete records leave chance in one study, with the error at which each ended."""
-    names = [name for name in ctx.trained(study) if _kind(study, name) in ("base", "recipe")]
+    names = [name for name in ctx.trained(study) if study.kind(name) in ("base", "recipe")]
     if "alexnet" not in names or len(names) < 2:
         return stack(heading(study.title, 4), note("This study has not trained two recipes yet."))
     dead = untrained(ctx.results, study.name) | _stuck(ctx, study, names)
@@ -78,7 +78,7 @@ def _epochs(ctx: Context, study: Study) -> int:
 
 def markdown(ctx: Context, study: Study) -> str:
     """Recipes and, where it ran any, departures of one study as Markdown tables under its title."""
-    names = [name for name in ctx.trained(study) if _kind(study, name) in ("base", "recipe")]
+    names = [name for name in ctx.trained(study) if study.kind(name) in ("base", "recipe")]
     dead = untrained(ctx.results, study.name) | _stuck(ctx, study, names)
     rows = [RECIPE_HEADS, ["---"] * len(RECIPE_HEADS)]
     rows += _recipe_rows(ctx, study, names, dead) if names else []
@@ -88,22 +88,12 @@ def markdown(ctx: Context, study: Study) -> str:
     heads = ["One point on the text's side", "Text", "Program", "Points, 95 % interval", "Seeds", "Reading"]
     rows += [[], heads, ["---"] * 6] if found else []
     for effect in found:
-        value, low, high = effect.points
-        span = f" {interval(low, high, 'points')}" if effect.words in READINGS else ""
         row = known[effect.experiment]
         topic = f"{row['topic']} (`{effect.experiment}`)"
-        points = f"{number(value, 'points', 2)}{span}"
-        rows.append([topic, row["text"], row["code"], points, effect.seeds, effect.words])
+        rows.append([topic, row["text"], row["code"], effect.shown, effect.seeds, effect.words])
     epochs = f", {plural(_epochs(ctx, study), 'epoch')}" if names else ""
     title = f"{study.title}{epochs}, chance {number(100 * study.chance, '%', 1)} %:\n\n"
     return title + "\n".join(f"| {' | '.join(row)} |" if row else "" for row in rows)
-
-
-READINGS = ("worse", "better", "no difference shown")
-
-
-def _kind(study: Study, name: str) -> str:
-    return str(study.experiments.get(name, {}).get("kind", "ablation"))
 
 
 def _stuck(ctx: Context, study: Study, names: list[str]) -> set[str]:
@@ -166,9 +156,7 @@ def _ours(study: Study, row: dict[str, Any], effect: Effect | None) -> str:
         return f"{sides[1]}; {effect.words}"
     if effect.estimate is None:
         return f"{sides[0]}; {effect.words}"
-    value, low, high = effect.points
-    span = f" {interval(low, high, 'points')}" if effect.words in READINGS else ""
-    return f"{sides[0]}; {sides[1]} {number(value, 'points', 2)}{span} ({effect.seeds} seeds): {effect.words}"
+    return f"{sides[0]}; {sides[1]} {effect.shown} ({effect.seeds} seeds): {effect.words}"
 
 
 def _values(changes: dict[str, list[Any]]) -> Html:

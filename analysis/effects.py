@@ -10,6 +10,7 @@ from analysis.evidence import Results, Study
 from analysis.outcomes import interval, number
 
 TIER_WORDS = {"demo": "demo", "proxy": "proxy", "paper": "paper scale"}
+READINGS = ("worse", "better", "no difference shown")  # of effects whose interval says something
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,13 @@ class Effect:
         if self.estimate is None:
             return (float("nan"),) * 3
         return 100 * self.estimate.value, 100 * self.estimate.low, 100 * self.estimate.high
+
+    @property
+    def shown(self) -> str:
+        """The value in points, with its interval where one can be read."""
+        value, low, high = self.points
+        span = interval(low, high, "points") if self.words in READINGS else ""
+        return f"{number(value, 'points', 2)} {span}".strip()
 
     @property
     def seeds(self) -> str:

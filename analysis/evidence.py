@@ -39,6 +39,10 @@ class Study:
         plain = {"kind": "ablation", "about": "", "baseline": "alexnet", "difference": None}
         return {about["name"]: plain | about for about in self.record.get("experiments", [])}
 
+    def kind(self, experiment: str) -> str:
+        """Kind of an experiment; one that the study does not know is taken for a comparison of the paper."""
+        return str(self.experiments.get(experiment, {}).get("kind", "ablation"))
+
     @property
     def chance(self) -> float:
         """Top-1 error of guessing, a fraction; NaN where the number of classes is not known."""

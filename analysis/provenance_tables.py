@@ -15,8 +15,7 @@ def runs_tables(results: Results) -> Html:
     for study in results.studies.values():
         by_kind: dict[str, list[tuple[str, str, int]]] = {}
         for key in sorted(key for key in results.runs if key[0] == study.name):
-            kind = study.experiments.get(key[1], {}).get("kind", "ablation")
-            by_kind.setdefault(kind, []).append(key)
+            by_kind.setdefault(study.kind(key[1]), []).append(key)
         for kind in sorted(by_kind, key=lambda kind: (kind != "base", kind)):
             keys = by_kind[kind]
             made = runs_table(results, keys, f"{study.title}, {kind}")

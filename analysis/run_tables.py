@@ -121,7 +121,7 @@ def training(ctx: Context, study: Study) -> Html:
 
 def _shown(study: Study, name: str) -> bool:
     """Whether an experiment belongs to the comparisons of the paper, which the pages show unfolded."""
-    return study.experiments.get(name, {}).get("kind", "ablation") in ("base", "ablation")
+    return study.kind(name) in ("base", "ablation")
 
 
 def rate_changes(results: Results, study: Study) -> Html | None:
