@@ -1,0 +1,180 @@
+"""Turns an archive's name into what is published about it.
+
+Checksums and sizes are those of the publishers or of torchvision's loaders; where neither states one it is
+None. Nothing is published about ILSVRC-2010 but the names. Free of torch and quick to import.
+"""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+WIDTH, MOST_FILES, MOST_FOLDERS = 110, 7, 4
+CREDENTIALS = "ALEXNET_USER and ALEXNET_PASSWORD, or ALEXNET_TOKEN"
+IMAGE_NET = "https://image-net.org/download (with an account, after accepting the terms)"
+NOT_PUBLIC = "no public page: "
+
+# Where each source's files lie, for the user's `downloads`; nothing is fetched from here unless configured.
+BASE_URLS = {
+    "ilsvrc2012": "https://image-net.org/data/ILSVRC",
+    "ilsvrc2010": "https://image-net.org/data/ILSVRC",
+    "imagenette": "https://s3.amazonaws.com/fast-ai-imageclas",
+    "cifar10": "https://www.cs.toronto.edu/~kriz",
+    "tiny_imagenet": "http://cs231n.stanford.edu",
+}
+
+
+@dataclass(frozen=True)
+class KnownFile:
+    """An archive: `path` follows the base URL of its source, `page` is where a person gets it."""
+
+    name: str
+    path: str
+    bytes: int | None
+    md5: str | None
+    sha256: str | None
+    page: str
+
+
+def _ilsvrc(year: int, name: str, size: int | None = None, md5: str | None = None) -> KnownFile:
+    return KnownFile(name, f"{year}/{name}", size, md5, None, IMAGE_NET)
+
+
+def _public(name: str, size: int | None, md5: str | None, page: str) -> KnownFile:
+    return KnownFile(name, name, size, md5, None, page)
+
+
+def _at_hand(name: str, sha256: str, what: str) -> KnownFile:
+    return KnownFile(name, name, None, None, sha256, NOT_PUBLIC + what)
+
+
+_CIFAR = "https://www.cs.toronto.edu/~kriz/cifar.html"
+_IMAGENETTE = "https://github.com/fastai/imagenette"
+_TINY = "http://cs231n.stanford.edu/tiny-imagenet-200.zip"
+_SHRUNK = "Imagenette with its shorter side at 224 pixels; imagenette2-320.tgz, which is public, will do too"
+
+_FILES = (
+    _ilsvrc(2012, "ILSVRC2012_img_train.tar", 147_897_477_120, "1d675b47d978889d74fa0da5fadfb00e"),
+    _ilsvrc(2012, "ILSVRC2012_img_val.tar", 6_744_924_160, "29b22e2961454d5413ddabcf34fc5622"),
+    _ilsvrc(2012, "ILSVRC2012_devkit_t12.tar.gz", None, "fa75699e90414af021442c21a62c3abf"),
+    _ilsvrc(2010, "ILSVRC2010_images_train.tar"),
+    _ilsvrc(2010, "ILSVRC2010_images_val.tar"),
+    _ilsvrc(2010, "ILSVRC2010_images_test.tar"),
+    _ilsvrc(2010, "ILSVRC2010_devkit-1.0.tar.gz"),
+    _ilsvrc(2010, "ILSVRC2010_test_ground_truth.txt"),
+    _ilsvrc(2010, "patch_images.tar"),
+    _public("cifar-10-python.tar.gz", 170_498_071, "c58f30108f718f92721af3b95e74349a", _CIFAR),
+    _public("imagenette2.tgz", None, "fe2fc210e6bb7c5664d602c3cd71e612", _IMAGENETTE),
+    _public("imagenette2-320.tgz", None, "3df6f0d01a2c9592104656642f5e78a3", _IMAGENETTE),
+    _public("imagenette2-160.tgz", None, "e793b78cc4c9e9a4ccc0c1155377a412", _IMAGENETTE),
+    _public("tiny-imagenet-200.zip", None, None, _TINY),
+    _at_hand(
+        "cifar10-jpeg75.tar.gz",
+        "5bbd2193f3b9982b20b3e62de1fcb9691706d5884e1bfe2840596f4c5f9b9bec",
+        "a lossy copy of CIFAR-10; cifar-10-python.tar.gz is public",
+    ),
+    _at_hand(
+        "imagenette2-224-train.tar.gz",
+        "088a62fcae332601f0e792253430b88237e91f3c94457d65db8a9d6d26c2e456",
+        _SHRUNK,
+    ),
+    _at_hand(
+        "imagenette2-224-val.tar.gz",
+        "94a7c9d5517576f77ac5fb2781f0a39e4a9c15a6ae72dfe80f800ef3acbf5ca3",
+        _SHRUNK,
+    ),
+    _at_hand(
+        "ilsvrc-fullsize-400.tar",
+        "6e00cb0e3fa5f7c11cdda114d8ae9ba5abe6b4000d628934682e55091f553276",
+        "400 ILSVRC images at their original size, for tests",
+    ),
+)
+KNOWN: dict[str, KnownFile] = {file.name: file for file in _FILES}
+
+
+def human_size(count: int) -> str:
+    """1.2 GB, in powers of 1000."""
+    for power, unit in ((12, "TB"), (9, "GB"), (6, "MB"), (3, "kB")):
+        if count >= 10**power:
+            return f"{count / 10**power:.1f} {unit}"
+    return f"{count} bytes"
+
+
+def public(url: str) -> str:
+    """The URL without user, password, query and fragment, fit for a message."""
+    scheme, _, rest = url.partition("://")
+    try:
+        known = urlsplit(url).scheme in ("http", "https") and urlsplit(url).port != 0
+    except ValueError:
+        known = False
+    if not known:
+        return "an address that is no URL"
+    return f"{scheme}://{re.split('[?#]', rest)[0].rpartition('@')[2]}"
+
+
+def _lines_of(name: str, width: int) -> list[str]:
+    """A missing file: its size and checksum, on two lines if one is too narrow."""
+    file = KNOWN.get(name)
+    if file is None:
+        return [f"  {name:{width}}  no size or checksum published"]
+    size = "size not published" if file.bytes is None else human_size(file.bytes)
+    checksum = "no checksum published"
+    if file.sha256 or file.md5:
+        checksum = f"sha256 {file.sha256}" if file.sha256 else f"md5 {file.md5}"
+    line = f"  {name:{width}}  {size:18}  {checksum}"
+    return [line] if len(line) <= WIDTH else [f"  {name:{width}}  {size}", f"    {checksum}"]
+
+
+def _first(words: Sequence[str], most: int) -> str:
+    """The words as a list; those beyond the first `most` as a number."""
+    more = f" and {len(words) - most} more" * (len(words) > most)
+    return ", ".join(words[:most]) + more
+
+
+def _advice(source: str, known: list[KnownFile], folders: list[str], base_url: str | None) -> list[str]:
+    """Sentences, and lines to copy (indented): where a person, or the bench, gets the files."""
+    pages = list(dict.fromkeys(file.page for file in known))
+    lines = [
+        page[0].upper() + page[1:] + "." if page.startswith(NOT_PUBLIC) else f"Where to get them: {page}."
+        for page in pages
+    ]
+    lines.append(
+        f"Put them into {folders[0] if folders else 'a folder'}, or name their folder in `archives` of "
+        "config/config.yaml or in the environment variable ALEXNET_DATA."
+    )
+    if not known:
+        return lines
+    account = f"Credentials, if it asks for any, go into the environment variables {CREDENTIALS}."
+    if base_url:
+        return [*lines, f"The bench downloads them from {public(base_url)}. {account}"]
+    obtainable = not any(page.startswith(NOT_PUBLIC) for page in pages)
+    base = BASE_URLS.get(source, "<base URL>") if obtainable else "<base URL>"
+    lines.append("Or have the bench download them, with this in config/config.yaml:")
+    return [*lines, f"  downloads: {{{source}: {base}}}", account]
+
+
+def describe_missing(source: str, names: list[str], folders: list[str], base_url: str | None) -> str:
+    """What is missing and where it comes from, on one screen.
+
+    `base_url`: from where the bench would download the files, None if that is not configured.
+    """
+    shown = names[:MOST_FILES]
+    width = max(map(len, shown), default=0)
+    searched = _first(folders, MOST_FOLDERS) or "no folder"
+    what = f"{len(names)} file{'s' * (len(names) != 1)}"
+    head = f"source {source} lacks {what}, found in none of these: {searched}"
+    # The caller puts a few words before the first line.
+    lines = textwrap.wrap(
+        head, WIDTH, initial_indent=" " * 36, subsequent_indent="  ", break_on_hyphens=False
+    )
+    lines[0] = lines[0].lstrip()
+    for name in shown:
+        lines += _lines_of(name, width)
+    if len(names) > len(shown):
+        lines.append(f"  and {len(names) - len(shown)} more")
+    for line in _advice(source, [KNOWN[n] for n in names if n in KNOWN], folders, base_url):
+        lines += [line] if line.startswith("  ") else textwrap.wrap(line, WIDTH, break_on_hyphens=False)
+    return "\n".join(lines)
