@@ -23,6 +23,13 @@ def _natural(text: str) -> int:
     return value
 
 
+def _quality(text: str) -> int:
+    if not 1 <= (value := int(text)) <= 100:
+        raise ValueError
+    return value
+
+
+_quality.__name__ = "number from 1 to 100"
 _positive.__name__, _natural.__name__ = "number above zero", "number not below zero"  # as argparse shows them
 
 
@@ -55,7 +62,21 @@ def _parser() -> argparse.ArgumentParser:
         "--splits", nargs="+", default=None, help="splits to pack (default: all the source has)"
     )
     verb.add_argument("--image-size", type=_positive, default=256, help="side of the stored squares, pixels")
-    verb.add_argument("--workers", type=_positive, default=None, help="processes (default: all cores)")
+    verb.add_argument("--workers", type=_positive, default=None, help="threads (default: all cores)")
+    verb.add_argument("--storage", choices=["raw", "jpeg"], default="raw", help="pixels, or JPEG files")
+    verb.add_argument(
+        "--quality", type=_quality, default=95, help="of the JPEG files, 1 to 100 (default: 95)"
+    )
+    verb.add_argument(
+        "--allow-undecodable", type=_natural, default=0, help="images that may be left out (default: 0)"
+    )
+    verb.add_argument(
+        "--download", metavar="URL", help="base URL for archives that are in no folder; see config/README.md"
+    )
+    verb.add_argument(
+        "--stand-ins", action="store_true", help="the archives only bear official names; compare no hashes"
+    )
+    verb.add_argument("--plan", action="store_true", help="say what it would take, and stop")
 
     for name, text in (
         ("configure", "study + experiment + seed -> resolved configuration on standard output"),
@@ -100,11 +121,49 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("--members", type=Path, nargs="+", required=True, metavar="EVALUATION.json")
     verb.add_argument("--out", type=Path, required=True, help="folder for <set>-<split>.json and .parquet")
 
-    verb = verbs.add_parser("bench", help="training step and parts against the obvious program, as ratios")
+    verb = verbs.add_parser(
+        "bench", help="ingest, loader and training step against the usual programs, as ratios"
+    )
     verb.add_argument("--out", type=Path, required=True, metavar="FILE.csv")
     verb.add_argument("--rounds", type=_positive, default=5, help="alternations of each pair (default: 5)")
     verb.add_argument("--threads", type=_positive, default=None, help="CPU threads (default: all cores)")
+    verb.add_argument("--only", choices=["ingest", "loader", "step"], help="one part (default: all)")
+    verb.add_argument("--archives", type=Path, action="append", help="folder with full-size images")
     return parser
+
+
+def _pack(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    from alexnet import archives, pack
+
+    if args.list_sources:
+        print("\n".join(archives.list_sources()))
+        return
+    folders = args.archives or [Path(f) for f in os.environ.get("ALEXNET_DATA", "").split(os.pathsep) if f]
+    if not folders or args.out is None:
+        parser.error("pack needs --out, and --archives or the variable ALEXNET_DATA")
+    missing = archives.missing_archives(args.source, folders, args.splits)
+    url = args.download or json.loads(os.environ.get("ALEXNET_DOWNLOADS", "{}")).get(args.source)
+    if missing and url and not args.plan:
+        from alexnet import download
+
+        account = download.Credentials.from_environment() if args.source in archives.ACCOUNT else None
+        download.fetch_missing(missing, url, folders[0], account, sys.stderr)
+    if args.plan:
+        catalogue = archives.open_source(args.source, folders, args.splits)
+        print(json.dumps(pack.plan(catalogue, args.out, args.image_size, args.storage), indent=2))
+        return
+    pack.pack(
+        args.source,
+        folders,
+        args.out,
+        splits=args.splits,
+        image_size=args.image_size,
+        workers=args.workers,
+        storage=args.storage,
+        quality=args.quality,
+        allow_undecodable=args.allow_undecodable,
+        stand_ins=args.stand_ins,
+    )
 
 
 def _run(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
@@ -123,22 +182,7 @@ def _run(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
             workers=args.workers,
         )
     elif args.verb == "pack":
-        from alexnet import archives, pack
-
-        if args.list_sources:
-            print("\n".join(archives.list_sources()))
-            return
-        folders = args.archives or [f for f in os.environ.get("ALEXNET_DATA", "").split(os.pathsep) if f]
-        if not folders or args.out is None:
-            parser.error("pack needs --out, and --archives or the variable ALEXNET_DATA")
-        pack.pack(
-            args.source,
-            folders,
-            args.out,
-            splits=args.splits,
-            image_size=args.image_size,
-            workers=args.workers,
-        )
+        _pack(parser, args)
     elif args.verb in ("configure", "describe", "study", "departures"):
         from alexnet import experiments
 
@@ -164,7 +208,10 @@ def _run(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
         from alexnet import bench, train
 
         train.tune_allocator()
-        bench.bench(args.out, args.rounds, args.threads)
+        folders = args.archives or [
+            Path(f) for f in os.environ.get("ALEXNET_DATA", "").split(os.pathsep) if f
+        ]
+        bench.bench(args.out, folders, args.rounds, args.threads, args.only)
     else:
         from alexnet import evaluate, train
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from alexnet import ilsvrc
+from alexnet import cifar, ilsvrc, kaggle, synset_tars, tiny_imagenet
 from alexnet.catalogue import SPLITS, Catalogue
 from alexnet.class_folders import open_class_folders
 from alexnet.errors import UserError
@@ -18,21 +18,30 @@ from alexnet.errors import UserError
 Folders = Path | str | Sequence[Path | str]
 
 SOURCES = {
-    "ilsvrc2012": "ILSVRC2012_img_train.tar, ILSVRC2012_img_val.tar, ILSVRC2012_devkit_t12.tar.gz",
+    "ilsvrc2012": "ILSVRC2012_img_train.tar, ILSVRC2012_img_val.tar, ILSVRC2012_devkit_t12.tar.gz; or Kaggle's "
+    "folders: ILSVRC/Data/CLS-LOC/{train,val}, LOC_synset_mapping.txt, LOC_val_solution.csv",
     "ilsvrc2010": "ILSVRC2010_images_{train,val,test}.tar, ILSVRC2010_devkit-1.0.tar.gz, "
-    "ILSVRC2010_test_ground_truth.txt",
-    "imagenette": "imagenette2-224-{train,val}.tar.gz, or one of imagenette2{,-320,-160}.tgz",
-    "cifar10": "cifar10-jpeg75.tar.gz, CIFAR-10 as JPEG files",
-    "folders": "any <split>/<class>/<image>, on disk or in .tar, .tar.gz and .tgz files",
+    "ILSVRC2010_test_ground_truth.txt; also patch_images.tar, if there",
+    "fall2009": "fall2009.tar or fall2009/: one <wnid>.tar for each synset, split in halves",
+    "fall2011": "fall11_whole.tar or fall2011/: likewise",
+    "imagenette": "imagenette2-320.tgz; or imagenette2-224-{train,val}.tar.gz, imagenette2.tgz, imagenette2-160.tgz",
+    "cifar10": "cifar-10-python.tar.gz; or cifar10-jpeg75.tar.gz, a lossy copy",
+    "tiny_imagenet": "tiny-imagenet-200.zip",
+    "folders": "any <split>/<class>/<image>, on disk or in .tar, .tar.gz, .tgz and .zip files",
 }
 YEARS = {"ilsvrc2012": 2012, "ilsvrc2010": 2010}
 OFFERED = {
     "ilsvrc2012": ilsvrc.OFFERED[2012],
     "ilsvrc2010": ilsvrc.OFFERED[2010],
+    "fall2009": synset_tars.OFFERED,
+    "fall2011": synset_tars.OFFERED,
     "imagenette": ("train", "val"),
     "cifar10": ("train", "test"),
+    "tiny_imagenet": ("train", "val"),
     "folders": SPLITS,
 }
+ACCOUNT = ("ilsvrc2012", "ilsvrc2010", "fall2009", "fall2011")  # given to people with an account
+UNLABELLED = ("ilsvrc2012", "tiny_imagenet")  # the labels of whose test images were never published
 
 
 def list_sources() -> list[str]:
@@ -62,17 +71,32 @@ def _splits(source: str, folders: Sequence[Path], splits: Sequence[str] | None) 
     return [split for split in OFFERED[source] if not splits or split in splits]
 
 
+def _layouts(source: str, wanted: Sequence[str]) -> list[list[str]]:
+    """The ways in which a source may lie there, each the names of its files; the first is asked for if none is."""
+    if source == "ilsvrc2012":
+        return [ilsvrc.needed(2012, wanted), kaggle.needed(wanted)]
+    if source == "ilsvrc2010":
+        return [ilsvrc.needed(2010, wanted)]
+    if source == "cifar10":
+        return [[cifar.ARCHIVE], ["cifar10-jpeg75.tar.gz"]]
+    if source == "imagenette":
+        parts = [f"imagenette2-224-{split}.tar.gz" for split in wanted]
+        return [["imagenette2-320.tgz"], parts, ["imagenette2.tgz"], ["imagenette2-160.tgz"]]
+    if source == "tiny_imagenet":
+        return [[tiny_imagenet.ARCHIVE]]
+    whole = {"fall2009": "fall2009.tar", "fall2011": "fall11_whole.tar"}[source]
+    return [[whole], [source]]
+
+
 def _needed(source: str, folders: Sequence[Path], splits: Sequence[str] | None) -> list[str]:
     """Names of the files that a source is read from, there or not; source `folders` has its own way."""
-    wanted = _splits(source, folders, splits)
-    if source in YEARS:
-        return ilsvrc.needed(YEARS[source], wanted)
-    if source == "cifar10":
-        return ["cifar10-jpeg75.tar.gz"]
-    parts = [f"imagenette2-224-{split}.tar.gz" for split in wanted]
-    whole = ["imagenette2.tgz", "imagenette2-320.tgz", "imagenette2-160.tgz"]
-    present = [name for name in whole if _locate(name, folders).exists()]
-    return present[:1] if present and not all(_locate(name, folders).exists() for name in parts) else parts
+    layouts = _layouts(source, _splits(source, folders, splits))
+    there = [[_locate(name, folders).exists() for name in names] for names in layouts]
+    for enough in (all, any):  # one that is whole, else one that was begun
+        for names, found in zip(layouts, there, strict=True):
+            if enough(found):
+                return names
+    return layouts[0]
 
 
 def _loose(folders: Sequence[Path], splits: Sequence[str] | None) -> list[Path]:
@@ -82,7 +106,7 @@ def _loose(folders: Sequence[Path], splits: Sequence[str] | None) -> list[Path]:
             return [folder]
         found = [folder / split for split in SPLITS if (folder / split).is_dir()]
         found = [path for path in found if not splits or path.name in splits]
-        endings = (".tar", ".tar.gz", ".tgz")
+        endings = (".tar", ".tar.gz", ".tgz", ".zip")
         found = found or sorted(p for p in folder.glob("*") if p.is_file() and p.name.endswith(endings))
         if found:
             return found
@@ -95,7 +119,7 @@ def _check(source: str, splits: Sequence[str] | None) -> None:
         raise UserError(f"unknown source {source!r}; choose one of {', '.join(SOURCES)}")
     for split in splits or ():
         if split not in OFFERED[source]:
-            secret = " (the labels of its test images were never published)" if source == "ilsvrc2012" else ""
+            secret = " (the labels of its test images were never published)" * (source in UNLABELLED)
             raise UserError(
                 f"source {source} has no split {split!r}{secret}; choose from {', '.join(OFFERED[source])}"
             )
@@ -134,7 +158,21 @@ def open_source(source: str, folders: Folders, splits: Sequence[str] | None = No
         )
     if source == "folders":
         return open_class_folders(source, splits, _loose(searched, splits))
+    wanted = _splits(source, searched, splits)
     paths = {name: _locate(name, searched) for name in _needed(source, searched, splits)}
+    first = next(iter(paths.values()))
+    if kaggle.MAPPING in paths:
+        return kaggle.open_kaggle(source, wanted, paths)
     if source in YEARS:
-        return ilsvrc.open_ilsvrc(source, YEARS[source], _splits(source, searched, splits), paths)
-    return open_class_folders(source, _splits(source, searched, splits), list(paths.values()))
+        patches = _locate(ilsvrc.PATCHES, searched)
+        if source == "ilsvrc2010" and patches.exists():
+            paths[ilsvrc.PATCHES] = patches
+        return ilsvrc.open_ilsvrc(source, YEARS[source], wanted, paths)
+    if source.startswith("fall"):
+        return synset_tars.open_synset_tars(source, wanted, first)
+    if source == "tiny_imagenet":
+        return tiny_imagenet.open_tiny_imagenet(source, wanted, first)
+    if cifar.ARCHIVE in paths:
+        return cifar.open_cifar(source, wanted, first)
+    variant = first.name.split(".")[0].removesuffix("-train").removesuffix("-val")
+    return open_class_folders(source, wanted, list(paths.values()), variant)

@@ -1,10 +1,15 @@
-"""Turns a stream of image files into a stream of decoded, resized batches, in parallel, in order."""
+"""Turns a stream of images into decoded, resized chunks, in parallel, in order, in bounded memory.
+
+The workers are threads: libjpeg-turbo, the resampling, hashing, reading and writing all leave the interpreter.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import threading
 from collections import deque
-from collections.abc import Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 
@@ -15,8 +20,10 @@ from alexnet import moments
 from alexnet.catalogue import Picture
 from alexnet.decode import Undecodable, square_of
 
-CHUNK = 32  # images per message between processes
-IN_FLIGHT = 3  # messages per worker that are under way: bounds the memory
+CHUNK = 32  # images that a worker takes at a time
+IN_FLIGHT = 3  # chunks per worker that are under way: bounds the memory
+DIGEST = 32  # hexadecimal digits of a SHA-256 that the index keeps
+_kept = threading.local()
 
 
 @dataclass(frozen=True)
@@ -29,47 +36,90 @@ class Row:
     width: int = 0
     height: int = 0
     repairs: tuple[str, ...] = ()
+    digest: str = ""  # of the stored pixels
     problem: str = ""
 
 
 @dataclass(frozen=True)
-class Batch:
-    """What a worker makes of a chunk; images that could not be decoded have a row, but no pixels."""
+class Chunk:
+    """What a worker makes of some images; those that could not be decoded have a row, but no pixels."""
 
     rows: list[Row]
-    pixels: NDArray[np.uint8]  # (n, S, S, 3)
+    files: list[bytes]  # the re-encoded images of a jpeg store
     sums: moments.Sums | None
+    error: float  # sum over the images of the mean squared error of re-encoding, in grey levels
 
 
-def convert(chunk: list[Picture], size: int, with_sums: bool) -> Batch:
-    """Decode and resize some images; runs in a worker process."""
-    rows, squares = [], []
-    for picture in chunk:
+@dataclass(frozen=True)
+class Making:
+    """How images are made."""
+
+    size: int  # pixels
+    sums: bool  # whether the sums for mean image and covariance are taken
+    quality: int | None = None  # of the JPEG files that are stored; None stores pixels
+
+
+def reencode(pixels: NDArray[np.uint8], quality: int) -> tuple[bytes, NDArray[np.uint8]]:
+    """A JPEG file without chroma subsampling, and the pixels that it decodes to."""
+    import simplejpeg
+
+    file = simplejpeg.encode_jpeg(pixels, quality=quality, colorsubsampling="444", fastdct=False)
+    return file, simplejpeg.decode_jpeg(file, fastdct=False, fastupsample=False)
+
+
+def convert(pictures: list[Picture], making: Making, store: Callable[[NDArray[np.uint8]], object]) -> Chunk:
+    """Read, decode and resize some images, and hand those that could be decoded to `store`, (n, S, S, 3).
+
+    They must not be kept: the memory is this thread's, and is used again.
+
+    Raises:
+        alexnet.errors.UserError: an archive cannot be read.
+    """
+    size, at, error = making.size, 0, 0.0
+    pixels = getattr(_kept, "pixels", None)
+    if pixels is None or pixels.shape != (CHUNK, size, size, 3):
+        pixels = _kept.pixels = np.empty((CHUNK, size, size, 3), np.uint8)
+    rows, files = [], []
+    for picture in pictures:
         try:
-            square = square_of(picture.data, size)
-        except Undecodable as error:
-            rows.append(Row(picture.name, picture.label, picture.archive, problem=str(error)))
+            square = square_of(picture.read(), size, pixels[at])
+        except Undecodable as problem:
+            rows.append(Row(picture.name, picture.label, picture.archive, problem=str(problem)))
             continue
-        squares.append(square.pixels)
+        if making.quality is not None:
+            file, stored = reencode(pixels[at], making.quality)
+            error += float(np.mean((pixels[at].astype(np.float32) - stored) ** 2))
+            pixels[at] = stored
+            files.append(file)
+        digest = hashlib.sha256(pixels[at].data).hexdigest()[:DIGEST]
+        at += 1
+        repairs = (*picture.repairs, *square.repairs)
         rows.append(
-            Row(picture.name, picture.label, picture.archive, square.width, square.height, square.repairs)
+            Row(picture.name, picture.label, picture.archive, square.width, square.height, repairs, digest)
         )
-    pixels = np.stack(squares) if squares else np.empty((0, size, size, 3), np.uint8)
-    return Batch(rows, pixels, moments.sums_of(pixels) if with_sums else None)
+    pixels = pixels[:at]
+    store(pixels)
+    return Chunk(rows, files, moments.sums_of(pixels) if making.sums else None, error)
 
 
-def batches(
-    pictures: Iterator[Picture], size: int, with_sums: bool, pool: ProcessPoolExecutor | None, workers: int
-) -> Iterator[Batch]:
-    """`convert` over the stream, in its order; at most IN_FLIGHT chunks per worker are in memory."""
-    chunks = iter(lambda: list(islice(pictures, CHUNK)), [])
-    if pool is None:
-        yield from (convert(chunk, size, with_sums) for chunk in chunks)
-        return
-    waiting: deque[Future[Batch]] = deque()
-    for chunk in chunks:
-        waiting.append(pool.submit(convert, chunk, size, with_sums))
-        if len(waiting) >= IN_FLIGHT * workers:
-            yield waiting.popleft().result()
-    while waiting:
-        yield waiting.popleft().result()
+def in_order(
+    work: Callable[[int, list[Picture]], Chunk], pictures: Iterable[Picture], first: int, workers: int
+) -> Iterator[Chunk]:
+    """`work(chunk number, images)` over the stream, from chunk `first` on, in its order.
+
+    At most IN_FLIGHT chunks per worker are in memory.
+    """
+    stream = iter(pictures)
+    chunks = enumerate(iter(lambda: list(islice(stream, CHUNK)), []), first)
+    waiting: deque[Future[Chunk]] = deque()
+    with ThreadPoolExecutor(workers, thread_name_prefix="pack") as pool:
+        try:
+            for number, chunk in chunks:
+                waiting.append(pool.submit(work, number, chunk))
+                if len(waiting) >= IN_FLIGHT * workers:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()

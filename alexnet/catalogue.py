@@ -5,6 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from alexnet.errors import UserError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 SPLITS = ("train", "val", "test")
 
@@ -18,13 +25,46 @@ class ImageClass:
 
 
 @dataclass(frozen=True)
+class Extent:
+    """Bytes that stand in a file as they are, so that whoever needs them can read them there."""
+
+    path: Path
+    offset: int
+    size: int
+
+    def read(self) -> bytes:
+        """The bytes.
+
+        Raises:
+            UserError: the file cannot be read, or ends before they do.
+        """
+        try:
+            with open(self.path, "rb", buffering=0) as file:
+                file.seek(self.offset)
+                data = file.read(self.size)
+        except OSError as error:
+            raise UserError(
+                f"{self.path} cannot be read at byte {self.offset} ({error.strerror or error}); check the disk, or "
+                "fetch it again"
+            ) from error
+        if len(data) != self.size:
+            raise UserError(f"{self.path.name} in {self.path.parent} breaks off; fetch it again")
+        return data
+
+
+@dataclass(frozen=True)
 class Picture:
-    """One image file."""
+    """One image: the bytes of its file, or where they stand, or its pixels (height, width, 3)."""
 
     name: str
     label: int
     archive: str  # where it came from: the archive, and within it the inner archive
-    data: bytes
+    data: bytes | Extent | NDArray[np.uint8]
+    repairs: tuple[str, ...] = ()  # what was done before decoding
+
+    def read(self) -> bytes | NDArray[np.uint8]:
+        """The bytes or pixels; see `Extent.read` for what it raises."""
+        return self.data.read() if isinstance(self.data, Extent) else self.data
 
 
 @dataclass(frozen=True)
@@ -44,3 +84,4 @@ class Catalogue:
     classes: tuple[ImageClass, ...]
     splits: tuple[Split, ...]
     files: tuple[Path, ...]
+    variant: str = ""  # which of several forms of the data, where they differ

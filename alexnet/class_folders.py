@@ -1,4 +1,4 @@
-"""Turns <split>/<class>/<image>, in tars or in folders on disk, into splits; the folder names the class."""
+"""Turns <split>/<class>/<image>, in tars, zips or folders on disk, into splits; the folder names the class."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from alexnet import tars
-from alexnet.catalogue import SPLITS, Catalogue, ImageClass, Picture, Split
+from alexnet import tars, zips
+from alexnet.catalogue import SPLITS, Catalogue, Extent, ImageClass, Picture, Split
 from alexnet.errors import UserError
 
 IMAGENETTE = {
@@ -49,28 +49,46 @@ def count(path: Path, counts: dict[tuple[str, str], int]) -> None:
                 images = sum(1 for file in folder.iterdir() if place(file.parts))
                 counts[path.name, folder.name] = counts.get((path.name, folder.name), 0) + images
         return
+    for name, folder_member in entries(path):
+        parts = name.rstrip("/").split("/")
+        found = place([*parts, "any"] if folder_member else parts)
+        if found:
+            key = found.split, found.folder
+            counts[key] = counts.get(key, 0) + (not folder_member)
+
+
+def entries(path: Path) -> Iterator[tuple[str, bool]]:
+    """Name of each file and folder in a tar or zip, and whether it is a folder."""
+    if path.suffix == ".zip":
+        with zips.opened(path) as archive:
+            for info in zips.files(archive, path.name, folders=True):
+                yield info.filename, info.is_dir()
+        return
     with tars.opened(path) as tar:
         for member in tars.files(tar, path.name, folders=True):
-            parts = member.name.split("/")
-            found = place([*parts, "any"] if member.isdir() else parts)
-            if found:
-                key = found.split, found.folder
-                counts[key] = counts.get(key, 0) + (not member.isdir())
+            yield member.name, member.isdir()
 
 
-def walk(path: Path) -> Iterator[tuple[Place, str, bytes]]:
-    """The images of a tar in its order, or of a folder <split> in sorted order: place, archive, bytes."""
+def walk(path: Path) -> Iterator[tuple[Place, str, bytes | Extent]]:
+    """The images of an archive in its order, or of a folder <split> in sorted order: place, archive, bytes."""
     if path.is_dir():
         for file in sorted(path.glob("*/*")):
             found = place(file.parts)
             if found:
-                yield found, f"{found.split}/{found.folder}", file.read_bytes()
+                yield found, f"{found.split}/{found.folder}", Extent(file, 0, file.stat().st_size)
+        return
+    if path.suffix == ".zip":
+        with zips.opened(path) as archive:
+            for info in zips.files(archive, path.name):
+                found = place(info.filename.split("/"))
+                if found:
+                    yield found, path.name, zips.content(archive, info.filename, path.name)
         return
     with tars.opened(path) as tar:
         for member in tars.files(tar, path.name):
             found = place(member.name.split("/"))
             if found:
-                yield found, path.name, tars.content(tar, member, path.name)
+                yield found, path.name, tars.piece(tar, member, path.name, path)
 
 
 def stream(paths: Sequence[Path], split: str, labels: dict[str, int]) -> Iterator[Picture]:
@@ -83,8 +101,10 @@ def stream(paths: Sequence[Path], split: str, labels: dict[str, int]) -> Iterato
                 yield Picture(found.name, labels[found.folder], archive, data)
 
 
-def open_class_folders(source: str, splits: Sequence[str] | None, paths: Sequence[Path]) -> Catalogue:
-    """Count the images of tars, or of folders called <split>; the classes are those of all splits together.
+def open_class_folders(
+    source: str, splits: Sequence[str] | None, paths: Sequence[Path], variant: str = ""
+) -> Catalogue:
+    """Count the images of archives, or of folders called <split>; the classes are those of all splits together.
 
     Raises:
         UserError: there is no image, or a class has none in a split.
@@ -114,4 +134,4 @@ def open_class_folders(source: str, splits: Sequence[str] | None, paths: Sequenc
         pictures: Callable[[], Iterator[Picture]] = partial(stream, paths, split, labels)
         opened.append(Split(split, images, pictures))
     classes = tuple(ImageClass(folder, words.get(folder, folder)) for folder in folders)
-    return Catalogue(source, classes, tuple(opened), tuple(paths))
+    return Catalogue(source, classes, tuple(opened), tuple(paths), variant)

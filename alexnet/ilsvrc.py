@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import IO, cast
@@ -19,6 +20,8 @@ OFFERED = {
     2012: ("train", "val"),
 }  # labels of the 2012 test set: never published
 TEST_GROUND_TRUTH = "ILSVRC2010_test_ground_truth.txt"
+PATCHES = "patch_images.tar"  # of 2010: later versions of some images, used where it is there
+Patches = dict[str, Picture]
 
 
 def needed(year: int, splits: Sequence[str]) -> list[str]:
@@ -35,8 +38,8 @@ def basename(name: str) -> str:
     return name.rsplit("/", 1)[-1]
 
 
-def _inner_tars(path: Path, labels: dict[str, int], kit: Devkit) -> Iterator[tuple[str, str, IO[bytes]]]:
-    """(wnid, name for messages, stream) of each <wnid>.tar in the training archive."""
+def _inner_tars(path: Path, labels: dict[str, int], kit: Devkit) -> Iterator[tuple[str, str, IO[bytes], int]]:
+    """(wnid, name for messages, stream, where it begins) of each <wnid>.tar in the training archive."""
     with tars.opened(path) as outer:
         for member in tars.files(outer, path.name):
             file = basename(member.name)
@@ -46,18 +49,43 @@ def _inner_tars(path: Path, labels: dict[str, int], kit: Devkit) -> Iterator[tup
                     f"{path.name} holds {member.name!r}, which is no class of {kit.file}; "
                     f"check that both are of {kit.year}"
                 )
-            yield wnid, f"{path.name}/{file}", cast(IO[bytes], outer.extractfile(member))
+            yield wnid, f"{path.name}/{file}", cast(IO[bytes], outer.extractfile(member)), member.offset_data
 
 
-def tar_of_tars(path: Path, kit: Devkit) -> Split:
+def read_patches(path: Path) -> Patches:
+    """The images of patch_images.tar by file name; their labels are those of the images that they replace."""
+    patches = {}
+    with tars.opened(path) as tar:
+        for member in tars.files(tar, path.name):
+            name = basename(member.name)
+            patches[name] = Picture(
+                name, -1, path.name, tars.piece(tar, member, path.name, path), ("patched",)
+            )
+    return patches
+
+
+def patched(picture: Picture, patches: Patches) -> Picture:
+    """The picture, or its later version."""
+    patch = patches.get(picture.name)
+    return replace(patch, label=picture.label) if patch else picture
+
+
+def tar_of_tars(path: Path, kit: Devkit, patches: Patches, used: set[str]) -> Split:
     """Training images: one inner tar per class, named <wnid>.tar, with as many images as meta.mat says.
+
+    Names of patches that replace an image are added to `used`.
 
     Raises:
         UserError: a class is absent, twice there, empty or unknown; while streaming: a count differs.
     """
     labels = {c.wnid: label for label, c in enumerate(kit.classes)}
     seen = set()
-    for wnid, where, stream in _inner_tars(path, labels, kit):
+    classes_with_patches = {name.split("_")[0] for name in patches}
+    for wnid, where, stream, _ in _inner_tars(path, labels, kit):
+        if wnid in classes_with_patches:
+            with tars.opened(path, stream, where) as inner:
+                used.update(patches.keys() & {basename(member.name) for member in tars.files(inner, where)})
+            stream.seek(0)
         with tars.opened(path, stream, where) as inner:
             if next(tars.files(inner, where), None) is None:
                 name = kit.classes[labels[wnid]].name
@@ -75,12 +103,12 @@ def tar_of_tars(path: Path, kit: Devkit) -> Split:
         )
 
     def pictures() -> Iterator[Picture]:
-        for wnid, where, stream in _inner_tars(path, labels, kit):
+        for wnid, where, stream, base in _inner_tars(path, labels, kit):
             label, count = labels[wnid], 0
             with tars.opened(path, stream, where) as inner:
                 for member in tars.files(inner, where):
-                    data = tars.content(inner, member, where)
-                    yield Picture(basename(member.name), label, where, data)
+                    data = tars.piece(inner, member, where, path, base)
+                    yield patched(Picture(basename(member.name), label, where, data), patches)
                     count += 1
             if count != kit.train_images[label]:
                 raise UserError(
@@ -91,7 +119,9 @@ def tar_of_tars(path: Path, kit: Devkit) -> Split:
     return Split("train", sum(kit.train_images), pictures)
 
 
-def flat_tar(split: str, path: Path, labels: list[int], truth: str) -> Split:
+def flat_tar(
+    split: str, path: Path, labels: list[int], truth: str, patches: Patches, used: set[str]
+) -> Split:
     """Validation or test images: line n of the ground truth `truth` is about the n-th name in sorted order.
 
     Raises:
@@ -107,33 +137,45 @@ def flat_tar(split: str, path: Path, labels: list[int], truth: str) -> Split:
         twice = next(a for a, b in pairwise(names) if a == b)
         raise UserError(f"{path.name} holds {twice} twice, so its names do not match {truth}; fetch it again")
 
+    used.update(patches.keys() & label_of.keys())
+
     def pictures() -> Iterator[Picture]:
         with tars.opened(path) as tar:
             for member in tars.files(tar, path.name):
                 name = basename(member.name)
-                yield Picture(name, label_of[name], path.name, tars.content(tar, member, path.name))
+                data = tars.piece(tar, member, path.name, path)
+                yield patched(Picture(name, label_of[name], path.name, data), patches)
 
     return Split(split, len(names), pictures)
 
 
 def open_ilsvrc(source: str, year: int, splits: Sequence[str], paths: dict[str, Path]) -> Catalogue:
-    """Look through a year's archives; `paths` has those that `needed` names.
+    """Look through a year's archives; `paths` has those that `needed` names, and patch_images.tar if it is there.
 
     Raises:
-        UserError: see `read_devkit`, `read_ground_truth`, `tar_of_tars` and `flat_tar`.
+        UserError: see `read_devkit`, `read_ground_truth`, `tar_of_tars` and `flat_tar`; or a patch replaces no
+            image although all splits are read.
     """
     devkit = paths[DEVKIT[year]]
     kit = read_devkit(devkit, year)
     opened = []
+    patches = read_patches(paths[PATCHES]) if PATCHES in paths else {}
+    used: set[str] = set()
     for split in splits:
         path = paths[IMAGES[year].format(split)]
         if split == "train":
-            opened.append(tar_of_tars(path, kit))
+            opened.append(tar_of_tars(path, kit, patches, used))
             continue
         if split == "val":
             truth = f"ILSVRC{year}_validation_ground_truth.txt"
             text, where = tars.find(devkit, f"data/{truth}"), f"{truth} in {devkit.name}"
         else:
             text, where = paths[TEST_GROUND_TRUTH].read_bytes(), TEST_GROUND_TRUTH
-        opened.append(flat_tar(split, path, read_ground_truth(text, where, kit), where))
+        opened.append(flat_tar(split, path, read_ground_truth(text, where, kit), where, patches, used))
+    unused = sorted(patches.keys() - used)
+    if unused and len(splits) == len(OFFERED[year]):
+        raise UserError(
+            f"{PATCHES}: {unused[0]} ({len(unused)} of {len(patches)} images) replaces no image of {year}; fetch it "
+            "again, or take it away to pack the images as they were first published"
+        )
     return Catalogue(source, kit.classes, tuple(opened), tuple(paths.values()))

@@ -10,21 +10,26 @@ from typing import Any
 
 from alexnet.errors import UserError
 
-FORMAT = 1
+FORMAT = 2
 BLOCK = 1 << 20  # bytes hashed at a time
 
 
-def hash_file(path: Path, stop: Event | None = None) -> dict[str, Any]:
-    """Name, size and sha256 of an archive; what comes out after `stop` was set is not to be used."""
-    digest = hashlib.sha256()
+def hash_file(path: Path, with_md5: bool = False, stop: Event | None = None) -> dict[str, Any]:
+    """Name, size, sha256 and if asked md5 of an archive; what comes out after `stop` was set is not to be used."""
+    digests = {
+        "sha256": hashlib.sha256(),
+        **({"md5": hashlib.md5(usedforsecurity=False)} if with_md5 else {}),
+    }
     with open(path, "rb") as file:
         while not (stop and stop.is_set()) and (block := file.read(BLOCK)):
-            digest.update(block)
-    return {"file": path.name, "bytes": path.stat().st_size, "sha256": digest.hexdigest()}
+            for digest in digests.values():
+                digest.update(block)
+    hashes = {kind: digest.hexdigest() for kind, digest in digests.items()}
+    return {"file": path.name, "bytes": path.stat().st_size, **hashes}
 
 
 def fingerprint(record: dict[str, Any]) -> str:
-    """sha256 over contents, classes and image size: the same if training on the two sets is the same."""
+    """sha256 over contents, classes and image size: the same if training on both is the same."""
     same = {
         "classes": record["classes"],
         "image_size": record["image_size"],

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 
@@ -17,7 +18,7 @@ class Sums:
     """Sums over images: per pixel place, and over all pixels of the products of two colour channels."""
 
     images: int
-    pixels: NDArray[np.int64]  # (S, S, 3)
+    pixels: NDArray[np.integer[Any]]  # (S, S, 3)
     products: NDArray[np.int64]  # (3, 3)
 
 
@@ -26,16 +27,43 @@ def no_images(size: int) -> Sums:
     return Sums(0, np.zeros((size, size, 3), np.int64), np.zeros((3, 3), np.int64))
 
 
+@njit(nogil=True, cache=True)
+def _accumulate(images: Any, pixels: Any, products: Any) -> None:
+    """Add images (n, S, values of a row) to sums (S, values of a row), and their products to (6,)."""
+    for n in range(images.shape[0]):
+        for y in range(images.shape[1]):
+            row, total = images[n, y], pixels[y]
+            for i in range(row.shape[0]):
+                total[i] += row[i]
+            rr = rg = rb = gg = gb = bb = np.uint64(0)
+            for x in range(row.shape[0] // 3):
+                r, g, b = np.uint64(row[3 * x]), np.uint64(row[3 * x + 1]), np.uint64(row[3 * x + 2])
+                rr += r * r
+                rg += r * g
+                rb += r * b
+                gg += g * g
+                gb += g * b
+                bb += b * b
+            for i, value in enumerate((rr, rg, rb, gg, gb, bb)):
+                products[i] += value
+
+
 def sums_of(images: NDArray[np.uint8]) -> Sums:
-    """The sums over a batch (n, S, S, 3); n up to some thousands."""
-    # whole numbers in float64, for the sake of a fast product: exact while below 2**53
-    rows = images.reshape(-1, 3).astype(np.float64)
-    return Sums(len(images), images.sum(axis=0, dtype=np.int64), np.rint(rows.T @ rows).astype(np.int64))
+    """The sums over a batch (n, S, S, 3), contiguous; n up to 16 million, for sums of 32 bits."""
+    n, size = images.shape[:2]
+    pixels, products = np.zeros((size, size * 3), np.uint32), np.zeros(6, np.uint64)
+    _accumulate(images.reshape(n, size, size * 3), pixels, products)
+    square = products.astype(np.int64)[[[0, 1, 2], [1, 3, 4], [2, 4, 5]]]
+    return Sums(n, pixels.reshape(size, size, 3), square)
 
 
-def add(a: Sums, b: Sums) -> Sums:
-    """The sums over both. The products of 2 million images of 256 x 256 fit into 63 bits; ILSVRC has 1.3."""
-    return Sums(a.images + b.images, a.pixels + b.pixels, a.products + b.products)
+def add_to(a: Sums, b: Sums) -> Sums:
+    """The sums over both, in the memory of `a`, whose pixels are int64.
+
+    The products of 2 million images of 256 x 256 fit into 63 bits; ILSVRC has 1.3 million.
+    """
+    np.add(a.pixels, b.pixels, out=a.pixels, casting="same_kind")
+    return Sums(a.images + b.images, a.pixels, a.products + b.products)
 
 
 def mean_image(sums: Sums) -> NDArray[np.float32]:

@@ -1,16 +1,18 @@
-"""Turns the archives of a data set into a packed set: S x S RGB arrays, indexes, statistics and a manifest.
+"""Turns the archives of a data set into a packed set: S x S RGB images, indexes, statistics and a manifest.
 
-    <split>.npy    uint8 (N, S, S, 3), in archive order (training shuffles); np.load(mmap_mode="r") reads it
-    <split>.csv    name, label, archive, width, height, repairs of each image
+    <split>.npy    raw store: uint8 (N, S, S, 3), in archive order (training shuffles); np.load(mmap_mode="r") reads it
+    <split>.jpegs  jpeg store: S x S JPEG files end to end. *Deviation*: encoded once more, without chroma subsampling
+    <split>.csv    name, label, archive, width, height, repairs, digest of each image; in a jpeg store offset, bytes
     mean.npy       float32 (S, S, 3), 0-255: mean image of the training split, if there is one
     manifest.json  counts, hashes, classes, colour statistics; written last: a folder that has it is complete
 
-The bytes of the store depend on the archives and the image size only, not on the number of workers.
+The bytes of the store depend on the archives, the image size and the quality only, not on the number of workers
+nor on interruptions: what is finished stands in <out>/.partial, where the next call goes on.
 """
 
 from __future__ import annotations
 
-import csv
+import fcntl
 import hashlib
 import json
 import os
@@ -18,11 +20,9 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from importlib.metadata import version
-from multiprocessing import get_context
 from pathlib import Path
 from threading import Event
 from typing import Any, TextIO
@@ -31,137 +31,139 @@ import numpy as np
 
 from alexnet import moments
 from alexnet.archives import Folders, list_sources, missing_archives, open_source
-from alexnet.batches import Batch, Row, batches
-from alexnet.catalogue import SPLITS, Catalogue, Split
-from alexnet.decode import INTERPOLATION
+from alexnet.batches import CHUNK, Making, Row
+from alexnet.catalogue import SPLITS, Catalogue
 from alexnet.errors import UserError
+from alexnet.files import write_atomically
+from alexnet.known_files import KNOWN
 from alexnet.manifest import FORMAT, fingerprint, hash_file, read_manifest
+from alexnet.packing import PackedSplit, SplitPacker
 from alexnet.progress import clock
+from alexnet.resample import INTERPOLATION
 
-__all__ = ["list_sources", "missing_archives", "pack", "read_manifest"]
+__all__ = ["list_sources", "missing_archives", "pack", "plan", "read_manifest"]
 
-COLUMNS = ("name", "label", "archive", "width", "height", "repairs")
 REPORT_SECONDS = 2.0
 LISTED = 100  # undecodable files named in an error
+QUALITY = (
+    95  # of the JPEG files of a jpeg store; the authors' batches seem to have had 85 (fix-big-imgnet.py)
+)
+JPEG_SHARE = 0.35  # of its pixels' bytes that a JPEG of quality 95 takes at most, by experience
 
 
 class Progress:
     """A line every other second: images done, images/s, time left."""
 
-    def __init__(self, stream: TextIO | None, total: int) -> None:
-        self.stream, self.total, self.done = stream, total, 0
+    def __init__(self, stream: TextIO, total: int) -> None:
+        self.stream, self.total, self.done, self.fresh = stream, total, 0, 0
         self.start = self.last = time.monotonic()
 
-    def add(self, images: int, split: str) -> None:
-        """Count some images of a split, and say so if it is time."""
+    def add(self, images: int, split: str, fresh: bool) -> None:
+        """Count some images of a split, and say so if it is time; `fresh`: packed now, not by an earlier run."""
         self.done += images
+        self.fresh += images * fresh
         now = time.monotonic()
-        if self.stream and (now - self.last >= REPORT_SECONDS or self.done == self.total):
+        if now - self.last >= REPORT_SECONDS or self.done == self.total:
             self.last = now
-            rate = self.done / max(now - self.start, 1e-9)
-            left = (self.total - self.done) / rate
-            line = (
-                f"pack {split}  {self.done:,}/{self.total:,} images  {rate:,.0f} images/s  ETA {clock(left)}"
-            )
+            rate = self.fresh / max(now - self.start, 1e-9)
+            left = clock((self.total - self.done) / rate) if rate else "?"
+            line = f"pack {split}  {self.done:,}/{self.total:,} images  {rate:,.0f} images/s  ETA {left}"
             print(line, file=self.stream, flush=True)
 
 
-@dataclass(frozen=True)
-class PackedSplit:
-    """What the manifest says about a split, and the sums over its pixels if they were asked for."""
-
-    record: dict[str, Any]
-    sums: moments.Sums | None
-    problems: list[Row]
-
-
-def pack_split(
-    split: Split, folder: Path, classes: int, size: int, stream: Iterator[Batch], progress: Progress
-) -> PackedSplit:
-    """Write <split>.npy and <split>.csv.
-
-    Raises:
-        UserError: the archives hold another number of images than they said.
-    """
-    shape = (split.images, size, size, 3)
-    store = np.lib.format.open_memmap(folder / f"{split.name}.npy", mode="w+", dtype=np.uint8, shape=shape)
-    digest, index_digest = hashlib.sha256(), hashlib.sha256()
-    per_class, repaired, problems, at, seen = [0] * classes, [], [], 0, 0
-    total = moments.no_images(size)
-    with open(folder / f"{split.name}.csv", "w", newline="", encoding="utf-8") as file:
-        index = csv.writer(file, lineterminator="\n")
-        index.writerow(COLUMNS)
-        for batch in stream:
-            seen += len(batch.rows)
-            if seen > split.images:
-                raise UserError(
-                    f"split {split.name} has more than the {split.images} images that its archives announce; "
-                    "fetch them again"
-                )
-            store[at : at + len(batch.pixels)] = batch.pixels
-            at += len(batch.pixels)
-            digest.update(batch.pixels.data)
-            if batch.sums:
-                total = moments.add(total, batch.sums)
-            for row in batch.rows:
-                if row.problem:
-                    problems.append(row)
-                    continue
-                per_class[row.label] += 1
-                index_digest.update(f"{row.name}\t{row.label}\n".encode())
-                index.writerow(
-                    [row.name, row.label, row.archive, row.width, row.height, ";".join(row.repairs)]
-                )
-                if row.repairs:
-                    repaired.append({"name": row.name, "repairs": list(row.repairs)})
-            progress.add(len(batch.rows), split.name)
-    store.flush()
-    if seen != split.images:
-        raise UserError(
-            f"split {split.name} has {seen} images, but its archives announce {split.images}; "
-            "fetch them again"
-        )
-    digest.update(index_digest.digest())
-    record = {
-        "images": at,
-        "per_class": per_class,
-        "content_sha256": digest.hexdigest(),
-        "repaired": repaired,
-    }
-    return PackedSplit(record, total, problems)
-
-
-def undecodable(problems: list[Row]) -> UserError:
-    """The error that names every image that could not be decoded."""
+def undecodable(problems: list[Row], listing: Path) -> UserError:
+    """The error that names every image that could not be decoded; a long list stands in the file `listing`."""
     listed = "; ".join(f"{row.name} in {row.archive} ({row.problem})" for row in problems[:LISTED])
     more = f"; and {len(problems) - LISTED} more" if len(problems) > LISTED else ""
     return UserError(
-        f"{len(problems)} image{'s' * (len(problems) > 1)} cannot be decoded, fetch the archives again: "
-        f"{listed}{more}"
+        f"{len(problems)} image{'s' * (len(problems) > 1)} cannot be decoded, fetch the archives again or allow "
+        f"for them (--allow-undecodable, `undecodable` of the study): {listed}{more}; all of them: {listing}"
     )
 
 
-def check_disk(catalogue: Catalogue, folder: Path, size: int) -> None:
-    """Raise UserError if the packed set will not fit."""
-    need = sum(split.images for split in catalogue.splits) * (size * size * 3 + 200) + 16_000_000
-    free = shutil.disk_usage(folder).free
-    if need > free:
+def plan(catalogue: Catalogue, folder: Path, size: int, storage: str) -> dict[str, Any]:
+    """What a packed set will take: images a split, bytes (of a jpeg store at most), bytes free in `folder`."""
+    images = {split.name: split.images for split in catalogue.splits}
+    each = size * size * 3 * (JPEG_SHARE if storage == "jpeg" else 1) + 200
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    return {
+        "images": images,
+        "bytes": int(sum(images.values()) * each) + 16_000_000,
+        "free": shutil.disk_usage(there).free,
+    }
+
+
+def check_disk(needed: dict[str, Any], folder: Path, partial: Path) -> None:
+    """Raise UserError if the packed set will not fit beside what is there of it."""
+    there = sum(file.stat().st_blocks * 512 for file in partial.iterdir()) if partial.is_dir() else 0
+    if needed["bytes"] > needed["free"] + there:
         raise UserError(
-            f"the packed set takes {need / 1e9:,.1f} GB, but {folder} has {free / 1e9:,.1f} GB free; "
-            "make room or choose another folder"
+            f"the packed set takes {needed['bytes'] / 1e9:,.1f} GB, but {folder} has {needed['free'] / 1e9:,.1f} GB "
+            "free; make room, choose another folder, or store JPEG files (--storage jpeg)"
         )
+
+
+@contextmanager
+def begun(partial: Path, job: dict[str, Any]) -> Iterator[None]:
+    """Hold the folder of what is finished, emptied if that belongs to another job.
+
+    Raises:
+        UserError: another process is packing there.
+    """
+    partial.mkdir(parents=True, exist_ok=True)
+    with open(partial / "lock", "a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise UserError(
+                f"another process is packing into {partial.parent}; wait for it or end it"
+            ) from None
+        key = hashlib.sha256(json.dumps(job, sort_keys=True).encode()).hexdigest()
+        note = partial / "job"
+        if not note.exists() or note.read_text() != key:
+            for file in partial.iterdir():
+                if file.name != "lock":
+                    file.unlink()
+            write_atomically(note, lambda path: path.write_text(key))
+        yield
 
 
 def publish(partial: Path, out: Path, manifest: dict[str, Any]) -> None:
     """Move the finished files into place, the manifest last."""
     (out / "manifest.json").unlink(missing_ok=True)
-    for name in SPLITS:
-        for stale in (out / f"{name}.npy", out / f"{name}.csv"):
-            stale.unlink(missing_ok=True)
-    (out / "mean.npy").unlink(missing_ok=True)
-    (partial / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
-    for file in sorted(partial.iterdir(), key=lambda f: (f.name == "manifest.json", f.name)):
-        os.replace(file, out / file.name)
+    for name in ("mean.npy", *(f"{split}.{kind}" for split in SPLITS for kind in ("npy", "jpegs", "csv"))):
+        (out / name).unlink(missing_ok=True)
+    for file in sorted(partial.iterdir()):
+        if file.suffix in (".npy", ".jpegs", ".csv"):
+            os.replace(file, out / file.name)
+    text = json.dumps(manifest, indent=1) + "\n"
+    write_atomically(out / "manifest.json", lambda path: path.write_text(text, encoding="utf-8"))
+    shutil.rmtree(partial)
+
+
+def has_md5(name: str) -> bool:
+    """Whether an md5 was published for an archive of that name."""
+    return name in KNOWN and KNOWN[name].md5 is not None
+
+
+def check_hashes(records: list[dict[str, Any]]) -> None:
+    """Raise UserError if an archive is not what was published under its name; note what was compared."""
+    for record in records:
+        known = KNOWN.get(record["file"])
+        for kind in ("sha256", "md5"):
+            expected = getattr(known, kind, None)
+            if expected and record.get(kind) and record[kind] != expected:
+                raise UserError(
+                    f"{record['file']} has {kind} {record[kind]}, but {expected} was published; fetch it again"
+                )
+            if expected and record.get(kind):
+                record["verified"] = kind
+
+
+def list_problems(path: Path, problems: list[Row]) -> None:
+    """One line for each image that could not be decoded: name, archive, what is wrong."""
+    text = "".join(f"{row.name}\t{row.archive}\t{row.problem}\n" for row in problems)
+    write_atomically(path, lambda target: target.write_text(text, encoding="utf-8"))
 
 
 def pack(
@@ -172,76 +174,128 @@ def pack(
     image_size: int = 256,
     workers: int | None = None,
     splits: Sequence[str] | None = None,
+    storage: str = "raw",
+    quality: int = QUALITY,
+    allow_undecodable: int = 0,
+    stand_ins: bool = False,
     progress: TextIO | None = None,
 ) -> dict[str, Any]:
     """Pack a source's archives into `out`, return the manifest; an earlier set stays until this is complete.
 
-    `archives`: one folder, or several that are searched in order.
-
-    `workers`: processes that decode (None: one per core; 1: no extra process). `progress`: where lines go,
-    stderr by default.
+    Args:
+        archives: one folder, or several that are searched in order.
+        workers: threads that decode; None: one per core.
+        storage: "raw" or "jpeg"; `quality` is that of the JPEG files.
+        allow_undecodable: so many images may be left out; they are listed in the manifest.
+        stand_ins: the archives only bear official names (generated ones do), so that no hash was published.
+        progress: where lines go, stderr by default.
 
     Raises:
-        UserError: an archive is missing or damaged, a class is empty, a label is outside the map, counts
-        differ, images cannot be
-            decoded (all are named), the disk is too small.
+        UserError: an archive is missing, damaged or not the published one, a class is empty, a label is outside
+            the map, counts differ, images cannot be decoded (all are named), the disk is too small or full.
     """
     began = time.monotonic()
     out = Path(out)
     if image_size < 1:
         raise UserError(f"image size is {image_size}; choose 1 or more pixels")
+    if storage not in ("raw", "jpeg"):
+        raise UserError(f"storage is {storage!r}; choose raw or jpeg")
     workers = workers or len(os.sched_getaffinity(0))
     progress = progress or sys.stderr
     catalogue = open_source(source, archives, splits)
-    out.mkdir(parents=True, exist_ok=True)
-    check_disk(catalogue, out, image_size)
     partial = out / ".partial"
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir()
-
+    needed = plan(catalogue, out, image_size, storage)
+    print(
+        f"pack {source}: {sum(needed['images'].values()):,} images into {out}, {needed['bytes'] / 1e9:,.1f} GB "
+        f"({'at most' if storage == 'jpeg' else 'raw'}), {needed['free'] / 1e9:,.1f} GB free",
+        file=progress,
+        flush=True,
+    )
+    check_disk(needed, out, partial)
+    job = {
+        "format": FORMAT,
+        "source": source,
+        "image_size": image_size,
+        "storage": [storage, quality * (storage == "jpeg"), INTERPOLATION, CHUNK],
+        "splits": needed["images"],
+        "files": [[str(f), f.stat().st_size, f.stat().st_mtime_ns] for f in catalogue.files],
+    }
     stop = Event()
-    hasher = ThreadPoolExecutor(1)  # reads along: sha256 leaves the interpreter free
-    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn")) if workers > 1 else None
-    try:
-        hashes = [hasher.submit(hash_file, path, stop) for path in catalogue.files if path.is_file()]
-        lines = Progress(progress, sum(split.images for split in catalogue.splits))
-        packed = {}
-        for split in catalogue.splits:
-            stream = batches(split.pictures(), image_size, split.name == "train", pool, workers)
-            packed[split.name] = pack_split(split, partial, len(catalogue.classes), image_size, stream, lines)
-        problems = [row for result in packed.values() for row in result.problems]
-        if problems:
-            raise undecodable(problems)
-        rgb = None
-        if "train" in packed and packed["train"].sums:
-            rgb = moments.rgb_statistics(packed["train"].sums)
-            np.save(partial / "mean.npy", moments.mean_image(packed["train"].sums))
-        seconds = time.monotonic() - began
-        manifest: dict[str, Any] = {
-            "format": FORMAT,
-            "source": source,
-            "storage": "raw",
-            "image_size": image_size,
-            "interpolation": INTERPOLATION,
-            "classes": [{"wnid": c.wnid, "name": c.name} for c in catalogue.classes],
-            "splits": {name: result.record for name, result in packed.items()},
-            "archives": [future.result() for future in hashes],
-            "rgb": rgb,
-            "tools": {name: version(name) for name in ("numpy", "pillow", "scipy")},
-            "seconds": round(seconds, 3),
-            "images_per_second": round(lines.total / seconds, 1),
-        }
-        manifest["fingerprint"] = fingerprint(manifest)
-        publish(partial, out, manifest)
-        return manifest
-    except BrokenProcessPool:
-        raise UserError(
-            f"one of the {workers} worker processes was killed, perhaps for want of memory; "
-            "choose fewer workers"
-        ) from None
-    finally:
-        stop.set()
-        hasher.shutdown(wait=True, cancel_futures=True)
-        if pool:
-            pool.shutdown(wait=True, cancel_futures=True)
-        shutil.rmtree(partial, ignore_errors=True)
+    with begun(partial, job), ThreadPoolExecutor(1, thread_name_prefix="hash") as hasher:
+        try:  # hashes are taken beside the packing: sha256 leaves the interpreter free
+            hashes = [
+                hasher.submit(hash_file, path, not stand_ins and has_md5(path.name), stop)
+                for path in catalogue.files
+                if path.is_file()
+            ]
+            lines = Progress(progress, sum(needed["images"].values()))
+            packed = {}
+            for split in catalogue.splits:
+                making = Making(image_size, split.name == "train", quality if storage == "jpeg" else None)
+                packer = SplitPacker(split, partial, making, lines)
+                packed[split.name] = packer.run(workers, len(catalogue.classes))
+            problems = [row for result in packed.values() for row in result.problems]
+            listing = out / "undecodable.tsv"
+            if problems:
+                list_problems(listing, problems)
+            else:
+                listing.unlink(missing_ok=True)
+            if len(problems) > allow_undecodable:
+                raise undecodable(problems, listing)
+            records = [future.result() for future in hashes]
+            if not stand_ins:
+                check_hashes(records)
+            manifest = describe(catalogue, packed, records, image_size, storage, quality)
+            rgb = None
+            sums = packed["train"].sums if "train" in packed else None
+            if sums:
+                rgb = moments.rgb_statistics(sums)
+                mean = moments.mean_image(sums)
+                np.save(partial / "mean.npy", mean)
+            seconds = time.monotonic() - began
+            manifest |= {
+                "rgb": rgb,
+                "undecodable": [
+                    {"name": p.name, "archive": p.archive, "problem": p.problem} for p in problems
+                ],
+                "seconds": round(seconds, 3),
+                "images_per_second": round(lines.fresh / seconds, 1),
+            }
+            manifest["fingerprint"] = fingerprint(manifest)
+            publish(partial, out, manifest)
+            return manifest
+        except OSError as error:
+            where = f" ({error.filename})" if error.filename else ""
+            raise UserError(
+                f"{out} cannot be written: {error.strerror or error}{where}; make room or check the disk, and run "
+                "the same again: it goes on where it stopped"
+            ) from error
+        finally:
+            stop.set()
+            hasher.shutdown(wait=True, cancel_futures=True)
+
+
+def describe(
+    catalogue: Catalogue,
+    packed: dict[str, PackedSplit],
+    records: list[dict[str, Any]],
+    image_size: int,
+    storage: str,
+    quality: int,
+) -> dict[str, Any]:
+    """The part of the manifest that does not depend on the run."""
+    manifest = {
+        "format": FORMAT,
+        "source": catalogue.source,
+        "variant": catalogue.variant,
+        "storage": storage,
+        "image_size": image_size,
+        "interpolation": INTERPOLATION,
+        "classes": [{"wnid": c.wnid, "name": c.name} for c in catalogue.classes],
+        "splits": {name: result.record for name, result in packed.items()},
+        "archives": records,
+        "tools": {name: version(name) for name in ("numba", "numpy", "pillow", "scipy", "simplejpeg")},
+    }
+    if storage == "jpeg":
+        manifest["jpeg"] = {"quality": quality, "subsampling": "4:4:4"}
+    return manifest

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import IO
 
+from alexnet.catalogue import Extent
 from alexnet.errors import UserError
 
 YEAR_2013 = 1_356_998_400  # modification time of every member that is written
@@ -69,6 +70,18 @@ def content(tar: tarfile.TarFile, member: tarfile.TarInfo, where: str) -> bytes:
     if len(data) != member.size:
         raise UserError(f"{where} breaks off inside {member.name!r}; fetch it again")
     return data
+
+
+def piece(
+    tar: tarfile.TarFile, member: tarfile.TarInfo, where: str, path: Path, base: int = 0
+) -> bytes | Extent:
+    """Where a member's bytes stand in the file `path`; the bytes themselves if that is compressed.
+
+    `base`: where `tar` begins in the file.
+    """
+    if isinstance(tar.fileobj, io.BufferedReader) and not member.issparse():
+        return Extent(path, base + member.offset_data, member.size)
+    return content(tar, member, where)
 
 
 def names(path: Path) -> list[str]:

@@ -61,7 +61,10 @@ def _split(folder: Path, split: str) -> tuple[NDArray[np.uint8], NDArray[np.int6
     import pandas as pd
 
     try:
-        images = np.load(folder / f"{split}.npy", mmap_mode="r")
+        if (folder / f"{split}.jpegs").is_file():
+            images = _decoded(folder, split)
+        else:
+            images = np.load(folder / f"{split}.npy", mmap_mode="r")
         labels = pd.read_csv(folder / f"{split}.csv", usecols=["label"])["label"].to_numpy(np.int64)
     except (OSError, ValueError) as error:
         raise UserError(f"{folder} has no packed split `{split}` ({error}); pack it first") from None
@@ -70,6 +73,19 @@ def _split(folder: Path, split: str) -> tuple[NDArray[np.uint8], NDArray[np.int6
             f"{folder}: {split}.npy holds {len(images)} images and {split}.csv {len(labels)} labels"
         )
     return images, labels
+
+
+def _decoded(folder: Path, split: str) -> NDArray[np.uint8]:
+    """All images of a jpeg store; the sets of demo and proxy studies fit into memory."""
+    import io
+
+    import pandas as pd
+    from PIL import Image
+
+    index = pd.read_csv(folder / f"{split}.csv", usecols=["offset", "bytes"])
+    blob = (folder / f"{split}.jpegs").read_bytes()
+    files = (blob[at : at + size] for at, size in zip(index["offset"], index["bytes"], strict=True))
+    return np.stack([np.asarray(Image.open(io.BytesIO(file))) for file in files])
 
 
 def pixels(images: NDArray[np.uint8]) -> Array:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections import Counter
+from typing import Any
 
 import numpy as np
 
@@ -21,6 +22,7 @@ def data(ctx: Context, study: Study) -> Html:
         say(f"{study.data.rstrip('.')}."),
         split_table(results, study),
     ]
+    parts += [source_of(manifest) for (of, _), manifest in results.manifests.items() if of == study.name]
     parts += [baselines_table(ctx, study)]
     for (of, name), manifest in results.manifests.items():
         if of != study.name or not manifest.get("rgb"):
@@ -31,7 +33,8 @@ def data(ctx: Context, study: Study) -> Html:
         alt = f"Principal axes of colour of {name}: standard deviations {spread} grey levels; mean colour {mean}"
         caption = f"Principal axes of colour of {name} (0 to 255): colour noise moves images along them, a tenth of their standard deviation at a time. Mean red, green, blue: {mean}."
         parts.append(figure(figures.color_axes(manifest["rgb"]), alt, caption))
-    return stack(*parts, repairs_table(results, study), archives_table(results, study))
+    tables = (repairs_table, undecodable_table, archives_table)
+    return stack(*parts, *(make(results, study) for make in tables))
 
 
 def split_table(results: Results, study: Study) -> Html:
@@ -52,7 +55,7 @@ def split_table(results: Results, study: Study) -> Html:
                     str(len(manifest["classes"])),
                     balance,
                     str(len(record["repaired"])),
-                    manifest["storage"],
+                    storage(manifest),
                     f"{manifest['image_size']} px",
                 ]
             )
@@ -63,6 +66,41 @@ def split_table(results: Results, study: Study) -> Html:
         rows,
         f"Packed data of {study.name}",
     )
+
+
+def storage(manifest: dict[str, Any]) -> str:
+    """How the images are kept; a second encoding is a deviation, with its error if that is known."""
+    if manifest["storage"] != "jpeg":
+        return str(manifest["storage"])
+    return f"JPEG, quality {manifest['jpeg']['quality']} (deviation: encoded twice)"
+
+
+def source_of(manifest: dict[str, Any]) -> Html | None:
+    """Which form of the data was read, and how pictures were made smaller."""
+    variant = f"; form: {manifest['variant']}" if manifest.get("variant") else ""
+    error = [record.get("mean_squared_error") for record in manifest["splits"].values()]
+    known = [value for value in error if value is not None]
+    again = (
+        f" Stored as JPEG files: the second encoding changes the pixels by {max(known) ** 0.5:.1f} grey levels (root mean square)."
+        if known
+        else ""
+    )
+    if not manifest.get("interpolation"):
+        return None
+    return say(
+        f"Read by the adapter {manifest['source']}{variant}. Resized: {manifest['interpolation']}.{again}"
+    )
+
+
+def undecodable_table(results: Results, study: Study) -> Html | None:
+    """Images that were left out because they could not be decoded; None if there are none."""
+    rows = [
+        [item["name"], item["archive"], item["problem"]]
+        for (of, _), manifest in results.manifests.items()
+        if of == study.name
+        for item in manifest.get("undecodable", [])
+    ]
+    return table(["File", "Archive", "Problem"], rows, f"Left out: {len(rows)} images") if rows else None
 
 
 def repairs_table(results: Results, study: Study, most: int = 20) -> Html | None:
@@ -86,12 +124,21 @@ def repairs_table(results: Results, study: Study, most: int = 20) -> Html | None
 def archives_table(results: Results, study: Study) -> Html | None:
     """Archives that were read, with size and hash."""
     rows = [
-        [record["file"], f"{record['bytes']:,}", Html(f"<code>{escape(str(record['sha256'])[:16])}…</code>")]
+        [
+            record["file"],
+            f"{record['bytes']:,}",
+            Html(f"<code>{escape(str(record['sha256'])[:16])}…</code>"),
+            f"yes, by {record['verified']}" if record.get("verified") else "no checksum to compare",
+        ]
         for (of, _), manifest in results.manifests.items()
         if of == study.name
         for record in manifest["archives"]
     ]
-    return table(["Archive", "Bytes", "sha256"], rows, "Archives that were read") if rows else None
+    return (
+        table(["Archive", "Bytes", "sha256", "As published"], rows, "Archives that were read")
+        if rows
+        else None
+    )
 
 
 def mean_image(results: Results, study: Study, set_: str) -> Html | None:

@@ -105,7 +105,7 @@ def make_packed_set(
     covariance = np.array([[900.0, 300.0, 100.0], [300.0, 800.0, 200.0], [100.0, 200.0, 700.0]])
     values, vectors = np.linalg.eigh(covariance)
     manifest = {
-        "format": 1,
+        "format": 2,
         "source": "test",
         "storage": "raw",
         "image_size": size,

@@ -237,7 +237,7 @@ def test_targets_are_listed_with_a_line_each(finished):
     [
         (["--config", "studys=[tiny]"], "config: unknown key 'studys'; did you mean 'studies'?"),
         (["--config", "studies=[demmo]"], "unknown study 'demmo'; did you mean 'demo'?"),
-        (["--config", "studies=[imagenette]"], "study imagenette needs imagenette2-224-train.tar.gz"),
+        (["--config", "studies=[imagenette]"], "study imagenette: source imagenette lacks"),
         (["--config", "report=here.pdf"], "config: `report`"),
     ],
 )

@@ -1,5 +1,6 @@
 # All functions of the workflow; rules have none. Everything here is torch-free.
 import csv
+import json
 import os
 import sys
 from functools import cache
@@ -13,7 +14,7 @@ sys.path.insert(0, ROOT)
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [ROOT, os.environ.get("PYTHONPATH")]))
 os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
 
-from alexnet import archives, definitions, experiments, ilsvrc
+from alexnet import archives, definitions, experiments, ilsvrc, known_files
 from alexnet.errors import UserError
 
 
@@ -48,8 +49,10 @@ ANALYSIS = sorted(str(path) for path in Path(ROOM).rglob("*") if path.suffix in 
 # Where archives are searched. In the environment and not in params: moving archives repacks nothing.
 FOLDERS = list(filter(None, [*config["archives"], *os.environ.get("ALEXNET_DATA", "").split(os.pathsep)]))
 os.environ["ALEXNET_DATA"] = os.pathsep.join(FOLDERS)
+os.environ.update(ALEXNET_DOWNLOADS=json.dumps(config["downloads"]))
 
 
+SPEED = f"{RESULTS}/bench/bench.csv"
 ENSEMBLES = [name for name, about in KNOWN.items() if "members" in about]
 
 
@@ -101,7 +104,8 @@ def departures_fingerprint(wildcards):
 def packed(study, name, splits=None):
     """Files of a packed set."""
     splits = splits or STUDIES[study]["sets"][name]["splits"]
-    files = [f"{split}.{kind}" for split in splits for kind in ("npy", "csv")]
+    store = {"raw": "npy", "jpeg": "jpegs"}[STUDIES[study].get("store", {}).get("format", "raw")]
+    files = [f"{split}.{kind}" for split in splits for kind in (store, "csv")]
     files += ["mean.npy"] if "train" in splits else []
     return [f"{RESULTS}/{study}/data/{name}/{file}" for file in ["manifest.json", *files]]
 
@@ -131,12 +135,8 @@ def require_archives(study, name):
     """End the workflow with a sentence if archives of a set are missing."""
     source, splits = (STUDIES[study]["sets"][name][key] for key in ("source", "splits"))
     missing = checked(archives.missing_archives, source, FOLDERS, splits)
-    if missing:
-        stop(
-            f"study {study} needs {', '.join(missing)}, found in none of: {', '.join(FOLDERS)}; name their folder "
-            "in `archives` of config/config.yaml or in the environment variable ALEXNET_DATA (config/README.md "
-            "says where the archives come from)"
-        )
+    if missing and source not in config["downloads"]:
+        stop(f"study {study}: {known_files.describe_missing(source, missing, FOLDERS, None)}")
 
 
 def training_data(wildcards):
@@ -214,6 +214,11 @@ def evidence():
     return files
 
 
+def measured_speed(wildcards):
+    """The benchmark's table, for the page that shows it, if it was ever measured here."""
+    return [SPEED] if wildcards.page == "70_speed" and Path(SPEED).exists() else []
+
+
 def experiment_files(experiment):
     """Results of an experiment and of what it is compared with, in the chosen studies that have it."""
     files = [f"{RESULTS}/describe/{experiment}.json"] if experiment in DESCRIBED else []
@@ -243,3 +248,10 @@ def group_files(group):
 def flags(record):
     """A dict as command-line flags."""
     return " ".join(f"--{key.replace('_', '-')} {value}" for key, value in sorted(record.items()))
+
+
+def store_flags(record):
+    """How a study's packed sets keep their images, as command-line flags."""
+    store = {"format": "raw", "quality": 95, "undecodable": 0} | record.get("store", {})
+    quality = f"--quality {store['quality']} " if store["format"] == "jpeg" else ""
+    return f"--storage {store['format']} {quality}--allow-undecodable {store['undecodable']}"

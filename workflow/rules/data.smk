@@ -34,11 +34,14 @@ for _study, _record in STUDIES.items():
                 out=f"{RESULTS}/{_study}/data/{_set}",
                 source=_data["source"],
                 splits=" ".join(_data["splits"]),
-                archives=f"--archives {RESULTS}/{_study}/archives" if "synthetic" in _record else "",
+                archives=(
+                    f"--stand-ins --archives {RESULTS}/{_study}/archives" if "synthetic" in _record else ""
+                ),
                 size=_record["image_size"],
+                store=store_flags(_record),
             shell:
                 "python -m alexnet pack --source {params.source} --splits {params.splits} {params.archives}"
-                " --image-size {params.size} --workers {threads} --out {params.out} > {log} 2>&1"
+                " --image-size {params.size} {params.store} --workers {threads} --out {params.out} > {log} 2>&1"
 
 
 for _study, _record in STUDIES.items():

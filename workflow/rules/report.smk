@@ -20,6 +20,7 @@ rule check:
 rule notebook:
     input:
         evidence(),
+        measured_speed,
         notebook=f"{ROOM}/notebooks/{{page}}.ipynb",
         claims=CLAIMS_OUT,
         code=ANALYSIS,
@@ -72,6 +73,17 @@ rule draft:
         " >> {log} 2>&1 || exit 1; done && "
         "python -m analysis report {params.executed} --claims {params.work}/claims.csv"
         " --out {params.out} 2>> {log}"
+
+
+rule bench:
+    """Speed of ingest, loader and training step beside the usual programs, for the report's page on speed"""
+    output:
+        SPEED,
+    log:
+        f"{RESULTS}/logs/bench.log",
+    threads: workflow.cores
+    shell:
+        "python -m alexnet bench --out {output} 2>&1 | tee {log}"
 
 
 for _name in KNOWN:

@@ -1,0 +1,107 @@
+"""Turns the official CIFAR-10 archive for Python into splits of pixels; its pickles run no foreign code."""
+
+from __future__ import annotations
+
+import io
+import pickle
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from alexnet import tars
+from alexnet.catalogue import Catalogue, ImageClass, Picture, Split
+from alexnet.errors import UserError
+
+ARCHIVE = "cifar-10-python.tar.gz"
+BATCHES = {"train": [f"data_batch_{i}" for i in range(1, 6)], "test": ["test_batch"]}
+PIXELS = 3 * 32 * 32
+# What the pickles of Python 2 name: arrays and their types. Anything else is refused.
+ALLOWED = {
+    ("numpy.core.multiarray", "_reconstruct"),
+    ("numpy._core.multiarray", "_reconstruct"),
+    ("numpy", "ndarray"),
+    ("numpy", "dtype"),
+    ("_codecs", "encode"),
+}
+
+
+class Restricted(pickle.Unpickler):
+    """Builds plain containers and arrays only."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in ALLOWED:
+            raise pickle.UnpicklingError(f"it names {module}.{name}")
+        return super().find_class(module.replace("numpy.core", "numpy._core"), name)
+
+
+def unpickle(data: bytes, where: str) -> dict[bytes, Any]:
+    """The record of a batch or of the class names.
+
+    Raises:
+        UserError: no pickle, or one that asks for more than arrays.
+    """
+    try:
+        record = Restricted(io.BytesIO(data), encoding="bytes").load()
+    except Exception as error:
+        raise UserError(f"{where} cannot be read ({error}); fetch it again") from error
+    if not isinstance(record, dict):
+        raise UserError(f"{where} holds no record; fetch it again")
+    return record
+
+
+def read_batch(path: Path, name: str, classes: int) -> list[Picture]:
+    """The images of one batch, (32, 32, 3) each.
+
+    Raises:
+        UserError: a part is missing, of another size, or a label is no class.
+    """
+    import numpy as np  # here, since Snakemake imports this module while it parses
+
+    where = f"{path.name}/{name}"
+    record = unpickle(tars.find(path, name), where)
+    try:
+        pixels, labels = np.asarray(record[b"data"]), [int(label) for label in record[b"labels"]]
+        names = [file.decode() for file in record.get(b"filenames", [])]
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(f"{where} lacks data or labels ({error}); fetch it again") from error
+    names = names or [f"{name}_{i:05d}.png" for i in range(len(labels))]
+    if pixels.dtype != np.uint8 or pixels.shape != (len(labels), PIXELS) or len(names) != len(labels):
+        raise UserError(
+            f"{where} has {len(labels)} labels for pixels of shape {pixels.shape}; fetch it again"
+        )
+    wrong = [label for label in labels if not 0 <= label < classes]
+    if wrong:
+        raise UserError(f"{where} has label {wrong[0]}, but there are {classes} classes; fetch it again")
+    images = np.ascontiguousarray(pixels.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1))
+    return [
+        Picture(file, label, where, image) for file, label, image in zip(names, labels, images, strict=True)
+    ]
+
+
+def stream(path: Path, split: str, classes: int) -> Iterator[Picture]:
+    """The images of a split, batch by batch."""
+    for name in BATCHES[split]:
+        yield from read_batch(path, name, classes)
+
+
+def open_cifar(source: str, splits: list[str], path: Path) -> Catalogue:
+    """Look through the archive: its class names are sorted, so that a label is the rank of its name.
+
+    Raises:
+        UserError: see `read_batch`.
+    """
+    meta = unpickle(tars.find(path, "batches.meta"), f"{path.name}/batches.meta")
+    try:
+        names = [name.decode() for name in meta[b"label_names"]]
+        images = int(meta[b"num_cases_per_batch"])
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(f"{path.name}/batches.meta lacks {error}; fetch it again") from error
+    if names != sorted(names):
+        raise UserError(f"{path.name}: class names are not in sorted order; this is no CIFAR-10")
+    classes = tuple(ImageClass(name, name) for name in names)
+    opened = [
+        Split(split, images * len(BATCHES[split]), partial(stream, path, split, len(classes)))
+        for split in splits
+    ]
+    return Catalogue(source, classes, tuple(opened), (path,), "original")

@@ -1,0 +1,111 @@
+"""Turns the folders of Kaggle's "ImageNet Object Localization Challenge" into ILSVRC-2012 splits.
+
+The images and their 1000 classes are those of ILSVRC-2012; classes come from LOC_synset_mapping.txt, labels of
+the validation images from LOC_val_solution.csv (image, then class and box of each object: the class counts).
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+
+from alexnet.catalogue import Catalogue, Extent, ImageClass, Picture, Split
+from alexnet.errors import UserError
+
+IMAGES, MAPPING, SOLUTION = "ILSVRC/Data/CLS-LOC", "LOC_synset_mapping.txt", "LOC_val_solution.csv"
+
+
+def needed(splits: Sequence[str]) -> list[str]:
+    """Paths, below the folder of the unpacked download, of what some splits are read from."""
+    return [MAPPING, *[SOLUTION] * ("val" in splits), *(f"{IMAGES}/{split}" for split in splits)]
+
+
+def read_classes(path: Path) -> tuple[ImageClass, ...]:
+    """The classes, sorted by wnid.
+
+    Raises:
+        UserError: no classes, or one twice.
+    """
+    lines = path.read_text(encoding="utf-8").splitlines()
+    pairs = sorted([*line.split(maxsplit=1), ""][:2] for line in lines if line.strip())
+    if not pairs or len({wnid for wnid, _ in pairs}) < len(pairs):
+        raise UserError(f"{path} has no classes, or one twice; fetch it again")
+    return tuple(ImageClass(wnid, words) for wnid, words in pairs)
+
+
+def read_solution(path: Path, labels: dict[str, int]) -> dict[str, int]:
+    """Label of each validation image, by name without ending.
+
+    Raises:
+        UserError: a line has no class, an unknown one, or two.
+    """
+    found = {}
+    with open(path, newline="", encoding="utf-8") as file:
+        for number, row in enumerate(csv.DictReader(file), start=2):
+            image, wnids = row.get("ImageId"), set((row.get("PredictionString") or "").split()[::5])
+            if not image or len(wnids) != 1 or not wnids <= labels.keys():
+                raise UserError(
+                    f"{path.name}, line {number}: {' '.join(sorted(wnids)) or 'nothing'!r} is not one class of {MAPPING}"
+                )
+            found[image] = labels[wnids.pop()]
+    return found
+
+
+def _picture(file: Path, label: int, archive: str) -> Picture:
+    return Picture(file.name, label, archive, Extent(file, 0, file.stat().st_size))
+
+
+def _images(folder: Path) -> list[Path]:
+    return sorted(file for file in folder.iterdir() if file.is_file() and not file.name.startswith("."))
+
+
+def train(root: Path, labels: dict[str, int]) -> Iterator[Picture]:
+    """The training images, class by class in sorted order."""
+    for wnid, label in labels.items():
+        for file in _images(root / wnid):
+            yield _picture(file, label, f"{IMAGES}/train/{wnid}")
+
+
+def val(root: Path, label_of: dict[str, int]) -> Iterator[Picture]:
+    """The validation images in sorted order."""
+    for file in _images(root):
+        yield _picture(file, label_of[file.stem], f"{IMAGES}/val")
+
+
+def open_kaggle(source: str, splits: Sequence[str], paths: dict[str, Path]) -> Catalogue:
+    """Look through the folders; `paths` has those that `needed` names.
+
+    Raises:
+        UserError: see `read_classes` and `read_solution`; a class or an image is missing or unknown.
+    """
+    classes = read_classes(paths[MAPPING])
+    labels = {c.wnid: label for label, c in enumerate(classes)}
+    opened = []
+    for split in splits:
+        root = paths[f"{IMAGES}/{split}"]
+        if split == "train":
+            folders = {folder.name for folder in root.iterdir() if folder.is_dir()}
+            odd = sorted(folders ^ labels.keys())
+            if odd:
+                raise UserError(
+                    f"{root}: class {odd[0]} is not both a folder and in {MAPPING} ({len(odd)} are not)"
+                )
+            counts = {wnid: len(_images(root / wnid)) for wnid in labels}
+            empty = [wnid for wnid, count in counts.items() if not count]
+            if empty:
+                raise UserError(f"class {empty[0]} has no images in {root}; fetch it again")
+            images, pictures = sum(counts.values()), partial(train, root, labels)
+        else:
+            label_of = read_solution(paths[SOLUTION], labels)
+            odd = sorted(label_of.keys() ^ {file.stem for file in _images(root)})
+            if odd:
+                raise UserError(
+                    f"{root}: image {odd[0]} is not both there and in {SOLUTION} ({len(odd)} are not)"
+                )
+            images, pictures = len(label_of), partial(val, root, label_of)
+        stream: Callable[[], Iterator[Picture]] = pictures
+        opened.append(Split(split, images, stream))
+    files = tuple(path for path in paths.values() if path.is_file())
+    return Catalogue(source, classes, tuple(opened), files, "Kaggle folders")
