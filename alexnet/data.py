@@ -1,4 +1,4 @@
-"""Turns a packed split into training batches and test views: crops, flips, colour noise, mean subtraction.
+"""Turns a packed split into what training and testing see of it: draws of crops, flips and colours; test views.
 
 Every random draw is keyed by (seed, epoch, position or index), so that neither worker counts nor resuming change
 a batch. Images are (rows, columns, RGB) uint8 in the store and float32 (B, 3, crop, crop), channels last in
@@ -7,8 +7,6 @@ memory, mean-subtracted on the 0-255 scale, in a batch.
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,17 +18,18 @@ from torch import Tensor
 
 from alexnet.errors import UserError
 from alexnet.manifest import read_manifest
+from alexnet.stores import Images, open_store
 
 VIEWS = {"center": 1, "ten": 10}
 
 
 @dataclass(frozen=True)
 class Split:
-    """One split of a packed set; `images` is memory-mapped (N, S, S, 3) uint8."""
+    """One split of a packed set; `images` is (N, S, S, 3) uint8, on disk until it is sliced."""
 
     set: str
     split: str
-    images: NDArray[np.uint8]
+    images: Images
     labels: NDArray[np.int64]
     names: list[str]
     manifest: dict[str, Any]
@@ -44,7 +43,7 @@ class Split:
 
 
 def open_split(folder: Path, split: str) -> Split:
-    """Open <folder>/<split>.npy and its index.
+    """Open the store of a split and its index.
 
     Raises:
         UserError: no packed set there, no such split, or counts that contradict the manifest.
@@ -54,18 +53,15 @@ def open_split(folder: Path, split: str) -> Split:
         raise UserError(f"{folder} has no split {split!r}; it has {', '.join(manifest['splits'])}")
     expected = manifest["splits"][split]["images"]
     try:
-        images = np.load(folder / f"{split}.npy", mmap_mode="r")
-        with open(folder / f"{split}.csv", newline="") as index:
-            rows = list(csv.DictReader(index))
+        images, names, labels = open_store(folder, split, manifest["storage"], manifest["image_size"])
     except (OSError, ValueError) as error:
         raise UserError(f"{folder}: split {split!r} cannot be read ({error}); pack the data again") from None
-    if len(images) != expected or len(rows) != expected:
+    if len(images) != expected or len(names) != expected:
         raise UserError(
-            f"{folder}: split {split!r} has {len(images)} images and {len(rows)} index rows, its manifest "
+            f"{folder}: split {split!r} has {len(images)} images and {len(names)} index rows, its manifest "
             f"says {expected}; pack the data again"
         )
-    labels = np.array([int(row["label"]) for row in rows], dtype=np.int64)
-    return Split(folder.name, split, images, labels, [row["name"] for row in rows], manifest)
+    return Split(folder.name, split, images, labels, names, manifest)
 
 
 def _generator(*key: int) -> np.random.Generator:
@@ -152,49 +148,6 @@ def mean_views(mean: NDArray[np.float32], crop: int, views: str, rule: str) -> N
     if rule == "aligned":
         return np.ascontiguousarray(cut)
     return np.ascontiguousarray(np.broadcast_to(central_crop(mean, crop), cut.shape))
-
-
-class TrainingBatches:
-    """Batches of one split for training, as the recipe's `augmentation` says.
-
-    Args:
-        mean: (S, S, 3), the mean image.
-    """
-
-    def __init__(self, split: Split, config: dict[str, Any], mean: NDArray[np.float32]) -> None:
-        self.split, self.config, self.mean = split, config, mean
-        self.crop = config["data"]["crop"]
-        self.margin = split.images.shape[1] - self.crop
-        self.centre = np.ascontiguousarray(central_crop(mean, self.crop))
-
-    def epoch(self, epoch: int, color_noise: bool = True) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield (images, labels) of `epoch` (0-based); a last, smaller batch as `partial_batch` says."""
-        settings, seed = self.config["augmentation"], self.config["seed"]
-        count, size = len(self.split), self.config["optimizer"]["batch_size"]
-        noisy = color_noise and settings["color_noise"] > 0
-        axes = np.zeros((3, 3), np.float32)
-        if noisy:
-            axes = color_axes(self.split.manifest["rgb"], settings["color_noise_scale"])
-        order = epoch_order(count, seed, epoch, settings["reshuffle"])
-        draws = draw_epoch(count, settings, self.margin, axes, seed, epoch)
-        crop, aligned = self.crop, settings["mean"] == "aligned"
-        if self.config["optimizer"]["partial_batch"] == "drop":
-            count -= count % size
-        for start in range(0, count, size):
-            indices = order[start : min(start + size, count)]
-            pixels = np.empty((len(indices), crop, crop, 3), np.uint8)
-            means = np.empty(pixels.shape, np.float32) if aligned else self.centre
-            for row, index in enumerate(indices):
-                top, left = draws.top[start + row], draws.left[start + row]
-                step = -1 if draws.flip[start + row] else 1
-                pixels[row] = self.split.images[index, top : top + crop, left : left + crop][:, ::step]
-                if aligned:
-                    means[row] = self.mean[top : top + crop, left : left + crop][:, ::step]
-            batch = to_batch(pixels, means)
-            if noisy:
-                noise = torch.from_numpy(draws.color[start : start + size])
-                batch = batch.add_(noise[:, :, None, None]).div_(settings["color_divisor"])
-            yield batch, torch.from_numpy(self.split.labels[indices])
 
 
 def ten_views(images: NDArray[Any], crop: int) -> NDArray[Any]:

@@ -20,6 +20,7 @@ from alexnet.files import sha256, write_atomically, write_json
 from alexnet.inputs import choose_device, load_weights, read_config
 from alexnet.metrics import log_loss, top_k_error
 from alexnet.model import AlexNet, build
+from alexnet.stores import Images
 
 BATCH = 128  # images, counted over views
 
@@ -45,7 +46,7 @@ def same_classes(wnids: list[str], split: Split) -> NDArray[np.int64]:
 @torch.no_grad()
 def predict(
     net: AlexNet,
-    images: NDArray[np.uint8],
+    images: Images,
     mean: NDArray[np.float32],
     crop: int,
     views: str,

@@ -27,10 +27,11 @@ import torch
 from torch.nn import functional as F
 
 from alexnet import provenance
-from alexnet.data import Split, TrainingBatches, central_crop, mean_views, open_split, to_batch
+from alexnet.data import Split, central_crop, mean_views, open_split, to_batch
 from alexnet.errors import UserError
 from alexnet.files import sha256, write_atomically, write_json
 from alexnet.inputs import choose_device, mean_image, read_config, start_from
+from alexnet.loader import TrainingBatches
 from alexnet.metrics import top_k_error
 from alexnet.model import AlexNet, build
 from alexnet.optim import PaperSGD, Rates, parameter_groups, rates, set_rates
@@ -62,7 +63,7 @@ class Run:
         self.manifest = train.manifest
         self.mean = mean_image(data)
         self.views = mean_views(self.mean, record["crop"], "center", config["augmentation"]["mean"])
-        self.batches = TrainingBatches(train, config, self.mean)
+        self.batches = TrainingBatches(train, config, self.mean, config["training"]["threads"], self.device)
         size, partial = config["optimizer"]["batch_size"], config["optimizer"]["partial_batch"]
         self.images = len(train) // size * size if partial == "drop" else len(train)
         self.net = build(config)

@@ -7,6 +7,7 @@ from torchvision.transforms.functional import ten_crop
 
 from alexnet import data
 from alexnet.errors import UserError
+from alexnet.loader import TrainingBatches
 
 SETTINGS = {
     "random_crop": True,
@@ -31,7 +32,7 @@ def config(crop=32, **changes):
 
 def batches(split, settings, epoch=0, noise=True):
     mean = np.zeros((40, 40, 3), np.float32)
-    out = list(data.TrainingBatches(split, settings, mean).epoch(epoch, noise))
+    out = list(TrainingBatches(split, settings, mean).epoch(epoch, noise))
     return torch.cat([images for images, _ in out]), torch.cat([labels for _, labels in out])
 
 
@@ -154,7 +155,7 @@ def test_the_central_crop_of_the_mean_or_each_pixels_own(packed_set):
     both = {}
     for rule in ("central_crop", "aligned"):
         settings = config(mean=rule)
-        out = list(data.TrainingBatches(split, settings, mean).epoch(0))
+        out = list(TrainingBatches(split, settings, mean).epoch(0))
         both[rule] = torch.cat([images for images, _ in out]).numpy().transpose(0, 2, 3, 1)
     draws = data.draw_epoch(48, SETTINGS, 8, np.zeros((3, 3)), 5, 0)
     order = data.epoch_order(48, 5, 0, True)
@@ -183,7 +184,7 @@ def test_means_of_the_test_views():
 def test_a_last_smaller_batch_is_used_or_dropped(packed_set, rule, sizes):
     settings = config()
     settings["optimizer"] = {"batch_size": 20, "partial_batch": rule}
-    batches_ = data.TrainingBatches(
+    batches_ = TrainingBatches(
         data.open_split(packed_set, "train"), settings, np.zeros((40, 40, 3), np.float32)
     )
     assert [len(labels) for _, labels in batches_.epoch(0)] == sizes
