@@ -32,8 +32,8 @@ check: bootstrap ## formats, lint, types, import contracts, workflow, notebooks
 	$(in_venv) python workflow/scripts/lint.py
 	$(in_venv) nbstripout --keep-id --verify analysis/notebooks/*.ipynb
 
-bench: bootstrap ## training step against the obvious program, side by side: results/bench/bench.csv
-	@$(in_venv) python -m alexnet bench --out results/bench/bench.csv $(ARGS)
+bench: bootstrap ## ingest, loader and training step beside the usual programs: results/bench/bench.csv
+	@$(in_venv) snakemake --cores all --forcerun bench bench $(ARGS)
 
 format: bootstrap ## rewrite sources as `make check` wants them
 	$(in_venv) ruff format .

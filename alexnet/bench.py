@@ -1,17 +1,11 @@
-"""Turns this machine's time into ratios: our training step and our parts beside what one would write first.
-
-Each pair is measured in turn, A B A B, in one process and at one thread count, after a warm-up of both; the
-figures are medians, the ratio is the median of the ratios pair by pair with the smallest and the largest.
-"""
+"""Turns this machine's time into ratios: our training step and our parts beside what one would write first."""
 
 from __future__ import annotations
 
 import csv
-import statistics
 import sys
-import time
-from collections.abc import Callable
-from dataclasses import dataclass
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,67 +13,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from alexnet import experiments
-from alexnet.files import write_atomically
+from alexnet import experiments, provenance
+from alexnet.bench_ingest import ingest_rows
+from alexnet.bench_loader import loader_rows
+from alexnet.comparison import COLUMNS, Pair, Work, compare
+from alexnet.files import write_atomically, write_json
 from alexnet.layers import LocalResponseNorm
 from alexnet.model import build
 from alexnet.optim import PaperSGD, Rates, parameter_groups, set_rates
 
-COLUMNS = (
-    "benchmark",
-    "subject",
-    "subject_value",
-    "peer",
-    "peer_value",
-    "unit",
-    "ratio",
-    "ratio_low",
-    "ratio_high",
-    "n",
-)
-Work = Callable[[], object]
-
-
-@dataclass(frozen=True)
-class Pair:
-    """Two ways to do the same amount of work; `count` units of it a call. A ratio above 1: ours is faster."""
-
-    benchmark: str
-    subject: str
-    peer: str
-    unit: str
-    count: int
-    ours: Work
-    theirs: Work
-
-
-def seconds(work: Work) -> float:
-    started = time.perf_counter()
-    work()
-    return time.perf_counter() - started
-
-
-def compare(pair: Pair, rounds: int) -> dict[str, Any]:
-    """One row of the table, from `rounds` alternations after one warm-up of each."""
-    pair.ours(), pair.theirs()
-    ours, theirs = [], []
-    for _ in range(rounds):
-        ours.append(seconds(pair.ours))
-        theirs.append(seconds(pair.theirs))
-    ratios = [b / a for a, b in zip(ours, theirs, strict=True)]
-    values = (
-        pair.benchmark,
-        pair.subject,
-        pair.count / statistics.median(ours),
-        pair.peer,
-        pair.count / statistics.median(theirs),
-        pair.unit,
-        statistics.median(ratios),
-        min(ratios),
-        max(ratios),
-        rounds,
-    )
-    return dict(zip(COLUMNS, values, strict=True))
+PARTS = ("ingest", "loader", "step")
 
 
 class ObviousNorm(nn.Module):
@@ -160,29 +103,52 @@ def norm_pair(batch: int) -> Pair:
     )
 
 
+def step_rows(rounds: int, full_size: bool) -> Iterator[dict[str, Any]]:
+    """Rows on the training step and its parts."""
+    pairs: list[Callable[[], Pair]] = [lambda: norm_pair(16), lambda: step_pair("demo", 128)]
+    if full_size:
+        pairs.append(lambda: step_pair("ilsvrc2012", 32))
+    for make in pairs:
+        yield compare(make(), rounds)
+
+
 def bench(
-    out: Path, rounds: int = 5, threads: int | None = None, full_size: bool = True
+    out: Path,
+    folders: list[Path],
+    rounds: int = 5,
+    threads: int | None = None,
+    only: str | None = None,
+    full_size: bool = True,
 ) -> list[dict[str, Any]]:
-    """Measure all pairs and write the table to `out` (CSV).
+    """Measure everything and write the table to `out` (CSV), and the machine beside it (.json).
+
+    Args:
+        folders: where real full-size images are looked for.
+        only: one of PARTS; None for all.
 
     Raises:
         alexnet.errors.UserError: the definitions in config/ cannot be read.
     """
     if threads:
         torch.set_num_threads(threads)
-    pairs: list[Callable[[], Pair]] = [lambda: norm_pair(16), lambda: step_pair("demo", 128)]
-    if full_size:
-        pairs.append(lambda: step_pair("ilsvrc2012", 32))
     rows = []
-    for make in pairs:
-        row = compare(make(), rounds)
-        rows.append(row)
-        print(
-            f"{row['benchmark']}: {row['subject']} {row['subject_value']:.0f} {row['unit']}, {row['peer']} "
-            f"{row['peer_value']:.0f}; ratio {row['ratio']:.2f} ({row['ratio_low']:.2f} to {row['ratio_high']:.2f}, "
-            f"n={row['n']}, {torch.get_num_threads()} threads)",
-            file=sys.stderr,
-        )
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix="bench-") as work:
+        parts: dict[str, Callable[[], Iterator[dict[str, Any]]]] = {
+            "ingest": lambda: ingest_rows(folders, Path(work), rounds),
+            "loader": lambda: loader_rows(Path(work), rounds),
+            "step": lambda: step_rows(rounds, full_size),
+        }
+        for name in PARTS:
+            for row in parts[name]() if only in (None, name) else ():
+                rows.append(row)
+                print(
+                    f"{row['benchmark']}: {row['subject']} {row['subject_value']:.0f} {row['unit']}, {row['peer']} "
+                    f"{row['peer_value']:.0f}; ratio {row['ratio']:.2f} ({row['ratio_low']:.2f} to "
+                    f"{row['ratio_high']:.2f}, n={row['n']})",
+                    file=sys.stderr,
+                    flush=True,
+                )
 
     def write(path: Path) -> None:
         with open(path, "w", newline="") as target:
@@ -191,4 +157,6 @@ def bench(
             writer.writerows(rows)
 
     write_atomically(out, write)
+    machine = provenance.collect() | {"threads": torch.get_num_threads()}
+    write_json(out.with_suffix(".json"), machine)
     return rows

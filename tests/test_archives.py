@@ -180,7 +180,9 @@ def test_missing_archives_are_named(official, tmp_path):
     ]
     assert missing_archives("imagenette", tmp_path) == ["imagenette2-320.tgz"]
     (tmp_path / "imagenette2-224-train.tar.gz").touch()
-    assert missing_archives("imagenette", tmp_path) == ["imagenette2-224-val.tar.gz"], "the form that was begun"
+    assert missing_archives("imagenette", tmp_path) == ["imagenette2-224-val.tar.gz"], (
+        "the form that was begun"
+    )
     (tmp_path / "imagenette2-224-train.tar.gz").unlink()
     assert missing_archives("folders", tmp_path) == ["train/<class>/<image>"]
     with pytest.raises(UserError, match=r"ILSVRC2012_img_train\.tar.* missing: put them into"):

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import csv
+import functools
 import hashlib
+import http.server
+import io
 import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+import threading
+import zipfile
 from pathlib import Path
 
 import pytest
 import yaml
 from conftest import ROOT, TINY_STUDY
+from PIL import Image
 
 PARTS = ("alexnet", "analysis", "workflow", "profiles", "config")
 
@@ -273,3 +279,45 @@ def test_archives_are_found_through_the_environment_without_being_part_of_a_run(
         project, "--dry-run", "--config", "studies=[imagenette]", ALEXNET_DATA=str(tmp_path / "elsewhere")
     )
     assert done.returncode == 0 and "pack_imagenette_imagenette" in done.stdout
+
+
+def test_a_missing_archive_is_downloaded_if_a_base_url_is_named(tmp_path):
+    """A server on this machine has Tiny ImageNet's zip; without its address the call ends with what is missing."""
+    project, served = copy_project(tmp_path / "project"), tmp_path / "served"
+    study = yaml.safe_load((project / "config/studies/imagenette.yaml").read_text())
+    study["sets"] = {"imagenette": {"source": "tiny_imagenet", "splits": ["train", "val"]}}
+    study["store"] = {"format": "jpeg", "quality": 90}
+    (project / "config/studies/imagenette.yaml").write_text(yaml.safe_dump(study))
+    served.mkdir()
+    with zipfile.ZipFile(served / "tiny-imagenet-200.zip", "w") as archive:
+        wnids = ["n00000001", "n00000002"]
+        archive.writestr("tiny-imagenet-200/wnids.txt", "\n".join(wnids))
+        archive.writestr("tiny-imagenet-200/words.txt", "n00000001\tone\nn00000002\ttwo\n")
+        annotations = "".join(f"val_{i}.JPEG\t{wnid}\t0\t0\t9\t9\n" for i, wnid in enumerate(wnids))
+        archive.writestr("tiny-imagenet-200/val/val_annotations.txt", annotations)
+        for i, wnid in enumerate(wnids):
+            buffer = io.BytesIO()
+            Image.new("RGB", (64, 64), (90 * i, 50, 200)).save(buffer, "JPEG")
+            archive.writestr(f"tiny-imagenet-200/train/{wnid}/images/{wnid}_0.JPEG", buffer.getvalue())
+            archive.writestr(f"tiny-imagenet-200/val/images/val_{i}.JPEG", buffer.getvalue())
+    target = "results/imagenette/data/imagenette/manifest.json"
+    done = snakemake(project, target, "--config", "studies=[imagenette]")
+    assert done.returncode == 2 and "tiny-imagenet-200.zip" in done.stdout and "http" in done.stdout
+
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(served))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_address[1]}"
+        (project / "mine.yaml").write_text(
+            yaml.safe_dump({"studies": ["imagenette"], "downloads": {"tiny_imagenet": address}})
+        )
+        done = snakemake(project, target, "--configfile", "mine.yaml", ALEXNET_TOKEN="secret-of-image-net")
+        server.shutdown()
+    assert done.returncode == 0, done.stdout
+    manifest = json.loads((project / target).read_text())
+    assert manifest["splits"]["train"]["per_class"] == [1, 1] and manifest["jpeg"]["quality"] == 90
+    assert (project / "data/tiny-imagenet-200.zip").read_bytes() == (
+        served / "tiny-imagenet-200.zip"
+    ).read_bytes()
+    logs = "".join(path.read_text() for path in (project / "results/logs").rglob("*.log"))
+    assert "secret" not in logs + done.stdout

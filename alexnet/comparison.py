@@ -1,0 +1,65 @@
+"""Turns two ways to do the same work into a ratio of their speeds, measured in turn: A B A B, after a warm-up.
+
+Figures are medians, the ratio is the median of the ratios pair by pair with the smallest and the largest.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+COLUMNS = (
+    "benchmark",
+    "subject",
+    "subject_value",
+    "peer",
+    "peer_value",
+    "unit",
+    "ratio",
+    "ratio_low",
+    "ratio_high",
+    "n",
+)
+Work = Callable[[], object]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two ways to do the same amount of work; `count` units of it a call. A ratio above 1: ours is faster."""
+
+    benchmark: str
+    subject: str
+    peer: str
+    unit: str
+    count: int
+    ours: Work
+    theirs: Work
+
+
+def seconds(work: Work) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def row(
+    benchmark: str, subject: str, ours: list[float], peer: str, theirs: list[float], unit: str
+) -> dict[str, Any]:
+    """One row of the table from values measured in turn; the ratio is ours / theirs."""
+    ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
+    middle = statistics.median
+    values = (benchmark, subject, middle(ours), peer, middle(theirs), unit)
+    return dict(zip(COLUMNS, (*values, middle(ratios), min(ratios), max(ratios), len(ratios)), strict=True))
+
+
+def compare(pair: Pair, rounds: int) -> dict[str, Any]:
+    """One row of the table, from `rounds` alternations after one warm-up of each."""
+    pair.ours(), pair.theirs()
+    ours, theirs = [], []
+    for _ in range(rounds):
+        ours.append(pair.count / seconds(pair.ours))
+        theirs.append(pair.count / seconds(pair.theirs))
+    return row(pair.benchmark, pair.subject, ours, pair.peer, theirs, pair.unit)

@@ -1,0 +1,53 @@
+"""The page on speed against numbers worked out by hand."""
+
+import json
+
+import pandas as pd
+
+from analysis import speed_tables
+
+COLUMNS = [
+    "benchmark",
+    "subject",
+    "subject_value",
+    "peer",
+    "peer_value",
+    "unit",
+    "ratio",
+    "ratio_low",
+    "ratio_high",
+    "n",
+]
+ROWS = [
+    ["ingest on one core, x", "ours", 500.0, "Pillow: open, resize LANCZOS, crop, save", 200.0, "images/s", 2.5, 2, 3, 5],
+    ["ingest, x", "ours, two workers on two cores", 900.0, "one", 500.0, "images/s", 1.8, 1.7, 1.9, 5],
+    ["size of an image, x", "jpeg", 50.0, "raw store", 196.608, "kB", 0.25, 0.2, 0.3, 8],
+]  # fmt: skip
+
+
+def test_extrapolation_is_images_by_rate_and_bytes():
+    html = speed_tables.extrapolation(pd.DataFrame(ROWS, columns=COLUMNS), 2).text
+    # 1,331,167 / (500 * 2 * 0.9) = 1,479 s; 16 cores: 184.9 s; 1,461,406 / 900 = 1,623.8 s
+    for cell in ("25 min", "3 min", "27 min", "262 GB", "67 GB", "287 GB", "73 GB", "1,461,406"):
+        assert f">{cell}<" in html, cell
+    assert "assumption" in html
+
+
+def test_hours():
+    assert speed_tables.hours(59 * 60) == "59 min"
+    assert speed_tables.hours(3 * 3600 + 5 * 60) == "3 h 05 min"
+
+
+def test_own_measurements_come_before_the_published_ones(tmp_path, monkeypatch):
+    reference = tmp_path / "reference"
+    reference.mkdir()
+    monkeypatch.setattr(speed_tables, "REFERENCE", reference)
+    assert "make bench" in speed_tables.speed(tmp_path).text
+    pd.DataFrame(ROWS[:1], columns=COLUMNS).to_csv(reference / "bench.csv", index=False)
+    assert "not measured here" in speed_tables.speed(tmp_path).text
+    (tmp_path / "bench").mkdir()
+    pd.DataFrame(ROWS, columns=COLUMNS).to_csv(tmp_path / "bench/bench.csv", index=False)
+    (tmp_path / "bench/bench.json").write_text(json.dumps({"cpu": "A processor", "cores": 4}))
+    html = speed_tables.speed(tmp_path).text
+    assert "Measured here: A processor, 4 cores" in html
+    assert "2.50 [2.00, 3.00]" in html
