@@ -152,7 +152,7 @@ def bench(
 
     def write(path: Path) -> None:
         with open(path, "w", newline="") as target:
-            writer = csv.DictWriter(target, fieldnames=COLUMNS)
+            writer = csv.DictWriter(target, fieldnames=COLUMNS, lineterminator="\n")
             writer.writeheader()
             writer.writerows(rows)
 

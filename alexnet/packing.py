@@ -7,6 +7,7 @@ goes on ends with the same bytes as one that was never interrupted.
 
 from __future__ import annotations
 
+import copy
 import csv
 import hashlib
 import json
@@ -81,12 +82,12 @@ def load_state(path: Path) -> tuple[State, moments.Sums | None]:
 
 def same_pictures(pictures: Iterator[Picture], index: Path, state: State) -> bool:
     """Pass over the pictures of the chunks on record; whether they are those of the index."""
-    wrong = {name for _, name, _, _ in state.problems}
+    wrong = {(name, archive) for _, name, archive, _ in state.problems}
     with open(index, newline="", encoding="utf-8") as file:
         rows = csv.reader(file)
         next(rows, None)
         for picture in islice(pictures, state.chunks * CHUNK):
-            if picture.name in wrong:
+            if (picture.name, picture.archive) in wrong:
                 continue
             row = next(rows, None)
             if row is None or row[:3] != [picture.name, str(picture.label), picture.archive]:
@@ -132,6 +133,8 @@ class SplitPacker:
         self.index, self.record = folder / f"{split.name}.csv", folder / f"{split.name}.state"
         self.store = folder / f"{split.name}{(RawWriter if making.quality is None else JpegWriter).suffix}"
         self.state, self.sums = load_state(self.record)
+        if not (self.store.exists() and self.index.exists()):  # as if killed while they were moved into place
+            self.state, self.sums = State(), None
 
     def _resume(self) -> Iterator[Picture]:
         """The pictures that are still to be packed."""
@@ -139,7 +142,7 @@ class SplitPacker:
         state = self.state
         if state.chunks:
             try:
-                whole = self.index.stat().st_size >= state.index_bytes and self.store.exists()
+                whole = self.index.stat().st_size >= state.index_bytes
                 os.truncate(self.index, state.index_bytes)
                 if whole and same_pictures(pictures, self.index, state):
                     return pictures
@@ -199,7 +202,7 @@ class SplitPacker:
                 state.index_bytes = os.fstat(file.fileno()).st_size
                 state.store_bytes = writer.size if isinstance(writer, JpegWriter) else 0
                 state.finished = finished
-                now = State(**{**asdict(state)})
+                now = copy.deepcopy(state)
                 sums = self.sums and moments.add_to(moments.no_images(self.making.size), self.sums)
                 return recorder.submit(self._save, writer, file, now, sums)
 

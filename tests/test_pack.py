@@ -479,6 +479,27 @@ def test_what_was_finished_is_not_done_again(archives, packed, tmp_path, monkeyp
     assert not (tmp_path / ".partial").exists()
 
 
+@pytest.mark.parametrize("moved", [1, 2, 4])
+def test_ended_while_the_files_were_moved_into_place(archives, packed, tmp_path, monkeypatch, moved):
+    """After some of train.npy, train.csv, val.npy, val.csv, mean.npy; an earlier set is gone by then, too."""
+    replace_file, count = os.replace, []
+
+    def stopping(source, target):
+        if Path(target).parent == tmp_path:
+            count.append(target)
+            if len(count) > moved:
+                raise KeyboardInterrupt
+        replace_file(source, target)
+
+    monkeypatch.setattr(os, "replace", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        pack("ilsvrc2012", archives, tmp_path, image_size=SIZE, progress=io.StringIO())
+    monkeypatch.undo()
+    assert not (tmp_path / "manifest.json").exists() and len(list(tmp_path.iterdir())) == moved + 1
+    pack("ilsvrc2012", archives, tmp_path, image_size=SIZE, progress=io.StringIO())
+    assert store_hashes(tmp_path) == store_hashes(packed)
+
+
 def test_other_archives_or_settings_start_afresh(archives, tmp_path, monkeypatch):
     monkeypatch.setattr(packing, "RECORD_SECONDS", 0.0)
     for name in ("train/a/0.jpg", "train/a/1.jpg"):
