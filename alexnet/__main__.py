@@ -132,13 +132,18 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _folders(args: argparse.Namespace) -> list[Path]:
+    """Folders of archives: those named, else those of the environment."""
+    return args.archives or [Path(f) for f in os.environ.get("ALEXNET_DATA", "").split(os.pathsep) if f]
+
+
 def _pack(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
     from alexnet import archives, pack
 
     if args.list_sources:
         print("\n".join(archives.list_sources()))
         return
-    folders = args.archives or [Path(f) for f in os.environ.get("ALEXNET_DATA", "").split(os.pathsep) if f]
+    folders = _folders(args)
     if not folders or args.out is None:
         parser.error("pack needs --out, and --archives or the variable ALEXNET_DATA")
     missing = archives.missing_archives(args.source, folders, args.splits)
@@ -208,10 +213,7 @@ def _run(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
         from alexnet import bench, train
 
         train.tune_allocator()
-        folders = args.archives or [
-            Path(f) for f in os.environ.get("ALEXNET_DATA", "").split(os.pathsep) if f
-        ]
-        bench.bench(args.out, folders, args.rounds, args.threads, args.only)
+        bench.bench(args.out, _folders(args), args.rounds, args.threads, args.only)
     else:
         from alexnet import evaluate, train
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 import numpy as np
+import simplejpeg
 from numpy.typing import NDArray
 
 from alexnet import moments
@@ -61,8 +62,6 @@ class Making:
 
 def reencode(pixels: NDArray[np.uint8], quality: int) -> tuple[bytes, NDArray[np.uint8]]:
     """A JPEG file without chroma subsampling, and the pixels that it decodes to."""
-    import simplejpeg
-
     file = simplejpeg.encode_jpeg(pixels, quality=quality, colorsubsampling="444", fastdct=False)
     return file, simplejpeg.decode_jpeg(file, fastdct=False, fastupsample=False)
 

@@ -24,11 +24,11 @@ IMAGES, COPIES, WORKERS = 200, 10, 2
 
 def image_folder(folder: Path) -> Path:
     """<class>/<image>.jpg, 256 x 256: the images of the packed set, so that the peer need not resize."""
-    for copy in range(COPIES):
-        for i in range(IMAGES):
+    for i in range(IMAGES):
+        image = Image.open(io.BytesIO(generated(i))).resize((SIZE, SIZE))
+        for copy in range(COPIES):
             path = folder / str(i % 4) / f"{copy}_{i}.jpg"
             path.parent.mkdir(parents=True, exist_ok=True)
-            image = Image.open(io.BytesIO(generated(i))).resize((SIZE, SIZE))
             image.save(path, quality=90)
     return folder
 

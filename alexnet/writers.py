@@ -11,6 +11,13 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 
+def write_at(file: int, data: memoryview, at: int) -> None:
+    """All of `data` at byte `at` of an open file: the system may take less than it is given."""
+    while data:
+        done = os.pwrite(file, data, at)
+        data, at = data[done:], at + done
+
+
 class RawWriter:
     """<split>.npy, uint8 (N, S, S, 3); its parts can be written in any order and by several threads at once.
 
@@ -37,10 +44,8 @@ class RawWriter:
 
     def write(self, number: int, pixels: NDArray[np.uint8]) -> None:
         """The images of chunk `number`, (n, S, S, 3)."""
-        left, at = memoryview(pixels.reshape(-1).data), self.start + number * self.chunk * self.image_bytes
-        while left:
-            done = os.pwrite(self.file, left, at)
-            left, at = left[done:], at + done
+        at = self.start + number * self.chunk * self.image_bytes
+        write_at(self.file, memoryview(pixels.reshape(-1).data), at)
 
     def append(self, files: Iterable[bytes]) -> list[tuple[int, int]]:
         return []
@@ -52,7 +57,7 @@ class RawWriter:
             source = number * self.chunk
             if source != to and count:
                 block = os.pread(self.file, count * self.image_bytes, self.start + source * self.image_bytes)
-                os.pwrite(self.file, block, self.start + to * self.image_bytes)
+                write_at(self.file, memoryview(block), self.start + to * self.image_bytes)
             to += count
         self._header(to)
 
@@ -81,12 +86,9 @@ class JpegWriter:
         """Offset and length of each file."""
         places = []
         for data in files:
-            left, at = memoryview(data), self.size
-            places.append((at, len(data)))
-            while left:
-                done = os.pwrite(self.file, left, at)
-                left, at = left[done:], at + done
-            self.size = at
+            places.append((self.size, len(data)))
+            write_at(self.file, memoryview(data), self.size)
+            self.size += len(data)
         return places
 
     def close_gaps(self, kept: list[int]) -> None:

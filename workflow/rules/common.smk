@@ -104,7 +104,7 @@ def departures_fingerprint(wildcards):
 def packed(study, name, splits=None):
     """Files of a packed set."""
     splits = splits or STUDIES[study]["sets"][name]["splits"]
-    store = {"raw": "npy", "jpeg": "jpegs"}[STUDIES[study].get("store", {}).get("format", "raw")]
+    store = {"raw": "npy", "jpeg": "jpegs"}[store_of(STUDIES[study])["format"]]
     files = [f"{split}.{kind}" for split in splits for kind in (store, "csv")]
     files += ["mean.npy"] if "train" in splits else []
     return [f"{RESULTS}/{study}/data/{name}/{file}" for file in ["manifest.json", *files]]
@@ -250,8 +250,13 @@ def flags(record):
     return " ".join(f"--{key.replace('_', '-')} {value}" for key, value in sorted(record.items()))
 
 
+def store_of(record):
+    """How a study's packed sets keep their images, defaults filled in."""
+    return {"format": "raw", "quality": 95, "undecodable": 0} | record["store"]
+
+
 def store_flags(record):
-    """How a study's packed sets keep their images, as command-line flags."""
-    store = {"format": "raw", "quality": 95, "undecodable": 0} | record.get("store", {})
+    """The same as command-line flags."""
+    store = store_of(record)
     quality = f"--quality {store['quality']} " if store["format"] == "jpeg" else ""
     return f"--storage {store['format']} {quality}--allow-undecodable {store['undecodable']}"
