@@ -1,38 +1,81 @@
-"""Turns the official CIFAR-10 archive for Python into splits of pixels; its pickles run no foreign code."""
+"""Turns the official CIFAR-10 archive for Python into splits of pixels.
+
+Its pickles run no foreign code, and build no arrays either: numpy would take addresses in memory from them.
+"""
 
 from __future__ import annotations
 
 import io
+import math
 import pickle
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from alexnet import tars
 from alexnet.catalogue import Catalogue, ImageClass, Picture, Split
 from alexnet.errors import UserError
 
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
 ARCHIVE = "cifar-10-python.tar.gz"
 BATCHES = {"train": [f"data_batch_{i}" for i in range(1, 6)], "test": ["test_batch"]}
 PIXELS = 3 * 32 * 32
-# What the pickles of Python 2 name: arrays and their types. Anything else is refused.
-ALLOWED = {
-    ("numpy.core.multiarray", "_reconstruct"),
-    ("numpy._core.multiarray", "_reconstruct"),
-    ("numpy", "ndarray"),
-    ("numpy", "dtype"),
-    ("_codecs", "encode"),
+
+
+class Kind:
+    """Stands in for numpy.dtype."""
+
+    def __init__(self, code: str | bytes, *_: Any) -> None:
+        self.code = code.decode() if isinstance(code, bytes) else code
+
+    def __setstate__(self, state: Any) -> None:
+        pass  # byte order and fields: bytes have none
+
+
+class Grid:
+    """Stands in for numpy.ndarray."""
+
+    def __init__(self, *_: Any) -> None:
+        pass
+
+    def __setstate__(self, state: Any) -> None:
+        _, self.shape, self.kind, self.by_column, self.data = state
+
+    def pixels(self) -> NDArray[np.uint8]:
+        """The array; ValueError, TypeError or AttributeError if it is none of bytes."""
+        import numpy as np  # here, since Snakemake imports this module while it parses
+
+        if self.kind.code != "u1" or len(self.data) != math.prod(self.shape):
+            raise ValueError("its array is not one of bytes")
+        return np.frombuffer(self.data, np.uint8).reshape(self.shape, order="F" if self.by_column else "C")
+
+
+def _encode(text: str, _: str) -> bytes:
+    """How Python 3 writes bytes into a pickle for Python 2."""
+    return text.encode("latin1")
+
+
+# What a batch names: arrays and their types. Anything else is refused.
+STAND_INS: dict[tuple[str, str], Any] = {
+    ("numpy.core.multiarray", "_reconstruct"): Grid,
+    ("numpy._core.multiarray", "_reconstruct"): Grid,
+    ("numpy", "ndarray"): Grid,
+    ("numpy", "dtype"): Kind,
+    ("_codecs", "encode"): _encode,
 }
 
 
 class Restricted(pickle.Unpickler):
-    """Builds plain containers and arrays only."""
+    """Builds plain containers and stand-ins for arrays only."""
 
     def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in ALLOWED:
+        if (module, name) not in STAND_INS:
             raise pickle.UnpicklingError(f"it names {module}.{name}")
-        return super().find_class(module.replace("numpy.core", "numpy._core"), name)
+        return STAND_INS[module, name]
 
 
 def unpickle(data: bytes, where: str) -> dict[bytes, Any]:
@@ -56,17 +99,17 @@ def read_batch(path: Path, name: str, classes: int) -> list[Picture]:
     Raises:
         UserError: a part is missing, of another size, or a label is no class.
     """
-    import numpy as np  # here, since Snakemake imports this module while it parses
+    import numpy as np
 
     where = f"{path.name}/{name}"
     record = unpickle(tars.find(path, name), where)
     try:
-        pixels, labels = np.asarray(record[b"data"]), [int(label) for label in record[b"labels"]]
+        pixels, labels = record[b"data"].pixels(), [int(label) for label in record[b"labels"]]
         names = [file.decode() for file in record.get(b"filenames", [])]
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
         raise UserError(f"{where} lacks data or labels ({error}); fetch it again") from error
     names = names or [f"{name}_{i:05d}.png" for i in range(len(labels))]
-    if pixels.dtype != np.uint8 or pixels.shape != (len(labels), PIXELS) or len(names) != len(labels):
+    if pixels.shape != (len(labels), PIXELS) or len(names) != len(labels):
         raise UserError(
             f"{where} has {len(labels)} labels for pixels of shape {pixels.shape}; fetch it again"
         )
@@ -95,7 +138,7 @@ def open_cifar(source: str, splits: list[str], path: Path) -> Catalogue:
     try:
         names = [name.decode() for name in meta[b"label_names"]]
         images = int(meta[b"num_cases_per_batch"])
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
         raise UserError(f"{path.name}/batches.meta lacks {error}; fetch it again") from error
     if names != sorted(names):
         raise UserError(f"{path.name}: class names are not in sorted order; this is no CIFAR-10")

@@ -35,8 +35,8 @@ class Place:
 
 
 def place(parts: Sequence[str]) -> Place | None:
-    """The place of [...]/<split>/<class>/<image>; None for all else (a list, a readme, a hidden file)."""
-    if len(parts) < 3 or parts[-3] not in SPLITS or parts[-1].startswith("."):
+    """The place of [...]/<split>/<class>/<image>; None for all else (a list, a readme, what is hidden)."""
+    if len(parts) < 3 or parts[-3] not in SPLITS or parts[-2].startswith(".") or parts[-1].startswith("."):
         return None
     return Place(parts[-3], parts[-2], parts[-1])
 
@@ -46,7 +46,7 @@ def count(path: Path, counts: dict[tuple[str, str], int]) -> None:
     if path.is_dir():
         for folder in path.iterdir():
             if folder.is_dir() and not folder.name.startswith("."):
-                images = sum(1 for file in folder.iterdir() if place(file.parts))
+                images = sum(1 for file in folder.iterdir() if place(file.parts) and file.is_file())
                 counts[path.name, folder.name] = counts.get((path.name, folder.name), 0) + images
         return
     for name, folder_member in entries(path):
@@ -74,7 +74,7 @@ def walk(path: Path) -> Iterator[tuple[Place, str, bytes | Extent]]:
     if path.is_dir():
         for file in sorted(path.glob("*/*")):
             found = place(file.parts)
-            if found:
+            if found and file.is_file():
                 yield found, f"{found.split}/{found.folder}", Extent(file, 0, file.stat().st_size)
         return
     if path.suffix == ".zip":
@@ -82,7 +82,7 @@ def walk(path: Path) -> Iterator[tuple[Place, str, bytes | Extent]]:
             for info in zips.files(archive, path.name):
                 found = place(info.filename.split("/"))
                 if found:
-                    yield found, path.name, zips.content(archive, info.filename, path.name)
+                    yield found, path.name, zips.content(archive, info, path.name)
         return
     with tars.opened(path) as tar:
         for member in tars.files(tar, path.name):

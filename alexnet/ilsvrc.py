@@ -38,8 +38,10 @@ def basename(name: str) -> str:
     return name.rsplit("/", 1)[-1]
 
 
-def _inner_tars(path: Path, labels: dict[str, int], kit: Devkit) -> Iterator[tuple[str, str, IO[bytes], int]]:
-    """(wnid, name for messages, stream, where it begins) of each <wnid>.tar in the training archive."""
+def _inner_tars(
+    path: Path, labels: dict[str, int], kit: Devkit
+) -> Iterator[tuple[str, str, IO[bytes], int | None]]:
+    """(wnid, name for messages, stream, where it begins in the file) of each <wnid>.tar in the training archive."""
     with tars.opened(path) as outer:
         for member in tars.files(outer, path.name):
             file = basename(member.name)
@@ -49,7 +51,12 @@ def _inner_tars(path: Path, labels: dict[str, int], kit: Devkit) -> Iterator[tup
                     f"{path.name} holds {member.name!r}, which is no class of {kit.file}; "
                     f"check that both are of {kit.year}"
                 )
-            yield wnid, f"{path.name}/{file}", cast(IO[bytes], outer.extractfile(member)), member.offset_data
+            yield (
+                wnid,
+                f"{path.name}/{file}",
+                cast(IO[bytes], outer.extractfile(member)),
+                tars.start(outer, member),
+            )
 
 
 def read_patches(path: Path) -> Patches:
@@ -120,12 +127,12 @@ def tar_of_tars(path: Path, kit: Devkit, patches: Patches, used: set[str]) -> Sp
 
 
 def flat_tar(
-    split: str, path: Path, labels: list[int], truth: str, patches: Patches, used: set[str]
+    split: str, year: int, path: Path, labels: list[int], truth: str, patches: Patches, used: set[str]
 ) -> Split:
     """Validation or test images: line n of the ground truth `truth` is about the n-th name in sorted order.
 
     Raises:
-        UserError: there are more or fewer images than lines, or a name is there twice.
+        UserError: there are more or fewer images than lines, a name is there twice, or is one of another year.
     """
     names = sorted(basename(name) for name in tars.names(path))
     if len(names) != len(labels):
@@ -136,6 +143,13 @@ def flat_tar(
     if len(label_of) != len(names):
         twice = next(a for a, b in pairwise(names) if a == b)
         raise UserError(f"{path.name} holds {twice} twice, so its names do not match {truth}; fetch it again")
+
+    others = tuple(f"ILSVRC{other}_" for other in DEVKIT if other != year)
+    foreign = next((name for name in names if name.startswith(others)), None)
+    if foreign:
+        raise UserError(
+            f"{path.name} holds {foreign}, which is not of {year}; check that it is the right file"
+        )
 
     used.update(patches.keys() & label_of.keys())
 
@@ -171,7 +185,7 @@ def open_ilsvrc(source: str, year: int, splits: Sequence[str], paths: dict[str, 
             text, where = tars.find(devkit, f"data/{truth}"), f"{truth} in {devkit.name}"
         else:
             text, where = paths[TEST_GROUND_TRUTH].read_bytes(), TEST_GROUND_TRUTH
-        opened.append(flat_tar(split, path, read_ground_truth(text, where, kit), where, patches, used))
+        opened.append(flat_tar(split, year, path, read_ground_truth(text, where, kit), where, patches, used))
     unused = sorted(patches.keys() - used)
     if unused and len(splits) == len(OFFERED[year]):
         raise UserError(

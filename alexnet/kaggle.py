@@ -22,14 +22,20 @@ def needed(splits: Sequence[str]) -> list[str]:
     return [MAPPING, *[SOLUTION] * ("val" in splits), *(f"{IMAGES}/{split}" for split in splits)]
 
 
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} cannot be read ({error}); fetch it again") from error
+
+
 def read_classes(path: Path) -> tuple[ImageClass, ...]:
     """The classes, sorted by wnid.
 
     Raises:
-        UserError: no classes, or one twice.
+        UserError: no text, no classes, or one twice.
     """
-    lines = path.read_text(encoding="utf-8").splitlines()
-    pairs = sorted([*line.split(maxsplit=1), ""][:2] for line in lines if line.strip())
+    pairs = sorted([*line.split(maxsplit=1), ""][:2] for line in _lines(path) if line.strip())
     if not pairs or len({wnid for wnid, _ in pairs}) < len(pairs):
         raise UserError(f"{path} has no classes, or one twice; fetch it again")
     return tuple(ImageClass(wnid, words) for wnid, words in pairs)
@@ -39,17 +45,22 @@ def read_solution(path: Path, labels: dict[str, int]) -> dict[str, int]:
     """Label of each validation image, by name without ending.
 
     Raises:
-        UserError: a line has no class, an unknown one, or two.
+        UserError: no table, a line has no class, an unknown one, or two, or an image is there twice.
     """
-    found = {}
-    with open(path, newline="", encoding="utf-8") as file:
-        for number, row in enumerate(csv.DictReader(file), start=2):
-            image, wnids = row.get("ImageId"), set((row.get("PredictionString") or "").split()[::5])
-            if not image or len(wnids) != 1 or not wnids <= labels.keys():
-                raise UserError(
-                    f"{path.name}, line {number}: {' '.join(sorted(wnids)) or 'nothing'!r} is not one class of {MAPPING}"
-                )
-            found[image] = labels[wnids.pop()]
+    found: dict[str, int] = {}
+    try:
+        rows = list(csv.DictReader(_lines(path)))
+    except csv.Error as error:
+        raise UserError(f"{path} cannot be read ({error}); fetch it again") from error
+    for number, row in enumerate(rows, start=2):
+        image, wnids = row.get("ImageId"), set((row.get("PredictionString") or "").split()[::5])
+        if not image or len(wnids) != 1 or not wnids <= labels.keys():
+            raise UserError(
+                f"{path.name}, line {number}: {' '.join(sorted(wnids)) or 'nothing'!r} is not one class of {MAPPING}"
+            )
+        if image in found:
+            raise UserError(f"{path.name}, line {number}: {image} is there twice; fetch it again")
+        found[image] = labels[wnids.pop()]
     return found
 
 

@@ -20,7 +20,7 @@ from alexnet.errors import UserError
 
 OFFERED = ("train", "test")
 Tar = tuple[
-    str, str, Path, IO[bytes] | None, int
+    str, str, Path, IO[bytes] | None, int | None
 ]  # wnid, name for messages, file, stream inside it, its start
 
 
@@ -35,12 +35,20 @@ def synset_tars(path: Path) -> Iterator[Tar]:
             name = member.name.rsplit("/", 1)[-1]
             if name.endswith(".tar"):
                 stream = cast(IO[bytes], outer.extractfile(member))
-                yield name.removesuffix(".tar"), f"{path.name}/{name}", path, stream, member.offset_data
+                yield (
+                    name.removesuffix(".tar"),
+                    f"{path.name}/{name}",
+                    path,
+                    stream,
+                    tars.start(outer, member),
+                )
 
 
 def training_half(names: Sequence[str]) -> set[str]:
     """The half of a class's file names that is for training."""
-    ranked = sorted(names, key=lambda name: (hashlib.sha256(name.encode()).digest(), name))
+    ranked = sorted(
+        names, key=lambda name: (hashlib.sha256(name.encode(errors="surrogateescape")).digest(), name)
+    )
     return set(ranked[: (len(ranked) + 1) // 2])
 
 
