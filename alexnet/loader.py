@@ -7,6 +7,7 @@ on the processor.
 
 from __future__ import annotations
 
+import weakref
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -23,6 +24,7 @@ from alexnet import gather
 from alexnet.data import Draws, Split, central_crop, color_axes, draw_epoch, epoch_order
 
 AHEAD = 2  # batches that are made in advance: bounds the memory
+ALIGNMENT = 64  # bytes, as torch aligns its own memory
 Batch = tuple[Tensor, Tensor]
 
 
@@ -36,10 +38,39 @@ class Recipe:
     aligned: bool
 
 
+class Memory:
+    """Memory of batches, handed out again once nothing refers to it: fresh pages cost more than filling them.
+
+    Args:
+        values: float32 values of the largest batch.
+    """
+
+    def __init__(self, values: int) -> None:
+        self.values = values
+        self.free: list[NDArray[np.float32]] = []
+
+    def take(self, shape: tuple[int, ...]) -> Tensor:
+        """An uninitialised float32 tensor; its memory comes back when the last tensor or array on it is gone."""
+        try:
+            memory = self.free.pop()
+        except IndexError:
+            memory = np.empty(self.values + ALIGNMENT // 4, np.float32)
+        first = -memory.ctypes.data % ALIGNMENT // 4
+        lease = memory[first : first + int(np.prod(shape))]  # what views of the tensor keep alive
+        weakref.finalize(lease, self._give_back, memory).atexit = False
+        return torch.from_numpy(lease).view(shape)
+
+    def _give_back(self, memory: NDArray[np.float32]) -> None:
+        if len(self.free) < AHEAD + 2:  # those in advance, the consumer's, and the next
+            self.free.append(memory)
+
+
 def augment_on_device(
     images: Tensor, draws: Draws, mean: Tensor, crop: int, noisy: bool, divisor: float, aligned: bool
 ) -> Tensor:
     """Stored images (B, S, S, 3) uint8 -> (B, 3, crop, crop) float32, channels last, on the device that they are on.
+
+    Untested on CUDA; on the processor the same to the bit as `alexnet.gather.crops`.
 
     Args:
         draws: those of these B images.
@@ -59,7 +90,8 @@ def augment_on_device(
     else:
         out -= mean
     if noisy:
-        out = out.add_(color[:, None, None, :]).div_(divisor)
+        # by a plain number CUDA would multiply by its reciprocal, which rounds differently
+        out = out.add_(color[:, None, None, :]).div_(torch.full((), divisor, dtype=out.dtype, device=device))
     return out.permute(0, 3, 1, 2)
 
 
@@ -85,6 +117,9 @@ class TrainingBatches:
         self.margin = split.images.shape[1] - self.crop
         aligned = config["augmentation"]["mean"] == "aligned"
         self.mean = np.ascontiguousarray(mean if aligned else central_crop(mean, self.crop), np.float32)
+        self.mean_there = torch.from_numpy(self.mean).to(self.device)
+        largest = min(config["optimizer"]["batch_size"], len(split))
+        self.memory = Memory(largest * self.crop * self.crop * 3)
 
     def epoch(self, epoch: int, color_noise: bool = True) -> Iterator[Batch]:
         """Yield (images, labels) of `epoch` (0-based); a last, smaller batch as `partial_batch` says."""
@@ -149,7 +184,7 @@ class TrainingBatches:
         if self.device.type == "cuda":
             shape = (count, *self.split.images.shape[1:])
             return torch.empty(shape, dtype=torch.uint8, pin_memory=True)
-        return torch.empty((count, self.crop, self.crop, 3))
+        return self.memory.take((count, self.crop, self.crop, 3))
 
     def _fill(
         self, pixels: Tensor, order: NDArray[np.int64], recipe: Recipe, start: int, first: int, last: int
@@ -158,7 +193,8 @@ class TrainingBatches:
         out, here = pixels.numpy()[first - start : last - start], slice(first, last)
         images, indices, draws = self.split.images, order[here], recipe.draws
         if self.device.type == "cuda":
-            out[:] = images[indices]
+            for place, index in enumerate(indices):  # one at a time: no array of all in between
+                out[place] = images[index]
             return
         if not isinstance(images, np.ndarray):
             images, indices = images[indices], np.arange(last - first)
@@ -177,6 +213,5 @@ class TrainingBatches:
         here = slice(start, end)
         own = Draws(draws.top[here], draws.left[here], draws.flip[here], draws.color[here])
         images = pixels.to(self.device, non_blocking=True)
-        mean = torch.from_numpy(self.mean).to(self.device)
-        batch = augment_on_device(images, own, mean, self.crop, recipe.noisy, recipe.divisor, recipe.aligned)
-        return batch, labels
+        settings = (self.crop, recipe.noisy, recipe.divisor, recipe.aligned)
+        return augment_on_device(images, own, self.mean_there, *settings), labels

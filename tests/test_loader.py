@@ -13,7 +13,7 @@ from test_data import SETTINGS
 
 from alexnet import data, gather
 from alexnet.errors import UserError
-from alexnet.loader import TrainingBatches, augment_on_device
+from alexnet.loader import AHEAD, ALIGNMENT, Memory, TrainingBatches, augment_on_device
 
 RECIPES = {
     "program": {"color_noise": 0.1, "color_divisor": 1.1, "images_per_crop": 4, "reshuffle": False},
@@ -100,9 +100,7 @@ def test_the_way_of_the_device_gives_the_same(packed_set, recipe):
         aligned,
     )
     assert out.is_contiguous(memory_format=torch.channels_last)
-    np.testing.assert_allclose(
-        out.permute(0, 2, 3, 1).numpy(), expected(split, settings, mean, 0)[0], rtol=3e-7, atol=0
-    )
+    assert np.array_equal(out.permute(0, 2, 3, 1).numpy(), expected(split, settings, mean, 0)[0])
 
 
 def jpeg_copy(folder, source):
@@ -186,3 +184,64 @@ def test_a_batch_that_was_taken_does_not_change(packed_set):
     for _ in stream:
         pass
     assert torch.equal(first, before)
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        lambda batch: batch.permute(0, 3, 1, 2)[1, :, 2],
+        lambda batch: batch.numpy()[1, 2:],
+        lambda batch: (
+            torch.ones(2, 3, 3, 3, requires_grad=True) * batch
+        ).sum(),  # kept for the backward pass
+    ],
+)
+def test_memory_is_used_again_but_not_while_any_part_of_it_is_held(part):
+    memory = Memory(2 * 27)
+    batch = memory.take((2, 3, 3, 3))
+    place = batch.data_ptr()
+    assert place % ALIGNMENT == 0
+    held = part(batch)
+    del batch
+    assert not memory.free
+    other = memory.take((1, 3, 3, 3))
+    assert abs(other.data_ptr() - place) >= 2 * 27 * 4
+    del held
+    assert len(memory.free) == 1
+    assert memory.take((1, 3, 3, 3)).data_ptr() == place
+
+
+def test_memory_does_not_grow_with_batches_that_were_kept():
+    memory = Memory(12)
+    kept = [memory.take((12,)) for _ in range(20)]
+    assert len({batch.data_ptr() for batch in kept}) == 20
+    kept.clear()
+    assert len(memory.free) == AHEAD + 2
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_epoch_uses_as_much_memory_as_batches_in_flight(packed_set, workers, monkeypatch):
+    split, settings, made = data.open_split(packed_set, "train"), config(), []
+    settings["optimizer"]["batch_size"] = 4
+    batches = TrainingBatches(split, settings, mean_of(split), workers)
+    take = batches.memory.take
+    monkeypatch.setattr(
+        batches.memory, "take", lambda shape: (made.append(not batches.memory.free), take(shape))[1]
+    )
+    for epoch in range(3):
+        for _ in batches.epoch(epoch):
+            pass
+    assert len(made) == 36 and sum(made) <= AHEAD + 2
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_parts_that_are_kept_stay_as_they_were_while_memory_is_used_again(packed_set, workers):
+    split, settings = data.open_split(packed_set, "train"), config(**RECIPES["program"])
+    settings["optimizer"]["batch_size"] = 4
+    mean = mean_of(split)
+    batches, plain = TrainingBatches(split, settings, mean, workers), expected(split, settings, mean, 0)[0]
+    kept = [images[1] for number, (images, _) in enumerate(batches.epoch(0)) if number % 3 == 0]
+    for _ in batches.epoch(1):
+        pass
+    for number, image in zip(range(0, 12, 3), kept, strict=True):
+        assert np.array_equal(image.permute(1, 2, 0).numpy(), plain[4 * number + 1])
