@@ -42,6 +42,11 @@ class Extent:
             with open(self.path, "rb", buffering=0) as file:
                 file.seek(self.offset)
                 data = file.read(self.size)
+                while 0 < len(data) < self.size:  # disks over a network may give less than asked for
+                    more = file.read(self.size - len(data))
+                    if not more:
+                        break
+                    data += more
         except OSError as error:
             raise UserError(
                 f"{self.path} cannot be read at byte {self.offset} ({error.strerror or error}); check the disk, or "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -34,11 +35,16 @@ class Place:
     name: str
 
 
+def printable(name: str) -> str:
+    """The name, with bytes that are not UTF-8 as \\xff, so that it can be written into an index."""
+    return os.fsencode(name).decode(errors="backslashreplace")
+
+
 def place(parts: Sequence[str]) -> Place | None:
     """The place of [...]/<split>/<class>/<image>; None for all else (a list, a readme, what is hidden)."""
     if len(parts) < 3 or parts[-3] not in SPLITS or parts[-2].startswith(".") or parts[-1].startswith("."):
         return None
-    return Place(parts[-3], parts[-2], parts[-1])
+    return Place(parts[-3], printable(parts[-2]), printable(parts[-1]))
 
 
 def count(path: Path, counts: dict[tuple[str, str], int]) -> None:
@@ -47,7 +53,8 @@ def count(path: Path, counts: dict[tuple[str, str], int]) -> None:
         for folder in path.iterdir():
             if folder.is_dir() and not folder.name.startswith("."):
                 images = sum(1 for file in folder.iterdir() if place(file.parts) and file.is_file())
-                counts[path.name, folder.name] = counts.get((path.name, folder.name), 0) + images
+                key = path.name, printable(folder.name)
+                counts[key] = counts.get(key, 0) + images
         return
     for name, folder_member in entries(path):
         parts = name.rstrip("/").split("/")

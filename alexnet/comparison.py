@@ -57,7 +57,7 @@ def row(
 
 def compare(pair: Pair, rounds: int) -> dict[str, Any]:
     """One row of the table, from `rounds` alternations after one warm-up of each."""
-    pair.ours(), pair.theirs()
+    pair.theirs(), pair.ours()  # ours last: processes that a peer forks would slow our first measured round
     ours, theirs = [], []
     for _ in range(rounds):
         ours.append(pair.count / seconds(pair.ours))

@@ -15,15 +15,24 @@ BLOCK = 1 << 20  # bytes hashed at a time
 
 
 def hash_file(path: Path, with_md5: bool = False, stop: Event | None = None) -> dict[str, Any]:
-    """Name, size, sha256 and if asked md5 of an archive; what comes out after `stop` was set is not to be used."""
+    """Name, size, sha256 and if asked md5 of an archive; what comes out after `stop` was set is not to be used.
+
+    Raises:
+        UserError: the file cannot be read.
+    """
     digests = {
         "sha256": hashlib.sha256(),
         **({"md5": hashlib.md5(usedforsecurity=False)} if with_md5 else {}),
     }
-    with open(path, "rb") as file:
-        while not (stop and stop.is_set()) and (block := file.read(BLOCK)):
-            for digest in digests.values():
-                digest.update(block)
+    try:
+        with open(path, "rb") as file:
+            while not (stop and stop.is_set()) and (block := file.read(BLOCK)):
+                for digest in digests.values():
+                    digest.update(block)
+    except OSError as error:
+        raise UserError(
+            f"{path} cannot be read ({error.strerror or error}); check the disk, or fetch it again"
+        ) from error
     hashes = {kind: digest.hexdigest() for kind, digest in digests.items()}
     return {"file": path.name, "bytes": path.stat().st_size, **hashes}
 

@@ -16,6 +16,7 @@ from alexnet.catalogue import Extent
 from alexnet.errors import UserError
 from alexnet.zips import MAX_BYTES
 
+UNDECODABLE = "backslashreplace"  # names that are not UTF-8 stand in the index as \\xff
 YEAR_2013 = 1_356_998_400  # modification time of every member that is written
 
 
@@ -42,9 +43,9 @@ def opened(path: Path, inner: IO[bytes] | None = None, where: str = "") -> Itera
     name = where or path.name
     try:
         with (
-            tarfile.open(fileobj=inner, mode="r:", tarinfo=Member)
+            tarfile.open(fileobj=inner, mode="r:", tarinfo=Member, errors=UNDECODABLE)
             if inner
-            else tarfile.open(path, mode="r:*", tarinfo=Member)
+            else tarfile.open(path, mode="r:*", tarinfo=Member, errors=UNDECODABLE)
         ) as tar:
             yield tar
     except FileNotFoundError:

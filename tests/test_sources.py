@@ -11,15 +11,18 @@ import random
 import struct
 import tarfile
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 from test_archives import change, drain, members_of, rows_of, tar_of
 
-from alexnet import ilsvrc
+from alexnet import catalogue, ilsvrc
 from alexnet.archives import missing_archives, open_source
+from alexnet.catalogue import Extent
 from alexnet.errors import UserError
+from alexnet.manifest import hash_file
 from alexnet.pack import pack
 from alexnet.synthetic import synthesize
 
@@ -937,3 +940,39 @@ def test_a_tar_with_an_image_of_enormous_size_is_refused(tmp_path):
         file.truncate(200_000_001 + 8192)  # a hole, which reads as zeros
     with pytest.raises(UserError, match=r"any\.tar holds 'train/a/1\.jpg' with 200,000,001 bytes, more than"):
         everything("folders", tmp_path)
+
+
+@pytest.mark.parametrize("form", ["folder", "tar"])
+def test_names_that_are_not_utf8_are_packed_and_readable_in_the_index(tmp_path, form):
+    folder = tmp_path / "train" / "a"
+    folder.mkdir(parents=True)
+    try:
+        (Path(os.fsdecode(bytes(folder) + b"/\xff.jpg"))).write_bytes(jpeg(1))
+    except OSError:
+        pytest.skip("this file system takes only names that are UTF-8")
+    source = tmp_path
+    if form == "tar":
+        source = tmp_path / "tars"
+        source.mkdir()
+        with tarfile.open(source / "train.tar", "w") as tar:
+            tar.add(tmp_path / "train", "train")
+    pack("folders", source, tmp_path / "out", image_size=8)
+    assert "\n\\xff.jpg,0," in (tmp_path / "out" / "train.csv").read_text(encoding="utf-8")
+
+
+def test_reads_that_give_less_than_asked_for_go_on(tmp_path, monkeypatch):
+    (tmp_path / "file").write_bytes(bytes(range(100)))
+
+    class Slow(io.FileIO):  # as of a disk over a network; nothing real that can seek does it at will
+        def read(self, size=-1):
+            return super().read(min(size, 7))
+
+    monkeypatch.setattr(catalogue, "open", lambda path, *_, **__: Slow(path), raising=False)
+    assert Extent(tmp_path / "file", 10, 50).read() == bytes(range(10, 60))
+    with pytest.raises(UserError, match="breaks off"):
+        Extent(tmp_path / "file", 60, 50).read()
+
+
+def test_an_archive_that_cannot_be_read_is_named_while_it_is_hashed(tmp_path):
+    with pytest.raises(UserError, match=f"{tmp_path} cannot be read"):
+        hash_file(tmp_path)
