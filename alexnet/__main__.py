@@ -101,7 +101,16 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("--data", type=Path, required=True, help="folder of the packed set")
     verb.add_argument("--out", type=Path, required=True, help="folder of the run")
     verb.add_argument("--start", type=Path, default=None, metavar="model.pt", help="weights to start from")
-    verb.add_argument("--devices", choices=["auto", "0", "1", "2"], default="auto", help="GPUs; 0: none")
+    verb.add_argument(
+        "--devices",
+        choices=["auto", "0", "1", "2"],
+        default="auto",
+        help="0: the processor; 1: a GPU where there is one; 2: one for each tower (without GPUs two processes); auto: "
+        "two GPUs where there are two, else 1",
+    )
+    verb.add_argument(
+        "--peer-timeout", type=_positive, default=600, help="seconds that one device waits for the other"
+    )
     verb.add_argument("--threads", type=_positive, default=None, help="CPU threads (default: the study's)")
 
     verb = verbs.add_parser("evaluate", help="weights + packed split -> errors and per-image predictions")
@@ -113,7 +122,12 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument(
         "--keep-probabilities", action="store_true", help="for an ensemble; 8 bytes a class and image"
     )
-    verb.add_argument("--devices", choices=["auto", "0", "1"], default="auto", help="GPUs; 0: none")
+    verb.add_argument(
+        "--devices",
+        choices=["auto", "0", "1", "2"],
+        default="auto",
+        help="0: the processor; else one GPU if any",
+    )
     verb.add_argument("--threads", type=_positive, default=None, help="CPU threads (default: the study's)")
 
     verb = verbs.add_parser("ensemble", help="probabilities of several nets -> errors of their average")
@@ -201,24 +215,21 @@ def _run(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
             record = experiments.describe_experiment(args.study, args.experiment, args.definitions)
         print(json.dumps(record, indent=2))
     elif args.verb == "train":
-        from alexnet import train
+        from alexnet.train import train
 
-        train.tune_allocator()
-        train.train(args.config, args.data, args.out, args.devices, args.threads, args.start)
+        train(args.config, args.data, args.out, args.devices, args.threads, args.start, args.peer_timeout)
     elif args.verb == "ensemble":
         from alexnet.ensemble import ensemble
 
         ensemble(args.config, args.members, args.out)
     elif args.verb == "bench":
-        from alexnet import bench, train
+        from alexnet import bench
 
-        train.tune_allocator()
         bench.bench(args.out, _folders(args), args.rounds, args.threads, args.only)
     else:
-        from alexnet import evaluate, train
+        from alexnet.evaluate import evaluate
 
-        train.tune_allocator()
-        evaluate.evaluate(
+        evaluate(
             args.config,
             args.data,
             args.weights,

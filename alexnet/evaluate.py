@@ -16,8 +16,9 @@ from torch import Tensor
 
 from alexnet.data import VIEWS, Split, mean_views, open_split, test_views, to_batch
 from alexnet.errors import UserError
+from alexnet.execution import plan
 from alexnet.files import sha256, write_atomically, write_json
-from alexnet.inputs import choose_device, load_weights, read_config
+from alexnet.inputs import load_weights, read_config
 from alexnet.metrics import log_loss, top_k_error
 from alexnet.model import AlexNet, build
 from alexnet.stores import Images
@@ -92,8 +93,9 @@ def evaluate(
     started = time.monotonic()
     config = read_config(config_path)
     saved = load_weights(weights, config["fingerprint"], "train with `python -m alexnet train`")
-    device = choose_device(devices)
-    torch.set_num_threads(threads or config["training"]["threads"])
+    execution = plan("1" if devices in ("2", "auto") else devices, threads or config["training"]["threads"])
+    execution.apply()
+    device = execution.device()
     split = open_split(data, split_name or config["data"]["validation_split"])
     units = same_classes(saved["wnids"], split)
     if split.images.shape[1] != config["data"]["image_size"]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
+
+from alexnet.compiled import compiled
 
 F = np.float32
 U = np.uintp  # unsigned: numba then leaves out the test for negative indices
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def crops(
     images: Any,
     indices: Any,

@@ -38,19 +38,6 @@ def read_config(path: Path) -> dict[str, Any]:
     return config
 
 
-def choose_device(devices: str) -> torch.device:
-    """The device of a run: the processor for "0", else CUDA where there is some. Both towers share it.
-
-    Raises:
-        UserError: two devices were asked for, which this version cannot do.
-    """
-    if devices == "2":
-        raise UserError(
-            "--devices 2: running the towers on two devices is not built yet; use --devices 1 (same mathematics)"
-        )
-    return torch.device("cuda" if devices != "0" and torch.cuda.is_available() else "cpu")
-
-
 def mean_image(folder: Path) -> NDArray[np.float32]:
     """(S, S, 3): the training set's mean image, 0-255 (s. 2)."""
     try:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
+from functools import cache
+from types import ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from alexnet import lrn_cpu
 
 
 def _window_sum_across(x: Tensor, size: int) -> Tensor:
@@ -46,6 +50,46 @@ class _Normalize(torch.autograd.Function):
         # d/dx_j of sum_i g_i x_i s_i^-beta: the windows are symmetric for odd sizes, so the same sum serves
         inner = _window_sum(scaled * x / scale, size, towers)
         return scaled - 2 * beta * coefficient * x * inner, None, None, None, None, None
+
+
+class _Compiled(torch.autograd.Function):
+    """`_Normalize` across maps in one pass over memory, by the processor or by Triton; keeps only its input."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, backend: ModuleType, size: int, coefficient: float, k: float, towers: int
+    ) -> Tensor:
+        x = x.contiguous(memory_format=torch.channels_last)
+        ctx.save_for_backward(x)
+        ctx.backend, ctx.settings = backend, (size, coefficient, k, towers)
+        out: Tensor = backend.normalize(x, *ctx.settings)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        (x,) = ctx.saved_tensors
+        grad = grads[0].to(x.dtype).contiguous(memory_format=torch.channels_last)
+        return ctx.backend.normalize_backward(x, grad, *ctx.settings), None, None, None, None, None
+
+
+def norm_backend(device: str) -> ModuleType | None:
+    """What normalises across maps in one pass on this type of device; None: only torch's operations do.
+
+    Chosen by `make bench`: numba needs no compiler on the machine and was as fast as a C++ extension, torch.compile
+    needs one and was slower. Triton comes with torch for CUDA.
+    """
+    if device == "cpu":
+        return lrn_cpu
+    return _triton_backend() if device == "cuda" else None
+
+
+@cache
+def _triton_backend() -> ModuleType | None:
+    try:
+        from alexnet import lrn_triton
+    except ImportError:
+        return None
+    return lrn_triton
 
 
 def _window_sum(x: Tensor, size: int, towers: int) -> Tensor:
@@ -101,6 +145,12 @@ class LocalResponseNorm(nn.Module):
         self.size, self.alpha, self.beta, self.k = size, alpha, beta, k
         self.mode, self.divide_alpha_by_size, self.towers = mode, divide_alpha_by_size, towers
 
+    def of_one_tower(self) -> LocalResponseNorm:
+        """The same for the maps of one tower."""
+        return LocalResponseNorm(
+            self.size, self.alpha, self.beta, self.k, self.mode, self.divide_alpha_by_size
+        )
+
     @property
     def coefficient(self) -> float:
         """What multiplies the sum of squares."""
@@ -108,6 +158,10 @@ class LocalResponseNorm(nn.Module):
         return self.alpha / summed if self.divide_alpha_by_size else self.alpha
 
     def forward(self, x: Tensor) -> Tensor:
+        backend = norm_backend(x.device.type) if self.mode == "across" else None
+        if backend and backend.supports(x, self.beta):
+            fast: Tensor = _Compiled.apply(x, backend, self.size, self.coefficient, self.k, self.towers)
+            return fast
         towers = self.towers if self.mode == "across" else 0
         # half precision would round k + coefficient * sum away: computed in single precision
         wide = x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
@@ -130,11 +184,23 @@ class Dropout(nn.Module):
     def __init__(self, probability: float) -> None:
         super().__init__()
         self.keep = 1.0 - probability
+        self.first, self.units = 0, 0  # which of how many units of the layer are here; 0: all are
+
+    def only(self, first: int, units: int) -> Dropout:
+        """The part of this layer whose units begin at `first` of `units`; masks are those of the whole layer."""
+        part = Dropout(1.0 - self.keep)
+        part.first, part.units = first, units
+        return part
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
             return x * self.keep
-        return x * (torch.rand_like(x) < self.keep)
+        shape = (x.shape[0], self.units, *x.shape[2:]) if self.units else x.shape
+        # single precision whatever x has: uniform numbers of bfloat16 are too coarse for a rate
+        draws = torch.rand(shape, device=x.device)
+        if self.units:
+            draws = draws[:, self.first : self.first + x.shape[1]]
+        return x * (draws < self.keep)
 
     def extra_repr(self) -> str:
         return f"keep={self.keep:g}"

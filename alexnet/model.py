@@ -26,7 +26,8 @@ class AlexNet(nn.Module):
     def __init__(self, model: dict[str, Any], crop: int, classes: int) -> None:
         super().__init__()
         rows = {row.name: row for row in layer_table(model, crop, classes)}
-        self.learned = list(model["layers"])
+        self.learned, self.towers = list(model["layers"]), model["towers"]
+        self.reads = {name: rows[name].reads for name in self.learned}
         modules: dict[str, nn.Module] = {}
         for name, record in model["layers"].items():
             row = rows[name]
@@ -37,7 +38,7 @@ class AlexNet(nn.Module):
             for step, suffix in steps_after(record["after"]):
                 modules[f"{step}_{name}{suffix}"] = _following(step, model)
         self.layers = nn.ModuleDict(modules)
-        self._partial = {name: rows[name].partial_window for name in self.learned}
+        self.partial = {name: rows[name].partial_window for name in self.learned}
 
     def forward(self, x: Tensor) -> Tensor:
         return self._run(x, last=None)
@@ -49,11 +50,11 @@ class AlexNet(nn.Module):
     def _run(self, x: Tensor, last: str | None) -> Tensor:
         current = ""
         for name, module in self.layers.items():
-            if name in self._partial:
+            if name in self.partial:
                 if current and current == last:
                     return x
                 current = name
-                extra = self._partial[name]
+                extra = self.partial[name]
                 if extra:
                     x = nn.functional.pad(x, (0, extra, 0, extra))
                 if isinstance(module, nn.Linear) and x.dim() > 2:

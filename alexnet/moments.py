@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from alexnet.compiled import compiled
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ def no_images(size: int) -> Sums:
     return Sums(0, np.zeros((size, size, 3), np.int64), np.zeros((3, 3), np.int64))
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def _accumulate(images: Any, pixels: Any, products: Any) -> None:
     """Add images (n, S, values of a row) to sums (S, values of a row), and their products to (6,)."""
     for n in range(images.shape[0]):

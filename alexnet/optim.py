@@ -17,7 +17,7 @@ class PaperSGD(torch.optim.Optimizer):
 
     The learning rate is inside the velocity, so that a change of rate does not rescale past steps, as it would
     in torch.optim.SGD. A group with lr = 0 is frozen: it neither moves nor decays (code weights.cu:148), and its
-    velocity stands still.
+    velocity stands still. A step uses up the gradients of what moves: they are None after it.
 
     Args:
         params: parameters, or groups of them with settings of their own (see `parameter_groups`).
@@ -52,12 +52,45 @@ class PaperSGD(torch.optim.Optimizer):
                 if "velocity" not in self.state[p]:
                     self.state[p]["velocity"] = torch.zeros_like(p)
             velocities = [self.state[p]["velocity"] for p in params]
-            torch._foreach_mul_(velocities, momentum)
-            torch._foreach_add_(velocities, [p.grad for p in params if p.grad is not None], alpha=-rate)
-            if decay:
-                torch._foreach_add_(velocities, params, alpha=-rate * decay)
-            torch._foreach_add_(params, velocities)
+            gradients = [_as_stored(p) for p in params]
+            _update(params, gradients, velocities, rate, momentum, decay)
+            for p in params:
+                p.grad = None  # used up
         return loss
+
+
+def _as_stored(p: torch.Tensor) -> torch.Tensor:
+    """The gradient of `p`, laid out in memory as `p` is: the fused update goes through memory, not through indices."""
+    assert p.grad is not None
+    return p.grad if p.grad.stride() == p.stride() else torch.empty_like(p).copy_(p.grad)
+
+
+def _update(
+    params: list[torch.Tensor],
+    gradients: list[torch.Tensor],
+    velocities: list[torch.Tensor],
+    rate: float,
+    momentum: float,
+    decay: float,
+) -> None:
+    """One pass over memory, by torch's own fused SGD: with its rate at -1 and "maximize" its buffer is our velocity.
+
+    torch: b <- momentum b + (-gradient / grad_scale + weight_decay w), w <- w - lr b. Overwrites the gradients.
+    """
+    device = params[0].device
+    torch._fused_sgd_(
+        params,
+        gradients,
+        velocities,
+        weight_decay=-rate * decay,
+        momentum=momentum,
+        lr=-1.0,
+        dampening=0.0,
+        nesterov=False,
+        maximize=True,
+        is_first_step=False,
+        grad_scale=torch.full((), 1 / rate, device=device),
+    )
 
 
 def parameter_groups(net: nn.Module, optimizer: dict[str, Any]) -> list[dict[str, Any]]:

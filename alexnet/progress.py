@@ -10,15 +10,20 @@ PROGRESS_SECONDS = 5.0
 
 
 class Progress:
-    """Lines with images/s and ETA every few seconds to the log, and one line an epoch to standard output."""
+    """Lines with images/s and ETA every few seconds to the log, and one line an epoch to standard output.
 
-    def __init__(self, name: str, images: int, first_epoch: int, epochs: int) -> None:
+    Args:
+        silent: write nothing; the other one of two processes does.
+    """
+
+    def __init__(self, name: str, images: int, first_epoch: int, epochs: int, silent: bool = False) -> None:
+        self.silent = silent
         self.name, self.images, self.first_epoch, self.epochs = name, images, first_epoch, epochs
         self.started = self.last = self.epoch_started = time.monotonic()
 
     def batch(self, epoch: int, done: int, loss: float) -> None:
         now = time.monotonic()
-        if now - self.last < PROGRESS_SECONDS:
+        if self.silent or now - self.last < PROGRESS_SECONDS:
             return
         self.last = now
         rate = done / (now - self.epoch_started)
@@ -34,9 +39,13 @@ class Progress:
 
     def note(self, words: str) -> None:
         """A line to the log alone."""
+        if self.silent:
+            return
         print(f"{self.name}  {words}", file=sys.stderr, flush=True)
 
     def epoch(self, epoch: int, row: dict[str, float]) -> None:
+        if self.silent:
+            return
         eta = (self.epochs - epoch - 1) * (time.monotonic() - self.started) / (epoch + 1 - self.first_epoch)
         line = (
             f"{self.name}  epoch {epoch + 1}/{self.epochs}  loss {row['train_loss']:.4f}  "

@@ -11,8 +11,9 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from alexnet.compiled import compiled
 
 INTERPOLATION = "bicubic, antialiased (a = -0.5, float32)"
 Weights = tuple[NDArray[np.int64], NDArray[np.float32]]
@@ -55,7 +56,7 @@ F = np.float32
 U = np.uintp  # unsigned: numba then leaves out the test for negative indices
 
 
-@njit(nogil=True, cache=True, fastmath={"contract"})
+@compiled(fastmath={"contract"})
 def _blend(rows: Any, first: int, weight: Any, begin: int, count: int, line: Any) -> None:
     """line = 0.5 + sum over k of weight[k] * rows[first + k], three rows at a time."""
     for i in range(count):
@@ -75,12 +76,12 @@ def _blend(rows: Any, first: int, weight: Any, begin: int, count: int, line: Any
         k += 1
 
 
-@njit(nogil=True, cache=True, fastmath={"contract"})
+@compiled(fastmath={"contract"})
 def _byte(value: Any) -> Any:
     return np.uint8(min(max(value, F(0)), F(255)))
 
 
-@njit(nogil=True, cache=True, fastmath={"contract"})
+@compiled(fastmath={"contract"})
 def _resample(pixels: Any, down: Any, vertical: Any, right: Any, horizontal: Any, out: Any) -> None:
     """Rows first, then columns, a target row at a time: what lies between stays in the cache."""
     begin, end = right.min(), right.max() + horizontal.shape[1]

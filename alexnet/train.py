@@ -11,7 +11,6 @@ import datetime
 import fcntl
 import json
 import math
-import os
 import resource
 import sys
 import time
@@ -29,13 +28,17 @@ from torch.nn import functional as F
 from alexnet import provenance
 from alexnet.data import Split, central_crop, mean_views, open_split, to_batch
 from alexnet.errors import UserError
+from alexnet.execution import Execution, plan
 from alexnet.files import sha256, write_atomically, write_json
-from alexnet.inputs import choose_device, mean_image, read_config, start_from
+from alexnet.inputs import mean_image, read_config, start_from
 from alexnet.loader import TrainingBatches
 from alexnet.metrics import top_k_error
 from alexnet.model import AlexNet, build
 from alexnet.optim import PaperSGD, Rates, parameter_groups, rates, set_rates
 from alexnet.progress import Progress
+from alexnet.towers import Link, Tower, run_both
+
+PEER_TIMEOUT = 600.0  # seconds
 
 
 @dataclass
@@ -51,9 +54,17 @@ class Run:
     """One training run: net, optimizer, data, and where they are kept."""
 
     def __init__(
-        self, config: dict[str, Any], data: Path, out: Path, device: torch.device, start: Path | None = None
+        self,
+        config: dict[str, Any],
+        data: Path,
+        out: Path,
+        execution: Execution,
+        start: Path | None = None,
+        link: Link | None = None,
     ) -> None:
-        self.config, self.out, self.device = config, out, device
+        self.config, self.out, self.execution, self.link = config, out, execution, link
+        self.rank = link.rank if link else 0
+        self.device = execution.device(self.rank)
         record = config["data"]
         if record["validation_set"] != record["set"]:
             raise UserError(f"study {config['study']}: training and validation must come from one packed set")
@@ -63,10 +74,10 @@ class Run:
         self.manifest = train.manifest
         self.mean = mean_image(data)
         self.views = mean_views(self.mean, record["crop"], "center", config["augmentation"]["mean"])
-        self.batches = TrainingBatches(train, config, self.mean, config["training"]["threads"], self.device)
+        self.batches = TrainingBatches(train, config, self.mean, execution.threads, self.device)
         size, partial = config["optimizer"]["batch_size"], config["optimizer"]["partial_batch"]
         self.images = len(train) // size * size if partial == "drop" else len(train)
-        self.net = build(config)
+        net = build(config)
         self.started_from = ""
         if "starts_from" in config:
             source = config["starts_from"]
@@ -75,10 +86,11 @@ class Run:
                     f"study {config['study']}: {config['experiment']} starts from the weights of "
                     f"{source['experiment']}; name its model.pt with --start"
                 )
-            self.started_from = start_from(self.net, start, source)
+            self.started_from = start_from(net, start, source)
         elif start is not None:
             raise UserError(f"--start: {config['experiment']} starts from random weights; leave it out")
-        self.net.to(device)
+        self.net: AlexNet | Tower = (Tower(net, link) if link else net).to(self.device)
+        self.names = [name for name, _ in self.net.named_parameters()]
         if not self.images:
             raise UserError(
                 f"study {config['study']}: {len(train)} training images are less than a batch of {size}, and "
@@ -92,7 +104,7 @@ class Run:
     def resume(self) -> None:
         """Continue from this configuration's checkpoint, if there is a whole one made from the same data."""
         try:
-            saved = torch.load(self.checkpoint, weights_only=True)
+            saved = torch.load(self.checkpoint, weights_only=True, map_location="cpu")
         except FileNotFoundError:
             return
         except Exception as error:
@@ -108,17 +120,45 @@ class Run:
                 file=sys.stderr,
             )
             return
-        self.net.load_state_dict(saved["net"])
-        self.optimizer.load_state_dict(saved["optimizer"])
+        self.load_state(saved["net"], saved["optimizer"])
         self.state = State(saved["epoch"], json.loads(saved["history"]), json.loads(saved["sessions"]))
         print(f"{self.name}: resumed after epoch {self.state.epoch}", file=sys.stderr)
 
+    def whole_state(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+        """Weights and optimizer state of the whole net, whichever part of it is here; both towers call it."""
+        net, optimizer = self.net.state_dict(), self.optimizer.state_dict()
+        if isinstance(self.net, Tower):
+            tower = self.net
+            net = {name: tower.whole(name, tensor) for name, tensor in net.items()}
+            kept = {i: optimizer["state"].get(i) for i in range(len(self.names))}
+            optimizer["state"] = {
+                i: {"velocity": tower.whole(self.names[i], state["velocity"])}
+                for i, state in kept.items()
+                if state
+            }
+        return net, optimizer
+
+    def load_state(self, net: dict[str, torch.Tensor], optimizer: dict[str, Any]) -> None:
+        """Take over what `whole_state` returned."""
+        if isinstance(self.net, Tower):
+            tower = self.net
+            net = {name: tower.part(name, tensor) for name, tensor in net.items()}
+            optimizer["state"] = {
+                i: {"velocity": tower.part(self.names[i], state["velocity"])}
+                for i, state in optimizer["state"].items()
+            }
+        self.net.load_state_dict(net)
+        self.optimizer.load_state_dict(optimizer)
+
     def save_checkpoint(self) -> None:
+        net, optimizer = self.whole_state()
+        if self.rank:
+            return
         record = {
             "config_fingerprint": self.config["fingerprint"],
             "data_fingerprint": self.manifest["fingerprint"],
-            "net": self.net.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "net": net,
+            "optimizer": optimizer,
             "epoch": self.state.epoch,
             "history": json.dumps(self.state.history),
             "sessions": json.dumps(self.state.sessions),
@@ -131,28 +171,28 @@ class Run:
         current = self.rates(epoch)
         set_rates(self.optimizer, current)
         self.net.train()
-        sums = torch.zeros(3, dtype=torch.float64)
-        done = 0
-        batches = self.batches.epoch(epoch, current.color_noise)
-        for step, (images, labels) in enumerate(batches):
+        sums = torch.zeros(3, dtype=torch.float64, device=self.device)
+        done, bf16 = 0, config["precision"] == "bf16"
+        waiting: tuple[int, int, torch.Tensor] | None = None
+        for step, (images, labels) in enumerate(self.batches.epoch(epoch, current.color_noise)):
             # dropout masks are keyed by (seed, epoch, step)
             torch.manual_seed(zlib.crc32(f"{config['seed']}/{epoch}/{step}".encode()))
-            labels = labels.to(self.device)
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=config["precision"] == "bf16"):
-                logits = self.net(images.to(self.device)).float()
+            labels = labels.to(self.device, non_blocking=True)
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
+                logits = self.net(images.to(self.device, non_blocking=True)).float()
             loss = F.cross_entropy(logits, labels)
-            value = loss.item()
-            if not math.isfinite(value):
-                self._give_up(epoch, step, value, current)
             self.optimizer.zero_grad(set_to_none=True)
             loss.backward()
             self.optimizer.step()
-            scores = logits.detach()
-            sums[0] += value * len(labels)
-            sums[1] += top_k_error(scores, labels, 1).sum().item()
-            sums[2] += top_k_error(scores, labels, 5).sum().item()
+            scores, loss = logits.detach(), loss.detach()
+            errors = [top_k_error(scores, labels, k).sum() for k in (1, 5)]
+            sums += torch.stack([loss * len(labels), *errors]).double()
             done += len(labels)
-            report(done, value)
+            if waiting:  # looked at a step late: a device need not stop for it
+                self._look(epoch, *waiting, current, report)
+            waiting = step, done, loss
+        if waiting:
+            self._look(epoch, *waiting, current, report)
         loss, error, top5 = (sums / done).tolist()
         return {
             "images": (epoch + 1) * self.images,
@@ -201,8 +241,25 @@ class Run:
         loss, error, top5 = (sums / len(split)).tolist()
         return {"validation_loss": loss, "validation_error": error, "validation_top5_error": top5}
 
+    def _look(
+        self,
+        epoch: int,
+        step: int,
+        done: int,
+        loss: torch.Tensor,
+        current: Rates,
+        report: Callable[[int, float], None],
+    ) -> None:
+        """Report the loss of a step, or end the run if it is not finite."""
+        value = loss.item()
+        if not math.isfinite(value):
+            self._give_up(epoch, step, value, current)
+        report(done, value)
+
     def _give_up(self, epoch: int, step: int, loss: float, current: Rates) -> None:
         evidence = self.out / "failed.json"
+        if self.rank:
+            raise UserError(f"{self.name}: the loss became {loss}")  # the first tower says more
         record = {"epoch": epoch + 1, "step": step, "loss": str(loss), "rates": asdict(current)}
         write_json(evidence, record | {"history": self.state.history})
         raise UserError(
@@ -236,6 +293,7 @@ def train(
     devices: str = "auto",
     threads: int | None = None,
     start: Path | None = None,
+    peer_timeout: float = PEER_TIMEOUT,
 ) -> None:
     """Train one configuration; resumes from its checkpoint after an interruption.
 
@@ -243,20 +301,20 @@ def train(
         config_path: config.json of `python -m alexnet configure`.
         data: packed set with the training and validation splits.
         out: folder that gets model.pt, metrics.csv and run.json, written last.
-        devices: "auto", "0", "1" or "2".
+        devices: "auto", "0", "1" or "2", see `alexnet.execution.plan`.
         start: model.pt of the run that the configuration starts from, if it does.
         threads: CPU threads; the study's if None. Results are bit-identical only at equal thread counts.
+        peer_timeout: seconds that one device waits for the other one before the run ends.
 
     Raises:
-        UserError: bad configuration or data, another training in the same folder, or a loss that is not finite.
+        UserError: bad configuration or data, another training in the same folder, a loss that is not finite, or
+            one of two devices was lost.
     """
     config = read_config(config_path)
     if "members" in config:
         raise UserError(f"{config_path}: {config['experiment']} is an average of nets; use the verb ensemble")
-    device = choose_device(devices)
     threads = threads or config["training"]["threads"]
-    torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    execution = plan(devices, threads, config["precision"], config["model"]["towers"])
     out.mkdir(parents=True, exist_ok=True)
     (out / "checkpoint").mkdir(exist_ok=True)
     with open(out / "checkpoint" / "lock", "w") as lock:
@@ -266,20 +324,42 @@ def train(
             raise UserError(
                 f"another training is running in {out}; wait for it, or end it, and try again"
             ) from None
-        run = Run(config, data, out, device, start)
-        run.resume()
-        session = {"started": _now(), **provenance.collect(), "threads": threads, "device": str(device)}
-        _epochs(run, session)
-        _publish(run, threads)
+        arguments = (config, data, out, execution, start)
+        if len(execution.devices) == 2:
+            run_both(_train, arguments, execution.exchange, peer_timeout)
+        else:
+            _train(None, *arguments)
     for leftover in (out / "checkpoint").iterdir():
         leftover.unlink()
     (out / "checkpoint").rmdir()
     (out / "failed.json").unlink(missing_ok=True)
 
 
+def _train(
+    link: Link | None,
+    config: dict[str, Any],
+    data: Path,
+    out: Path,
+    execution: Execution,
+    start: Path | None,
+) -> None:
+    """The run, or with a `link` one tower's part of it."""
+    execution.apply(link.rank if link else 0)
+    run = Run(config, data, out, execution, start, link)
+    run.resume()
+    if link and len(set(link.numbers(run.state.epoch))) > 1:
+        raise UserError(f"{run.checkpoint} was not read alike by both towers; run the same again")
+    session = {"started": _now(), **provenance.collect(), **execution.record()}
+    session["device"] = execution.devices[0]
+    _epochs(run, session)
+    _publish(run)
+
+
 def _epochs(run: Run, session: dict[str, Any]) -> None:
     state = run.state
-    progress = Progress(run.name, run.images, state.epoch, run.config["training"]["epochs"])
+    progress = Progress(
+        run.name, run.images, state.epoch, run.config["training"]["epochs"], silent=run.rank > 0
+    )
     earlier = list(state.sessions)
     for epoch in range(state.epoch, run.config["training"]["epochs"]):
         started = progress.epoch_started = time.monotonic()
@@ -287,7 +367,10 @@ def _epochs(run: Run, session: dict[str, Any]) -> None:
         if epoch == 0 or replace(current, reason="") != replace(run.rates(epoch - 1), reason=""):
             progress.note(f"epoch {epoch + 1}: rates {describe_rates(current)} ({current.reason})")
         row: dict[str, float] = {"epoch": epoch + 1}
+        traffic = run.link.traffic() if run.link else None
         row |= run.train_epoch(epoch, partial(progress.batch, epoch))
+        if run.link and traffic:
+            session["traffic"] = run.link.traffic().since(traffic).of_images(run.images)
         seconds = time.monotonic() - started
         row |= run.validate()
         row |= {"seconds": time.monotonic() - started, "images_per_second": run.images / seconds}
@@ -309,9 +392,14 @@ def describe_rates(current: Rates) -> str:
     return ", ".join([f"{current.weights:g}, biases {current.biases:g}", *own, *noise])
 
 
-def _publish(run: Run, threads: int) -> None:
+def _publish(run: Run) -> None:
     """Write metrics.csv, model.pt and, last, run.json."""
-    config, state = run.config, run.state
+    config, state, execution = run.config, run.state, run.execution
+    net, _ = run.whole_state()
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    memories = run.link.numbers(memory) if run.link else [memory]
+    if run.rank:
+        return
 
     def write_metrics(path: Path) -> None:
         with open(path, "w", newline="") as target:
@@ -325,7 +413,7 @@ def _publish(run: Run, threads: int) -> None:
         "data_fingerprint": run.manifest["fingerprint"],
         "wnids": [entry["wnid"] for entry in run.manifest["classes"]],
         "mean": torch.from_numpy(run.mean),
-        "state_dict": {name: tensor.cpu() for name, tensor in run.net.state_dict().items()},
+        "state_dict": {name: tensor.cpu() for name, tensor in net.items()},
     }
     write_atomically(run.out / "metrics.csv", write_metrics)
     (run.out / "run.json").unlink(missing_ok=True)  # its presence says that the three belong together
@@ -344,31 +432,14 @@ def _publish(run: Run, threads: int) -> None:
             "epochs": state.epoch,
             "rate_changes": run.rate_changes(),
             **({"started_from_sha256": run.started_from} if run.started_from else {}),
-            "parameters": count_parameters(run.net),
+            "parameters": sum(net[name].numel() for name in run.names),
             "weights_sha256": sha256(run.out / "model.pt"),
             "final": state.history[-1],
             "wall_seconds": sum(row["seconds"] for row in state.history),
-            "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-            "threads": threads,
-            "devices": [str(run.device)],
-            "precision": config["precision"],
+            "peak_memory_mb": sum(memories),
+            **execution.record(),
+            **({"traffic": state.sessions[-1]["traffic"]} if run.link else {}),
             "sessions": state.sessions,
             "provenance": provenance.collect(),
         },
     )
-
-
-def count_parameters(net: AlexNet) -> int:
-    """Weights and biases of the net."""
-    return sum(parameter.numel() for parameter in net.parameters())
-
-
-def tune_allocator() -> None:
-    """Keep freed memory in the process: fresh pages for each activation cost more than using them."""
-    import ctypes
-
-    if os.name == "posix" and sys.platform == "linux":
-        libc = ctypes.CDLL(None)
-        if hasattr(libc, "mallopt"):  # glibc
-            libc.mallopt(-4, 0)  # M_MMAP_MAX
-            libc.mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD

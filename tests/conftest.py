@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 import yaml
 
+from alexnet import experiments
+
 ROOT = Path(__file__).resolve().parent.parent
 
 TINY_STUDY = {
@@ -71,6 +73,23 @@ def definitions(tmp_path: Path) -> Path:
     (folder / "studies" / "tiny.yaml").write_text(yaml.safe_dump(TINY_STUDY))
     shutil.copy(ROOT / "config" / "studies" / "ilsvrc2010.yaml", folder / "studies")
     return folder
+
+
+@pytest.fixture
+def configure(definitions, tmp_path):
+    """Write the config.json of a tiny run, changed by `change` before the fingerprint is made."""
+
+    def write(experiment="alexnet", seed=1, change=lambda config: None):
+        experiments.forget()
+        config = experiments.resolve("tiny", experiment, seed, str(definitions))
+        change(config)
+        del config["fingerprint"]
+        config["fingerprint"] = experiments.fingerprint(config)
+        path = tmp_path / f"{config['fingerprint'][:8]}.json"
+        path.write_text(json.dumps(config))
+        return path
+
+    return write
 
 
 def make_packed_set(

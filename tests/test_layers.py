@@ -1,10 +1,17 @@
 """Layers against written-out NumPy loops, torch's own layers and numerical gradients."""
 
+import os
+import subprocess
+import sys
+
+import numba
 import numpy as np
 import pytest
 import torch
+from conftest import ROOT
 from torch import nn
 
+from alexnet.compiled import compiled
 from alexnet.layers import Dropout, LocallyConnected2d, LocalResponseNorm
 
 
@@ -68,6 +75,94 @@ def test_gradient(mode, towers, beta):
     x = torch.randn(2, 8, 4, 4, dtype=torch.float64, requires_grad=True)
     layer = LocalResponseNorm(3, 0.1, beta, 1.5, mode=mode, towers=towers)
     assert torch.autograd.gradcheck(layer, (x,))
+
+
+def channels_last(*shape, seed=0, scale=60.0):
+    x = np.random.default_rng(seed).normal(0, scale, shape).astype(np.float32)
+    return torch.from_numpy(x).contiguous(memory_format=torch.channels_last)
+
+
+def both_ways(layer, x, grad):
+    """Output and gradient."""
+    leaf = x.detach().clone(memory_format=torch.preserve_format).requires_grad_()
+    out = layer(leaf)
+    out.backward(grad)
+    return out.detach(), leaf.grad
+
+
+CASES = [(1, 1, 7), (3, 2, 12), (5, 1, 5), (5, 2, 96), (9, 2, 4)]  # window, towers, maps
+
+
+@pytest.mark.parametrize(("size", "towers", "maps"), CASES)
+def test_the_compiled_pass_is_the_formula_and_its_derivative(size, towers, maps):
+    layer = LocalResponseNorm(size, 1e-3, 0.75, 2.0, towers=towers)
+    x, grad = channels_last(3, maps, 5, 4), channels_last(3, maps, 5, 4, seed=1, scale=1.0)
+    out, gradient = both_ways(layer, x, grad)
+    expected = written_out(x.double().numpy(), size, 1e-3, 0.75, 2.0, towers)
+    np.testing.assert_allclose(out.numpy(), expected, rtol=2e-6)
+    # the derivative of torch's operations in double precision, which gradcheck tests below
+    _, exact = both_ways(layer, x.double(), grad.double())
+    np.testing.assert_allclose(gradient.numpy(), exact.numpy(), atol=1e-6 * exact.abs().max().item())
+    assert out.is_contiguous(memory_format=torch.channels_last)
+    contiguous = both_ways(layer, x.contiguous(), grad.contiguous())
+    assert torch.equal(contiguous[0], out) and torch.equal(contiguous[1], gradient)
+
+
+@pytest.mark.parametrize(("size", "towers", "maps"), CASES)
+def test_bfloat16_is_computed_in_float32_and_rounded_once(size, towers, maps):
+    layer = LocalResponseNorm(size, 1e-3, 0.75, 2.0, towers=towers)
+    x, grad = channels_last(3, maps, 5, 4).bfloat16(), channels_last(3, maps, 5, 4, seed=1).bfloat16()
+    x[0, 0, 0, 0] = float("nan")
+    half, wide = both_ways(layer, x, grad), both_ways(layer, x.float(), grad.float())
+    for short, long in zip(half, wide, strict=True):
+        assert short.dtype == torch.bfloat16
+        torch.testing.assert_close(short, long.bfloat16(), rtol=0, atol=0, equal_nan=True)
+
+
+def test_the_number_of_threads_changes_no_bit():
+    layer = LocalResponseNorm(5, 1e-4, 0.75, 2.0, towers=2)
+    x, grad = channels_last(2, 16, 7, 3), channels_last(2, 16, 7, 3, seed=1)
+    before, results = torch.get_num_threads(), []
+    try:
+        for threads in (1, 2, 5):
+            torch.set_num_threads(threads)
+            results.append(both_ways(layer, x, grad))
+    finally:
+        torch.set_num_threads(before)
+    for out, gradient in results[1:]:
+        assert torch.equal(out, results[0][0]) and torch.equal(gradient, results[0][1])
+
+
+TRITON = """
+import torch
+from alexnet import lrn_triton
+from test_layers import CASES, both_ways, channels_last
+from alexnet.layers import LocalResponseNorm
+
+for size, towers, maps in CASES:
+    x, grad = channels_last(3, maps, 5, 4), channels_last(3, maps, 5, 4, seed=1)
+    layer = LocalResponseNorm(size, 1e-3, 0.75, 2.0, towers=towers)
+    settings = size, 1e-3, 2.0, towers
+    out, gradient = both_ways(layer, x, grad)
+    torch.testing.assert_close(lrn_triton.normalize(x, *settings), out)
+    torch.testing.assert_close(lrn_triton.normalize_backward(x, grad, *settings), gradient, atol=1e-5, rtol=1e-5)
+print("equal")
+"""
+
+
+def test_tritons_kernels_in_its_interpreter():
+    pytest.importorskip("triton", reason="Triton is not installed: it comes with torch on Linux")
+    environment = os.environ | {"TRITON_INTERPRET": "1", "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"}
+    done = subprocess.run([sys.executable, "-c", TRITON], env=environment, capture_output=True, text=True)
+    assert done.stdout == "equal\n", done.stderr
+
+
+def test_loops_are_compiled_where_nothing_can_be_kept_on_disk():
+    scope = {}
+    exec("def double(x):\n    return 2 * x", scope)  # numba finds no place beside a function without a file
+    with pytest.raises(RuntimeError, match="cannot cache"):
+        numba.njit(cache=True)(scope["double"])
+    assert compiled()(scope["double"])(21) == 42
 
 
 @pytest.mark.parametrize("arguments", [{"size": 4}, {"size": 5, "mode": "beside"}])
@@ -149,3 +244,19 @@ def test_locally_connected_refuses_what_it_was_not_built_for():
         LocallyConnected2d(3, 4, (4, 4), 5)
     with pytest.raises(ValueError, match=r"built for \(B, 3, 7, 6\)"):
         LocallyConnected2d(3, 4, (7, 6), 3)(torch.zeros(1, 3, 6, 7))
+
+
+def test_dropout_of_a_part_has_the_masks_of_the_whole():
+    whole = Dropout(0.5)
+    x = torch.ones(50, 7)
+    for first, last in ((0, 4), (4, 7)):
+        torch.manual_seed(3)
+        expected = whole(x)[:, first:last]
+        torch.manual_seed(3)
+        assert torch.equal(whole.only(first, 7)(x[:, first:last]), expected)
+
+
+def test_dropout_keeps_its_rate_in_bfloat16():
+    torch.manual_seed(0)
+    kept = Dropout(0.501)(torch.ones(4_000_000, dtype=torch.bfloat16)).float().mean().item()
+    assert abs(kept - 0.499) < 4 * (0.25 / 4_000_000) ** 0.5

@@ -1,5 +1,6 @@
 """The update of section 5 against a sequence worked by hand, and the schedules against published rates."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -63,10 +64,25 @@ def test_settings_without_sense_are_refused(settings):
 def test_groups_move_by_their_own_settings():
     a, b = (torch.nn.Parameter(torch.ones(2, dtype=torch.float64)) for _ in range(2))
     optimizer = PaperSGD([{"params": [a], "lr": 0.1}, {"params": [b], "lr": 0.2, "weight_decay": 0.0}])
-    a.grad = b.grad = torch.ones(2, dtype=torch.float64)
+    a.grad, b.grad = (torch.ones(2, dtype=torch.float64) for _ in range(2))
     optimizer.step()
     assert a[0].item() == pytest.approx(1 - 0.1 - 0.1 * 5e-4)
     assert b[0].item() == pytest.approx(0.8)
+
+
+def test_the_update_does_not_depend_on_how_weights_and_gradients_lie_in_memory():
+    generator = np.random.default_rng(0)
+    w, g = (generator.normal(0, 1, (8, 3, 5, 5)).astype(np.float32) for _ in range(2))
+    v = np.zeros_like(w)
+    parameter = torch.nn.Parameter(torch.from_numpy(w.copy()).contiguous(memory_format=torch.channels_last))
+    optimizer = PaperSGD([parameter], lr=0.01)
+    for _ in range(3):
+        parameter.grad = torch.from_numpy(g.copy())  # contiguous, as the weights are not
+        optimizer.step()
+        assert parameter.grad is None
+        v = 0.9 * v - 0.0005 * 0.01 * w - 0.01 * g
+        w = w + v
+    np.testing.assert_allclose(parameter.detach().numpy(), w, rtol=1e-5, atol=1e-7)
 
 
 @pytest.mark.parametrize(("recipe", "biases_decay"), [("alexnet", 0.0), ("paper", 5e-4)])

@@ -8,27 +8,10 @@ import json
 import pytest
 import torch
 
-from alexnet import experiments, train
+from alexnet import train
 from alexnet.__main__ import main
 from alexnet.errors import UserError
 from alexnet.model import build
-
-
-@pytest.fixture
-def configure(definitions, tmp_path):
-    """Write the config.json of a tiny run, changed by `change` before the fingerprint is made."""
-
-    def write(experiment="alexnet", seed=1, change=lambda config: None):
-        experiments.forget()
-        config = experiments.resolve("tiny", experiment, seed, str(definitions))
-        change(config)
-        del config["fingerprint"]
-        config["fingerprint"] = experiments.fingerprint(config)
-        path = tmp_path / f"{config['fingerprint'][:8]}.json"
-        path.write_text(json.dumps(config))
-        return path
-
-    return write
 
 
 def weights(out):
@@ -162,8 +145,6 @@ def test_wrong_inputs_are_sentences(configure, packed_set, tmp_path, capsys):
     (packed_set / "mean.npy").unlink()
     with pytest.raises(UserError, match="mean.npy"):
         train.train(path, packed_set, tmp_path / "x", threads=1)
-    with pytest.raises(UserError, match="two devices"):
-        train.train(path, packed_set, tmp_path / "x", devices="2")
 
 
 def test_rates_fall_at_a_plateau_also_after_an_interruption(configure, packed_set, tmp_path, monkeypatch):

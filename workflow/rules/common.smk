@@ -79,6 +79,14 @@ def run_fingerprint(wildcards):
     return checked(experiments.resolve, *arguments)["fingerprint"]
 
 
+def gpus_of_training(wildcards):
+    """What the study gives a training, but no more than the net has towers"""
+    config = checked(
+        experiments.resolve, wildcards.study, wildcards.experiment, int(wildcards.seed), DEFINITIONS
+    )
+    return min(STUDIES[wildcards.study]["gpus"], config["model"]["towers"])
+
+
 def study_fingerprint(wildcards):
     """Identity of what the report says about a study."""
     return experiments.fingerprint(study_record(wildcards.study))

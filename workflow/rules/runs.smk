@@ -69,7 +69,7 @@ rule train:
         f"{RESULTS}/logs/{{study}}/{{experiment}}/{{seed}}/train.benchmark.tsv"
     threads: lambda wildcards: STUDIES[wildcards.study]["threads"]
     resources:
-        gpu=lambda wildcards: STUDIES[wildcards.study]["gpus"],
+        gpu=gpus_of_training,
     params:
         data=lambda wildcards, input: Path(input[0]).parent,
         out=lambda wildcards, output: Path(output.weights).parent,
@@ -93,7 +93,7 @@ rule evaluate:
         experiment=f"(?!(?:{'|'.join(ENSEMBLES)})/)[a-z0-9_]+",
     threads: lambda wildcards: STUDIES[wildcards.study]["threads"]
     resources:
-        gpu=lambda wildcards: STUDIES[wildcards.study]["gpus"],
+        gpu=lambda wildcards: min(1, STUDIES[wildcards.study]["gpus"]),
     params:
         data=lambda wildcards, input: Path(input[0]).parent,
         out=lambda wildcards, output: Path(output.record).parent,
