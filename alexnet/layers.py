@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import cache
 from types import ModuleType
 from typing import Any
@@ -12,6 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from alexnet import lrn_cpu
+
+Pass = Callable[..., Tensor]
 
 
 def _window_sum_across(x: Tensor, size: int) -> Tensor:
@@ -53,27 +56,30 @@ class _Normalize(torch.autograd.Function):
 
 
 class _Compiled(torch.autograd.Function):
-    """`_Normalize` across maps in one pass over memory, by the processor or by Triton; keeps only its input."""
+    """`_Normalize` in one pass over memory, by the processor or by Triton; keeps only its input.
+
+    Args:
+        forward_pass, backward_pass: those of a backend; they take x, (x and the gradient), and `settings`.
+    """
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, backend: ModuleType, size: int, coefficient: float, k: float, towers: int
+        ctx: Any, x: Tensor, forward_pass: Pass, backward_pass: Pass, settings: tuple[Any, ...]
     ) -> Tensor:
         x = x.contiguous(memory_format=torch.channels_last)
         ctx.save_for_backward(x)
-        ctx.backend, ctx.settings = backend, (size, coefficient, k, towers)
-        out: Tensor = backend.normalize(x, *ctx.settings)
-        return out
+        ctx.backward_pass, ctx.settings = backward_pass, settings
+        return forward_pass(x, *settings)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         (x,) = ctx.saved_tensors
         grad = grads[0].to(x.dtype).contiguous(memory_format=torch.channels_last)
-        return ctx.backend.normalize_backward(x, grad, *ctx.settings), None, None, None, None, None
+        return ctx.backward_pass(x, grad, *ctx.settings), None, None, None
 
 
 def norm_backend(device: str) -> ModuleType | None:
-    """What normalises across maps in one pass on this type of device; None: only torch's operations do.
+    """What normalises in one pass on this type of device (Triton: across maps only); None: torch's operations do.
 
     Chosen by `make bench`: numba needs no compiler on the machine and was as fast as a C++ extension, torch.compile
     needs one and was slower. Triton comes with torch for CUDA.
@@ -158,10 +164,19 @@ class LocalResponseNorm(nn.Module):
         return self.alpha / summed if self.divide_alpha_by_size else self.alpha
 
     def forward(self, x: Tensor) -> Tensor:
-        backend = norm_backend(x.device.type) if self.mode == "across" else None
+        backend = norm_backend(x.device.type)
         if backend and backend.supports(x, self.beta):
-            fast: Tensor = _Compiled.apply(x, backend, self.size, self.coefficient, self.k, self.towers)
-            return fast
+            settings: tuple[Any, ...] = (self.size, self.coefficient, self.k)
+            passes = (
+                getattr(backend, "normalize_within", None),
+                getattr(backend, "normalize_within_backward", None),
+            )
+            if self.mode == "across":
+                settings = (*settings, self.towers)
+                passes = backend.normalize, backend.normalize_backward
+            if passes[0]:
+                fast: Tensor = _Compiled.apply(x, *passes, settings)
+                return fast
         towers = self.towers if self.mode == "across" else 0
         # half precision would round k + coefficient * sum away: computed in single precision
         wide = x.float() if x.dtype in (torch.bfloat16, torch.float16) else x

@@ -108,6 +108,23 @@ def test_the_compiled_pass_is_the_formula_and_its_derivative(size, towers, maps)
     assert torch.equal(contiguous[0], out) and torch.equal(contiguous[1], gradient)
 
 
+@pytest.mark.parametrize(("size", "shape"), [(5, (3, 6, 7, 5)), (3, (2, 300, 4, 3)), (7, (2, 2, 3, 2))])
+def test_the_compiled_pass_within_maps_is_the_formula_and_its_derivative(size, shape):
+    layer = LocalResponseNorm(size, 1e-3, 0.75, 1.0, mode="within", divide_alpha_by_size=True)
+    x, grad = channels_last(*shape), channels_last(*shape, seed=1, scale=1.0)
+    out, gradient = both_ways(layer, x, grad)
+    expected = written_out_within(x.double().numpy(), size, 1e-3 / size**2, 0.75, 1.0)
+    np.testing.assert_allclose(out.numpy(), expected, rtol=2e-6)
+    _, exact = both_ways(layer, x.double(), grad.double())
+    np.testing.assert_allclose(gradient.numpy(), exact.numpy(), atol=1e-6 * exact.abs().max().item())
+    half, wide = (
+        both_ways(layer, x.bfloat16(), grad.bfloat16()),
+        both_ways(layer, x.bfloat16().float(), grad.bfloat16().float()),
+    )
+    for short, long in zip(half, wide, strict=True):
+        assert torch.equal(short, long.bfloat16())
+
+
 @pytest.mark.parametrize(("size", "towers", "maps"), CASES)
 def test_bfloat16_is_computed_in_float32_and_rounded_once(size, towers, maps):
     layer = LocalResponseNorm(size, 1e-3, 0.75, 2.0, towers=towers)
@@ -119,8 +136,9 @@ def test_bfloat16_is_computed_in_float32_and_rounded_once(size, towers, maps):
         torch.testing.assert_close(short, long.bfloat16(), rtol=0, atol=0, equal_nan=True)
 
 
-def test_the_number_of_threads_changes_no_bit():
-    layer = LocalResponseNorm(5, 1e-4, 0.75, 2.0, towers=2)
+@pytest.mark.parametrize("mode", ["across", "within"])
+def test_the_number_of_threads_changes_no_bit(mode):
+    layer = LocalResponseNorm(5, 1e-4, 0.75, 2.0, mode=mode, towers=2)
     x, grad = channels_last(2, 16, 7, 3), channels_last(2, 16, 7, 3, seed=1)
     before, results = torch.get_num_threads(), []
     try:
