@@ -166,6 +166,24 @@ def _pooling(
     )
 
 
+def exchange(rows: list[Layer], towers: int) -> list[dict[str, Any]]:
+    """What crosses between two towers on two devices (s. 3.2), at each place: values that one tower sends an image.
+
+    Before a layer that reads both towers, half of what it reads, and the gradient of the other half on the way
+    back; after the last one half of the output, which the other tower's softmax needs. Empty for one tower.
+    """
+    learned = [row for row in rows if row.kind in ("conv", "fc")]
+    crossing = []
+    for before, row in zip([None, *rows], rows, strict=False):
+        if before and row in learned[1:] and row.reads == "all":
+            half = math.prod(before.output_shape) / towers
+            crossing.append({"place": f"before {row.name}", "forward": half, "backward": half})
+    last = learned[-1]
+    half = math.ceil(last.units / towers)
+    crossing.append({"place": f"after {last.name}", "forward": half, "backward": 0})
+    return crossing if towers == 2 else []
+
+
 def describe(model: dict[str, Any], crop: int, classes: int) -> dict[str, Any]:
     """The layer table and its totals as a JSON-ready record."""
     rows = layer_table(model, crop, classes)
@@ -174,5 +192,6 @@ def describe(model: dict[str, Any], crop: int, classes: int) -> dict[str, Any]:
         "input_shape": [3, crop, crop],
         "towers": model["towers"],
         "layers": [asdict(row) | {"parameters": row.parameters} for row in rows],
+        "exchange": exchange(rows, model["towers"]),
         "totals": {"parameters": totals["weights"] + totals["biases"], **totals},
     }

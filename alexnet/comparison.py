@@ -28,15 +28,19 @@ Work = Callable[[], object]
 
 @dataclass(frozen=True)
 class Pair:
-    """Two ways to do the same amount of work; `count` units of it a call. A ratio above 1: ours is faster."""
+    """Two ways to do some work, `count` units of it a call of ours, `peer_count` (if not the same) of theirs.
+
+    A ratio above 1: ours does more units a second.
+    """
 
     benchmark: str
     subject: str
     peer: str
     unit: str
-    count: int
+    count: float
     ours: Work
     theirs: Work
+    peer_count: float | None = None
 
 
 def seconds(work: Work) -> float:
@@ -61,5 +65,5 @@ def compare(pair: Pair, rounds: int) -> dict[str, Any]:
     ours, theirs = [], []
     for _ in range(rounds):
         ours.append(pair.count / seconds(pair.ours))
-        theirs.append(pair.count / seconds(pair.theirs))
+        theirs.append((pair.peer_count or pair.count) / seconds(pair.theirs))
     return row(pair.benchmark, pair.subject, ours, pair.peer, theirs, pair.unit)

@@ -45,9 +45,8 @@ class Execution:
         """Set torch up, in the process of a run, for its device number `rank`."""
         torch.set_num_threads(self.threads)
         torch.use_deterministic_algorithms(self.deterministic, warn_only=True)
-        torch.utils.deterministic.fill_uninitialized_memory = (
-            False  # nothing here reads what it did not write
-        )
+        # nothing here reads memory that it did not write
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
         tf32 = self.precision == "tf32"
         torch.backends.cuda.matmul.allow_tf32 = tf32
         torch.backends.cudnn.allow_tf32 = tf32

@@ -138,6 +138,53 @@ def _brief(value: Any) -> str:
     return " ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
+BATCH = 128  # images, s. 5
+VALUE = 4  # bytes of a float32
+
+
+def communication(ctx: Context) -> Html:
+    """What two devices exchange for an image in training: by towers, and if each trained the whole net on half a batch."""
+    net = ctx.results.layers.get("alexnet")
+    if net is None:
+        return note("There is no layer table yet.")
+    rows = []
+    total = 0.0
+    for place in net["exchange"]:
+        sent = VALUE * (place["forward"] + place["backward"])
+        total += sent
+        rows.append(
+            [
+                place["place"],
+                f"{place['forward']:,.0f}",
+                f"{place['backward']:,.0f}",
+                f"{sent / 1000:,.1f} kB",
+            ]
+        )
+    rows.append(["towers, all", "", "", f"{total / 1000:,.1f} kB"])
+    parallel = VALUE * net["totals"]["parameters"] / BATCH
+    rows.append([f"whole nets on half batches of {BATCH}", "", "", f"{parallel / 1000:,.1f} kB"])
+    shown = table(
+        ["Where", "Values forward", "Values back", "Sent by a device for an image"],
+        rows,
+        "What crosses between two devices in training, float32",
+    )
+    measured = [
+        (key, run["traffic"]["bytes_sent_per_image"])
+        for key, run in sorted(ctx.results.runs.items())
+        if "traffic" in run
+    ]
+    seen = "; ".join(f"{'/'.join(map(str, key))}: {sent:,.0f} bytes" for key, sent in measured)
+    return stack(
+        shown,
+        say(
+            f"The paper's scheme sends {parallel / total:.1f} times less than data parallelism would, which sums the "
+            f"gradients of all {net['totals']['parameters']:,} parameters once a batch. `--devices 2` sends exactly this, "
+            "counted as it runs (tested)."
+        ),
+        note(f"Runs of this report on two devices sent for an image: {seen}.") if seen else None,
+    )
+
+
 def shares_figure(ctx: Context) -> Html:
     """Where parameters and multiply-adds of the base network sit."""
     net = ctx.results.layers.get("alexnet")

@@ -8,7 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.page import Html, heading, note, say, stack, table
+from analysis import figures
+from analysis.page import Html, figure, heading, note, say, stack, table
 
 REFERENCE = Path(__file__).resolve().parent.parent / "reports" / "reference"
 IMAGES = {
@@ -34,7 +35,26 @@ def number(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
-def measured(bench: pd.DataFrame) -> Html:
+PARTS = (  # heading, how the benchmark's name begins, what it says
+    ("Packing", ("ingest", "fidelity", "size of an image", "peak memory"), ""),
+    ("Training batches", ("training batches",), ""),
+    (
+        "Training step",
+        ("training step", "arithmetic of the step", "response normalisation", "peak memory,"),
+        "Each program has a process of its own. The arithmetic of a step is that of the layers, forward and both "
+        "gradients, by the time of the whole step; its limits are one product of matrices and one convolution alone.",
+    ),
+)
+LAYERS = "time of a layer"
+
+
+def part_of(name: str) -> str:
+    """The heading under which a benchmark stands: of those whose beginning fits, the longest one's."""
+    fits = [(len(start), head) for head, starts, _ in PARTS for start in starts if name.startswith(start)]
+    return max(fits)[1] if fits else ""
+
+
+def measured(bench: pd.DataFrame, caption: str) -> Html:
     """One line for each pair."""
     rows = [
         [
@@ -46,11 +66,45 @@ def measured(bench: pd.DataFrame) -> Html:
         ]
         for _, row in bench.iterrows()
     ]
-    return table(
-        ["What", "This bench", "Beside it", "Ratio [least, most]", "n"],
-        rows,
-        "Medians of alternating runs (A B A B) on one machine; of fidelity and size, over n images",
-    )
+    return table(["What", "This bench", "Beside it", "Ratio [least, most]", "n"], rows, caption)
+
+
+def parts(bench: pd.DataFrame) -> Html:
+    """The table by parts of the bench, each with the ratios of speeds drawn."""
+    pieces: list[Html | None] = []
+    where = bench["benchmark"].map(part_of)
+    for head, _, words in [*PARTS, ("Other", (), "")]:
+        rows = bench[(where == head) | ((where == "") & (head == "Other"))]
+        rows = rows[~rows["benchmark"].str.startswith(LAYERS)]
+        if rows.empty:
+            continue
+        speeds = rows[rows["unit"].isin(["images/s", "GFLOP/s"])]
+        alt = "; ".join(f"{r.subject} against {r.peer}: {r.ratio:.2f}" for r in speeds.itertuples())
+        drawn = figure(
+            figures.ratios(speeds), f"Ratios of speeds: {alt}", "Dots: median ratio; lines: least and most."
+        )
+        caption = "Medians of alternating runs (A B A B) on one machine; of fidelity and size, over n images"
+        pieces += [heading(head, 3), say(words) if words else None, drawn if len(speeds) else None]
+        pieces.append(measured(rows, caption))
+    return stack(*pieces)
+
+
+def layers(bench: pd.DataFrame) -> Html | None:
+    """Where the time of a step goes; None if that was not measured."""
+    rows = bench[bench["benchmark"].str.startswith(LAYERS)]
+    if rows.empty:
+        return None
+    pieces: list[Html | None] = [heading("Where the time of a step goes", 3)]
+    for name, group in rows.groupby("benchmark", sort=False):
+        what = str(name).partition(", ")[2]
+        alt = ", ".join(f"{row.subject} {100 * row.ratio:.0f} %" for row in group.itertuples())
+        rest = 1 - group["ratio"].sum()
+        caption = (
+            f"{what}: each layer alone, forward and backward, as a share of the whole step "
+            f"({number(group['peer_value'].iloc[0])} ms); update, loss and what does not add up: {100 * rest:.0f} %."
+        )
+        pieces.append(figure(figures.layer_times(group), f"Bars: {alt}", caption))
+    return stack(*pieces)
 
 
 def hours(seconds: float) -> str:
@@ -107,7 +161,8 @@ def speed(results: Path) -> Html:
         say(
             f"{origin}: {where}. A ratio above 1 means that the bench has more of the unit, be it images/s or MB."
         ),
-        measured(bench),
+        parts(bench),
+        layers(bench),
         heading("All of ILSVRC", 3),
         extrapolation(bench, int(machine.get("cores") or 2)) or note("Ingest was not measured."),
     )

@@ -51,3 +51,30 @@ def test_own_measurements_come_before_the_published_ones(tmp_path, monkeypatch):
     html = speed_tables.speed(tmp_path).text
     assert "Measured here: A processor, 4 cores" in html
     assert "2.50 [2.00, 3.00]" in html
+
+
+STEP = [
+    ["training step, net", "ours", 80.0, "the obvious program", 16.0, "images/s", 5.0, 4.5, 5.5, 5],
+    ["peak memory, net, batch 128", "ours", 2000.0, "the obvious program", 3000.0, "MB", 0.667, 0.6, 0.7, 1],
+    ["peak memory", "packing many", 211.0, "packing few", 207.0, "MB", 1.02, 1.0, 1.1, 5],
+    ["time of a layer, net, fp32", "conv1", 200.0, "the whole step", 1000.0, "ms", 0.2, 0.19, 0.21, 5],
+    ["time of a layer, net, fp32", "lrn_conv1", 50.0, "the whole step", 1000.0, "ms", 0.05, 0.04, 0.06, 5],
+]  # fmt: skip
+
+
+def test_rows_stand_under_their_part_and_layers_are_drawn():
+    bench = pd.DataFrame(ROWS + STEP, columns=COLUMNS)
+    assert [speed_tables.part_of(name) for name in bench["benchmark"]] == [
+        "Packing", "Packing", "Packing", "Training step", "Training step", "Packing", "", "",
+    ]  # fmt: skip
+    html = speed_tables.parts(bench).text
+    assert (
+        html.index("Packing")
+        < html.index("packing many")
+        < html.index("Training step")
+        < html.index("0.67 [0.60")
+    )
+    assert "the whole step:" not in html  # drawn instead
+    drawn = speed_tables.layers(bench).text
+    assert "conv1 20 %" in drawn and "1,000 ms" in drawn and "75 %" in drawn
+    assert speed_tables.layers(bench[:5]) is None

@@ -15,7 +15,7 @@ import torch
 from conftest import ROOT
 
 from alexnet import execution, towers, train
-from alexnet.architecture import layer_table
+from alexnet.architecture import exchange, layer_table
 from alexnet.errors import UserError
 from alexnet.model import build
 
@@ -67,6 +67,10 @@ def test_twenty_four_steps_on_two_devices_are_those_of_one(configure, packed_set
 
     # what crosses: half of what conv3 and the fully connected layers read, and its gradient; half of the output
     rows = layer_table(record["model"], record["data"]["crop"], 6)
+    table = exchange(rows, 2)
+    counted = sum(place["forward"] + place["backward"] for place in table)
+    assert two["traffic"]["bytes_sent_per_image"] == 4 * counted
+    assert sum((place["forward"] > 0) + (place["backward"] > 0) for place in table) == 9
     sizes = {row.name: int(np.prod(row.output_shape)) for row in rows}
     read = sizes["pool2"] + sizes["pool5"] + sizes["fc6"] + sizes["fc7"]
     assert two["traffic"]["bytes_sent_per_image"] == 4 * (2 * read + sizes["fc8"]) / 2
