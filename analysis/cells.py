@@ -27,7 +27,8 @@ def plural(count: int, word: str) -> str:
 
 def badge(verdict: str, evidence: str) -> Html:
     """The verdict in a word, a mark and a colour, with its evidence where that is weaker than the paper's scale."""
-    weak = f' <span class="weak">({escape(evidence)})</span>' if evidence in ("demo", "proxy") else ""
+    lesser = evidence in ("demo", "proxy", "reduced scale")
+    weak = f' <span class="weak">({escape(evidence)})</span>' if lesser else ""
     slug = verdict.replace(" ", "-")
     mark = f'<span aria-hidden="true">{MARKS[verdict]}</span>'
     return Html(f'<span class="verdict v-{slug}">{mark} {escape(verdict)}{weak}</span>')

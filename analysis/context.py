@@ -33,7 +33,7 @@ class Context:
     @property
     def studies(self) -> list[Study]:
         """Studies with the strongest evidence first."""
-        order = {"paper": 0, "proxy": 1, "demo": 2}
+        order = {"paper": 0, "reduced": 1, "proxy": 2, "demo": 3}
         return sorted(self.results.studies.values(), key=lambda study: (order[study.tier], study.name))
 
     def trained(self, study: Study) -> list[str]:

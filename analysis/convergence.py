@@ -12,8 +12,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from analysis.estimates import Estimate, NoEstimate, at_chance, half_width, pooled, two_sided
+from analysis.estimates import NoEstimate, at_chance
 from analysis.evidence import Results
+from analysis.inference import Estimate, seed_noise, with_interval
 
 ONE_EPOCH_SD = 1 / math.sqrt(12)  # epochs; of a mark that may lie anywhere within one
 
@@ -51,7 +52,7 @@ def epochs_to_lowest(curve: pd.DataFrame, column: str) -> Reached:
 def ratio(results: Results, study: str, experiment: str, baseline: str, metric: str) -> Estimate:
     """Epochs of `experiment` over epochs of `baseline`: to the study's threshold of `train_error`, or to the lowest `metric`.
 
-    The interval is Student's t on logarithms, pooled over the seeds of both.
+    The interval is that of `intervals` on logarithms, each net with the spread of its own seeds.
 
     Raises:
         NoEstimate: one of the two has no finished run.
@@ -72,41 +73,53 @@ def ratio(results: Results, study: str, experiment: str, baseline: str, metric: 
         goal = "its lowest validation loss before the last epoch"
     estimate = ratio_of(sides[0], sides[1], experiment, baseline, goal)
     dead = at_chance(results, study, {experiment, baseline})
-    return replace(estimate, p=None, conclusive=False, remark=dead) if dead else estimate
+    return replace(estimate, conclusive=False, remark=dead, noises=()) if dead else estimate
 
 
 def ratio_of(
     above: list[Reached], below: list[Reached], experiment: str, baseline: str, goal: str
 ) -> Estimate:
-    """Geometric mean ratio of two sets of epochs, with what censoring leaves of it."""
-    logs = [[math.log(reached.epoch) for reached in side] for side in (above, below)]
+    """Geometric mean ratio of two sets of epochs, with what censoring leaves of it.
+
+    On logarithms, with each side's own spread. A censored run counts with its last epoch, which is too early, so the
+    ratio is a bound and its interval is open on one side. Such runs crowd at that epoch and hide their spread: a side
+    with one is taken to vary at least as much as the other side does.
+    """
+    logs = [np.log([reached.epoch for reached in side]) for side in (above, below)]
     value = math.exp(float(np.mean(logs[0]) - np.mean(logs[1])))
     n = len(above), len(below)
     late = sum(reached.censored for reached in above), sum(reached.censored for reached in below)
+    plain = Estimate(value, math.nan, math.nan, *n, null=1.0, log=True)
     if late[0] and late[1]:
         remark = f"runs of both nets did not reach {goal}; train longer"
-        return Estimate(value, math.nan, math.nan, *n, null=1.0, conclusive=False, remark=remark)
-    # a censored run sits at the last epoch, not where it would cross: it says nothing about the spread
-    spread = pooled([side for side, censored in zip(logs, late, strict=True) if not censored])
+        return replace(plain, conclusive=False, remark=remark)
     bound = ">=" if late[0] else "<=" if late[1] else ""
-    remark = ""
+    remarks = []
     if bound:
         name, count, of = (experiment, late[0], n[0]) if late[0] else (baseline, late[1], n[1])
-        remark = f"{count} of {of} runs of {name} never reached {goal}, so the ratio is a bound"
-    if not spread.df:
-        remark = "; ".join(filter(None, [remark, "one seed cannot show how far the ratio varies; add seeds"]))
-        return Estimate(value, math.nan, math.nan, *n, null=1.0, bound=bound, conclusive=False, remark=remark)
-    sd = spread.sd
-    if sd == 0:  # ties: seeds cannot agree better than a mark that is read off once an epoch
-        sd = ONE_EPOCH_SD / math.exp(float(np.mean(logs[0] + logs[1])))
-        remark = "; ".join(
-            filter(None, [remark, "seeds tie, so the spread of rounding to an epoch is taken"])
-        )
-    error = sd * math.sqrt(1 / n[0] + 1 / n[1])
-    half = half_width(error, spread.df)
-    low, high = value * math.exp(-half), value * math.exp(half)
-    p: float | None = two_sided(math.log(value) / error, spread.df)
+        remarks.append(f"{count} of {of} runs of {name} never reached {goal}, so the ratio is a bound")
+    sides = [
+        seed_noise(kind, values, None) for kind, values in zip(("seeds", "baseline seeds"), logs, strict=True)
+    ]
+    known = [side for side in sides if side is not None]
+    if len(known) < 2:
+        remarks.append("one seed cannot show how far the ratio varies; add seeds")
+        return replace(plain, bound=bound, conclusive=False, remark="; ".join(remarks), noises=tuple(known))
     if bound:
-        low, high = (low, math.inf) if bound == ">=" else (0.0, high)
-        p = None
-    return Estimate(value, low, high, *n, null=1.0, p=p, bound=bound, remark=remark)
+        hidden, seen = (0, 1) if late[0] else (1, 0)
+        if known[hidden].variance <= known[seen].variance:
+            df = min(known[hidden].df, known[seen].df)
+            known[hidden] = replace(known[hidden], variance=known[seen].variance, df=df)
+    for i, side in enumerate(known):
+        if side.variance == 0:  # ties: seeds cannot agree better than a mark that is read off once an epoch
+            known[i] = replace(side, variance=(ONE_EPOCH_SD / math.exp(float(np.mean(logs[i])))) ** 2)
+            remarks.append("seeds tie, so the spread of rounding to an epoch is taken")
+    estimate = with_interval(plain, tuple(known))
+    low, high = estimate.low, estimate.high
+    inner = estimate.inside
+    if bound == ">=":
+        high, inner = math.inf, (inner[0], math.inf)
+    elif bound == "<=":
+        low, inner = 0.0, (0.0, inner[1])
+    remark = "; ".join(dict.fromkeys(remarks))
+    return replace(estimate, low=low, high=high, inner=inner, bound=bound, remark=remark)

@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from analysis import estimates
-from analysis.estimates import Estimate, NoEstimate
+from analysis.estimates import NoEstimate
 from analysis.evidence import Results, Study
+from analysis.inference import Estimate
+from analysis.intervals import holm
 from analysis.outcomes import interval, number
 
-TIER_WORDS = {"demo": "demo", "proxy": "proxy", "paper": "paper scale"}
+TIER_WORDS = {"demo": "demo", "proxy": "proxy", "reduced": "paper's data, reduced", "paper": "paper scale"}
 READINGS = ("worse", "better", "no difference shown")  # of effects whose interval says something
 
 
@@ -51,7 +53,7 @@ class Effect:
 def effects(results: Results, study: Study, names: list[str], view: str = "ten") -> list[Effect]:
     """The effect of each of `names` that belongs to the study, with p-values adjusted over them (Holm)."""
     found = [_effect(results, study, name, view) for name in names if name in study.experiments]
-    adjusted = estimates.holm([effect.estimate.p if effect.estimate else None for effect in found])
+    adjusted = holm([effect.estimate.p if effect.estimate else None for effect in found])
     return [replace(effect, p_holm=p) for effect, p in zip(found, adjusted, strict=True)]
 
 

@@ -1,99 +1,37 @@
 """Turns runs and predictions into one number with its 95 % interval, for each way in which a claim is measured.
 
-Difference of two nets on the same images. With s the standard deviation between seeds, pooled within the
-experiments of a study that have at least two seeds (df = sum(n_i - 1); other recipes, and one of which a run never left
-chance, are left out unless compared), and d_j the difference of the two nets'
-errors on image j, each averaged over seeds:
-
-    variance = s^2 (1/n_experiment + 1/n_baseline) + Var_j(d_j) / n_images
-
-Both terms enter a Student t interval with Welch-Satterthwaite degrees of freedom. It is conservative: the spread
-over images of d_j contains part of the seed noise, which is thus counted twice.
-
-All errors are fractions here; units of the paper are applied in `verdicts`.
+Reads results and hands arrays to `inference`, which says how noise is counted. All errors are fractions here; units of the
+paper are applied in `verdicts`.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
-from scipy.special import stdtr, stdtrit  # Student's t; scipy.stats takes ten times as long to import
 
+from analysis import intervals
 from analysis.evidence import Results
-
-CONFIDENCE = 0.95
-ASSUMED_SEED_SD = (
-    0.0015  # of an error rate; spread of near-identical nets in the authors' logs (#169-#171, #175)
+from analysis.inference import (
+    LAB_GAIN_NETS,
+    LAB_GAINS,
+    Estimate,
+    Spread,
+    image_noise,
+    lab_spread,
+    moments,
+    of_ends,
+    of_moments,
+    split_gap_of,
+    with_interval,
 )
+from analysis.intervals import Noise
 
 
 class NoEstimate(Exception):
     """The results do not hold what is needed; the message says what is missing."""
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A measured number. Errors and their differences are fractions, ratios are plain."""
-
-    value: float
-    low: float
-    high: float
-    seeds: int
-    baseline_seeds: int = 0
-    images: int = 0
-    null: float | None = None  # value that means "no effect"; None: an absolute value
-    p: float | None = None  # two-sided, for `null`
-    bound: str = ""  # ">=" or "<=": censored runs, the number is a bound
-    conclusive: bool = True  # False: the data cannot carry a verdict, `remark` says why
-    remark: str = ""
-
-
-@dataclass(frozen=True)
-class Spread:
-    """Standard deviation between seeds, with its degrees of freedom; df 0: no experiment has two seeds."""
-
-    sd: float
-    df: int
-
-
-def pooled(groups: list[list[float]]) -> Spread:
-    """Standard deviation within groups, pooled; groups of one value carry nothing."""
-    squares, df = 0.0, 0
-    for values in groups:
-        if len(values) >= 2:
-            squares += float(np.var(values, ddof=1)) * (len(values) - 1)
-            df += len(values) - 1
-    return Spread(math.sqrt(squares / df) if df else math.nan, df)
-
-
-def half_width(error: float, df: float) -> float:
-    """Half of the confidence interval of a mean with this standard error."""
-    return float(stdtrit(df, 0.5 + CONFIDENCE / 2)) * error
-
-
-def two_sided(t: float, df: float) -> float:
-    """Two-sided p-value of Student's t."""
-    return 2 * float(stdtr(df, -abs(t)))
-
-
-def interval(
-    value: float, parts: list[tuple[float, float]], null: float | None
-) -> tuple[float, float, float | None]:
-    """Student t interval around `value` and the p-value of `null`.
-
-    `parts` are independent (variance, degrees of freedom); their sum has Welch-Satterthwaite degrees of freedom.
-    """
-    variance = sum(part for part, _ in parts)
-    if variance == 0:
-        return value, value, None  # no spread was seen; that is no certainty
-    df = variance**2 / sum(part**2 / free for part, free in parts if free > 0)
-    error = math.sqrt(variance)
-    p = None if null is None else two_sided((value - null) / error, df)
-    return value - half_width(error, df), value + half_width(error, df), p
 
 
 def untrained(results: Results, study: str) -> set[str]:
@@ -112,33 +50,14 @@ def at_chance(results: Results, study: str, compared: set[str]) -> str:
     return f"a run of {names} never left chance: that shows a failed training, no effect" if names else ""
 
 
-def not_pooled(results: Results, study: str, compared: set[str]) -> set[str]:
-    """Experiments whose spread between seeds says nothing about that of others, unless they are `compared`.
-
-    Those with a run that never left chance; and other recipes, which are other nets, and averages of nets.
-    """
-    known = results.studies[study].experiments if study in results.studies else {}
-    others = {name for name, about in known.items() if about["kind"] == "recipe" or "members" in about}
-    return (untrained(results, study) | others) - compared
+def _unless_dead(estimate: Estimate, dead: str) -> Estimate:
+    """The estimate, or one that carries no verdict where a net never trained."""
+    return replace(estimate, conclusive=False, remark=dead, noises=()) if dead else estimate
 
 
-def seed_spread(
-    results: Results, study: str, set_: str, split: str, view: str, metric: str, compared: set[str]
-) -> Spread:
-    """Spread of an error between seeds, pooled over the experiments of a study.
-
-    Some experiments stay out of the pool, see `not_pooled`.
-    """
-    table = results.evals
-    mask = (
-        (table["study"] == study)
-        & (table["set"] == set_)
-        & (table["split"] == split)
-        & (table["view"] == view)
-    )
-    left_out = not_pooled(results, study, compared)
-    groups = table[mask & ~table["experiment"].isin(left_out)].groupby("experiment")
-    return pooled([list(group[metric].astype(float)) for _, group in groups])
+def _borrowed(results: Results, study: str, spread: Spread | None) -> Spread | None:
+    """The spread, where the study may borrow it: at paper scale, whose nets are those of the logs."""
+    return spread if results.studies[study].tier == "paper" else None
 
 
 def _images(
@@ -150,14 +69,12 @@ def _images(
     return table
 
 
-def _of_the_mean(differences: pd.Series) -> tuple[float, float]:
-    n = len(differences)
-    return (float(differences.var(ddof=1)) / n, n - 1) if n > 1 else (0.0, 0)
-
-
-ONE_SEED = (
-    "one seed cannot show whether the difference is more than the luck of a run; add seeds to the study"
-)
+def _shared(ours: pd.DataFrame, base: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """Errors of both nets on the images that both saw, in the same order."""
+    if not ours.index.equals(base.index):
+        shared = ours.index.intersection(base.index)
+        ours, base = ours.loc[shared], base.loc[shared]
+    return ours.to_numpy(float), base.to_numpy(float)
 
 
 def difference(
@@ -175,96 +92,65 @@ def difference(
     Raises:
         NoEstimate: one of the two has no evaluation, or they share no image.
     """
-    ours = _images(results, study, experiment, set_, split, view, metric)
-    base = _images(results, study, baseline, set_, split, view, metric)
-    paired = (ours.mean(axis=1) - base.mean(axis=1)).dropna()
-    if paired.empty:
+    ours, base = _shared(
+        _images(results, study, experiment, set_, split, view, metric),
+        _images(results, study, baseline, set_, split, view, metric),
+    )
+    if not len(ours):
         raise NoEstimate(f"{experiment} and {baseline} were evaluated on different images of {set_}/{split}")
-    spread = seed_spread(results, study, set_, split, view, metric, {experiment, baseline})
-    n_ours, n_base = ours.shape[1], base.shape[1]
-    value = float(paired.mean())
-    if not spread.df:  # an interval over images alone would claim too much
-        n = len(paired)
-        return Estimate(value, math.nan, math.nan, n_ours, n_base, n, 0.0, conclusive=False, remark=ONE_SEED)
-    seed_part = spread.sd**2 * (1 / n_ours + 1 / n_base)
-    low, high, p = interval(value, [(seed_part, spread.df), _of_the_mean(paired)], 0.0)
-    estimate = _unless_flat(Estimate(value, low, high, n_ours, n_base, len(paired), 0.0, p))
+    estimate = of_moments(moments(ours, base), 0.0, _borrowed(results, study, lab_spread(metric)))
+    if ours.shape[1] == base.shape[1] == 1:
+        these = _these_two(ours[:, 0], base[:, 0])
+        estimate = replace(estimate, remark="; ".join(filter(None, [estimate.remark, these])))
     return _unless_dead(estimate, at_chance(results, study, {experiment, baseline}))
 
 
-def _unless_flat(estimate: Estimate) -> Estimate:
-    """The estimate, or one that carries no verdict where nothing varied, so that no interval can be drawn."""
-    if estimate.p is not None:
-        return estimate
-    return replace(estimate, conclusive=False, remark="nothing varied between seeds or images: no interval")
-
-
-def _unless_dead(estimate: Estimate, dead: str) -> Estimate:
-    """The estimate, or one that carries no verdict where a net never trained."""
-    return replace(estimate, p=None, conclusive=False, remark=dead) if dead else estimate
+def _these_two(ours: np.ndarray, base: np.ndarray) -> str:
+    """What the images alone say about two sets of weights, where errors are 0 or 1."""
+    if not (np.isin(ours, (0, 1)).all() and np.isin(base, (0, 1)).all()):
+        return ""
+    p = intervals.mcnemar(ours, base)
+    return f"of these two nets, on these images alone: McNemar's mid-p = {p:.2g}" if p is not None else ""
 
 
 def error(
-    results: Results, study: str, experiment: str, set_: str, split: str, view: str, metric: str, assume: bool
+    results: Results, study: str, experiment: str, set_: str, split: str, view: str, metric: str
 ) -> Estimate:
-    """Mean error of one experiment over seeds; `assume`: take the lab's seed spread where ours is unknown."""
-    table = _images(results, study, experiment, set_, split, view, metric)
-    spread = seed_spread(results, study, set_, split, view, metric, {experiment})
-    images, seeds = table.mean(axis=1), table.shape[1]
-    parts, remark = [_of_the_mean(images)], ""
-    if spread.df:
-        parts.append((spread.sd**2 / seeds, spread.df))
-    elif assume:
-        parts.append((ASSUMED_SEED_SD**2, 1e6))
-        remark = f"one seed: a spread of {100 * ASSUMED_SEED_SD:.2f} points between seeds is assumed from the lab's logs"
-    else:
-        remark = "one seed: the interval covers the images only"
-    low, high, _ = interval(float(images.mean()), parts, None)
-    return Estimate(float(images.mean()), low, high, seeds, images=len(images), remark=remark)
+    """Mean error of one experiment over seeds. One seed, and none to borrow: the interval covers the images only."""
+    table = _images(results, study, experiment, set_, split, view, metric).to_numpy(float)
+    found = moments(table)
+    estimate = of_moments(found, None, _borrowed(results, study, lab_spread(metric)))
+    if not estimate.conclusive:
+        estimate = with_interval(replace(estimate, conclusive=True), (image_noise(found),))
+        estimate = replace(estimate, remark="one seed: the interval covers the images only")
+    return estimate
 
 
 def view_gain(results: Results, study: str, experiment: str, set_: str, split: str, metric: str) -> Estimate:
     """Error of the centre view minus error of ten views, for the same nets on the same images."""
-    gains: dict[str, pd.DataFrame] = {}
-    for name in sorted(set(results.evals.loc[results.evals["study"] == study, "experiment"])):
-        one = results.errors_by_image(study, name, set_, split, "center", metric)
-        ten = results.errors_by_image(study, name, set_, split, "ten", metric)
-        both = (one - ten).dropna(how="all", axis=1).dropna()
-        if not both.empty:
-            gains[name] = both
-    if experiment not in gains:
+    one = results.errors_by_image(study, experiment, set_, split, "center", metric)
+    ten = results.errors_by_image(study, experiment, set_, split, "ten", metric)
+    both = (one - ten).dropna(how="all", axis=1).dropna()
+    if both.empty:
         raise NoEstimate(f"{experiment} has no evaluation with one and ten views on {set_}/{split} yet")
-    table = gains[experiment]
-    left_out = not_pooled(results, study, {experiment})
-    spread = pooled([list(gain.mean(axis=0)) for name, gain in gains.items() if name not in left_out])
-    images, seeds = table.mean(axis=1), table.shape[1]
-    parts = [_of_the_mean(images)]
-    remark = ""
-    if spread.df:
-        parts.append((spread.sd**2 / seeds, spread.df))
-    else:
-        remark = "one seed: the interval covers the images only"
-    low, high, p = interval(float(images.mean()), parts, 0.0)
-    estimate = Estimate(float(images.mean()), low, high, seeds, 0, len(images), 0.0, p, remark=remark)
-    estimate = _unless_flat(estimate)
-    if not spread.df:
-        estimate = replace(estimate, p=None, conclusive=False, remark=f"{ONE_SEED}; {remark}")
+    known = Spread(LAB_GAINS[metric], LAB_GAIN_NETS - 1) if metric in LAB_GAINS else None
+    estimate = of_moments(moments(both.to_numpy(float)), 0.0, _borrowed(results, study, known))
     return _unless_dead(estimate, at_chance(results, study, {experiment}))
 
 
 def split_gap(results: Results, study: str, experiment: str, set_: str, view: str, metric: str) -> Estimate:
-    """Absolute difference of the errors on the validation and the test split of one set (different images)."""
-    val = _images(results, study, experiment, set_, "val", view, metric).mean(axis=1)
-    test = _images(results, study, experiment, set_, "test", view, metric).mean(axis=1)
-    value = float(val.mean() - test.mean())
-    low, high, _ = interval(value, [_of_the_mean(val), _of_the_mean(test)], None)
-    if low <= 0 <= high:
-        low, high = 0.0, max(-low, high)
-    elif value < 0:
-        low, high = -high, -low
-    seeds = results.chosen(study, experiment, set_, "test", view).shape[0]
-    remark = "the interval covers the images of both splits"
-    return Estimate(abs(value), low, high, seeds, images=len(val) + len(test), remark=remark)
+    """Absolute difference of the errors on the validation and the test split of one set (different images).
+
+    The same nets see both splits, so the luck of a run cancels; what is left is the choice of the images.
+    """
+    sides = []
+    for split in ("val", "test"):
+        table = _images(results, study, experiment, set_, split, view, metric).to_numpy(float)
+        averaged = table.mean(axis=1)
+        if len(averaged) < 2:
+            raise NoEstimate(f"{experiment} was evaluated on one image of {set_}/{split}")
+        sides.append((float(averaged.mean()), float(averaged.var(ddof=1)), len(averaged), table.shape[1]))
+    return split_gap_of([side[:3] for side in sides], sides[1][3])
 
 
 def _last_gap(row: pd.Series) -> float:
@@ -276,47 +162,41 @@ def _last_error(row: pd.Series) -> float:
 
 
 def gap(results: Results, study: str, experiment: str, baseline: str) -> Estimate:
-    """Validation minus running training error at the last epoch: experiment minus baseline, over seeds."""
-    return _at_the_end(results, study, experiment, baseline, _last_gap)
+    """Validation minus running training error at the last epoch: experiment minus baseline, over seeds.
+
+    The choice of the validation images enters where both nets have an evaluation of them (centre view); the training
+    images are those of the claim, not a sample of more.
+    """
+    set_, view = results.studies[study].training_set, "center"
+    tables = [
+        results.errors_by_image(study, name, set_, "val", view, "top1_error")
+        for name in (experiment, baseline)
+    ]
+    images = None
+    if not any(table.empty for table in tables):
+        pair = _shared(*tables)
+        images = image_noise(moments(*pair)) if len(pair[0]) > 1 else None
+    return _at_the_end(results, study, experiment, baseline, _last_gap, images)
 
 
 def train_difference(results: Results, study: str, experiment: str, baseline: str) -> Estimate:
     """Running training error of the last epoch: experiment minus baseline, over seeds."""
-    return _at_the_end(results, study, experiment, baseline, _last_error)
+    return _at_the_end(results, study, experiment, baseline, _last_error, None)
 
 
 def _at_the_end(
-    results: Results, study: str, experiment: str, baseline: str, read: Callable[[pd.Series], float]
+    results: Results,
+    study: str,
+    experiment: str,
+    baseline: str,
+    read: Callable[[pd.Series], float],
+    images: Noise | None,
 ) -> Estimate:
     """Difference of what `read` makes of the last epoch of each run."""
-    names = sorted(set(results.metrics.loc[results.metrics["study"] == study, "experiment"]))
-    values = {
-        name: [read(curve.iloc[-1]) for curve in results.curves(study, name).values()] for name in names
-    }
+    values = []
     for name in (experiment, baseline):
-        if not values.get(name):
+        values.append(np.array([read(curve.iloc[-1]) for curve in results.curves(study, name).values()]))
+        if not len(values[-1]):
             raise NoEstimate(f"{name} has no finished run yet")
-    left_out = not_pooled(results, study, {experiment, baseline})
-    spread = pooled([group for name, group in values.items() if name not in left_out])
-    n_ours, n_base = len(values[experiment]), len(values[baseline])
-    value = float(np.mean(values[experiment]) - np.mean(values[baseline]))
-    if not spread.df:
-        return Estimate(
-            value, math.nan, math.nan, n_ours, n_base, null=0.0, conclusive=False, remark=ONE_SEED
-        )
-    parts: list[tuple[float, float]] = [(spread.sd**2 * (1 / n_ours + 1 / n_base), spread.df)]
-    low, high, p = interval(value, parts, 0.0)
-    remark = "the interval covers seeds only; all runs share their images"
-    estimate = _unless_flat(Estimate(value, low, high, n_ours, n_base, null=0.0, p=p, remark=remark))
+    estimate = of_ends(values[0], values[1], images)
     return _unless_dead(estimate, at_chance(results, study, {experiment, baseline}))
-
-
-def holm(ps: Sequence[float | None]) -> list[float | None]:
-    """p-values adjusted by Holm's step-down method; None stays None and does not count."""
-    tested = sorted((p, i) for i, p in enumerate(ps) if p is not None)
-    adjusted: list[float | None] = [None] * len(ps)
-    running = 0.0
-    for rank, (p, i) in enumerate(tested):
-        running = max(running, min(1.0, p * (len(tested) - rank)))
-        adjusted[i] = running
-    return adjusted

@@ -7,16 +7,17 @@ from dataclasses import replace
 
 from analysis import arithmetic, convergence, estimates
 from analysis.claims import Claim
-from analysis.estimates import Estimate, NoEstimate
-from analysis.evidence import TIERS, Results, Study
-from analysis.verdicts import OPEN, PERCENT, Outcome, command, conclude, holm, matches
+from analysis.estimates import NoEstimate
+from analysis.evidence import Results, Study
+from analysis.inference import Estimate
+from analysis.verdicts import OPEN, Outcome, adjusted, command, conclude, matches, scaled
 
-STRENGTH = ("", "demo", "proxy", "arithmetic", "paper scale")
+STRENGTH = ("", "demo", "proxy", "reduced scale", "arithmetic", "paper scale")
 
 
 def judge_all(claims: list[Claim], results: Results) -> list[Outcome]:
-    """The strongest outcome of every claim, in their order, with p-values adjusted over all of them (Holm)."""
-    return holm([judge(claim, results)[0] for claim in claims])
+    """The strongest outcome of every claim, in their order, with p-values adjusted over all of them."""
+    return adjusted([judge(claim, results)[0] for claim in claims])
 
 
 def judge(claim: Claim, results: Results) -> list[Outcome]:
@@ -102,18 +103,15 @@ def _in_study(claim: Claim, results: Results, study: Study) -> Outcome:
     dataset, split = _evaluated_on(claim, results, study)
     estimate = _estimate(claim, results, study, dataset, split)
     same_data = (dataset, split) == (claim.dataset, claim.split)
-    evidence = (
-        "paper scale" if study.tier == "paper" and same_data else "proxy" if study.tier != "demo" else "demo"
-    )
-    scale = 100 if claim.unit in PERCENT else 1
+    evidence = _evidence(study, same_data)
     outcome = Outcome(
         claim,
         "pending",
         "",
         evidence,
-        scale * estimate.value,
-        _finite(scale * estimate.low),
-        _finite(scale * estimate.high),
+        scaled(claim, estimate.value),
+        _finite(scaled(claim, estimate.low)),
+        _finite(scaled(claim, estimate.high)),
         estimate.bound,
         estimate.images,
         estimate.seeds,
@@ -125,6 +123,15 @@ def _in_study(claim: Claim, results: Results, study: Study) -> Outcome:
         command=command(claim, study.name),
     )
     return conclude(outcome, estimate)
+
+
+def _evidence(study: Study, own_data: bool) -> str:
+    """How strong a study's numbers are; other data than the claim's are a proxy, whatever the size."""
+    if study.tier == "demo":
+        return "demo"
+    if not own_data or study.tier == "proxy":
+        return "proxy"
+    return "paper scale" if study.tier == "paper" else "reduced scale"
 
 
 def _finite(number: float) -> float | None:
@@ -153,8 +160,7 @@ def _estimate(claim: Claim, results: Results, study: Study, dataset: str, split:
     if claim.how == "difference":
         return estimates.difference(results, name, ours, base, dataset, split, claim.views, metric)
     if claim.how == "value":
-        assume = study.tier == "paper"
-        return estimates.error(results, name, ours, dataset, split, claim.views, metric, assume)
+        return estimates.error(results, name, ours, dataset, split, claim.views, metric)
     if claim.how == "view_gain":
         return estimates.view_gain(results, name, ours, dataset, split, metric)
     if claim.how == "split_gap":
@@ -174,12 +180,12 @@ def _estimate(claim: Claim, results: Results, study: Study, dataset: str, split:
 def _counted(claim: Claim, results: Results, study: Study) -> Outcome:
     """A count from a manifest: the claim's own data set decides it, another one only shows its number."""
     sets = [name for of, name in results.manifests if of == study.name]
-    own = study.tier == "paper" and claim.dataset in sets
+    own = study.tier in ("paper", "reduced") and claim.dataset in sets  # a count knows no width
     for name in sorted(sets, key=lambda name: name != claim.dataset):
         ours = _count(claim, results.manifests[study.name, name])
         if ours is None:
             continue
-        seen = Outcome(claim, "pending", "", "paper scale" if own else _weaker(study.tier), ours)
+        seen = Outcome(claim, "pending", "", "paper scale" if own else _evidence(study, False), ours)
         seen = replace(seen, study=study.name, dataset=name, split=claim.split)
         if not own:
             why = f"the paper's data set is not packed; this is the {seen.evidence}'s"
@@ -189,10 +195,6 @@ def _counted(claim: Claim, results: Results, study: Study) -> Outcome:
         why = f"counted in the packed data: {ours:,.6g}"
         return replace(seen, verdict=verdict, why=why, command=command(claim, study.name))
     raise NoEstimate("the data set is not packed yet")
-
-
-def _weaker(tier: str) -> str:
-    return "demo" if tier == TIERS[0] else "proxy"
 
 
 def _count(claim: Claim, manifest: dict[str, object]) -> float | None:

@@ -27,12 +27,24 @@ COLUMNS = [
         "bound",
     ),
     *("n", "seeds", "baseline_seeds", "evidence", "study", "dataset", "split", "views", "verdict", "why"),
-    *("p", "p_holm", "command", "experiment", "baseline", "how", "relation", "lab_source", "note"),
+    *(
+        "p",
+        "p_holm",
+        "p_bh",
+        "needed",
+        "command",
+        "experiment",
+        "baseline",
+        "how",
+        "relation",
+        "lab_source",
+        "note",
+    ),
 ]
 UNITS = {"%": " %", "points": " points", "x": " ×"}
 DECIMAL = set(UNITS)  # units of measured numbers, shown with decimals
 RELATIONS = {"at_most": "≤ ", "at_least": "≥ ", "greater": "> ", "less": "< "}
-NUMERIC = ["lab_value", "low", "high", "n", "seeds", "baseline_seeds", "p", "p_holm"]
+NUMERIC = ["lab_value", "low", "high", "n", "seeds", "baseline_seeds", "p", "p_holm", "p_bh"]
 
 
 def table_of(outcomes: list[Outcome]) -> pd.DataFrame:
@@ -121,7 +133,11 @@ def paper_value(paper: str, unit: str, relation: str) -> str:
 
 def verdict_words(verdict: str, evidence: str) -> str:
     """The verdict with its evidence where that is weaker than the paper's scale: `inconclusive (proxy)`."""
-    return f"{verdict} ({evidence})" if evidence in ("demo", "proxy") and verdict != "pending" else verdict
+    return (
+        f"{verdict} ({evidence})"
+        if evidence in ("demo", "proxy", "reduced scale") and verdict != "pending"
+        else verdict
+    )
 
 
 def lines(outcomes: list[Outcome]) -> list[str]:

@@ -12,7 +12,7 @@ from analysis.evidence import Study
 from analysis.outcomes import interval
 from analysis.page import Html, escape, framed, say, table
 
-TRAINED = ["demo", "proxy", "paper scale"]
+TRAINED = ["demo", "proxy", "reduced scale", "paper scale"]
 
 
 def study_line(ctx: Context, study: Study) -> str:
@@ -23,6 +23,7 @@ def study_line(ctx: Context, study: Study) -> str:
     kind = {
         "demo": "generated data, proves the machinery only",
         "proxy": "other data than the paper's",
+        "reduced": "the paper's data at reduced scale",
         "paper": "the paper's data",
     }
     return f"{study.title} ({kind[study.tier]}): {study.data.rstrip('.')}; {nets}, {plural(len(runs), 'finished run')}, {plural(seeds, 'seed')}."
@@ -81,6 +82,7 @@ def verdict_counts(ctx: Context) -> Html:
     names = {
         "paper scale": "Paper scale",
         "arithmetic": "Arithmetic",
+        "reduced scale": "Paper's data, reduced",
         "proxy": "Proxy data",
         "demo": "Demo data",
         "": "No evidence",
@@ -176,7 +178,7 @@ def _details(row: dict[str, Any]) -> str:
         )
     if row["p"] == row["p"]:
         items.append(
-            f"<li>p = {row['p']:.2g} for no effect; {row['p_holm']:.2g} adjusted over all tests here (Holm).</li>"
+            f"<li>p = {row['p']:.2g} for no effect; adjusted over all tests here {row['p_holm']:.2g} (Holm) and {row['p_bh']:.2g} (Benjamini and Hochberg).</li>"
         )
     if row["lab_source"]:
         items.append(f"<li>Lab log: {escape(row['lab_source'])}.</li>")
