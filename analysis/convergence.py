@@ -121,5 +121,5 @@ def ratio_of(
         high, inner = math.inf, (inner[0], math.inf)
     elif bound == "<=":
         low, inner = 0.0, (0.0, inner[1])
-    remark = "; ".join(dict.fromkeys(remarks))
+    remark = "; ".join(dict.fromkeys(filter(None, [*remarks, estimate.remark])))
     return replace(estimate, low=low, high=high, inner=inner, bound=bound, remark=remark)

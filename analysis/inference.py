@@ -107,6 +107,7 @@ def seed_noise(kind: str, values: np.ndarray, borrowed: Spread | None) -> Noise 
 ONE_SEED = (
     "one seed cannot show whether the difference is more than the luck of a run; add seeds to the study"
 )
+TWO_SEEDS = "with two seeds Student's factor is 12.7, with three 4.3, with five 2.8"
 
 
 @dataclass(frozen=True)
@@ -156,7 +157,7 @@ def of_moments(found: Moments, null: float | None, borrowed: Spread | None = Non
             f"fewer than {FEW} seeds: a spread of {100 * borrowed.sd:.2f} points between seeds is assumed, that of "
             f"{borrowed.df + 1} similar nets in the authors' logs"
         )
-        estimate = replace(estimate, remark=assumed)
+        estimate = replace(estimate, remark="; ".join(filter(None, [estimate.remark, assumed])))
     return estimate
 
 
@@ -174,7 +175,11 @@ def with_interval(estimate: Estimate, noises: tuple[Noise, ...], floor: float = 
         return estimate.value - half, estimate.value + half
 
     low, high = around(outer)
-    return replace(estimate, low=low, high=high, inner=around(inner), noises=noises, floor=floor)
+    few = any("seeds" in noise.kind and noise.df == 1 for noise in noises)
+    remark = "; ".join(filter(None, [estimate.remark, TWO_SEEDS if few else ""]))
+    return replace(
+        estimate, low=low, high=high, inner=around(inner), noises=noises, floor=floor, remark=remark
+    )
 
 
 def split_gap_of(sides: list[tuple[float, float, int]], seeds: int) -> Estimate:

@@ -10,7 +10,7 @@ from analysis.claims import Claim
 from analysis.estimates import NoEstimate
 from analysis.evidence import Results, Study
 from analysis.inference import Estimate
-from analysis.verdicts import OPEN, Outcome, adjusted, command, conclude, matches, scaled
+from analysis.verdicts import OPEN, Outcome, adjusted, command, matches, of_estimate
 
 STRENGTH = ("", "demo", "proxy", "reduced scale", "arithmetic", "paper scale")
 
@@ -104,25 +104,7 @@ def _in_study(claim: Claim, results: Results, study: Study) -> Outcome:
     estimate = _estimate(claim, results, study, dataset, split)
     same_data = (dataset, split) == (claim.dataset, claim.split)
     evidence = _evidence(study, same_data)
-    outcome = Outcome(
-        claim,
-        "pending",
-        "",
-        evidence,
-        scaled(claim, estimate.value),
-        _finite(scaled(claim, estimate.low)),
-        _finite(scaled(claim, estimate.high)),
-        estimate.bound,
-        estimate.images,
-        estimate.seeds,
-        estimate.baseline_seeds,
-        study.name,
-        dataset,
-        split,
-        estimate.p,
-        command=command(claim, study.name),
-    )
-    return conclude(outcome, estimate)
+    return of_estimate(claim, estimate, evidence, study.name, (dataset, split))
 
 
 def _evidence(study: Study, own_data: bool) -> str:
@@ -132,10 +114,6 @@ def _evidence(study: Study, own_data: bool) -> str:
     if not own_data or study.tier == "proxy":
         return "proxy"
     return "paper scale" if study.tier == "paper" else "reduced scale"
-
-
-def _finite(number: float) -> float | None:
-    return None if math.isnan(number) else number
 
 
 def _evaluated_on(claim: Claim, results: Results, study: Study) -> tuple[str, str]:

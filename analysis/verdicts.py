@@ -99,18 +99,53 @@ def matches(claim: Claim, ours: float | str, paper: str) -> bool:
     return low <= ours <= high or math.isclose(ours, float(paper))
 
 
+def of_estimate(
+    claim: Claim, estimate: Estimate, evidence: str, study: str = "", place: tuple[str, str] = ("", "")
+) -> Outcome:
+    """The outcome of a measured number; `place`: data set and split that it was measured on."""
+    outcome = Outcome(
+        claim,
+        "pending",
+        "",
+        evidence,
+        scaled(claim, estimate.value),
+        _finite(scaled(claim, estimate.low)),
+        _finite(scaled(claim, estimate.high)),
+        estimate.bound,
+        estimate.images,
+        estimate.seeds,
+        estimate.baseline_seeds,
+        study,
+        *place,
+        estimate.p,
+        command=command(claim, study),
+    )
+    return conclude(outcome, estimate)
+
+
+def _finite(number: float) -> float | None:
+    return None if math.isnan(number) else number
+
+
 def conclude(outcome: Outcome, estimate: Estimate) -> Outcome:
     """Fill in verdict, reason and what would settle it; the kind of evidence decides which words there are."""
-    judge_by = _at_paper_scale if outcome.evidence == "paper scale" else _by_direction
-    if outcome.claim.confounded:
-        return replace(outcome, verdict="inconclusive", why=outcome.claim.confounded, p=None)
-    verdict, why, open_ = judge_by(outcome, estimate)
+    claim, evidence = outcome.claim, outcome.evidence
+    if claim.confounded:
+        return replace(outcome, verdict="inconclusive", why=claim.confounded, p=None)
+    verdict, why, open_ = verdict_on(claim, evidence, estimate)
     if verdict == "pending":
-        outcome = replace(outcome, command=command(outcome.claim, outcome.claim.dataset))
-    needed = _needed(outcome, estimate) if open_ else ""
+        outcome = replace(outcome, command=command(claim, claim.dataset))
+    needed = _needed(claim, evidence, estimate) if open_ else ""
     at_this = f"if the number stays where it is, {needed}" if needed else ""
     why = "; ".join(filter(None, [why, estimate.remark, at_this]))
     return replace(outcome, verdict=verdict, why=why, needed=needed)
+
+
+def verdict_on(claim: Claim, evidence: str, estimate: Estimate) -> tuple[str, str, bool]:
+    """Verdict, reason, and whether more seeds or images could settle more."""
+    if evidence == "paper scale":
+        return _at_paper_scale(claim, estimate)
+    return _by_direction(claim, evidence, estimate)
 
 
 def scaled(claim: Claim, number: float) -> float:
@@ -148,14 +183,12 @@ def _misses(claim: Claim, estimate: Estimate) -> bool:
     return scaled(claim, estimate.high) < low or scaled(claim, estimate.low) > high
 
 
-def _by_direction(outcome: Outcome, estimate: Estimate) -> tuple[str, str, bool]:
-    """Verdict, reason, and whether more seeds or images could settle more."""
-    claim = outcome.claim
+def _by_direction(claim: Claim, evidence: str, estimate: Estimate) -> tuple[str, str, bool]:
     if estimate.null is None:
         size = (
             "an absolute value of the paper needs its own data at full size; this is the paper's data at reduced scale"
-            if outcome.evidence == "reduced scale"
-            else f"an absolute value of the paper needs its own data at full size; this is the {outcome.evidence}'s"
+            if evidence == "reduced scale"
+            else f"an absolute value of the paper needs its own data at full size; this is the {evidence}'s"
         )
         return "pending", size, False
     if not estimate.conclusive:
@@ -184,10 +217,8 @@ def _lies_within(claim: Claim) -> str:
     return f"the 90 % interval lies within {_about(claim)}"
 
 
-def _at_paper_scale(outcome: Outcome, estimate: Estimate) -> tuple[str, str, bool]:
-    """Verdict, reason, and whether more seeds or images could settle more."""
-    claim = outcome.claim
-    if not estimate.conclusive or outcome.low is None or outcome.high is None:
+def _at_paper_scale(claim: Claim, estimate: Estimate) -> tuple[str, str, bool]:
+    if not estimate.conclusive or math.isnan(estimate.low) or math.isnan(estimate.high):
         return "inconclusive", "", True
     inside, misses = _inside(claim, estimate), _misses(claim, estimate)
     if estimate.null is None or not _side(claim, estimate.null):
@@ -210,18 +241,20 @@ def _at_paper_scale(outcome: Outcome, estimate: Estimate) -> tuple[str, str, boo
     return "inconclusive", "the interval includes no effect", True
 
 
-def _needed(outcome: Outcome, estimate: Estimate) -> str:
+def _needed(claim: Claim, evidence: str, estimate: Estimate) -> str:
     """How many seeds or images would settle it, with the noise that was seen and the number where it is."""
-    if estimate.bound or not math.isfinite(estimate.value):
-        return "longer training would settle it" if estimate.bound else ""
-    claim, unit = outcome.claim, scaled(outcome.claim, 1.0)
+    if not estimate.conclusive and estimate.remark.startswith("a run of"):
+        return ""  # one of the nets never trained
+    if estimate.bound:
+        return "longer training would settle it"
+    unit = scaled(claim, 1.0)
     marks = [estimate.null] if estimate.null is not None and _side(claim, estimate.null) else []
-    if outcome.evidence == "paper scale" or not marks:
+    if evidence == "paper scale" or not marks:
         marks += [mark / unit for mark in accepted(claim) if math.isfinite(mark)]
-    if estimate.conclusive:
+    if estimate.conclusive and math.isfinite(estimate.value):
         away = [estimate.distance(mark) for mark in marks]
         return to_settle(estimate.noises, min(away)) if away else ""
-    if estimate.low != estimate.low and not estimate.remark.startswith("a run of"):
+    if math.isnan(estimate.low) and min(estimate.seeds, estimate.baseline_seeds or 2) < 2:
         return "three seeds of each net are the fewest that show how much seeds differ"
     return ""
 
