@@ -12,8 +12,9 @@ itself (`intervals` makes an interval of them):
                  already. The whole is never taken to be below Var_j(d_j) / images
 
 One seed of a net says nothing about s^2. At paper scale, with one or two seeds, the spread of five near-identical nets
-in the authors' own logs (`LAB_TWINS`) is taken, pooled with the seeds that are there, and the remark says so. Elsewhere one
-seed gives no interval.
+in the authors' own logs (`LAB_TWINS`) is taken, pooled with the seeds that are there, and the remark says so; the luck of
+single answers then stays in the images' part, since nobody knows how much of it the logs' spread holds. Elsewhere one seed
+gives no interval.
 
 All errors are fractions here; units of the paper are applied in `verdicts`.
 """
@@ -150,9 +151,10 @@ def of_moments(found: Moments, null: float | None, borrowed: Spread | None = Non
     known = [side for side in sides if side is not None]
     if len(known) < len(sides):
         return replace(plain, conclusive=False, remark=ONE_SEED, noises=tuple(known))
-    noises = (*known, image_noise(found))
+    few = borrowed is not None and min(n, n_base or n) < FEW
+    noises = (*known, image_noise(replace(found, luck=0.0) if few else found))
     estimate = with_interval(plain, noises, found.between_images / found.images)
-    if borrowed and min(n, n_base or n) < FEW:
+    if borrowed and few:
         assumed = (
             f"fewer than {FEW} seeds: a spread of {100 * borrowed.sd:.2f} points between seeds is assumed, that of "
             f"{borrowed.df + 1} similar nets in the authors' logs"

@@ -153,7 +153,7 @@ def scaled(claim: Claim, number: float) -> float:
     return 100 * number if claim.unit in PERCENT else number
 
 
-def _side(claim: Claim, null: float) -> int:
+def side(claim: Claim, null: float) -> int:
     """+1 or -1: the side of "no effect" on which the paper's value lies; 0: the paper says "the same"."""
     if claim.number is not None and claim.number != null:
         return 1 if claim.number > null else -1
@@ -164,10 +164,10 @@ def _direction(claim: Claim, estimate: Estimate) -> int:
     """+1: the interval shows the paper's direction; -1: it shows the other; 0: it shows neither."""
     if estimate.null is None:
         return 0
-    side = _side(claim, estimate.null)
+    paper_side = side(claim, estimate.null)
     if estimate.low > estimate.null:
-        return side
-    return -side if estimate.high < estimate.null else 0
+        return paper_side
+    return -paper_side if estimate.high < estimate.null else 0
 
 
 def _inside(claim: Claim, estimate: Estimate) -> bool:
@@ -193,7 +193,7 @@ def _by_direction(claim: Claim, evidence: str, estimate: Estimate) -> tuple[str,
         return "pending", size, False
     if not estimate.conclusive:
         return "inconclusive", "", True
-    if not _side(claim, estimate.null):
+    if not side(claim, estimate.null):
         if _inside(claim, estimate):
             return "direction agrees", f"about the same: {_lies_within(claim)}", False
         if _misses(claim, estimate):
@@ -221,7 +221,7 @@ def _at_paper_scale(claim: Claim, estimate: Estimate) -> tuple[str, str, bool]:
     if not estimate.conclusive or math.isnan(estimate.low) or math.isnan(estimate.high):
         return "inconclusive", "", True
     inside, misses = _inside(claim, estimate), _misses(claim, estimate)
-    if estimate.null is None or not _side(claim, estimate.null):
+    if estimate.null is None or not side(claim, estimate.null):
         if inside:
             return "reproduced", _lies_within(claim), False
         if misses:
@@ -248,7 +248,7 @@ def _needed(claim: Claim, evidence: str, estimate: Estimate) -> str:
     if estimate.bound:
         return "longer training would settle it"
     unit = scaled(claim, 1.0)
-    marks = [estimate.null] if estimate.null is not None and _side(claim, estimate.null) else []
+    marks = [estimate.null] if estimate.null is not None and side(claim, estimate.null) else []
     if evidence == "paper scale" or not marks:
         marks += [mark / unit for mark in accepted(claim) if math.isfinite(mark)]
     if estimate.conclusive and math.isfinite(estimate.value):
