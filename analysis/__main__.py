@@ -108,6 +108,19 @@ def _parser() -> argparse.ArgumentParser:
     simple.add_argument("--train-split", default="train", metavar="SPLIT")
     simple.add_argument("--test-split", default="val", metavar="SPLIT")
     simple.add_argument("--out", type=Path, required=True, metavar="FILE.json")
+
+    calibrate = _verb(
+        verbs, "calibrate", _calibrate, "judge fabricated results of known truth and count wrong verdicts"
+    )
+    calibrate.add_argument("--out", type=Path, required=True, metavar="FILE.csv", help="one row a setting")
+    calibrate.add_argument(
+        "--power",
+        type=Path,
+        metavar="FILE.csv",
+        help="also: seeds, images and GPU-hours that each claim takes",
+    )
+    calibrate.add_argument("--repeats", type=int, default=2000, metavar="N", help="campaigns a setting")
+    calibrate.add_argument("--seed", type=int, default=2012)
     return parser
 
 
@@ -218,6 +231,14 @@ def _baselines(options: argparse.Namespace) -> None:
 
     record = baselines(options.data, options.train_split, options.test_split)
     write_text(options.out, json.dumps(record, indent=2) + "\n")
+
+
+def _calibrate(options: argparse.Namespace) -> None:
+    from analysis.calibration import record
+
+    if options.repeats < 100:
+        raise UserError(f"{options.repeats} repeats cannot show a rate of 5 %; ask for 100 at least")
+    record(options.out, options.power, options.repeats, options.seed)
 
 
 if __name__ == "__main__":
