@@ -15,6 +15,7 @@ import pandas as pd
 from analysis import intervals
 from analysis.evidence import Results
 from analysis.inference import (
+    FEW,
     LAB_GAIN_NETS,
     LAB_GAINS,
     Estimate,
@@ -123,6 +124,9 @@ def error(
     if not estimate.conclusive:
         estimate = with_interval(replace(estimate, conclusive=True), (image_noise(found),))
         estimate = replace(estimate, remark="one seed: the interval covers the images only")
+    elif estimate.seeds < FEW and "members" in results.studies[study].experiments.get(experiment, {}):
+        average = "an average of nets varies less than one net, so this is too wide rather than too narrow"
+        estimate = replace(estimate, remark=f"{estimate.remark}; {average}")
     return estimate
 
 

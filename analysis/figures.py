@@ -316,3 +316,32 @@ def layer_times(bench: pd.DataFrame) -> Figure:
     axis.invert_yaxis()
     axis.set_xlabel("share of the step, %")
     return fig
+
+
+def error_rates(settings: pd.DataFrame, kinds: dict[str, str], allowed: float) -> Figure:
+    """Rate of wrong verdicts (%), a dot a setting, by kind of claim and by seeds of the net with fewer."""
+    fig, (axis,) = canvas(height=3.8)
+    fewer = settings[["seeds", "baseline_seeds"]].where(lambda t: t > 0).min(axis=1)
+    counts = sorted(set(fewer))
+    present = [kind for kind in kinds if (settings["kind"] == kind).any()]
+    rng = np.random.default_rng(0)  # places dots beside each other
+    for i, n in enumerate(counts):
+        chosen = settings[fewer == n]
+        place = np.array([present.index(kind) for kind in chosen["kind"]], float)
+        place += 0.7 * ((i + 0.5) / len(counts) - 0.5) + rng.uniform(-0.04, 0.04, len(chosen))
+        label = f"{n:.0f} seed" if n == 1 else f"{n:.0f} seeds"
+        axis.plot(
+            place, 100 * chosen["rate"], "o", color=COLORS[i % len(COLORS)], ms=2.6, alpha=0.7, label=label
+        )
+    error = 3 * (allowed * (1 - allowed) / settings["repeats"].min()) ** 0.5
+    axis.axhline(100 * allowed, color=INK, lw=1)
+    axis.axhspan(100 * (allowed - error), 100 * (allowed + error), color=INK, alpha=0.08, lw=0)
+    axis.set_xticks(
+        range(len(present)),
+        [kinds[kind].replace(" of ", "\nof ").replace(" at ", "\nat ") for kind in present],
+    )
+    axis.set_ylabel("wrong verdicts, %")
+    axis.set_ylim(bottom=-0.2)
+    axis.grid(axis="x", visible=False)
+    _legend_below(fig, axis, len(counts))
+    return fig

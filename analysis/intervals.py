@@ -109,16 +109,17 @@ def to_settle(noises: Sequence[Noise], distance: float) -> str:
     if not seeds:
         return _images(alone, half_width(alone) / distance)
     have = min(noise.n for noise in seeds)
+    what = "seeds" if len(seeds) == 1 else "seeds of each net"
     tried = range(max(2, have), MOST_SEEDS + 1)
     for n in tried:
         if half_width(planned(noises, n)) < distance:
-            return f"about {max(n, 3)} seeds of each net would settle it"
+            return f"about {max(n, 3)} {what} would settle it"
     share = distance / math.sqrt(2)  # half of the variance for each kind of noise
     for n in tried:
         if half_width(planned(seeds, n)) < share and alone:
             more = _images(alone, half_width(alone) / share)
-            return more.replace("would settle it", f"and {n} seeds of each net would settle it")
-    return f"more than {MOST_SEEDS} seeds of each net would be needed: too small beside its noise"
+            return more.replace("would settle it", f"and {n} {what} would settle it")
+    return f"more than {MOST_SEEDS} {what} would be needed: too small beside its noise"
 
 
 def _images(noises: Sequence[Noise], factor: float) -> str:
