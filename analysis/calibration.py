@@ -30,11 +30,11 @@ def record(out: Path, power: Path | None, repeats: int, seed: int) -> None:
 
     start = time.monotonic()
     calibrated = calibrate(all_settings(), repeats, seed)
-    write_text(out, calibrated.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
+    write_text(out, calibrated.to_csv(index=False, float_format="%.9g", lineterminator="\n"))
     command = f"python -m analysis calibrate --out {out.name} --repeats {repeats} --seed {seed}"
     if power:
         powers = table(REPEATS, seed)
-        write_text(power, powers.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
+        write_text(power, powers.to_csv(index=False, float_format="%.9g", lineterminator="\n"))
         command += f" --power {power.name}"
     about = {
         "command": command,

@@ -73,7 +73,7 @@ def _sentences(counted: pd.DataFrame, about: dict[str, Any]) -> Html:
     return say(
         f"Fabricated campaigns of which the truth is known were judged by the code that judges the real ones, in {len(counted):,} settings with {repeats:,} campaigns each.",
         f"It was wrong {verdict}: at most in {100 * worst:.1f} %, where the standard error of a rate of 5 % is {error:.1f} points, and in {100 * counted['rate'].mean():.1f} % on average.",
-        f"Half of the settings stand on an edge, where as many errors as allowed are to be expected. Counted by: {about['command']} ({about['seconds'] / 60:.0f} minutes on one core).",
+        f"Many settings stand on an edge (no effect, or just outside of the range), where as many errors as allowed are to be expected. Counted by: {about['command']} ({about['seconds'] / 60:.0f} minutes on one core).",
         now,
     )
 
