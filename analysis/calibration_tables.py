@@ -88,7 +88,7 @@ def _figure(counted: pd.DataFrame) -> Html:
     return figure(
         fig,
         f"Rate of wrong verdicts by kind of claim, a dot a setting; highest: {'; '.join(tops)}; line at 5 %",
-        "Wrong verdicts by kind of claim and seeds of the net with fewer; a dot a setting. Line: the 5 % that are allowed; band: three standard errors of a rate of 5 %.",
+        "Wrong verdicts by kind of claim and seeds of the net with fewer; a dot stands for all settings with the same tenth of a percent. Line: the 5 % that are allowed; band: three standard errors of a rate of 5 %.",
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -319,9 +320,13 @@ def layer_times(bench: pd.DataFrame) -> Figure:
 
 
 def error_rates(settings: pd.DataFrame, kinds: dict[str, str], allowed: float) -> Figure:
-    """Rate of wrong verdicts (%), a dot a setting, by kind of claim and by seeds of the net with fewer."""
+    """Rate of wrong verdicts (%) in settings, by kind of claim and by seeds of the net with fewer; equal tenths are one dot."""
     fig, (axis,) = canvas(height=3.8)
+    repeats = settings["repeats"].min()
     fewer = settings[["seeds", "baseline_seeds"]].where(lambda t: t > 0).min(axis=1)
+    settings = settings.assign(rate=settings["rate"].round(3), fewer=fewer)
+    settings = settings.drop_duplicates(["kind", "fewer", "rate"])
+    fewer = settings["fewer"]
     counts = sorted(set(fewer))
     present = [kind for kind in kinds if (settings["kind"] == kind).any()]
     rng = np.random.default_rng(0)  # places dots beside each other
@@ -333,12 +338,12 @@ def error_rates(settings: pd.DataFrame, kinds: dict[str, str], allowed: float) -
         axis.plot(
             place, 100 * chosen["rate"], "o", color=COLORS[i % len(COLORS)], ms=2.6, alpha=0.7, label=label
         )
-    error = 3 * (allowed * (1 - allowed) / settings["repeats"].min()) ** 0.5
+    error = 3 * (allowed * (1 - allowed) / repeats) ** 0.5
     axis.axhline(100 * allowed, color=INK, lw=1)
     axis.axhspan(100 * (allowed - error), 100 * (allowed + error), color=INK, alpha=0.08, lw=0)
     axis.set_xticks(
         range(len(present)),
-        [kinds[kind].replace(" of ", "\nof ").replace(" at ", "\nat ") for kind in present],
+        [textwrap.fill(kinds[kind], 13) for kind in present],
     )
     axis.set_ylabel("wrong verdicts, %")
     axis.set_ylim(bottom=-0.2)
