@@ -1,25 +1,38 @@
-"""Turns a calibration and a power table into files, and says whether they were made by the rule as it is now."""
+"""Turns a calibration and a power table into files, with what tells whether the rule still behaves as it did then."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from analysis.files import write_text
 
-HERE = Path(__file__).resolve().parent
-RULE = ("intervals", "inference", "verdicts", "convergence", "worlds", "simulation", "settings", "power")
+if TYPE_CHECKING:
+    from analysis.simulation import Setting
+
+SAMPLED = 100  # campaigns of one setting of each kind
 
 
-def rule_sha256() -> str:
-    """Checksum of the modules that a calibration depends on."""
-    digest = hashlib.sha256()
-    for name in RULE:
-        digest.update((HERE / f"{name}.py").read_bytes())
-    return digest.hexdigest()
+def behaviour() -> list[str]:
+    """What the rule says now in one setting of each kind and evidence: a line each, the same for the same rule."""
+    from analysis.claims import load_claims
+    from analysis.settings import all_settings
+    from analysis.simulation import verdicts_in
+
+    claims = {claim.id: claim for claim in load_claims()}
+    by_kind: dict[tuple[str, str], list[Setting]] = {}
+    for setting in all_settings():
+        if min(setting.seeds, setting.baseline_seeds or 3) >= 3:
+            by_kind.setdefault((setting.kind, setting.evidence), []).append(setting)
+    lines = []
+    for (kind, evidence), settings in by_kind.items():
+        for setting in settings[:: max(1, len(settings) // 3)]:
+            counts = sorted(verdicts_in(setting, claims, SAMPLED, 1).items())
+            lines.append(f"{kind}, {evidence}: {', '.join(f'{n} {word}' for word, n in counts)}")
+    return lines
 
 
 def record(out: Path, power: Path | None, repeats: int, seed: int) -> None:
@@ -43,7 +56,7 @@ def record(out: Path, power: Path | None, repeats: int, seed: int) -> None:
         "power_repeats": REPEATS if power else None,
         "settings": len(calibrated),
         "seconds": round(time.monotonic() - start),
-        "rule_sha256": rule_sha256(),
+        "behaviour": behaviour(),
         "packages": {name: version(name) for name in ("numpy", "scipy", "pandas")},
     }
     write_text(out.with_suffix(".json"), json.dumps(about, indent=1) + "\n")

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from analysis import figures
-from analysis.calibration import rule_sha256
+from analysis.calibration import behaviour
 from analysis.cells import plural
 from analysis.context import Context
 from analysis.outcomes import number, with_unit
@@ -68,8 +68,8 @@ def _sentences(counted: pd.DataFrame, about: dict[str, Any]) -> Html:
         if not above
         else f"in {above} of them more often than 5 %"
     )
-    same = about.get("rule_sha256") == rule_sha256()
-    now = "" if same else "The code of the rule has changed since; run the command to count again."
+    same = about.get("behaviour") == behaviour()
+    now = "" if same else "The rule behaves differently now; run the command to count again."
     return say(
         f"Fabricated campaigns of which the truth is known were judged by the code that judges the real ones, in {len(counted):,} settings with {repeats:,} campaigns each.",
         f"It was wrong {verdict}: at most in {100 * worst:.1f} %, where the standard error of a rate of 5 % is {error:.1f} points, and in {100 * counted['rate'].mean():.1f} % on average.",

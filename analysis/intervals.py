@@ -26,7 +26,7 @@ from scipy.special import bdtr, stdtrit  # scipy.stats takes ten times as long t
 
 CONFIDENCE = 0.95  # of the printed interval: it decides direction, and that a value misses a range
 INCLUSION = 0.90  # of the interval that must lie inside a range: two one-sided tests at 5 %
-MOST_SEEDS = 200  # further than that nobody plans
+MOST_SEEDS, MOST_IMAGES = 200, 10**8  # further than that nobody plans
 
 
 @dataclass(frozen=True)
@@ -124,6 +124,8 @@ def to_settle(noises: Sequence[Noise], distance: float) -> str:
 
 def _images(noises: Sequence[Noise], factor: float) -> str:
     total = sum(noise.n for noise in noises) * factor**2
+    if total > MOST_IMAGES:
+        return f"more than {MOST_IMAGES:,} images would be needed: too small beside its noise"
     digits = max(0, math.floor(math.log10(total)) - 1)
     rounded = math.ceil(total / 10**digits) * 10**digits
     return f"about {rounded:,} images would settle it"

@@ -76,6 +76,7 @@ def test_images_are_named_where_seeds_alone_cannot_settle_it() -> None:
     both = to_settle([Noise("seeds", 0.01, 3, 2), Noise("baseline seeds", 0.01, 3, 2), images], 0.1)
     n = next(n for n in range(3, 99) if stats.t.ppf(0.975, n - 1) ** 2 * 0.02 / n < 0.1**2 / 2)
     assert both.endswith(f" images and {n} seeds of each net would settle it")
+    assert to_settle([images], 1e-5).startswith("more than 100,000,000 images would be needed")
 
 
 def test_benjamini_and_hochberg_leave_out_what_is_not_tested() -> None:
