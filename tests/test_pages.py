@@ -9,7 +9,15 @@ from pathlib import Path
 import fabricate
 import pytest
 
-from analysis import departure_tables, effects, net_tables, page, provenance_tables, run_tables
+from analysis import (
+    calibration_tables,
+    departure_tables,
+    effects,
+    net_tables,
+    page,
+    provenance_tables,
+    run_tables,
+)
 from analysis.__main__ import main
 from analysis.context import Context
 from analysis.evidence import load_results
@@ -139,3 +147,35 @@ def test_sentences_get_room_and_numbers_stand_right() -> None:
     html = page.table(["name", "n", "word", "about"], rows, "caption").text
     assert re.findall(r"<td([^>]*)>", html) == [' class="number"', "", ' class="prose"']
     assert page.heading("A < b", 4).text == "<h4>A &lt; b</h4>"
+
+
+def test_the_page_on_trust_says_what_was_counted(
+    ctx: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import pandas as pd
+
+    published = pd.read_csv(calibration_tables.REFERENCE / "calibration.csv", keep_default_na=False)
+    counted = published[published["broken"] == ""]
+    html = calibration_tables.page(ctx).text
+    assert f"in {len(counted):,} settings with 2,000 campaigns each" in html
+    assert f"at most in {100 * counted['rate'].max():.1f}\u00a0%" in html
+    assert "behaves differently now" not in html
+    power = pd.read_csv(calibration_tables.REFERENCE / "power.csv")
+    assert all(f'<th scope="row">{name}</th>' in html for name in power["claim"])
+    tested = ctx.table["p"].dropna()
+    assert f"{len(tested)} claims here have a p-value" in html
+    assert f"Below 0.05: {(tested < 0.05).sum()} as they are" in html
+    # another rule, errors that are too many, and nothing published
+    for name in ("calibration.csv", "calibration.json", "power.csv"):
+        (tmp_path / name).write_bytes((calibration_tables.REFERENCE / name).read_bytes())
+    monkeypatch.setattr(calibration_tables, "REFERENCE", tmp_path)
+    record = json.loads((tmp_path / "calibration.json").read_text())
+    (tmp_path / "calibration.json").write_text(json.dumps(record | {"behaviour": []}))
+    published.loc[published.index[:3], "low"] = 0.06
+    published.to_csv(tmp_path / "calibration.csv", index=False)
+    html = calibration_tables.page(ctx).text
+    assert "behaves differently now" in html and "in 3 of them more often than 5\u00a0%" in html
+    (tmp_path / "power.csv").unlink()
+    assert "No power table is published" in calibration_tables.page(ctx).text
+    (tmp_path / "calibration.csv").unlink()
+    assert "No calibration is published" in calibration_tables.page(ctx).text

@@ -15,6 +15,7 @@ from scipy import stats
 
 from analysis import intervals, power, simulation, worlds
 from analysis.__main__ import main
+from analysis.calibration import behaviour
 from analysis.claims import load_claims
 from analysis.intervals import Noise
 from analysis.settings import all_settings
@@ -173,6 +174,15 @@ def test_the_published_calibration_errs_in_no_setting() -> None:
     }
     columns = ["kind", "claim", "evidence", "images", "seeds", "baseline_seeds", "sd", "truth"]
     assert set(published[columns].itertuples(index=False, name=None)) == listed
+
+
+def test_the_published_calibration_is_of_the_present_rule() -> None:
+    """After a change of the rule, or of a claim that it stands on: run `python -m analysis calibrate` again."""
+    about = json.loads(
+        (Path(simulation.__file__).parents[1] / "reports" / "reference" / "calibration.json").read_text()
+    )
+    assert about["behaviour"] == behaviour()
+    assert about["settings"] == len(all_settings())
 
 
 def test_power_grows_with_seeds_and_the_costs_follow() -> None:

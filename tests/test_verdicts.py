@@ -536,3 +536,15 @@ def test_a_smaller_error_claimed_as_less_points_the_other_way() -> None:
     claim = replace(CLAIMS["lrn-delta-top1"], paper="0", relation="less", tolerance=0.0)
     assert outcome_of(claim, "paper scale", -2.0, -1.0).verdict == "reproduced"
     assert outcome_of(claim, "proxy", 1.0, 2.0).verdict == "direction disagrees"
+
+
+def test_two_seeds_and_averages_of_nets_are_explained() -> None:
+    rng = np.random.default_rng(6)
+    pair = {("alexnet", *VAL): rng.random((300, 2)) < 0.3, ("no_lrn", *VAL): rng.random((300, 2)) < 0.4}
+    outcome = judge(CLAIMS["lrn-delta-top1"], fabricate.in_memory({k: v * 1.0 for k, v in pair.items()}))[0]
+    assert "with two seeds Student's factor is 12.7" in outcome.why
+    one = {("ensemble", *VAL): (rng.random((50_000, 1)) < 0.381) * 1.0}
+    results = fabricate.in_memory(one, tier="paper")
+    results.studies["s"].record["experiments"] = [{"name": "ensemble", "members": ["alexnet"]}]
+    outcome = judge(CLAIMS["tab2-5cnn-val"], results)[0]
+    assert "an average of nets varies less than one net" in outcome.why
