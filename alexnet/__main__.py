@@ -130,6 +130,22 @@ def _parser() -> argparse.ArgumentParser:
     )
     verb.add_argument("--threads", type=_positive, default=None, help="CPU threads (default: the study's)")
 
+    verb = verbs.add_parser(
+        "examine", help="weights + packed set -> first kernels, nearest neighbours, error on training images"
+    )
+    verb.add_argument("config", type=Path, metavar="CONFIG.json")
+    verb.add_argument("--data", type=Path, required=True, help="folder of the packed set")
+    verb.add_argument("--weights", type=Path, required=True, metavar="model.pt")
+    verb.add_argument("--out", type=Path, required=True, help="folder for examination.json and its tables")
+    verb.add_argument(
+        "--sample", type=_positive, default=50_000, help="training images at most (default: 50000)"
+    )
+    verb.add_argument(
+        "--queries", type=_positive, default=1_000, help="validation images at most (default: 1000)"
+    )
+    verb.add_argument("--devices", choices=["auto", "0", "1"], default="auto", help="GPUs; 0: none")
+    verb.add_argument("--threads", type=_positive, default=None, help="CPU threads (default: the study's)")
+
     verb = verbs.add_parser("ensemble", help="probabilities of several nets -> errors of their average")
     verb.add_argument("config", type=Path, metavar="CONFIG.json")
     verb.add_argument("--members", type=Path, nargs="+", required=True, metavar="EVALUATION.json")
@@ -222,6 +238,20 @@ def _run(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
         from alexnet.ensemble import ensemble
 
         ensemble(args.config, args.members, args.out)
+    elif args.verb == "examine":
+        from alexnet import examine, train
+
+        train.tune_allocator()
+        examine.examine(
+            args.config,
+            args.data,
+            args.weights,
+            args.out,
+            args.devices,
+            args.threads,
+            args.sample,
+            args.queries,
+        )
     elif args.verb == "bench":
         from alexnet import bench
 
