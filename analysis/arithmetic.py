@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import Any
 
 from analysis.claims import Claim
@@ -48,6 +49,9 @@ def measure(claim: Claim, layers: dict[str, Describe]) -> float | str:
     if claim.how == "crops":
         path, stored = claim.metric.split()
         return 2 * (int(stored) - int(look_up(net, path)) + 1) ** 2
+    if claim.how == "drops":
+        rates = [stage["weights"] for stage in look_up(net, claim.metric)]
+        return sum(later < earlier for earlier, later in pairwise(rates))
     if claim.how == "ratio_of_nets":
         if claim.baseline not in layers:
             raise Absent(f"there is no layer table of {claim.baseline} yet")
@@ -123,4 +127,6 @@ def _number(value: Any) -> float:
 
 
 def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     return f"{value:g}" if isinstance(value, float) else str(value)

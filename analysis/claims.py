@@ -13,6 +13,7 @@ from analysis.errors import UserError
 CLAIMS = Path(__file__).resolve().parent / "claims.csv"
 SCHEMA = Path(__file__).resolve().parent.parent / "workflow" / "schemas" / "claims.schema.yaml"
 NUMBERS = ("tolerance", "lab_value")
+COMPARED = {"difference", "ratio", "gap", "train_difference", "rank", "generalization_gap", "sample_difference"}
 
 
 @dataclass(frozen=True)
@@ -133,7 +134,7 @@ def _check_sense(where: str, claim: Claim) -> None:
         raise UserError(f"{where}, column `reason`: a row that is not testable must say why")
     if claim.how and not (claim.metric and claim.experiment and claim.relation and claim.paper):
         raise UserError(f"{where}, column `how`: a measured row needs experiment, metric, relation and paper")
-    if claim.how in {"difference", "ratio", "gap", "train_difference"} and not claim.baseline:
+    if claim.how in COMPARED and not claim.baseline:
         raise UserError(
             f"{where}, column `baseline`: {claim.how!r} compares two experiments; name the second"
         )

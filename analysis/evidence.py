@@ -66,6 +66,9 @@ class Results:
     evals: pd.DataFrame  # one row a view of an evaluation
     baselines: dict[str, dict[str, Any]]  # study -> baselines.json
     departures: dict[str, Any] = field(default_factory=dict)  # results/departures.json
+    examined: dict[tuple[str, str, int], dict[str, Any]] = field(
+        default_factory=dict
+    )  # run -> examination.json, with `folder`
     set_aside: list[str] = field(default_factory=list)  # sentences: what was not used, and why
     _read: dict[tuple[str, ...], pd.DataFrame] = field(default_factory=dict, repr=False)
 
@@ -140,6 +143,7 @@ def load_results(folder: Path) -> Results:
         evals=_evals(folder, studies, present, runs, set_aside),
         baselines={path.parent.name: read_json(path) for path in sorted(folder.glob("*/baselines.json"))},
         departures=read_json(folder / "departures.json") if (folder / "departures.json").is_file() else {},
+        examined=_examined(folder, runs, set_aside),
         set_aside=set_aside,
     )
 
@@ -207,6 +211,29 @@ def _present(
         for experiment, seeds in experiments.items():
             out |= {(name, experiment, int(seed)): value for seed, value in seeds.items()}
     return out
+
+
+def _examined(
+    folder: Path, runs: dict[tuple[str, str, int], dict[str, Any]], set_aside: list[str]
+) -> dict[tuple[str, str, int], dict[str, Any]]:
+    """Examination of each finished run, with the folder of its tables under `folder`."""
+    found = {}
+    for path in sorted(folder.glob("*/examined/*/*/examination.json")):
+        if not path.parent.name.isdigit():
+            continue
+        key, record = _run_key(path), read_json(path)
+        run = runs.get(key)
+        if run is None:
+            set_aside.append(f"examination {_name(key)}: its run is not there, or not part of the study now")
+        elif record.get("weights_sha256") != run["weights_sha256"]:
+            set_aside.append(
+                f"examination {_name(key)}: made with other weights than the run's present ones"
+            )
+        elif not all((path.parent / f"{name}.parquet").is_file() for name in ("sample", "queries")):
+            set_aside.append(f"examination {_name(key)}: one of its tables is missing")
+        else:
+            found[key] = {**record, "folder": str(path.parent)}
+    return found
 
 
 def _metrics(

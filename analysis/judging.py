@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from analysis import arithmetic, convergence, estimates
+from analysis import arithmetic, convergence, estimates, examinations, ranking
 from analysis.claims import Claim
 from analysis.estimates import NoEstimate
 from analysis.evidence import Results, Study
@@ -118,12 +118,12 @@ def _evidence(study: Study, own_data: bool) -> str:
 
 def _evaluated_on(claim: Claim, results: Results, study: Study) -> tuple[str, str]:
     """Data set and split in this study that stand for those of the claim: the same, else the same split, else any."""
-    if claim.how in ("ratio", "gap", "train_difference"):
+    if claim.how in ("ratio", "gap", "train_difference", *examinations.HOWS):
         return study.training_set, claim.split
     if claim.how == "split_gap":
         return claim.dataset, claim.split
     table = results.evals
-    table = table[(table["study"] == study.name) & (table["experiment"] == claim.experiment)]
+    table = table[(table["study"] == study.name) & (table["experiment"] == claim.experiment.split()[0])]
     pairs = sorted(set(zip(table["set"], table["split"], strict=True)))
     same_split = [pair for pair in pairs if pair[1] == claim.split]
     for choice in ([(claim.dataset, claim.split)], same_split, pairs):
@@ -149,6 +149,10 @@ def _estimate(claim: Claim, results: Results, study: Study, dataset: str, split:
         return estimates.train_difference(results, name, ours, base)
     if claim.how == "ratio":
         return convergence.ratio(results, name, ours, base, metric)
+    if claim.how == "rank":
+        return ranking.smallest_step(results, name, ours.split(), dataset, split, claim.views, metric)
+    if claim.how in examinations.HOWS:
+        return examinations.estimate(claim, results, name)
     raise NoEstimate(f"{claim.how!r} is not measured on runs")
 
 

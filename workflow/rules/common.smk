@@ -53,6 +53,17 @@ os.environ.update(ALEXNET_DOWNLOADS=json.dumps(config["downloads"]))
 
 
 SPEED = f"{RESULTS}/bench/bench.csv"
+# What is read of finished nets beyond their evaluations (`python -m alexnet examine`), as claims.csv has it under `how`.
+EXAMINATIONS = (
+    "generalization_gap",
+    "sample_difference",
+    "tower_chroma",
+    "tower_chroma_runs",
+    "orientation_selectivity",
+    "retrieval_precision",
+    "pixel_distance",
+    "geometric_mean",
+)
 ENSEMBLES = [name for name, about in KNOWN.items() if "members" in about]
 
 
@@ -170,11 +181,17 @@ def results_of(study, experiment):
     """What is asked for of an experiment: evaluations, or the run alone where the data have other classes."""
     if KNOWN[experiment].get("data") == "pretraining":
         return [f"{RESULTS}/{study}/runs/{experiment}/{seed}/run.json" for seed in seeds(study, experiment)]
-    return [
+    files = [
         f"{RESULTS}/{study}/evals/{experiment}/{seed}/{where['set']}-{where['split']}.json"
         for seed in seeds(study, experiment)
         for where in splits_of(study, experiment)
     ]
+    if experiment in examined():
+        files += [
+            f"{RESULTS}/{study}/examined/{experiment}/{seed}/examination.json"
+            for seed in seeds(study, experiment)
+        ]
+    return files
 
 
 def splits_of(study, experiment):
@@ -238,16 +255,38 @@ def experiment_files(experiment):
     return files
 
 
+@cache
+def claims():
+    """Rows of the table of claims."""
+    with open(Path(ROOM, "claims.csv"), newline="") as table:
+        return list(csv.DictReader(table))
+
+
+@cache
+def examined():
+    """Experiments whose finished nets are examined."""
+    rows = [row for row in claims() if row["how"] in EXAMINATIONS]
+    return {row[key] for row in rows for key in ("experiment", "baseline")} - {""}
+
+
 def claim_groups():
     """Groups of claims that are not fed by one experiment alone."""
-    with open(Path(ROOM, "claims.csv"), newline="") as table:
-        groups = {row["group"] for row in csv.DictReader(table)}
-    return sorted(groups - set(KNOWN) - {""})
+    return sorted({row["group"] for row in claims()} - set(KNOWN) - {""})
+
+
+def compared(group):
+    """Experiments whose errors the claims of a group rank."""
+    rows = [row for row in claims() if row["group"] == group and row["how"] == "rank"]
+    return sorted({name for row in rows for name in row["experiment"].split()})
 
 
 def group_files(group):
     """What the verdicts of a group of claims need."""
     files = descriptions()
+    for study, record in STUDIES.items():
+        for experiment in compared(group):
+            if experiment in record["experiments"]:
+                files += [f"{RESULTS}/{study}/study.json", *results_of(study, experiment)]
     if group == "dataset":
         files += [packed(study, name)[0] for study, record in STUDIES.items() for name in record["sets"]]
     return files

@@ -104,6 +104,28 @@ rule evaluate:
         " --devices {resources.gpu} --threads {threads} 2> {log}"
 
 
+rule examine:
+    input:
+        training_data,
+        config=f"{RESULTS}/{{study}}/runs/{{experiment}}/{{seed}}/config.json",
+        weights=f"{RESULTS}/{{study}}/runs/{{experiment}}/{{seed}}/model.pt",
+    output:
+        f"{RESULTS}/{{study}}/examined/{{experiment}}/{{seed}}/sample.parquet",
+        f"{RESULTS}/{{study}}/examined/{{experiment}}/{{seed}}/queries.parquet",
+        record=f"{RESULTS}/{{study}}/examined/{{experiment}}/{{seed}}/examination.json",
+    log:
+        f"{RESULTS}/logs/{{study}}/{{experiment}}/{{seed}}/examine.log",
+    threads: lambda wildcards: STUDIES[wildcards.study]["threads"]
+    resources:
+        gpu=lambda wildcards: STUDIES[wildcards.study]["gpus"],
+    params:
+        data=lambda wildcards, input: Path(input[0]).parent,
+        out=lambda wildcards, output: Path(output.record).parent,
+    shell:
+        "python -m alexnet examine {input.config} --data {params.data} --weights {input.weights}"
+        " --out {params.out} --devices {resources.gpu} --threads {threads} 2> {log}"
+
+
 rule ensemble_evaluate:
     input:
         members=member_evaluations,

@@ -1,0 +1,299 @@
+"""Turns examinations of finished nets (`python -m alexnet examine`) into estimates of what the paper says about their inside.
+
+Noise between seeds is that of a net's own seeds. Where images count too, v_s and v_i being the variances that seeds and
+images add to the number, the half-width is sqrt(t_s^2 v_s + t_i^2 v_i) with Student's two-sided factors, which covers at
+least as often as it says whatever the ratio of the two. One seed gives no interval.
+
+Towers are compared by permutation: kernels are dealt to the towers anew, all seeds alike. The number is the absolute
+difference, since nothing says which tower becomes the colourful one; its lower bound is what remains after taking
+away the 95th percentile of what dealing gives. The bound is above zero exactly where fewer than one dealing in
+twenty gives as much.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from analysis.claims import Claim
+from analysis.estimates import CONFIDENCE, ONE_SEED, Estimate, NoEstimate, at_chance
+from analysis.evidence import Results
+
+HOWS = (
+    "generalization_gap",
+    "sample_difference",
+    "tower_chroma",
+    "tower_chroma_runs",
+    "orientation_selectivity",
+    "retrieval_precision",
+    "pixel_distance",
+    "geometric_mean",
+)
+COMMAND = "not examined yet (`python -m alexnet examine`)"
+DEALINGS = 9_999  # of kernels to towers
+ALPHA = 0.05
+
+
+def estimate(claim: Claim, results: Results, study: str) -> Estimate:
+    """The number that a study's examinations give for a claim; shares and errors are fractions.
+
+    Raises:
+        NoEstimate: a net that the claim is about was not examined, or it lacks what is asked.
+    """
+    ours, base = claim.experiment, claim.baseline
+    if claim.how == "generalization_gap":
+        found = generalization_gap(results, study, ours, base)
+    elif claim.how == "sample_difference":
+        found = sample_difference(results, study, ours, base)
+    elif claim.how in ("tower_chroma", "tower_chroma_runs"):
+        towers = tower_chroma(results, study, ours)
+        found = difference_of_towers(towers) if claim.how == "tower_chroma" else share_of_runs(towers)
+    elif claim.how == "orientation_selectivity":
+        found = orientation_selectivity(results, study, ours)
+    elif claim.how == "retrieval_precision":
+        found = of_queries(results, study, ours, "same_class", "same_class_pixels", null=0.0)
+    elif claim.how == "pixel_distance":
+        found = of_queries(results, study, ours, "far_in_pixels", "", null=0.5)
+    else:
+        found = of_queries(results, study, ours, "thinned", "halved", null=0.0)
+    dead = at_chance(results, study, {ours, base} - {""})
+    return _inconclusive(found, dead) if dead else found
+
+
+def examined(results: Results, study: str, experiment: str) -> dict[int, dict[str, object]]:
+    """Examination of each seed of an experiment, by seed.
+
+    Raises:
+        NoEstimate: there is none.
+    """
+    found = {key[2]: record for key, record in results.examined.items() if key[:2] == (study, experiment)}
+    if not found:
+        raise NoEstimate(f"{experiment} is {COMMAND}")
+    return dict(sorted(found.items()))
+
+
+def by_image(results: Results, study: str, experiment: str, table: str, column: str) -> pd.DataFrame:
+    """A column of `sample` or `queries`: one row an image (index: name), one column a seed."""
+    columns = {}
+    for seed, record in examined(results, study, experiment).items():
+        path = Path(str(record["folder"])) / f"{table}.parquet"
+        columns[seed] = pd.read_parquet(path, columns=["name", column]).set_index("name")[column]
+    return pd.DataFrame(columns).dropna()
+
+
+# Noise ------------------------------------------------------------------------------------------------------------
+
+
+def _half_width(parts: Sequence[tuple[float, float]]) -> float:
+    """Of the interval around a number to which independent sources add these (variance, degrees of freedom)."""
+    from scipy.special import stdtrit
+
+    factors = [(float(stdtrit(df, 0.5 + CONFIDENCE / 2)), variance) for variance, df in parts]
+    return math.sqrt(sum(factor**2 * variance for factor, variance in factors))
+
+
+def _of_the_mean(values: np.ndarray) -> tuple[float, float]:
+    """Variance of the mean of independent values, and its degrees of freedom."""
+    return float(np.var(values, ddof=1)) / len(values), len(values) - 1
+
+
+def _around(plain: Estimate, parts: Sequence[tuple[float, float]], seeds: Sequence[int]) -> Estimate:
+    """The estimate with its interval; `seeds`: of each net, one of which alone says nothing about the others."""
+    if min(seeds) < 2:
+        return _inconclusive(plain, ONE_SEED)
+    half = _half_width(parts)
+    if half == 0:
+        return _inconclusive(plain, "nothing varied between seeds or images: no interval")
+    return replace(plain, low=plain.value - half, high=plain.value + half)
+
+
+def _inconclusive(found: Estimate, why: str) -> Estimate:
+    remark = "; ".join(filter(None, [why, found.remark]))
+    return replace(found, low=math.nan, high=math.nan, conclusive=False, remark=remark)
+
+
+# Training and validation error of the finished net ------------------------------------------------------------------
+
+
+def generalization_gap(results: Results, study: str, experiment: str, baseline: str) -> Estimate:
+    """Validation minus training error of the finished net (top-1, centre view): experiment minus baseline.
+
+    Training images are a fixed sample, the same for both. The noise of both samples of images is that of the
+    difference of the two nets on each image.
+
+    Raises:
+        NoEstimate: one of the two has no examination, or no evaluation of the validation split.
+    """
+    train = _sample_errors(results, study, experiment, baseline)
+    set_ = results.studies[study].training_set
+    held_out = [
+        results.errors_by_image(study, name, set_, "val", "center", "top1_error")
+        for name in (experiment, baseline)
+    ]
+    for name, table in zip((experiment, baseline), held_out, strict=True):
+        if table.empty:
+            raise NoEstimate(f"{name} has no evaluation on {set_}/val yet")
+    sides, noises, counts = [], [], []
+    for side in (0, 1):
+        seeds = [seed for seed in train[side].columns if seed in held_out[side].columns]
+        if not seeds:
+            raise NoEstimate(f"{(experiment, baseline)[side]}: no seed was both examined and evaluated")
+        gaps = (held_out[side][seeds].mean() - train[side][seeds].mean()).to_numpy(float)
+        sides.append(float(gaps.mean()))
+        counts.append(len(seeds))
+        noises.append(_of_the_mean(gaps) if len(gaps) > 1 else (0.0, 1))
+    for pair in (train, held_out):
+        noises.append(_of_the_mean(_paired(*pair, experiment, baseline)))
+    images = len(train[0]) + len(held_out[0])
+    plain = Estimate(sides[0] - sides[1], math.nan, math.nan, *counts, images=images, null=0.0)
+    return _around(plain, noises, counts)
+
+
+def sample_difference(results: Results, study: str, experiment: str, baseline: str) -> Estimate:
+    """Error of the finished net on the fixed sample of training images (top-1, centre view): experiment minus baseline.
+
+    Raises:
+        NoEstimate: one of the two has no examination.
+    """
+    ours, base = _sample_errors(results, study, experiment, baseline)
+    means = [table.mean().to_numpy(float) for table in (ours, base)]
+    counts = [len(values) for values in means]
+    noises = [_of_the_mean(values) if len(values) > 1 else (0.0, 1) for values in means]
+    noises.append(_of_the_mean(_paired(ours, base, experiment, baseline)))
+    value = float(means[0].mean() - means[1].mean())
+    plain = Estimate(value, math.nan, math.nan, *counts, images=len(ours), null=0.0)
+    return _around(plain, noises, counts)
+
+
+def _sample_errors(
+    results: Results, study: str, experiment: str, baseline: str
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    ours, base = (
+        by_image(results, study, name, "sample", "top1_error") for name in (experiment, baseline)
+    )
+    return ours, base
+
+
+def _paired(ours: pd.DataFrame, base: pd.DataFrame, experiment: str, baseline: str) -> np.ndarray:
+    """Difference of the seed-averaged errors on each image that both saw."""
+    paired = (ours.mean(axis=1) - base.mean(axis=1)).dropna().to_numpy(float)
+    if len(paired) < 2:
+        raise NoEstimate(f"{experiment} and {baseline} did not see the same images")
+    return paired
+
+
+# Neighbours, and thinned nets ---------------------------------------------------------------------------------------
+
+
+def of_queries(
+    results: Results, study: str, experiment: str, column: str, minus: str, null: float
+) -> Estimate:
+    """Mean over the queries of a column, or of the difference of two, over seeds and images.
+
+    Raises:
+        NoEstimate: no examination, or the column is not measured in this net.
+    """
+    table = by_image(results, study, experiment, "queries", column)
+    if minus:
+        table = (table - by_image(results, study, experiment, "queries", minus)).dropna()
+    if len(table) < 2:
+        raise NoEstimate(f"the examination of {experiment} does not hold {column}")
+    per_seed = table.mean().to_numpy(float)
+    count = len(per_seed)
+    noises = [_of_the_mean(table.mean(axis=1).to_numpy(float))]
+    noises += [_of_the_mean(per_seed)] if count > 1 else []
+    plain = Estimate(float(per_seed.mean()), math.nan, math.nan, count, images=len(table), null=null)
+    return _around(plain, noises, [count])
+
+
+# First kernels ------------------------------------------------------------------------------------------------------
+
+
+class Towers:
+    """Share of chroma energy of the first layer's kernels, and what dealing them to the towers anew gives.
+
+    Attributes:
+        first, second: (seeds, kernels), of the first and of the other towers.
+        differences: (seeds,), mean of the first minus mean of the second.
+        dealt: (dealings, seeds), absolute differences under dealing.
+        p: (seeds,), one-sided p-value of each seed.
+    """
+
+    def __init__(self, first: np.ndarray, second: np.ndarray) -> None:
+        from scipy.stats import permutation_test
+
+        def gap(x: np.ndarray, y: np.ndarray, axis: int = -1) -> np.ndarray:
+            return np.abs(x.mean(axis=axis) - y.mean(axis=axis))
+
+        self.first, self.second = first, second
+        self.differences = first.mean(axis=1) - second.mean(axis=1)
+        test = permutation_test(
+            (first, second),
+            gap,
+            axis=1,
+            vectorized=True,
+            n_resamples=DEALINGS,
+            alternative="greater",
+            random_state=np.random.default_rng(2012),
+        )
+        self.dealt, self.p = np.asarray(test.null_distribution), np.atleast_1d(test.pvalue)
+
+
+def tower_chroma(results: Results, study: str, experiment: str) -> Towers:
+    """The towers of all examined seeds.
+
+    Raises:
+        NoEstimate: no examination, or a net without two towers of at least two kernels.
+    """
+    sides: list[list[np.ndarray]] = [[], []]
+    for record in examined(results, study, experiment).values():
+        kernels = record["kernels"]
+        assert isinstance(kernels, dict)
+        tower, chroma = np.array(kernels["tower"]), np.array(kernels["chroma"], float)
+        for side, chosen in zip(sides, (tower == 0, tower == 1), strict=True):
+            side.append(chroma[chosen])
+    if min(len(values) for side in sides for values in side) < 2:
+        raise NoEstimate(f"{experiment} has no two towers whose kernels could be compared")
+    return Towers(np.array(sides[0]), np.array(sides[1]))
+
+
+def difference_of_towers(towers: Towers) -> Estimate:
+    """Absolute difference of the towers' chroma shares, mean over seeds, with a one-sided lower bound."""
+    gaps = np.abs(towers.differences)
+    value, dealt = float(gaps.mean()), towers.dealt.mean(axis=1)
+    p = (1 + int(np.sum(dealt >= value * (1 - 1e-12)))) / (1 + len(dealt))
+    remark = f"permutation test over kernels, {len(gaps)} runs: p = {p:.2g}"
+    low = value - float(np.quantile(dealt, CONFIDENCE))
+    return Estimate(value, low, math.inf, len(gaps), null=0.0, remark=remark)
+
+
+def share_of_runs(towers: Towers) -> Estimate:
+    """Share of the runs whose towers differ (p < 0.05), with the exact binomial interval; `null` is what luck gives."""
+    from scipy.stats import binomtest
+
+    hits, runs = int(np.sum(towers.p < ALPHA)), len(towers.p)
+    span = binomtest(hits, runs).proportion_ci(CONFIDENCE, method="exact")
+    listed = ", ".join(f"{p:.2g}" for p in towers.p)
+    remark = f"{hits} of {runs} runs; p of each: {listed}"
+    found = Estimate(
+        hits / runs, float(span.low), float(span.high), runs, null=ALPHA, remark=remark
+    )
+    return _inconclusive(found, "one run cannot show what every run does") if runs < 2 else found
+
+
+def orientation_selectivity(results: Results, study: str, experiment: str) -> Estimate:
+    """Mean orientation selectivity of the first kernels after training minus before, over kernels and seeds."""
+    changes = []
+    for record in examined(results, study, experiment).values():
+        kernels = record["kernels"]
+        assert isinstance(kernels, dict)
+        changes.append(np.array(kernels["orientation"], float) - np.array(kernels["initial_orientation"]))
+    per_seed = np.array([change.mean() for change in changes])
+    plain = Estimate(float(per_seed.mean()), math.nan, math.nan, len(per_seed), null=0.0)
+    parts = [_of_the_mean(per_seed)] if len(per_seed) > 1 else []
+    return _around(plain, parts, [len(per_seed)])
