@@ -14,6 +14,7 @@ One net gives, in the folder of its examination:
                        halved             divergence, in nats, of the net with halved outputs from the geometric mean
                                           of `MASKS` thinned nets (s. 4.2); NaN in a net without dropout
                        thinned            the same of single thinned nets, their mean
+    kernels.npy        (kernels, rows, columns, RGB) float32, the first convolutional layer, tower 0 first
     examination.json   whose it is, sizes of both samples, means of the columns, and `kernels`: one entry a kernel of
                        the first convolutional layer and the tower it belongs to, see `kernels`
 
@@ -24,6 +25,9 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +38,7 @@ from torch import Tensor, nn
 
 from alexnet.data import Split, mean_views, open_split, test_views, to_batch
 from alexnet.errors import UserError
-from alexnet.evaluate import BATCH, identity, same_classes
+from alexnet.evaluate import BATCH, identity, same_classes, save_array
 from alexnet.files import sha256, write_atomically, write_json
 from alexnet.inputs import choose_device, load_weights, read_config
 from alexnet.layers import Dropout
@@ -42,7 +46,9 @@ from alexnet.metrics import log_loss, top_k_error
 from alexnet.model import AlexNet, build
 
 NEIGHBOURS = 6  # Fig. 4
-NEAREST = 0.01  # share of the sample that counts as near in pixels (ours: the paper says "generally not close")
+NEAREST = (
+    0.01  # share of the sample that counts as near in pixels (ours: the paper says "generally not close")
+)
 MASKS = 20  # thinned nets of which the geometric mean is taken
 SAMPLE, QUERIES = 50_000, 1_000  # images; all of a smaller split
 
@@ -94,6 +100,13 @@ def orientation_selectivity(kernels: Tensor) -> Tensor:
     return turned / power.sum((1, 2)).clamp_min(torch.finfo(power.dtype).tiny)
 
 
+def first_kernels(net: AlexNet) -> Tensor:
+    """(K, 3, rows, columns): weights of the first layer, on the processor."""
+    layer = net.layers[net.learned[0]]
+    assert isinstance(layer, nn.Conv2d)
+    return layer.weight.detach().cpu()
+
+
 def kernels(net: AlexNet, start: AlexNet, towers: int) -> dict[str, list[float]]:
     """The first layer's kernels in order, tower 0 first: tower, energy, chroma, orientation, and those two at the start.
 
@@ -101,7 +114,7 @@ def kernels(net: AlexNet, start: AlexNet, towers: int) -> dict[str, list[float]]
         start: the net before training.
         towers: the maps are divided among them evenly.
     """
-    weights, before = (n.layers[n.learned[0]].weight.detach().double().cpu() for n in (net, start))
+    weights, before = (first_kernels(n).double() for n in (net, start))
     return {
         "tower": [int(k * towers // len(weights)) for k in range(len(weights))],
         "energy": weights.square().sum((1, 2, 3)).tolist(),
@@ -121,10 +134,9 @@ def _views(split: Split, chosen: NDArray[np.int64], means: NDArray[np.float32], 
     return to_batch(np.ascontiguousarray(test_views(images, crop, "center")), means)
 
 
-def neighbours(queries: Tensor, gallery: Tensor, count: int = NEIGHBOURS) -> tuple[Tensor, Tensor]:
-    """(Q, G) distances (L2) and (Q, count) indices of the nearest rows of `gallery` for each row of `queries`."""
-    distances = torch.cdist(queries, gallery)
-    return distances, distances.topk(min(count, len(gallery)), largest=False).indices
+def nearest(distances: Tensor, count: int = NEIGHBOURS) -> Tensor:
+    """(Q, count) columns of the smallest of each row of (Q, G) distances, nearest first; fewer if there are fewer."""
+    return distances.topk(min(count, distances.shape[1]), largest=False).indices
 
 
 def beyond(distances: Tensor, chosen: Tensor, share: float = NEAREST) -> Tensor:
@@ -165,21 +177,51 @@ def against_thinned_nets(net: AlexNet, views: Tensor, masks: int) -> tuple[Tenso
     return divergences(center, halved).cpu(), divergences(center, thinned).mean(0).cpu()
 
 
-class _Collected:
-    """Predictions, features and pixels of the chosen images of a split, batch by batch."""
+@torch.no_grad()
+def hidden_and_output(net: AlexNet, views: Tensor) -> tuple[Tensor, Tensor]:
+    """(B, units) activations of the last hidden layer and (B, classes) probabilities, on the processor."""
+    hidden = net.features(views, net.learned[-2]).flatten(1)
+    last = net.layers[net.learned[-1]]
+    return hidden.cpu(), last(hidden).cpu().softmax(1)
 
-    def __init__(self, net: AlexNet, device: torch.device) -> None:
-        self.net, self.device = net, device
-        self.layer, self.last = net.learned[-2], net.layers[net.learned[-1]]
-        self.probabilities: list[Tensor] = []
-        self.features: list[Tensor] = []
 
-    @torch.no_grad()
-    def add(self, views: Tensor) -> None:
-        hidden = self.net.features(views.to(self.device), self.layer).flatten(1)
-        assert isinstance(self.last, nn.Linear)
-        self.probabilities.append(self.last(hidden).cpu().softmax(1))
-        self.features.append(hidden.cpu())
+@dataclass(frozen=True)
+class _Pictures:
+    """The chosen images of a split, as centre views."""
+
+    split: Split
+    chosen: NDArray[np.int64]
+    labels: Tensor  # (N,), the net's output units
+    means: NDArray[np.float32]
+    crop: int
+
+    def __iter__(self) -> Iterator[Tensor]:
+        for first in range(0, len(self.chosen), BATCH):
+            yield _views(self.split, self.chosen[first : first + BATCH], self.means, self.crop)
+
+    def table(self, columns: dict[str, Tensor]) -> dict[str, Any]:
+        """Names, labels and `columns`, one row an image."""
+        named = {"name": [self.split.names[i] for i in self.chosen], "label": self.labels.numpy()}
+        return named | {key: values.double().numpy() for key, values in columns.items()}
+
+
+def _pictures(
+    data: Path, split_name: str, wanted: int, config: dict[str, Any], saved: dict[str, Any]
+) -> _Pictures:
+    """A fixed sample of a split.
+
+    Raises:
+        UserError: other images than the net was trained on, or none.
+    """
+    split, of = open_split(data, split_name), config["data"]
+    if split.images.shape[1] != of["image_size"]:
+        raise UserError(f"{data}: images are not of {of['image_size']} pixels; pack the set again")
+    if not len(split):
+        raise UserError(f"{data}: split {split_name!r} holds no images")
+    units = same_classes(saved["wnids"], split)
+    chosen = fixed_sample(len(split), wanted)
+    means = mean_views(saved["mean"].numpy(), of["crop"], "center", config["augmentation"]["mean"])
+    return _Pictures(split, chosen, torch.from_numpy(units[split.labels[chosen]]), means, of["crop"])
 
 
 def examine(
@@ -192,7 +234,7 @@ def examine(
     sample: int = SAMPLE,
     queries: int = QUERIES,
 ) -> dict[str, Any]:
-    """Examine one finished net; writes the three files of the module docstring, examination.json last.
+    """Examine one finished net; writes the files of the module docstring, examination.json last.
 
     Args:
         sample, queries: images of the training and of the validation split; a smaller split is taken whole.
@@ -200,110 +242,86 @@ def examine(
     Raises:
         UserError: files that do not belong together, or a split without images.
     """
-    import pandas as pd
-
     started = time.monotonic()
     config = read_config(config_path)
+    if "members" in config:
+        raise UserError(
+            f"{config_path}: {config['experiment']} is an average of nets; examine one of its members"
+        )
     saved = load_weights(weights, config["fingerprint"], "train with `python -m alexnet train`")
     device = choose_device(devices)
     torch.set_num_threads(threads or config["training"]["threads"])
-    splits = [open_split(data, config["data"][key]) for key in ("train_split", "validation_split")]
-    for split in splits:
-        if split.images.shape[1] != config["data"]["image_size"]:
-            raise UserError(
-                f"{data}: images are not of {config['data']['image_size']} pixels; pack the set again"
-            )
-        if not len(split):
-            raise UserError(f"{data}: split {split.split!r} holds no images")
-    net, start = build(config), build(config)
+    trained = _pictures(data, config["data"]["train_split"], sample, config, saved)
+    asked = _pictures(data, config["data"]["validation_split"], queries, config, saved)
+    start, net = build(config), build(config)
     net.load_state_dict(saved["state_dict"])
     net.to(device).eval()
-    train, validation = splits
-    units = same_classes(saved["wnids"], train)
-    crop = config["data"]["crop"]
-    means = mean_views(saved["mean"].numpy(), crop, "center", config["augmentation"]["mean"])
 
-    asked = fixed_sample(len(validation), queries)
-    of_queries = _Collected(net, device)
-    pixels = []
-    halved, thinned = [], []
     torch.manual_seed(config["seed"])  # of the masks
-    for first in range(0, len(asked), BATCH):
-        views = _views(validation, asked[first : first + BATCH], means, crop)
-        of_queries.add(views)
-        pixels.append(views.flatten(1))
-        for column, values in zip(
-            (halved, thinned), against_thinned_nets(net, views.to(device), MASKS), strict=True
-        ):
-            column.append(values)
-    asked_pixels = torch.cat(pixels).to(device)
+    own = [(views, against_thinned_nets(net, views.to(device), MASKS)) for views in asked]
+    pixels = torch.cat([views.flatten(1) for views, _ in own]).to(device)
+    features = torch.cat([hidden_and_output(net, views.to(device))[0] for views, _ in own]).to(device)
+    halved, thinned = (torch.cat([pair[i] for _, pair in own]) for i in (0, 1))
 
-    chosen = fixed_sample(len(train), sample)
-    of_sample = _Collected(net, device)
-    in_pixels = []
-    for first in range(0, len(chosen), BATCH):
-        views = _views(train, chosen[first : first + BATCH], means, crop)
-        of_sample.add(views)
-        in_pixels.append(torch.cdist(asked_pixels, views.flatten(1).to(device)).cpu())
-    pixel_distances = torch.cat(in_pixels, 1)
-
-    labels, asked_labels = (
-        torch.from_numpy(units[split.labels[where]])
-        for split, where in ((train, chosen), (validation, asked))
-    )
-    probabilities = torch.cat(of_sample.probabilities)
-    columns = {
-        "top1_error": top_k_error(probabilities, labels, 1),
-        "top5_error": top_k_error(probabilities, labels, 5),
-        "loss": log_loss(probabilities, labels),
+    said, in_pixels, in_layer = [], [], []
+    for views in trained:
+        views = views.to(device)
+        hidden, probabilities = hidden_and_output(net, views)
+        said.append(probabilities)
+        in_pixels.append(torch.cdist(pixels, views.flatten(1)).cpu())
+        in_layer.append(torch.cdist(features, hidden.to(device)).cpu())
+    probabilities, pixel_distances = torch.cat(said), torch.cat(in_pixels, 1)
+    of_sample = {
+        "top1_error": top_k_error(probabilities, trained.labels, 1),
+        "top5_error": top_k_error(probabilities, trained.labels, 5),
+        "loss": log_loss(probabilities, trained.labels),
     }
-    distances, nearest = neighbours(torch.cat(of_queries.features), torch.cat(of_sample.features))
-    nearest_pixels = pixel_distances.topk(min(NEIGHBOURS, len(chosen)), largest=False).indices
-    counts = torch.bincount(labels, minlength=len(units)).double()
-    of_query = {
-        "chance": counts[asked_labels] / len(labels),
-        "same_class": (labels[nearest] == asked_labels[:, None]).double().mean(1),
-        "same_class_pixels": (labels[nearest_pixels] == asked_labels[:, None]).double().mean(1),
-        "far_in_pixels": beyond(pixel_distances, nearest),
-        "halved": torch.cat(halved),
-        "thinned": torch.cat(thinned),
+    chosen = nearest(torch.cat(in_layer, 1))
+    same = asked.labels[:, None]
+    of_queries = {
+        "chance": (trained.labels[None] == same).double().mean(1),
+        "same_class": (trained.labels[chosen] == same).double().mean(1),
+        "same_class_pixels": (trained.labels[nearest(pixel_distances)] == same).double().mean(1),
+        "far_in_pixels": beyond(pixel_distances, chosen),
+        "halved": halved,
+        "thinned": thinned,
     }
     record = {
         **identity(config),
-        "set": train.set,
-        "train_split": train.split,
-        "validation_split": validation.split,
-        "data_fingerprint": train.manifest["fingerprint"],
+        "set": trained.split.set,
+        "train_split": trained.split.split,
+        "validation_split": asked.split.split,
+        "data_fingerprint": trained.split.manifest["fingerprint"],
         "weights_sha256": sha256(weights),
-        "sample": {"images": len(chosen), "of": len(train), **_means(columns)},
-        "queries": {"images": len(asked), "of": len(validation), **_means(of_query)},
-        "neighbours": {
-            "count": nearest.shape[1],
-            "layer": of_sample.layer,
-            "dimensions": of_sample.features[0].shape[1],
-        },
+        "sample": {"images": len(trained.chosen), "of": len(trained.split), **_means(of_sample)},
+        "queries": {"images": len(asked.chosen), "of": len(asked.split), **_means(of_queries)},
+        "neighbours": {"count": chosen.shape[1], "layer": net.learned[-2], "dimensions": features.shape[1]},
         "masks": MASKS,
         "kernels": kernels(net, start, config["model"]["towers"]),
         "seconds": time.monotonic() - started,
     }
-    (out / "examination.json").unlink(missing_ok=True)  # its presence says that all of them belong together
-    for name, split, where, of, table in (
-        ("sample", train, chosen, labels, columns),
-        ("queries", validation, asked, asked_labels, of_query),
-    ):
-        frame = pd.DataFrame(
-            {"name": [split.names[i] for i in where], "label": of.numpy()}
-            | {key: values.double().numpy() for key, values in table.items()}
-        )
-        write_atomically(out / f"{name}.parquet", lambda path, f=frame: f.to_parquet(path, index=False))
-    write_json(out / "examination.json", record)
+    _write(out, record, {"sample": trained.table(of_sample), "queries": asked.table(of_queries)}, net)
     print(
         f"{config['study']}/{config['experiment']}/{config['seed']}  training error "
-        f"{record['sample']['top1_error']:.2%} (n={len(chosen)})  neighbours of the same class "
-        f"{record['queries']['same_class']:.2%}, in pixels {record['queries']['same_class_pixels']:.2%} (n={len(asked)})",
+        f"{record['sample']['top1_error']:.2%} (n={len(trained.chosen)})  neighbours of the same class "
+        f"{record['queries']['same_class']:.2%}, in pixels {record['queries']['same_class_pixels']:.2%} "
+        f"(n={len(asked.chosen)})",
         file=sys.stderr,
     )
     return record
+
+
+def _write(out: Path, record: dict[str, Any], tables: dict[str, dict[str, Any]], net: AlexNet) -> None:
+    """All files of an examination; the record's presence says that they belong together."""
+    import pandas as pd
+
+    (out / "examination.json").unlink(missing_ok=True)
+    for name, table in tables.items():
+        frame = pd.DataFrame(table)
+        write_atomically(out / f"{name}.parquet", partial(frame.to_parquet, index=False))
+    pictures = first_kernels(net).float().permute(0, 2, 3, 1).contiguous().numpy()
+    write_atomically(out / "kernels.npy", lambda path: save_array(path, pictures))
+    write_json(out / "examination.json", record)
 
 
 def _means(columns: dict[str, Tensor]) -> dict[str, float | None]:

@@ -2,6 +2,8 @@
 
 python -m analysis check --results results --out reports/claims.csv
 python -m analysis verdicts --results results --group no_lrn
+python -m analysis claims --status inconclusive
+python -m analysis explain lrn-delta-top1
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from typing import TYPE_CHECKING
 from analysis.errors import UserError
 
 if TYPE_CHECKING:
+    from analysis.evidence import Results
     from analysis.verdicts import Outcome
 
 
@@ -45,6 +48,15 @@ def _parser() -> argparse.ArgumentParser:
     verdicts = _verb(verbs, "verdicts", _verdicts, "judge the claims and print them, two lines each")
     _claims_and_results(verdicts)
     verdicts.add_argument("--group", help="only the claims of this group")
+
+    listing = _verb(verbs, "claims", _claims, "judge the claims and print a table, a line each")
+    _claims_and_results(listing, required=False)
+    listing.add_argument("--group", help="only the claims of this group, such as no_lrn or architecture")
+    listing.add_argument("--status", metavar="VERDICT", help="only those with this verdict, such as pending")
+
+    one = _verb(verbs, "explain", _explain, "print everything that is known about one claim")
+    one.add_argument("claim", metavar="CLAIM_ID", help="as in the first column of `claims`")
+    _claims_and_results(one, required=False)
 
     effect = _verb(
         verbs, "effects", _effects, "print the effect of an experiment against its baseline, by study"
@@ -132,33 +144,53 @@ def _verb(verbs, name: str, run, about: str) -> argparse.ArgumentParser:  # type
     return parser
 
 
-def _claims_and_results(parser: argparse.ArgumentParser) -> None:
+def _claims_and_results(parser: argparse.ArgumentParser, required: bool = True) -> None:
+    """Options of all verbs that judge; where `results` is not required it is the folder of that name, if there is one."""
     parser.add_argument(
         "--claims",
         type=Path,
         metavar="FILE.csv",
         help="definitions of the claims (default: analysis/claims.csv)",
     )
+    default = "" if required else " (default: results, if it exists)"
     parser.add_argument(
-        "--results", type=Path, required=True, metavar="DIR", help="results folder; may be half finished"
+        "--results",
+        type=Path,
+        required=required,
+        metavar="DIR",
+        help=f"results folder; may be half finished{default}",
     )
 
 
 def _judged(options: argparse.Namespace) -> list[Outcome]:
     """Outcomes of the asked group; p-values are adjusted over all claims before the group is chosen."""
     from analysis.claims import CLAIMS, load_claims
-    from analysis.evidence import load_results
     from analysis.judging import judge_all
 
     claims = load_claims(options.claims or CLAIMS)
     groups = sorted({claim.group for claim in claims} - {""})
     if options.group and options.group not in groups:
         raise UserError(f"unknown group {options.group!r}; the claims have {', '.join(groups)}")
-    results = load_results(options.results)
-    for sentence in results.set_aside:
-        print(f"not used: {sentence}", file=sys.stderr)
+    results = _results(options)
     outcomes = judge_all(claims, results)
     return [outcome for outcome in outcomes if not options.group or outcome.claim.group == options.group]
+
+
+def _results(options: argparse.Namespace) -> Results:
+    """What the results folder holds; nothing where none is named and there is no folder `results`."""
+    import tempfile
+
+    from analysis.evidence import load_results
+
+    folder = options.results or Path("results")
+    if not options.results and not folder.is_dir():
+        print("no results here yet: everything that needs a run is pending", file=sys.stderr)
+        with tempfile.TemporaryDirectory() as nothing:
+            return load_results(Path(nothing))
+    results = load_results(folder)
+    for sentence in results.set_aside:
+        print(f"not used: {sentence}", file=sys.stderr)
+    return results
 
 
 def _check(options: argparse.Namespace) -> None:
@@ -171,6 +203,22 @@ def _verdicts(options: argparse.Namespace) -> None:
     from analysis.outcomes import lines
 
     print("\n".join(lines(_judged(options))))
+
+
+def _claims(options: argparse.Namespace) -> None:
+    from analysis.explain import claims_lines, with_status
+
+    outcomes = _judged(options)
+    print("\n".join(claims_lines(with_status(outcomes, options.status) if options.status else outcomes)))
+
+
+def _explain(options: argparse.Namespace) -> None:
+    from analysis.claims import CLAIMS, load_claims
+    from analysis.explain import explain, find
+
+    claims = load_claims(options.claims or CLAIMS)
+    find(claims, options.claim)  # a wrong name is told before results are read
+    print("\n".join(explain(claims, _results(options), options.claim)))
 
 
 def _effects(options: argparse.Namespace) -> None:

@@ -13,7 +13,15 @@ from analysis.errors import UserError
 CLAIMS = Path(__file__).resolve().parent / "claims.csv"
 SCHEMA = Path(__file__).resolve().parent.parent / "workflow" / "schemas" / "claims.schema.yaml"
 NUMBERS = ("tolerance", "lab_value")
-COMPARED = {"difference", "ratio", "gap", "train_difference", "rank", "generalization_gap", "sample_difference"}
+COMPARED = {
+    "difference",
+    "ratio",
+    "gap",
+    "train_difference",
+    "rank",
+    "generalization_gap",
+    "sample_difference",
+}
 
 
 @dataclass(frozen=True)

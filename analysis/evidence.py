@@ -226,9 +226,7 @@ def _examined(
         if run is None:
             set_aside.append(f"examination {_name(key)}: its run is not there, or not part of the study now")
         elif record.get("weights_sha256") != run["weights_sha256"]:
-            set_aside.append(
-                f"examination {_name(key)}: made with other weights than the run's present ones"
-            )
+            set_aside.append(f"examination {_name(key)}: made with other weights than the run's present ones")
         elif not all((path.parent / f"{name}.parquet").is_file() for name in ("sample", "queries")):
             set_aside.append(f"examination {_name(key)}: one of its tables is missing")
         else:

@@ -89,7 +89,7 @@ def by_image(results: Results, study: str, experiment: str, table: str, column: 
 # Noise ------------------------------------------------------------------------------------------------------------
 
 
-def _half_width(parts: Sequence[tuple[float, float]]) -> float:
+def half_width(parts: Sequence[tuple[float, float]]) -> float:
     """Of the interval around a number to which independent sources add these (variance, degrees of freedom)."""
     from scipy.special import stdtrit
 
@@ -106,7 +106,7 @@ def _around(plain: Estimate, parts: Sequence[tuple[float, float]], seeds: Sequen
     """The estimate with its interval; `seeds`: of each net, one of which alone says nothing about the others."""
     if min(seeds) < 2:
         return _inconclusive(plain, ONE_SEED)
-    half = _half_width(parts)
+    half = half_width(parts)
     if half == 0:
         return _inconclusive(plain, "nothing varied between seeds or images: no interval")
     return replace(plain, low=plain.value - half, high=plain.value + half)
@@ -147,10 +147,10 @@ def generalization_gap(results: Results, study: str, experiment: str, baseline: 
         sides.append(float(gaps.mean()))
         counts.append(len(seeds))
         noises.append(_of_the_mean(gaps) if len(gaps) > 1 else (0.0, 1))
-    for pair in (train, held_out):
-        noises.append(_of_the_mean(_paired(*pair, experiment, baseline)))
+    for ours, base in (train, held_out):
+        noises.append(_of_the_mean(_paired(ours, base, experiment, baseline)))
     images = len(train[0]) + len(held_out[0])
-    plain = Estimate(sides[0] - sides[1], math.nan, math.nan, *counts, images=images, null=0.0)
+    plain = Estimate(sides[0] - sides[1], math.nan, math.nan, counts[0], counts[1], images, 0.0)
     return _around(plain, noises, counts)
 
 
@@ -166,16 +166,14 @@ def sample_difference(results: Results, study: str, experiment: str, baseline: s
     noises = [_of_the_mean(values) if len(values) > 1 else (0.0, 1) for values in means]
     noises.append(_of_the_mean(_paired(ours, base, experiment, baseline)))
     value = float(means[0].mean() - means[1].mean())
-    plain = Estimate(value, math.nan, math.nan, *counts, images=len(ours), null=0.0)
+    plain = Estimate(value, math.nan, math.nan, counts[0], counts[1], len(ours), 0.0)
     return _around(plain, noises, counts)
 
 
 def _sample_errors(
     results: Results, study: str, experiment: str, baseline: str
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    ours, base = (
-        by_image(results, study, name, "sample", "top1_error") for name in (experiment, baseline)
-    )
+    ours, base = (by_image(results, study, name, "sample", "top1_error") for name in (experiment, baseline))
     return ours, base
 
 
@@ -280,9 +278,7 @@ def share_of_runs(towers: Towers) -> Estimate:
     span = binomtest(hits, runs).proportion_ci(CONFIDENCE, method="exact")
     listed = ", ".join(f"{p:.2g}" for p in towers.p)
     remark = f"{hits} of {runs} runs; p of each: {listed}"
-    found = Estimate(
-        hits / runs, float(span.low), float(span.high), runs, null=ALPHA, remark=remark
-    )
+    found = Estimate(hits / runs, float(span.low), float(span.high), runs, null=ALPHA, remark=remark)
     return _inconclusive(found, "one run cannot show what every run does") if runs < 2 else found
 
 

@@ -260,6 +260,36 @@ def views(table: pd.DataFrame) -> Figure:
     return fig
 
 
+def chroma_by_tower(runs: dict[int, tuple[np.ndarray, np.ndarray]]) -> Figure:
+    """Share of chroma energy (%) of every first-layer kernel: a panel a seed, a column a tower, the mean as a line."""
+    fig, axes = canvas(1, len(runs), width=min(8.2, 1.6 + 1.9 * len(runs)), height=3.0)
+    for axis, (seed, sides) in zip(axes, runs.items(), strict=True):
+        for i, shares in enumerate(sides):
+            spread = np.linspace(-0.25, 0.25, len(shares)) if len(shares) > 1 else np.zeros(1)
+            axis.plot(i + spread, 100 * np.sort(shares), "o", color=COLORS[i], markersize=4.5)
+            axis.plot([i - 0.3, i + 0.3], [100 * shares.mean()] * 2, color=INK, linewidth=2)
+        axis.set_xticks([0, 1], ["tower 1", "tower 2"])
+        axis.set(ylim=(-3, 103), xlim=(-0.6, 1.6))
+        axis.set_title(f"seed {seed}", color=INK)
+        axis.grid(axis="x", visible=False)
+    axes[0].set(ylabel="energy that is colour (%)")
+    return fig
+
+
+def lab_differences(
+    labels: list[str], values: np.ndarray, halves: np.ndarray, printed: list[float]
+) -> Figure:
+    """Forest plot of differences in points: values with half-widths, and the printed number of each (NaN: none)."""
+    fig, axis = _intervals(labels)
+    for i, (value, half) in enumerate(zip(values, halves, strict=True)):
+        y = len(labels) - 1 - i
+        hue = COLORS[0] if value - half > 0 else COLORS[6]
+        _interval(axis, y, float(value), (float(value - half), float(value + half)), hue)
+        axis.plot(printed[i], y, "D", color=COLORS[1], markersize=5)
+    axis.set(xlabel="difference of the top-1 error (points)")
+    return fig
+
+
 def color_axes(rgb: dict[str, Any]) -> Figure:
     """The principal axes of colour: weight of red, green and blue in each, with its standard deviation in grey levels."""
     fig, axes = canvas(1, 3, 7.6, 2.6)

@@ -75,9 +75,9 @@ def load_lab_logs(path: Path = LAB_LOGS) -> list[LabLog]:
         record: dict[str, Any] = dict(row)
         for name in NUMBERS:
             record[name] = _number(where, name, row[name])
-        if error := jsonschema.exceptions.best_match(validator.iter_errors(record)):
-            column = ".".join(map(str, error.absolute_path)) or "row"
-            raise UserError(f"{where}, column `{column}`: {error.message}")
+        if wrong := jsonschema.exceptions.best_match(validator.iter_errors(record)):
+            column = ".".join(map(str, wrong.absolute_path)) or "row"
+            raise UserError(f"{where}, column `{column}`: {wrong.message}")
         if record["id"] in found:
             raise UserError(f"{where}: the id stands already in another row")
         found[record["id"]] = LabLog(**record)

@@ -112,6 +112,7 @@ rule examine:
     output:
         f"{RESULTS}/{{study}}/examined/{{experiment}}/{{seed}}/sample.parquet",
         f"{RESULTS}/{{study}}/examined/{{experiment}}/{{seed}}/queries.parquet",
+        f"{RESULTS}/{{study}}/examined/{{experiment}}/{{seed}}/kernels.npy",
         record=f"{RESULTS}/{{study}}/examined/{{experiment}}/{{seed}}/examination.json",
     log:
         f"{RESULTS}/logs/{{study}}/{{experiment}}/{{seed}}/examine.log",
