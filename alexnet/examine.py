@@ -91,7 +91,7 @@ def orientation_selectivity(kernels: Tensor) -> Tensor:
     """
     grey = kernels.mean(1)
     grey = grey - grey.mean((1, 2), keepdim=True)
-    side = 4 * max(grey.shape[1:])
+    side = 4 * max(grey.shape[1:]) + 1  # odd: no frequency without its opposite
     power = torch.fft.fft2(grey, s=(side, side)).abs().square()
     frequency = torch.fft.fftfreq(side, dtype=power.dtype)
     theta = torch.atan2(frequency[:, None].expand(side, side), frequency.expand(side, side))

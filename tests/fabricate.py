@@ -267,6 +267,83 @@ def manifest(folder: Path, study: str, set_: str, counts: dict[str, int], classe
         np.save(folder / study / "data" / set_ / "mean.npy", np.stack([np.tile(ramp, (64, 1))] * 3, axis=-1))
 
 
+def examination(
+    folder: Path,
+    study: str,
+    experiment: str,
+    seed: int,
+    sample: np.ndarray,
+    queries: dict[str, np.ndarray] | None = None,
+    chroma: tuple[np.ndarray, np.ndarray] | None = None,
+    fingerprint: str = "",
+    tier: str = "demo",
+) -> None:
+    """An examination whose sample has these top-1 errors; `chroma`: shares of the kernels of both towers."""
+    where = folder / study / "examined" / experiment / str(seed)
+    where.mkdir(parents=True, exist_ok=True)
+    n = len(sample)
+    table = {"name": [f"train_{i}.JPEG" for i in range(n)], "label": np.arange(n) % 12}
+    errors = np.asarray(sample, float)
+    frame = pd.DataFrame(table | {"top1_error": errors, "top5_error": errors / 2, "loss": 1 + errors})
+    frame.to_parquet(where / "sample.parquet", index=False)
+    if queries is None:
+        rng = np.random.default_rng(seed)
+        queries = {
+            "same_class": rng.integers(2, 7, 40) / 6,
+            "same_class_pixels": rng.integers(0, 4, 40) / 6,
+            "far_in_pixels": rng.integers(3, 7, 40) / 6,
+            "halved": rng.uniform(0.01, 0.02, 40),
+            "thinned": rng.uniform(0.05, 0.2, 40),
+        }
+    asked = len(next(iter(queries.values())))
+    columns: dict[str, Any] = {
+        "name": [f"val_{i}.JPEG" for i in range(asked)],
+        "label": np.arange(asked) % 12,
+    }
+    columns |= {"chance": np.full(asked, 1 / 12)} | queries
+    pd.DataFrame(columns).to_parquet(where / "queries.parquet", index=False)
+    if chroma is None:
+        rng = np.random.default_rng(100 + seed)
+        chroma = (rng.uniform(0.05, 0.3, 6), rng.uniform(0.4, 0.9, 6))
+    shares = np.concatenate(chroma)
+    rng = np.random.default_rng(seed)
+    np.save(where / "kernels.npy", rng.normal(0, 1, (len(shares), 7, 7, 3)).astype(np.float32))
+    record = {
+        "format": 1,
+        "study": study,
+        "experiment": experiment,
+        "seed": seed,
+        "tier": tier,
+        "config_fingerprint": fingerprint or f"{study}-{experiment}-{seed}",
+        "set": "ilsvrc2012",
+        "train_split": "train",
+        "validation_split": "val",
+        "data_fingerprint": "d" * 64,
+        "weights_sha256": "e" * 64,
+        "sample": {
+            "images": n,
+            "of": 3600,
+            "top1_error": float(errors.mean()),
+            "top5_error": 0.1,
+            "loss": 1.0,
+        },
+        "queries": {"images": asked, "of": 1200, "chance": 1 / 12}
+        | {key: float(np.mean(values)) for key, values in queries.items()},
+        "neighbours": {"count": 6, "layer": "fc7", "dimensions": 512},
+        "masks": 20,
+        "kernels": {
+            "tower": [0] * len(chroma[0]) + [1] * len(chroma[1]),
+            "energy": [1.0] * len(shares),
+            "chroma": shares.tolist(),
+            "orientation": (0.4 + 0.3 * shares).tolist(),
+            "initial_chroma": [2 / 3] * len(shares),
+            "initial_orientation": [0.25] * len(shares),
+        },
+        "seconds": 1.0,
+    }
+    write_json(where / "examination.json", record)
+
+
 def describes(folder: Path) -> None:
     """Layer tables of the full-size nets, made by the real code."""
     from alexnet.experiments import describe_experiment
@@ -335,6 +412,9 @@ def campaign(
                 train = validation = [0.92 + 0.001 * seed] * 20
             if not single:
                 run(folder, name, experiment, seed, train, validation, loss, tier=tier)
+            if experiment in ("alexnet", "no_dropout", "non_overlapping_pooling"):
+                seen = (rng.random(400) < error - 0.1 + luck).astype(float)
+                examination(folder, name, experiment, seed, seen, tier=tier)
             for (set_, split), hard in hardness.items():
                 if ABOUT[experiment]["kind"] not in ("base", "ablation") and split == "test":
                     continue

@@ -43,7 +43,7 @@ def test_rows_that_the_experiments_feed_are_there(claims: dict[str, Claim]) -> N
     groups = {claim.group for claim in claims.values()}
     known = yaml.safe_load((CLAIMS.parents[1] / "config/experiments.yaml").read_text())["experiments"]
     fed = {about["claims"] for about in known.values() if "claims" in about}
-    assert fed | {"architecture", "dataset"} == groups - {""}
+    assert fed | {"architecture", "dataset", "importance"} == groups - {""}
     ablations = {name for name, about in known.items() if about["kind"] in ("base", "ablation")}
     assert ablations - {"conv6", "conv6_pretraining"} <= fed  # steps on the way to the fine-tuned net
 
@@ -114,8 +114,62 @@ def test_every_command_asks_for_a_study_that_has_the_experiment() -> None:
     checked = 0
     for claim in load_claims():
         match = re.search(r"studies=\[(\w+)\]", command(claim, claim.dataset))
-        if match and claim.kind == "training":
+        if match and claim.kind in ("training", "qualitative"):
             record = yaml.safe_load((studies / f"{match[1]}.yaml").read_text())
-            assert {claim.experiment, claim.baseline} - {""} <= set(record["experiments"]), claim.id
+            assert {*claim.experiment.split(), claim.baseline} - {""} <= set(record["experiments"]), claim.id
             checked += 1
     assert checked > 10
+
+
+def test_a_definition_names_the_test_that_checks_it(claims: dict[str, Claim]) -> None:
+    import re
+
+    checked = 0
+    for claim in claims.values():
+        for file, name in re.findall(r"(tests/\w+\.py)::(\w+)", claim.reason):
+            assert f"def {name}(" in (CLAIMS.parents[1] / file).read_text(), claim.id
+            checked += 1
+    assert checked >= 7
+
+
+def test_every_row_reaches_a_status_of_its_own_evidence(claims: dict[str, Claim], tmp_path: Path) -> None:
+    """Without any result: what is counted, cited or not testable, and pending with a command or a reason."""
+    from analysis.evidence import load_results
+    from analysis.judging import judge
+
+    results = load_results(tmp_path)
+    for claim in claims.values():
+        (outcome,) = judge(claim, results)
+        assert outcome.verdict in ("pending", "not testable", "cited"), claim.id
+        assert outcome.why, claim.id
+        if outcome.verdict == "pending":
+            assert bool(claim.how) == bool(outcome.command) or "needs " in claim.reason or not claim.group, (
+                claim.id
+            )
+        assert "no experiment of this project" not in outcome.why, claim.id
+
+
+def test_settings_that_the_program_of_2012_contradicts_say_so(tmp_path: Path) -> None:
+    import fabricate
+
+    from analysis.evidence import load_results
+    from analysis.judging import judge_all
+
+    fabricate.describes(tmp_path)
+    found = {o.claim.id: o for o in judge_all(load_claims(), load_results(tmp_path))}
+    inconsistent = {id_ for id_, o in found.items() if o.verdict == "paper inconsistent"}
+    assert inconsistent == {
+        "abs-neurons", "intro-conv-1pct", "fig2-layer1", "aug-2048", "pool-same-dims",  # with itself
+        "lrn-after-relu", "init-w", "lrn-formula", "data-mean", "data-raw-rgb", "pca-scheme", "aug-crop", "lr-equal",
+    }  # fmt: skip
+    for id_, both in {
+        "fig2-layer1": ("253440", 290400),
+        "aug-2048": ("2048", 2178),
+        "abs-neurons": ("650000", 659272),
+    }.items():
+        assert (found[id_].claim.paper, found[id_].ours) == both
+    share = found["intro-conv-1pct"]
+    assert share.ours == pytest.approx(100 * 885120 / 60965224)
+    assert found["lr-drops"].ours == 3
+    wrong = {id_ for id_, o in found.items() if o.verdict == "not reproduced"}
+    assert not wrong
