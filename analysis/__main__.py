@@ -215,10 +215,13 @@ def _claims(options: argparse.Namespace) -> None:
 def _explain(options: argparse.Namespace) -> None:
     from analysis.claims import CLAIMS, load_claims
     from analysis.explain import explain, find
+    from analysis.judging import judge, judge_all
 
     claims = load_claims(options.claims or CLAIMS)
-    find(claims, options.claim)  # a wrong name is told before results are read
-    print("\n".join(explain(claims, _results(options), options.claim)))
+    claim = find(claims, options.claim)  # a wrong name is told before results are read
+    results = _results(options)
+    adjusted = {outcome.claim.id: outcome.p_holm for outcome in judge_all(claims, results)}
+    print("\n".join(explain(claim, judge(claim, results), adjusted[claim.id])))
 
 
 def _effects(options: argparse.Namespace) -> None:

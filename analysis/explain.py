@@ -7,8 +7,6 @@ import textwrap
 
 from analysis.claims import Claim
 from analysis.errors import UserError
-from analysis.evidence import Results
-from analysis.judging import judge, judge_all
 from analysis.lab_logs import load_lab_logs, rows_of
 from analysis.numerals import load_numerals, places
 from analysis.outcomes import interval, number, paper_value, verdict_words, with_unit
@@ -100,20 +98,18 @@ def _ours(outcome: Outcome) -> str:
     return f"{outcome.bound} {with_unit(outcome.ours, unit, digits)}".strip()
 
 
-def explain(claims: list[Claim], results: Results, id_: str) -> list[str]:
+def explain(claim: Claim, outcomes: list[Outcome], p_holm: float | None = None) -> list[str]:
     """Everything about one claim: what the paper says, how it is measured, what was found where, and how to run it.
 
-    Raises:
-        UserError: no such claim.
+    Args:
+        outcomes: what every body of evidence says, strongest first (`judging.judge`).
+        p_holm: p-value of the first, adjusted over all claims.
     """
-    claim = find(claims, id_)
-    outcomes = judge(claim, results)
-    adjusted = next(outcome for outcome in judge_all(claims, results) if outcome.claim.id == id_)
     out = [f"{claim.id}   section {claim.section}, {claim.kind}", *_wrapped(claim.statement), ""]
     out += _said(claim)
     out += _measured(claim)
     for i, outcome in enumerate(outcomes):
-        out += ["", *_found(outcome, adjusted.p_holm if i == 0 else None, i)]
+        out += ["", *_found(outcome, p_holm if i == 0 else None, i)]
     if claim.note:
         out += ["", *_field("Note", claim.note)]
     if outcomes[0].command:

@@ -40,7 +40,7 @@ def numeric(claim: Claim) -> bool:
     return claim.number is not None and not only_sign and any(row.printed for row in PLACES[claim.id])
 
 
-@pytest.mark.parametrize("claim", filter(numeric, CLAIMS.values()), ids=lambda claim: claim.id)
+@pytest.mark.parametrize("claim", list(filter(numeric, CLAIMS.values())), ids=lambda claim: claim.id)
 def test_the_claims_number_is_one_that_is_printed_for_it(claim: Claim) -> None:
     printed = [value(row.printed) for row in PLACES[claim.id]]
     products = [
