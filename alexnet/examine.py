@@ -156,6 +156,16 @@ def geometric_mean(log_probabilities: Tensor) -> Tensor:
     return log_probabilities.mean(0).log_softmax(-1)
 
 
+def _tail(net: AlexNet) -> tuple[str, nn.Sequential]:
+    """The layer ("" for the input) before the first fully connected one, and all from there on; dropout comes later."""
+    names = list(net.layers)
+    linear = next(name for name in net.learned if isinstance(net.layers[name], nn.Linear))
+    before = net.learned[net.learned.index(linear) - 1] if linear != net.learned[0] else ""
+    if not before or any(isinstance(net.layers[name], Dropout) for name in names[: names.index(linear)]):
+        return "", nn.Sequential(net)
+    return before, nn.Sequential(nn.Flatten(), *(net.layers[name] for name in names[names.index(linear) :]))
+
+
 @torch.no_grad()
 def against_thinned_nets(net: AlexNet, views: Tensor, masks: int) -> tuple[Tensor, Tensor]:
     """(B,) divergences of the halved net, and on average of a thinned one, from the geometric mean of thinned nets (s. 4.2).
@@ -166,11 +176,13 @@ def against_thinned_nets(net: AlexNet, views: Tensor, masks: int) -> tuple[Tenso
     if not dropouts:
         return (torch.full((len(views),), torch.nan, dtype=torch.double),) * 2
     net.eval()
-    halved = net(views).double().log_softmax(-1)
+    before, tail = _tail(net)
+    hidden = net.features(views, before) if before else views  # the same for all masks
+    halved = tail(hidden).double().log_softmax(-1)
     for module in dropouts:
         module.train()
     try:
-        thinned = torch.stack([net(views).double().log_softmax(-1) for _ in range(masks)])
+        thinned = torch.stack([tail(hidden).double().log_softmax(-1) for _ in range(masks)])
     finally:
         net.eval()
     center = geometric_mean(thinned)

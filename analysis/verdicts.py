@@ -200,7 +200,8 @@ def _by_direction(claim: Claim, evidence: str, estimate: Estimate) -> tuple[str,
             return "direction disagrees", f"not the same: the interval misses {_about(claim)}", False
         return "inconclusive", f"the interval is too wide to tell from {_about(claim)}", True
     direction = _direction(claim, estimate)
-    nothing = "no effect" if estimate.null == 0 else f"a ratio of {estimate.null:g}"
+    words = {0.0: "no effect", 1.0: "a ratio of 1"}
+    nothing = words[estimate.null] if estimate.null in words else f"{100 * estimate.null:g} %"
     if direction > 0:
         return "direction agrees", f"the interval excludes {nothing}, on the paper's side", False
     if direction < 0:
