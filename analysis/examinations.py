@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.claims import Claim
-from analysis.estimates import CONFIDENCE, ONE_SEED, Estimate, NoEstimate, at_chance
+from analysis.estimates import Estimate, NoEstimate, at_chance
 from analysis.evidence import Results
 
 HOWS = (
@@ -35,6 +35,8 @@ HOWS = (
     "geometric_mean",
 )
 COMMAND = "not examined yet (`python -m alexnet examine`)"
+CONFIDENCE = 0.95
+ONE_SEED = "one seed cannot show whether the number is more than the luck of a run; add seeds to the study"
 DEALINGS = 9_999  # of kernels to towers
 ALPHA = 0.05
 

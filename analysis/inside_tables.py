@@ -17,6 +17,7 @@ from analysis.outcomes import interval, number, paper_value
 from analysis.page import Html, figure, heading, image, note, say, stack, table
 
 BASE = "alexnet"
+WIDE = 560  # CSS pixels of the picture of kernels, at most
 
 
 def inside(ctx: Context, study: Study) -> Html:
@@ -80,7 +81,7 @@ def towers(ctx: Context, study: Study, seeds: dict[int, dict[str, Any]]) -> list
     return [say(words), *(part for part in parts if part), drawn]
 
 
-def kernels_picture(study: Study, seeds: dict[int, dict[str, Any]], zoom: int = 3) -> Html | None:
+def kernels_picture(study: Study, seeds: dict[int, dict[str, Any]]) -> Html | None:
     """The first layer's kernels of the first seed, each stretched to its own range, tower 1 above tower 2 (Fig. 3)."""
     seed, record = next(iter(seeds.items()))
     path = Path(record["folder"]) / "kernels.npy"
@@ -94,6 +95,7 @@ def kernels_picture(study: Study, seeds: dict[int, dict[str, Any]], zoom: int = 
     bands = [grid(kernels[towers == tower], columns) for tower in np.unique(towers)]
     gap = np.full((3, bands[0].shape[1], 4), 0, np.uint8)
     pixels = np.concatenate([part for band in bands for part in (band, gap)][:-1])
+    zoom = max(1, WIDE // pixels.shape[1])
     picture = Image.fromarray(pixels).resize(
         (pixels.shape[1] * zoom, pixels.shape[0] * zoom), Image.Resampling.NEAREST
     )
@@ -104,7 +106,7 @@ def kernels_picture(study: Study, seeds: dict[int, dict[str, Any]], zoom: int = 
         f"{len(kernels)} kernels of {side} by {kernels.shape[2]} pixels, in {len(bands)} groups, one a tower"
     )
     caption = f"{study.title}: kernels of the first layer, seed {seed}; the upper group is tower 1. Each is stretched to its own range."
-    return image(buffer.getvalue(), alt, caption, min(640, picture.width))
+    return image(buffer.getvalue(), alt, caption, picture.width)
 
 
 def grid(kernels: np.ndarray, columns: int) -> np.ndarray:

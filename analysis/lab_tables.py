@@ -148,9 +148,9 @@ def _differences_table(found: list[Difference], ctx: Context) -> Html:
                 nets,
                 _where(d.rows[0]),
                 number(claim.paper, "points") if claim else "–",
-                f"{d.value:.2f}",
+                number(d.value, "points", 2),
                 f"{d.image_error:.2f}",
-                f"{d.image_errors:.1f}",
+                number(d.image_errors, "points", 1),
                 f"[{d.value - d.half:.2f}, {d.value + d.half:.2f}]".replace("-", "−"),
                 reading,
             ]

@@ -20,7 +20,7 @@ NOTHING = "Nothing has been run yet: no study has finished a run."
 def ablations(ctx: Context, study: Study) -> Html:
     """Forest plot and table of all differences that a study measures."""
     found = ctx.outcomes(study, {"difference", "view_gain"})
-    gaps = ctx.outcomes(study, {"gap"})
+    gaps = ctx.outcomes(study, {"gap", "generalization_gap", "sample_difference"})
     if not found:
         return stack(heading(study.title), note("This study has no two experiments to compare yet."))
     agree = sum(o.verdict in ("direction agrees", "reproduced", "direction only") for o in found)

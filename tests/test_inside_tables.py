@@ -1,0 +1,68 @@
+"""The page on finished nets: pictures of kernels, and tables whose numbers are those of the examinations."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import fabricate
+import numpy as np
+import pandas as pd
+import pytest
+
+from analysis import inside_tables
+from analysis.context import Context
+from analysis.evidence import load_results
+
+
+@pytest.fixture
+def ctx(tmp_path: Path) -> Context:
+    fabricate.campaign(tmp_path, images=120, seeds=2)
+    return Context(
+        load_results(tmp_path), pd.DataFrame({"id": ["drop-overfit", "fig3-special", "fig4-pixels"]})
+    )
+
+
+def test_kernels_stand_side_by_side_each_in_its_own_range() -> None:
+    rng = np.random.default_rng(0)
+    kernels = rng.normal(0, 1, (5, 4, 3, 3)).astype(np.float32)
+    kernels[4] = 2.5
+    picture = inside_tables.grid(kernels, 3)
+    assert picture.shape == (2 * 5 - 1, 3 * 4 - 1, 4)
+    for i, (top, left) in enumerate([(0, 0), (0, 4), (0, 8), (5, 0)]):
+        part = picture[top : top + 4, left : left + 3]
+        low, high = kernels[i].min(), kernels[i].max()
+        np.testing.assert_array_equal(part[..., :3], np.rint(255 * (kernels[i] - low) / (high - low)))
+        assert (part[..., 3] == 255).all()
+    assert (picture[5:, 4:7, :3] == 127).all()  # a kernel without contrast is grey
+    assert (picture[4] == 0).all() and (
+        picture[5:, 8:] == 0
+    ).all()  # gaps and the empty place are transparent
+
+
+def test_the_gap_table_has_the_errors_of_the_finished_nets(ctx: Context) -> None:
+    (study,) = ctx.studies
+    html = inside_tables.gaps(ctx, study).text
+    for name in ("alexnet", "no_dropout", "non_overlapping_pooling"):
+        records = [r for key, r in ctx.results.examined.items() if key[1] == name]
+        train = 100 * np.mean([record["sample"]["top1_error"] for record in records])
+        held = ctx.results.chosen(study.name, name, "ilsvrc2012", "val", "center")["top1_error"].mean() * 100
+        cells = re.search(rf">{name}</th>(.*?)</tr>", html, re.S)[1]
+        numbers = re.findall(r">([−\d.]+)<", cells)
+        assert numbers[0] == "2"
+        assert numbers[2:] == [f"{train:.1f}", f"{held:.1f}", f"{held - train:.1f}".replace("-", "−")]
+
+
+def test_the_whole_page_shows_towers_neighbours_and_verdicts(ctx: Context) -> None:
+    (study,) = ctx.studies
+    html = inside_tables.inside(ctx, study).text
+    assert "12 kernels of 7 by 7 pixels, in 2 groups" in html
+    assert html.count("seed 1:") >= 1 and "permutation of kernels between towers" in html
+    assert 'href="#claim-fig3-special"' in html and 'href="#claim-drop-overfit"' in html
+    assert "the 6 nearest training images, by L2 in fc7 (512 dimensions)" in html
+
+
+def test_a_study_without_examinations_says_so(tmp_path: Path) -> None:
+    fabricate.study(tmp_path, "demo")
+    ctx = Context(load_results(tmp_path), pd.DataFrame({"id": ["fig3-special"]}))
+    assert "was examined yet" in inside_tables.inside(ctx, ctx.studies[0]).text
