@@ -155,9 +155,11 @@ def test_which_tower_is_the_colourful_one_does_not_matter(tmp_path: Path) -> Non
     assert (every.ours, every.seeds) == (100, 3)
 
 
-@pytest.mark.parametrize(("runs", "verdict"), [(5, "reproduced"), (4, "direction only")])
+@pytest.mark.parametrize(
+    ("runs", "allowed"), [(5, {"reproduced", "direction only"}), (4, {"direction only"})]
+)
 def test_one_run_without_specialisation_refutes_that_every_run_has_it(
-    tmp_path: Path, runs: int, verdict: str
+    tmp_path: Path, runs: int, allowed: set[str]
 ) -> None:
     rng = np.random.default_rng(9)
     fabricate.study(tmp_path, "demo", tier="paper", classes=1000)
@@ -165,7 +167,10 @@ def test_one_run_without_specialisation_refutes_that_every_run_has_it(
         same = rng.uniform(0, 0.2, 24)
         other = rng.uniform(0.6, 0.8, 24) if seed <= runs else rng.permutation(same)
         net(tmp_path, "alexnet", seed, [0, 1] * 9, [0, 1] * 9, tier="paper", chroma=(same, other))
-    assert outcome(tmp_path, "fig3-everyrun").verdict == verdict
+    every = outcome(tmp_path, "fig3-everyrun")
+    assert every.verdict in allowed
+    assert every.ours == 20 * runs
+    assert (every.high == 100) == (runs == 5)  # the one exception keeps "every" out of the interval
     assert outcome(tmp_path, "fig3-special").verdict == "reproduced"
 
 
