@@ -143,7 +143,12 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument(
         "--queries", type=_positive, default=1_000, help="validation images at most (default: 1000)"
     )
-    verb.add_argument("--devices", choices=["auto", "0", "1"], default="auto", help="GPUs; 0: none")
+    verb.add_argument(
+        "--devices",
+        choices=["auto", "0", "1", "2"],
+        default="auto",
+        help="0: the processor; else one GPU if any",
+    )
     verb.add_argument("--threads", type=_positive, default=None, help="CPU threads (default: the study's)")
 
     verb = verbs.add_parser("ensemble", help="probabilities of several nets -> errors of their average")
@@ -239,10 +244,9 @@ def _run(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
 
         ensemble(args.config, args.members, args.out)
     elif args.verb == "examine":
-        from alexnet import examine, train
+        from alexnet.examine import examine
 
-        train.tune_allocator()
-        examine.examine(
+        examine(
             args.config,
             args.data,
             args.weights,

@@ -39,8 +39,9 @@ from torch import Tensor, nn
 from alexnet.data import Split, mean_views, open_split, test_views, to_batch
 from alexnet.errors import UserError
 from alexnet.evaluate import BATCH, identity, same_classes, save_array
+from alexnet.execution import plan
 from alexnet.files import sha256, write_atomically, write_json
-from alexnet.inputs import choose_device, load_weights, read_config
+from alexnet.inputs import load_weights, read_config
 from alexnet.layers import Dropout
 from alexnet.metrics import log_loss, top_k_error
 from alexnet.model import AlexNet, build
@@ -261,8 +262,9 @@ def examine(
             f"{config_path}: {config['experiment']} is an average of nets; examine one of its members"
         )
     saved = load_weights(weights, config["fingerprint"], "train with `python -m alexnet train`")
-    device = choose_device(devices)
-    torch.set_num_threads(threads or config["training"]["threads"])
+    execution = plan("1" if devices in ("2", "auto") else devices, threads or config["training"]["threads"])
+    execution.apply()
+    device = execution.device()
     trained = _pictures(data, config["data"]["train_split"], sample, config, saved)
     asked = _pictures(data, config["data"]["validation_split"], queries, config, saved)
     start, net = build(config), build(config)

@@ -74,7 +74,7 @@ def campaigns(setting: Setting, claim: Claim, rng: np.random.Generator, repeats:
     if claim.how == "ratio":
         yield from _ratios(setting, rng, repeats)
         return
-    if claim.how in ("gap", "train_difference"):
+    if claim.how in ("gap", "train_difference", "generalization_gap", "sample_difference"):
         for _ in range(repeats):
             ours = rng.normal(setting.truth, setting.sd, setting.seeds) / unit
             yield of_ends(ours, rng.normal(0, setting.baseline_sd, setting.baseline_seeds) / unit)

@@ -228,7 +228,7 @@ def test_about_the_same_within_the_tolerance(made: tuple[Results, Arrays]) -> No
 
 def test_a_gap_at_the_end_of_training(made: tuple[Results, Arrays]) -> None:
     """Validation minus training error: both nets have 5 points by construction, the images of their evaluations enter."""
-    found = judged(made, "pool-overfit")
+    found = judge(replace(CLAIMS["pool-overfit"], how="gap"), made[0])[0]
     pair = [made[1][name, "ilsvrc2012", "center"] for name in ("non_overlapping_pooling", "alexnet")]
     luck = sum(np.mean(np.var(a, axis=1, ddof=1)) / a.shape[1] for a in pair)
     images = 1e4 * max(0.0, np.var(pair[0].mean(axis=1) - pair[1].mean(axis=1), ddof=1) - luck) / VAL
@@ -238,7 +238,7 @@ def test_a_gap_at_the_end_of_training(made: tuple[Results, Arrays]) -> None:
 
 
 def test_a_training_error_at_the_end(made: tuple[Results, Arrays]) -> None:
-    found = judged(made, "wd-train-err")
+    found = judge(replace(CLAIMS["wd-train-err"], how="train_difference"), made[0])[0]
     ours, base = (np.array([curve[-1] for curve in CURVES[name]]) for name in ("no_weight_decay", "alexnet"))
     error = math.sqrt(np.var(ours, ddof=1) / 3 + np.var(base, ddof=1) / 3)
     assert found.ours == pytest.approx(100 * (ours.mean() - base.mean()))

@@ -151,7 +151,7 @@ def test_the_full_calibration_covers_what_it_should() -> None:
         "value",
         "view_gain",
         "split_gap",
-        "gap",
+        "generalization_gap",
         "ratio",
     }
     assert any(s.sd != s.baseline_sd for s in counted if s.kind == "difference")
