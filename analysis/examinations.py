@@ -1,8 +1,7 @@
 """Turns examinations of finished nets (`python -m alexnet examine`) into estimates of what the paper says about their inside.
 
-Noise between seeds is that of a net's own seeds. Where images count too, v_s and v_i being the variances that seeds and
-images add to the number, the half-width is sqrt(t_s^2 v_s + t_i^2 v_i) with Student's two-sided factors, which covers at
-least as often as it says whatever the ratio of the two. One seed gives no interval.
+Noise between seeds is that of a net's own seeds; where images count too, they are another source (`intervals`). One seed
+gives no interval.
 
 Towers are compared by permutation: kernels are dealt to the towers anew, all seeds alike. The number is the absolute
 difference, since nothing says which tower becomes the colourful one; its lower bound is what remains after taking
@@ -23,6 +22,8 @@ import pandas as pd
 from analysis.claims import Claim
 from analysis.estimates import Estimate, NoEstimate, at_chance
 from analysis.evidence import Results
+from analysis.inference import ONE_SEED, with_interval
+from analysis.intervals import CONFIDENCE, Noise
 
 HOWS = (
     "generalization_gap",
@@ -35,8 +36,7 @@ HOWS = (
     "geometric_mean",
 )
 COMMAND = "not examined yet (`python -m alexnet examine`)"
-CONFIDENCE = 0.95
-ONE_SEED = "one seed cannot show whether the number is more than the luck of a run; add seeds to the study"
+SEEDS = ("seeds", "baseline seeds")
 DEALINGS = 9_999  # of kernels to towers
 ALPHA = 0.05
 
@@ -91,27 +91,16 @@ def by_image(results: Results, study: str, experiment: str, table: str, column: 
 # Noise ------------------------------------------------------------------------------------------------------------
 
 
-def half_width(parts: Sequence[tuple[float, float]]) -> float:
-    """Of the interval around a number to which independent sources add these (variance, degrees of freedom)."""
-    from scipy.special import stdtrit
-
-    factors = [(float(stdtrit(df, 0.5 + CONFIDENCE / 2)), variance) for variance, df in parts]
-    return math.sqrt(sum(factor**2 * variance for factor, variance in factors))
+def _of_the_mean(values: np.ndarray, kind: str) -> Noise:
+    """Noise of the mean of independent values: variance of one of them, and how many there are."""
+    return Noise(kind, float(np.var(values, ddof=1)), len(values), len(values) - 1)
 
 
-def _of_the_mean(values: np.ndarray) -> tuple[float, float]:
-    """Variance of the mean of independent values, and its degrees of freedom."""
-    return float(np.var(values, ddof=1)) / len(values), len(values) - 1
-
-
-def _around(plain: Estimate, parts: Sequence[tuple[float, float]], seeds: Sequence[int]) -> Estimate:
+def _around(plain: Estimate, noises: Sequence[Noise], seeds: Sequence[int]) -> Estimate:
     """The estimate with its interval; `seeds`: of each net, one of which alone says nothing about the others."""
     if min(seeds) < 2:
         return _inconclusive(plain, ONE_SEED)
-    half = half_width(parts)
-    if half == 0:
-        return _inconclusive(plain, "nothing varied between seeds or images: no interval")
-    return replace(plain, low=plain.value - half, high=plain.value + half)
+    return with_interval(plain, tuple(noises))
 
 
 def _inconclusive(found: Estimate, why: str) -> Estimate:
@@ -140,7 +129,9 @@ def generalization_gap(results: Results, study: str, experiment: str, baseline: 
     for name, table in zip((experiment, baseline), held_out, strict=True):
         if table.empty:
             raise NoEstimate(f"{name} has no evaluation on {set_}/val yet")
-    sides, noises, counts = [], [], []
+    sides: list[float] = []
+    noises: list[Noise] = []
+    counts: list[int] = []
     for side in (0, 1):
         seeds = [seed for seed in train[side].columns if seed in held_out[side].columns]
         if not seeds:
@@ -148,9 +139,9 @@ def generalization_gap(results: Results, study: str, experiment: str, baseline: 
         gaps = (held_out[side][seeds].mean() - train[side][seeds].mean()).to_numpy(float)
         sides.append(float(gaps.mean()))
         counts.append(len(seeds))
-        noises.append(_of_the_mean(gaps) if len(gaps) > 1 else (0.0, 1))
+        noises += [_of_the_mean(gaps, SEEDS[side])] if len(gaps) > 1 else []
     for ours, base in (train, held_out):
-        noises.append(_of_the_mean(_paired(ours, base, experiment, baseline)))
+        noises.append(_of_the_mean(_paired(ours, base, experiment, baseline), "images"))
     images = len(train[0]) + len(held_out[0])
     plain = Estimate(sides[0] - sides[1], math.nan, math.nan, counts[0], counts[1], images, 0.0)
     return _around(plain, noises, counts)
@@ -165,8 +156,10 @@ def sample_difference(results: Results, study: str, experiment: str, baseline: s
     ours, base = _sample_errors(results, study, experiment, baseline)
     means = [table.mean().to_numpy(float) for table in (ours, base)]
     counts = [len(values) for values in means]
-    noises = [_of_the_mean(values) if len(values) > 1 else (0.0, 1) for values in means]
-    noises.append(_of_the_mean(_paired(ours, base, experiment, baseline)))
+    noises = [
+        _of_the_mean(values, kind) for values, kind in zip(means, SEEDS, strict=True) if len(values) > 1
+    ]
+    noises.append(_of_the_mean(_paired(ours, base, experiment, baseline), "images"))
     value = float(means[0].mean() - means[1].mean())
     plain = Estimate(value, math.nan, math.nan, counts[0], counts[1], len(ours), 0.0)
     return _around(plain, noises, counts)
@@ -205,8 +198,8 @@ def of_queries(
         raise NoEstimate(f"the examination of {experiment} does not hold {column}")
     per_seed = table.mean().to_numpy(float)
     count = len(per_seed)
-    noises = [_of_the_mean(table.mean(axis=1).to_numpy(float))]
-    noises += [_of_the_mean(per_seed)] if count > 1 else []
+    noises = [_of_the_mean(table.mean(axis=1).to_numpy(float), "images")]
+    noises += [_of_the_mean(per_seed, "seeds")] if count > 1 else []
     plain = Estimate(float(per_seed.mean()), math.nan, math.nan, count, images=len(table), null=null)
     return _around(plain, noises, [count])
 
@@ -293,5 +286,5 @@ def orientation_selectivity(results: Results, study: str, experiment: str) -> Es
         changes.append(np.array(kernels["orientation"], float) - np.array(kernels["initial_orientation"]))
     per_seed = np.array([change.mean() for change in changes])
     plain = Estimate(float(per_seed.mean()), math.nan, math.nan, len(per_seed), null=0.0)
-    parts = [_of_the_mean(per_seed)] if len(per_seed) > 1 else []
-    return _around(plain, parts, [len(per_seed)])
+    noises = [_of_the_mean(per_seed, "seeds")] if len(per_seed) > 1 else []
+    return _around(plain, noises, [len(per_seed)])

@@ -16,7 +16,7 @@ import numpy as np
 from analysis import figures
 from analysis.claims import Claim
 from analysis.context import Context
-from analysis.examinations import half_width
+from analysis.intervals import Noise, half_width
 from analysis.lab_logs import LabLog, load_lab_logs, logged, rows_of, view_gains
 from analysis.outcomes import number, paper_value, with_unit
 from analysis.page import Html, escape, figure, folded, note, say, stack, table
@@ -86,7 +86,7 @@ def differences(logs: list[LabLog], metric: str) -> list[Difference]:
         errors = [float(getattr(row, metric)) for row in rows]
         n = IMAGES[rows[0].dataset, rows[0].split]
         images = sum(unpaired_variance(error, n) for error in errors)
-        half = half_width([(images, 1e9), (2 * sd**2, df)])
+        half = half_width([Noise("images", images, 1, math.inf), Noise("seeds", 2 * sd**2, 1, df)])
         claim = claims[metric == "top5_error"]
         found.append(
             Difference(
