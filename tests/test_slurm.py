@@ -193,8 +193,12 @@ def test_jobs_that_are_cancelled_and_preempted_end_as_if_nothing_had_been(slurm,
             time.sleep(0.5)
         assert workflow.poll() == 0, log.read_text()[-6000:]
     finally:
-        workflow.terminate()
-        workflow.wait(30)
+        workflow.terminate()  # it cancels its jobs
+        try:
+            workflow.wait(30)
+        except subprocess.TimeoutExpired:
+            workflow.kill()
+            workflow.wait()
     assert set(disturbed) == {"alexnet", "no_lrn"}, log.read_text()[-3000:]
     data = project / "results/tiny/data/ilsvrc2012"
     for name, folder in runs.items():
