@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import sys
 from pathlib import Path
 
+from alexnet import interruption
 from alexnet.errors import UserError
 
 
@@ -29,6 +31,13 @@ def _quality(text: str) -> int:
     return value
 
 
+def _time(text: str) -> float:
+    if not 0 < (value := float(text)) < math.inf:
+        raise ValueError
+    return value
+
+
+_time.__name__ = "time above zero"
 _quality.__name__ = "number from 1 to 100"
 _positive.__name__, _natural.__name__ = "number above zero", "number not below zero"  # as argparse shows them
 
@@ -112,6 +121,12 @@ def _parser() -> argparse.ArgumentParser:
         "--peer-timeout", type=_positive, default=600, help="seconds that one device waits for the other"
     )
     verb.add_argument("--threads", type=_positive, default=None, help="CPU threads (default: the study's)")
+    verb.add_argument(
+        "--checkpoint-minutes", type=_time, default=10.0, help="between checkpoints in an epoch (default: 10)"
+    )
+    verb.add_argument(
+        "--checkpoint-steps", type=_natural, default=0, help="the same in steps; 0: by the clock alone (default)"
+    )
 
     verb = verbs.add_parser("evaluate", help="weights + packed split -> errors and per-image predictions")
     verb.add_argument("config", type=Path, metavar="CONFIG.json")
@@ -236,9 +251,19 @@ def _run(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
             record = experiments.describe_experiment(args.study, args.experiment, args.definitions)
         print(json.dumps(record, indent=2))
     elif args.verb == "train":
-        from alexnet.train import train
+        from alexnet.train import Cadence, train
 
-        train(args.config, args.data, args.out, args.devices, args.threads, args.start, args.peer_timeout)
+        cadence = Cadence(args.checkpoint_minutes, args.checkpoint_steps)
+        train(
+            args.config,
+            args.data,
+            args.out,
+            args.devices,
+            args.threads,
+            args.start,
+            args.peer_timeout,
+            cadence,
+        )
     elif args.verb == "ensemble":
         from alexnet.ensemble import ensemble
 
@@ -276,11 +301,13 @@ def _run(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one verb. Exit status: 0 done, 2 a mistake the user can mend, 130 interrupted."""
+    """Run one verb. Exit status: 0 done, 2 a mistake the user can mend, 128 + its number after a signal."""
     parser = _parser()
     args = parser.parse_args(argv)
+    interruption.end_with_workflow()
     try:
-        _run(parser, args)
+        with interruption.raised():
+            _run(parser, args)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -293,6 +320,9 @@ def main(argv: list[str] | None = None) -> int:
         where = f" ({error.filename})" if error.filename else ""
         print(f"error: {error.strerror or error}{where}", file=sys.stderr)
         return 2
+    except interruption.Interrupted as stopped:
+        print(stopped, file=sys.stderr)
+        return 128 + stopped.number
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130

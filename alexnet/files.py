@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +24,58 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+    _flush_folder(path.parent)
+
+
+def _flush_folder(folder: Path) -> None:
+    """Have a renaming survive a power cut, where the file system can say so."""
+    try:
+        handle = os.open(folder, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0))
+    except OSError:
+        return
+    try:
+        os.fsync(handle)
+    except OSError:
+        pass
+    finally:
+        os.close(handle)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Delete what `write_atomically` had begun in a process that was killed; nobody else may be writing there."""
+    for path in folder.glob(".*.tmp"):
+        path.unlink(missing_ok=True)
+
+
+@contextmanager
+def held(path: Path, seconds: float = 0.0, wait: Callable[[], object] = lambda: None) -> Iterator[bool]:
+    """Hold a lock that ends with this process, however that ends; yields whether it was to be had.
+
+    Args:
+        path: the lock's file, which is made; deleting it while holding it is allowed.
+        seconds: how long to wait for another holder; `wait` is called once if there is one.
+    """
+    end = time.monotonic() + seconds
+    called = False
+    while True:
+        lock = open(path, "a")  # noqa: SIM115 - closed below
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            current = os.stat(path)
+            if (current.st_ino, current.st_dev) == (os.fstat(lock.fileno()).st_ino, os.fstat(lock.fileno()).st_dev):
+                break
+        except OSError:  # held by another, or deleted by the one that held it
+            pass
+        lock.close()
+        if time.monotonic() >= end:
+            yield False
+            return
+        if not called:
+            wait()
+            called = True
+        time.sleep(0.05)
+    with lock:
+        yield True
 
 
 def write_json(path: Path, record: Any) -> None:

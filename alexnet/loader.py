@@ -121,8 +121,12 @@ class TrainingBatches:
         largest = min(config["optimizer"]["batch_size"], len(split))
         self.memory = Memory(largest * self.crop * self.crop * 3)
 
-    def epoch(self, epoch: int, color_noise: bool = True) -> Iterator[Batch]:
-        """Yield (images, labels) of `epoch` (0-based); a last, smaller batch as `partial_batch` says."""
+    def epoch(self, epoch: int, color_noise: bool = True, first: int = 0) -> Iterator[Batch]:
+        """Yield (images, labels) of `epoch` (0-based); a last, smaller batch as `partial_batch` says.
+
+        Args:
+            first: number of the first batch to make; those before it cost nothing.
+        """
         settings, seed = self.config["augmentation"], self.config["seed"]
         count, size = len(self.split), self.config["optimizer"]["batch_size"]
         noisy = color_noise and settings["color_noise"] > 0
@@ -134,7 +138,7 @@ class TrainingBatches:
         recipe = Recipe(draws, noisy, settings["color_divisor"], settings["mean"] == "aligned")
         if self.config["optimizer"]["partial_batch"] == "drop":
             count -= count % size
-        spans = [(start, min(start + size, count)) for start in range(0, count, size)]
+        spans = [(start, min(start + size, count)) for start in range(first * size, count, size)]
         if not self.workers:
             for start, end in spans:
                 pixels = self._empty(end - start)

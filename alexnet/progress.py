@@ -14,12 +14,16 @@ class Progress:
 
     Args:
         silent: write nothing; the other one of two processes does.
+        spent: seconds that an earlier process spent on the first epoch.
     """
 
-    def __init__(self, name: str, images: int, first_epoch: int, epochs: int, silent: bool = False) -> None:
+    def __init__(
+        self, name: str, images: int, first_epoch: int, epochs: int, silent: bool = False, spent: float = 0.0
+    ) -> None:
         self.silent = silent
         self.name, self.images, self.first_epoch, self.epochs = name, images, first_epoch, epochs
-        self.started = self.last = self.epoch_started = time.monotonic()
+        self.last = time.monotonic()
+        self.started = self.epoch_started = self.last - spent
 
     def batch(self, epoch: int, done: int, loss: float) -> None:
         now = time.monotonic()

@@ -26,6 +26,7 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch import Tensor, nn
 
+from alexnet import interruption
 from alexnet.errors import UserError
 from alexnet.layers import Dropout, LocalResponseNorm
 from alexnet.model import AlexNet
@@ -69,10 +70,11 @@ class Link:
     Args:
         rank: 0 or 1, the tower of this process.
         timeout: seconds that an exchange may take.
+        control: processes that exchange numbers on the processor, if the main ones cannot (NCCL).
     """
 
-    def __init__(self, rank: int, timeout: float) -> None:
-        self.rank, self.timeout = rank, timeout
+    def __init__(self, rank: int, timeout: float, control: dist.ProcessGroup | None = None) -> None:
+        self.rank, self.timeout, self.control = rank, timeout, control
         self.bytes_sent, self.exchanges, self.seconds = 0, 0, 0.0
 
     def traffic(self) -> Traffic:
@@ -90,10 +92,17 @@ class Link:
         sent = (mine.permute(0, 2, 3, 1) if last else mine).contiguous()
         received = torch.empty(shape, dtype=mine.dtype, device=mine.device)
         started = time.perf_counter()
+        self._exchange(sent, received, None)
+        self.seconds += time.perf_counter() - started
+        self.bytes_sent += sent.numel() * sent.element_size()
+        self.exchanges += 1
+        return received.permute(0, 3, 1, 2) if last else received
+
+    def _exchange(self, sent: Tensor, received: Tensor, group: dist.ProcessGroup | None) -> None:
         try:
             ops = [
-                dist.P2POp(dist.isend, _bytes(sent), 1 - self.rank),
-                dist.P2POp(dist.irecv, _bytes(received), 1 - self.rank),
+                dist.P2POp(dist.isend, _bytes(sent), 1 - self.rank, group),
+                dist.P2POp(dist.irecv, _bytes(received), 1 - self.rank, group),
             ]
             for work in dist.batch_isend_irecv(ops):
                 work.wait()
@@ -102,10 +111,6 @@ class Link:
                 f"tower {self.rank} lost tower {1 - self.rank}: it ended, or did not answer within "
                 f"{self.timeout:g} s ({str(error).strip().splitlines()[0]})"
             ) from error
-        self.seconds += time.perf_counter() - started
-        self.bytes_sent += sent.numel() * sent.element_size()
-        self.exchanges += 1
-        return received.permute(0, 3, 1, 2) if last else received
 
     def join(self, mine: Tensor, other: int, dim: int) -> Tensor:
         """Both parts in the towers' order; the other one has `other` entries along `dim`."""
@@ -115,9 +120,16 @@ class Link:
         return torch.cat([mine, theirs] if self.rank == 0 else [theirs, mine], dim)
 
     def numbers(self, mine: float) -> list[float]:
-        """A number of each tower."""
-        joined: list[float] = self.join(torch.tensor([mine], dtype=torch.float64), 1, 0).tolist()
-        return joined
+        """A number of each tower, first tower first; no part of the traffic that is counted."""
+        sent = torch.tensor([mine], dtype=torch.float64)
+        received = torch.empty_like(sent)
+        self._exchange(sent, received, self.control)
+        both = [sent.item(), received.item()]
+        return both if self.rank == 0 else both[::-1]
+
+    def agree(self, mine: int) -> list[int]:
+        """The same for a whole number: what each tower wants."""
+        return [int(number) for number in self.numbers(mine)]
 
 
 def _bytes(x: Tensor) -> Tensor:
@@ -251,7 +263,8 @@ class Tower(nn.Module):
 def run_both(work: Callable[..., None], arguments: tuple[Any, ...], backend: str, timeout: float) -> None:
     """Call `work(link, *arguments)` in two processes, one a tower, and wait for both.
 
-    If one fails, ends or is killed, the other is ended too; so are both if this process is.
+    If one fails, ends or is killed, the other is ended too; so are both if this process is. A signal that asks this
+    process to end is passed on, for both to end at a place that they agree on.
 
     Args:
         work: a function of a module, which spawned processes can import.
@@ -260,6 +273,7 @@ def run_both(work: Callable[..., None], arguments: tuple[Any, ...], backend: str
 
     Raises:
         UserError: what one of them raised, or that one was lost.
+        Interrupted: they ended because of a signal.
     """
     with tempfile.TemporaryDirectory(prefix="alexnet-towers-") as folder:
         context = mp.start_processes(
@@ -271,9 +285,20 @@ def run_both(work: Callable[..., None], arguments: tuple[Any, ...], backend: str
         )
         assert context is not None
         try:
-            while not context.join(timeout=1.0, grace_period=SECONDS_TO_END):
-                pass
+            passed_on = False
+            while not context.join(timeout=0.2, grace_period=SECONDS_TO_END):
+                if interruption.asked() and not passed_on:
+                    passed_on = True
+                    for process in context.processes:
+                        process.terminate()
+            notes = sorted(Path(folder).glob("stopped-*"))
+            if notes:
+                number, _, text = notes[0].read_text(encoding="utf-8").partition("\n")
+                number = interruption.asked() or int(number)
+                raise interruption.Interrupted(int(number), text)
         except (mp.ProcessExitedException, mp.ProcessRaisedException) as error:
+            if interruption.asked():  # before it could answer
+                raise interruption.Interrupted(interruption.asked()) from None
             raise _reason(Path(folder), error) from None
         finally:
             for process in context.processes:
@@ -325,7 +350,13 @@ def _tower_process(
             raise PeerLost(
                 f"tower {rank} found no way to the other one within {timeout:g} s ({error})"
             ) from error
-        work(Link(rank, timeout), *arguments)
+        control = dist.new_group(backend="gloo") if backend == "nccl" else None
+        with interruption.deferred(one_of_two=True):
+            try:
+                work(Link(rank, timeout, control), *arguments)
+            except interruption.Interrupted as stopped:  # both ended at the same place
+                note = f"{stopped.number}\n{stopped}"
+                Path(folder, f"stopped-{rank}").write_text(note, encoding="utf-8")
         dist.destroy_process_group()
     except UserError as error:
         kind = LOST if isinstance(error, PeerLost) else "error"

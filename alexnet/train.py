@@ -1,17 +1,18 @@
 """Turns config.json and a packed set into model.pt, metrics.csv and run.json.
 
 On the CPU a run is a pure function of its configuration, its data and its thread count: every draw is keyed by (seed, epoch,
-step), so that a run that was interrupted and resumed from its checkpoint ends as one that was not.
+step), so that a run that was interrupted at any step and resumed from its checkpoint ends as one that was not, bit for bit.
 """
 
 from __future__ import annotations
 
 import csv
 import datetime
-import fcntl
 import json
 import math
 import resource
+import shutil
+import signal
 import sys
 import time
 import zlib
@@ -19,17 +20,17 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
 from torch.nn import functional as F
 
-from alexnet import provenance
+from alexnet import checkpoints, interruption, provenance
 from alexnet.data import Split, central_crop, mean_views, open_split, to_batch
 from alexnet.errors import UserError
 from alexnet.execution import Execution, plan
-from alexnet.files import sha256, write_atomically, write_json
+from alexnet.files import held, remove_leftovers, sha256, write_atomically, write_json
 from alexnet.inputs import mean_image, read_config, start_from
 from alexnet.loader import TrainingBatches
 from alexnet.metrics import top_k_error
@@ -39,15 +40,39 @@ from alexnet.progress import Progress
 from alexnet.towers import Link, Tower, run_both
 
 PEER_TIMEOUT = 600.0  # seconds
+LOCK_SECONDS = 60.0  # that a training which was told to end may take to do so
+GO_ON, SAVE, STOP = 0, 1, 2  # what the two towers agree on after a step
+
+
+@dataclass(frozen=True)
+class Cadence:
+    """When checkpoints are written, besides after each epoch."""
+
+    minutes: float = 10.0  # since the last one
+    steps: int = 0  # after each so many steps of an epoch; 0: by the clock alone
 
 
 @dataclass
 class State:
-    """What a checkpoint holds besides weights and velocities."""
+    """What a checkpoint holds besides weights and velocities; no random state, as each draw has its key."""
 
     epoch: int = 0  # epochs finished
+    step: int = 0  # steps finished of the epoch that is going on
+    images: int = 0  # that these steps had
+    sums: list[float] = field(default_factory=lambda: [0.0] * 3)  # loss, top-1 and top-5 errors of these images
+    seconds: float = 0.0  # that these steps took
     history: list[dict[str, float]] = field(default_factory=list)
     sessions: list[dict[str, Any]] = field(default_factory=list)
+    checkpoints: int = 0
+    checkpoint_seconds: float = 0.0
+
+    def begin_epoch(self, epoch: int) -> None:
+        self.epoch, self.step, self.images, self.sums, self.seconds = epoch, 0, 0, [0.0] * 3, 0.0
+
+    @property
+    def place(self) -> str:
+        """In words."""
+        return f"after epoch {self.epoch}" + (f" and {self.step} steps" if self.step else "")
 
 
 class Run:
@@ -61,8 +86,10 @@ class Run:
         execution: Execution,
         start: Path | None = None,
         link: Link | None = None,
+        cadence: Cadence = Cadence(),
     ) -> None:
         self.config, self.out, self.execution, self.link = config, out, execution, link
+        self.cadence = cadence
         self.rank = link.rank if link else 0
         self.device = execution.device(self.rank)
         record = config["data"]
@@ -98,72 +125,144 @@ class Run:
             )
         self.optimizer = PaperSGD(parameter_groups(self.net, config["optimizer"]))
         self.state = State()
+        self.session: dict[str, Any] = {}
+        self.epoch_started = self.saved = time.monotonic()
+        self.key = {
+            "config_fingerprint": config["fingerprint"],
+            "data_fingerprint": self.manifest["fingerprint"],
+            "start": self.started_from,
+        }
         self.checkpoint = out / "checkpoint" / f"{config['fingerprint'][:16]}.pt"
         self.name = f"{config['study']}/{config['experiment']}/{config['seed']}"
 
     def resume(self) -> None:
-        """Continue from this configuration's checkpoint, if there is a whole one made from the same data."""
+        """Continue from this run's checkpoint, if there is a whole one."""
+        others = [path for path in self.checkpoint.parent.glob("*.pt") if path != self.checkpoint]
         try:
-            saved = torch.load(self.checkpoint, weights_only=True, map_location="cpu")
+            saved = checkpoints.load(self.checkpoint, self.key)
+            state = self._state_of(saved)
         except FileNotFoundError:
+            if others:
+                self._say(f"{others[0]} belongs to another configuration; starting afresh")
             return
-        except Exception as error:
-            print(
-                f"{self.checkpoint} cannot be read ({error.__class__.__name__}); starting afresh",
-                file=sys.stderr,
-            )
+        except checkpoints.Refused as reason:
+            self._say(f"{self.checkpoint} {reason}; starting afresh")
             return
-        key = (self.config["fingerprint"], self.manifest["fingerprint"])
-        if (saved.get("config_fingerprint"), saved.get("data_fingerprint")) != key:
-            print(
-                f"{self.checkpoint} belongs to another configuration or data; starting afresh",
-                file=sys.stderr,
-            )
-            return
-        self.load_state(saved["net"], saved["optimizer"])
-        self.state = State(saved["epoch"], json.loads(saved["history"]), json.loads(saved["sessions"]))
-        print(f"{self.name}: resumed after epoch {self.state.epoch}", file=sys.stderr)
+        self.load_state(saved["net"], saved["velocity"])
+        self.state = state
+        self._say(f"{self.name}: resumed {state.place}")
+        if saved.get("code_sha256") != provenance.code_sha256():
+            self._say(f"{self.name}: the checkpoint was written by another version of the code")
 
-    def whole_state(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-        """Weights and optimizer state of the whole net, whichever part of it is here; both towers call it."""
-        net, optimizer = self.net.state_dict(), self.optimizer.state_dict()
+    def _say(self, words: str) -> None:
+        if not self.rank:
+            print(words, file=sys.stderr, flush=True)
+
+    def _state_of(self, saved: dict[str, Any]) -> State:
+        """The state that a checkpoint holds.
+
+        Raises:
+            Refused: it does not fit this net, so that nothing of it may be used.
+        """
+        rows = self.net.rows if isinstance(self.net, Tower) else {}
+        own = {
+            name: (rows.get(name, len(tensor)), *tensor.shape[1:])
+            for name, tensor in self.net.state_dict().items()
+        }
+        try:
+            state = State(**json.loads(saved["state"]))
+            shapes = {name: tuple(tensor.shape) for name, tensor in saved["net"].items()}
+            moving = {name: tuple(tensor.shape) for name, tensor in saved["velocity"].items()}
+            fits = shapes == own and all(own[name] == shape for name, shape in moving.items())
+            fits = fits and len(state.history) == state.epoch and len(state.sums) == 3
+        except (AttributeError, KeyError, TypeError, ValueError):
+            fits = False
+        if not fits:
+            raise checkpoints.Refused("does not fit this net")
+        return state
+
+    def whole_state(self) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+        """Weights, and velocities of what ever moved, by name, of the whole net; both towers call it."""
+        net = self.net.state_dict()
+        state = self.optimizer.state
+        velocity = {
+            name: state[parameter]["velocity"]
+            for name, parameter in self.net.named_parameters()
+            if parameter in state
+        }
         if isinstance(self.net, Tower):
             tower = self.net
             net = {name: tower.whole(name, tensor) for name, tensor in net.items()}
-            kept = {i: optimizer["state"].get(i) for i in range(len(self.names))}
-            optimizer["state"] = {
-                i: {"velocity": tower.whole(self.names[i], state["velocity"])}
-                for i, state in kept.items()
-                if state
-            }
-        return net, optimizer
+            velocity = {name: tower.whole(name, tensor) for name, tensor in velocity.items()}
+        return net, velocity
 
-    def load_state(self, net: dict[str, torch.Tensor], optimizer: dict[str, Any]) -> None:
+    def load_state(self, net: dict[str, torch.Tensor], velocity: dict[str, torch.Tensor]) -> None:
         """Take over what `whole_state` returned."""
         if isinstance(self.net, Tower):
             tower = self.net
             net = {name: tower.part(name, tensor) for name, tensor in net.items()}
-            optimizer["state"] = {
-                i: {"velocity": tower.part(self.names[i], state["velocity"])}
-                for i, state in optimizer["state"].items()
-            }
+            velocity = {name: tower.part(name, tensor) for name, tensor in velocity.items()}
         self.net.load_state_dict(net)
-        self.optimizer.load_state_dict(optimizer)
+        for name, parameter in self.net.named_parameters():
+            if name in velocity:  # laid out in memory as the parameter is, which the fused update counts on
+                self.optimizer.state[parameter]["velocity"] = torch.empty_like(parameter).copy_(velocity[name])
 
     def save_checkpoint(self) -> None:
-        net, optimizer = self.whole_state()
-        if self.rank:
-            return
-        record = {
-            "config_fingerprint": self.config["fingerprint"],
-            "data_fingerprint": self.manifest["fingerprint"],
-            "net": net,
-            "optimizer": optimizer,
-            "epoch": self.state.epoch,
-            "history": json.dumps(self.state.history),
-            "sessions": json.dumps(self.state.sessions),
-        }
-        write_atomically(self.checkpoint, lambda path: torch.save(record, path))
+        """Write the checkpoint; both towers call it, and the first one writes.
+
+        Raises:
+            UserError: it cannot be written; the one before it stays.
+        """
+        started = time.monotonic()
+        net, velocity = self.whole_state()
+        if not self.rank:
+            state = asdict(self.state)
+            state["sessions"] = [*self.state.sessions, self.session_so_far()]
+            record = {
+                **self.key,
+                "code_sha256": self.session.get("code_sha256"),
+                "net": net,
+                "velocity": velocity,
+                "state": json.dumps(state),
+            }
+            try:
+                checkpoints.save(self.checkpoint, record)
+            except OSError as error:
+                raise UserError(
+                    f"{self.name}: {self.checkpoint} cannot be written ({error.strerror or error}); mend it and run "
+                    "the same again: it goes on from its last checkpoint"
+                ) from None
+        self.saved = time.monotonic()
+        self.state.checkpoints += 1
+        self.state.checkpoint_seconds += self.saved - started
+        self.epoch_started += self.saved - started  # no part of the training's speed
+
+    def session_so_far(self) -> dict[str, Any]:
+        """This session, for the list of sessions."""
+        steps = {"until_step": self.state.step} if self.state.step else {}
+        return self.session | {"finished": _now(), "until_epoch": self.state.epoch, **steps}
+
+    def due(self) -> int:
+        """What to do between two steps: go on, save, or save and stop; both towers call it, and agree."""
+        wanted = GO_ON
+        if time.monotonic() - self.saved >= 60 * self.cadence.minutes:
+            wanted = SAVE
+        if self.cadence.steps and self.state.step % self.cadence.steps == 0:
+            wanted = SAVE
+        if interruption.asked():
+            wanted = STOP
+        return max(self.link.agree(wanted)) if self.link else wanted
+
+    def stop(self) -> NoReturn:
+        """Write a checkpoint and end, as the signal asked."""
+        self.save_checkpoint()
+        if self.link:
+            self.link.agree(STOP)  # the first tower has written it
+        number = interruption.asked() or signal.SIGTERM  # the other tower was asked
+        raise interruption.Interrupted(
+            number,
+            f"{self.name}: stopped by {signal.Signals(number).name} {self.state.place}; the same command goes on there",
+        )
 
     def train_epoch(self, epoch: int, report: Callable[[int, float], None]) -> dict[str, float]:
         """One pass over the training split: running loss and errors in train mode, as the paper's Fig. 1."""
@@ -171,10 +270,12 @@ class Run:
         current = self.rates(epoch)
         set_rates(self.optimizer, current)
         self.net.train()
-        sums = torch.zeros(3, dtype=torch.float64, device=self.device)
-        done, bf16 = 0, config["precision"] == "bf16"
+        state = self.state
+        sums = torch.tensor(state.sums, dtype=torch.float64).to(self.device)
+        done, bf16 = state.images, config["precision"] == "bf16"
         waiting: tuple[int, int, torch.Tensor] | None = None
-        for step, (images, labels) in enumerate(self.batches.epoch(epoch, current.color_noise)):
+        batches = self.batches.epoch(epoch, current.color_noise, state.step)
+        for step, (images, labels) in enumerate(batches, state.step):
             # dropout masks are keyed by (seed, epoch, step)
             torch.manual_seed(zlib.crc32(f"{config['seed']}/{epoch}/{step}".encode()))
             labels = labels.to(self.device, non_blocking=True)
@@ -191,8 +292,17 @@ class Run:
             if waiting:  # looked at a step late: a device need not stop for it
                 self._look(epoch, *waiting, current, report)
             waiting = step, done, loss
+            state.step, state.images = step + 1, done
+            if what := self.due():
+                self._look(epoch, *waiting, current, report)
+                waiting = None
+                self._note_place(sums)
+                if what == STOP:
+                    self.stop()
+                self.save_checkpoint()
         if waiting:
             self._look(epoch, *waiting, current, report)
+        self._note_place(sums)
         loss, error, top5 = (sums / done).tolist()
         return {
             "images": (epoch + 1) * self.images,
@@ -204,6 +314,10 @@ class Run:
             "train_error": error,
             "train_top5_error": top5,
         }
+
+    def _note_place(self, sums: torch.Tensor) -> None:
+        self.state.sums = sums.tolist()
+        self.state.seconds = time.monotonic() - self.epoch_started
 
     def rates(self, epoch: int) -> Rates:
         """The learning rates of `epoch`, from the schedule and the validation errors so far."""
@@ -238,6 +352,10 @@ class Run:
             sums[0] += F.cross_entropy(logits, labels, reduction="sum").item()
             sums[1] += top_k_error(logits, labels, 1).sum().item()
             sums[2] += top_k_error(logits, labels, 5).sum().item()
+            if interruption.asked() or self.link:
+                wanted = STOP if interruption.asked() else GO_ON
+                if (max(self.link.agree(wanted)) if self.link else wanted) == STOP:
+                    self.stop()  # it will validate again, from the end of the training steps
         loss, error, top5 = (sums / len(split)).tolist()
         return {"validation_loss": loss, "validation_error": error, "validation_top5_error": top5}
 
@@ -294,6 +412,7 @@ def train(
     threads: int | None = None,
     start: Path | None = None,
     peer_timeout: float = PEER_TIMEOUT,
+    cadence: Cadence = Cadence(),
 ) -> None:
     """Train one configuration; resumes from its checkpoint after an interruption.
 
@@ -305,34 +424,37 @@ def train(
         start: model.pt of the run that the configuration starts from, if it does.
         threads: CPU threads; the study's if None. Results are bit-identical only at equal thread counts.
         peer_timeout: seconds that one device waits for the other one before the run ends.
+        cadence: when checkpoints are written.
 
     Raises:
-        UserError: bad configuration or data, another training in the same folder, a loss that is not finite, or
-            one of two devices was lost.
+        UserError: bad configuration or data, another training in the same folder, a loss that is not finite, a full
+            disk, or one of two devices was lost.
+        Interrupted: SIGTERM or Ctrl-C; the checkpoint is written.
     """
     config = read_config(config_path)
     if "members" in config:
         raise UserError(f"{config_path}: {config['experiment']} is an average of nets; use the verb ensemble")
     threads = threads or config["training"]["threads"]
     execution = plan(devices, threads, config["precision"], config["model"]["towers"])
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "checkpoint").mkdir(exist_ok=True)
-    with open(out / "checkpoint" / "lock", "w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise UserError(
-                f"another training is running in {out}; wait for it, or end it, and try again"
-            ) from None
-        arguments = (config, data, out, execution, start)
-        if len(execution.devices) == 2:
-            run_both(_train, arguments, execution.exchange, peer_timeout)
-        else:
-            _train(None, *arguments)
-    for leftover in (out / "checkpoint").iterdir():
-        leftover.unlink()
-    (out / "checkpoint").rmdir()
-    (out / "failed.json").unlink(missing_ok=True)
+    folder = out / "checkpoint"
+    folder.mkdir(parents=True, exist_ok=True)
+
+    def waiting() -> None:
+        print(f"another training is running in {out}; waiting for its end", file=sys.stderr, flush=True)
+
+    with held(folder / "lock", LOCK_SECONDS, waiting) as ours:
+        if not ours:
+            raise UserError(f"another training is running in {out}; wait for it, or end it, and try again")
+        remove_leftovers(folder)
+        remove_leftovers(out)
+        with interruption.deferred():
+            arguments = (config, data, out, execution, start, cadence)
+            if len(execution.devices) == 2:
+                run_both(_train, arguments, execution.exchange, peer_timeout)
+            else:
+                _train(None, *arguments)
+        (out / "failed.json").unlink(missing_ok=True)
+        shutil.rmtree(folder)  # else a forced training would go on from the end of this one
 
 
 def _train(
@@ -342,43 +464,49 @@ def _train(
     out: Path,
     execution: Execution,
     start: Path | None,
+    cadence: Cadence,
 ) -> None:
     """The run, or with a `link` one tower's part of it."""
     execution.apply(link.rank if link else 0)
-    run = Run(config, data, out, execution, start, link)
+    run = Run(config, data, out, execution, start, link, cadence)
     run.resume()
-    if link and len(set(link.numbers(run.state.epoch))) > 1:
+    if link and (len(set(link.numbers(run.state.epoch))) > 1 or len(set(link.numbers(run.state.step))) > 1):
         raise UserError(f"{run.checkpoint} was not read alike by both towers; run the same again")
-    session = {"started": _now(), **provenance.collect(), **execution.record()}
-    session["device"] = execution.devices[0]
-    _epochs(run, session)
+    run.session = {"started": _now(), **provenance.collect(), **execution.record()}
+    run.session["device"] = execution.devices[0]
+    _epochs(run)
     _publish(run)
 
 
-def _epochs(run: Run, session: dict[str, Any]) -> None:
-    state = run.state
+def _epochs(run: Run) -> None:
+    state, session = run.state, run.session
     progress = Progress(
-        run.name, run.images, state.epoch, run.config["training"]["epochs"], silent=run.rank > 0
+        run.name,
+        run.images,
+        state.epoch,
+        run.config["training"]["epochs"],
+        silent=run.rank > 0,
+        spent=state.seconds,
     )
-    earlier = list(state.sessions)
+    run.saved = time.monotonic()
     for epoch in range(state.epoch, run.config["training"]["epochs"]):
-        started = progress.epoch_started = time.monotonic()
+        run.epoch_started = progress.epoch_started = time.monotonic() - state.seconds
         current = run.rates(epoch)
         if epoch == 0 or replace(current, reason="") != replace(run.rates(epoch - 1), reason=""):
             progress.note(f"epoch {epoch + 1}: rates {describe_rates(current)} ({current.reason})")
         row: dict[str, float] = {"epoch": epoch + 1}
-        traffic = run.link.traffic() if run.link else None
+        before, traffic = state.images, run.link.traffic() if run.link else None
         row |= run.train_epoch(epoch, partial(progress.batch, epoch))
-        if run.link and traffic:
-            session["traffic"] = run.link.traffic().since(traffic).of_images(run.images)
-        seconds = time.monotonic() - started
+        if run.link and traffic and state.images > before:
+            session["traffic"] = run.link.traffic().since(traffic).of_images(state.images - before)
+        seconds = state.seconds
         row |= run.validate()
-        row |= {"seconds": time.monotonic() - started, "images_per_second": run.images / seconds}
-        state.epoch = epoch + 1
+        row |= {"seconds": time.monotonic() - run.epoch_started, "images_per_second": run.images / seconds}
         state.history.append(row)
-        state.sessions = [*earlier, session | {"finished": _now(), "until_epoch": epoch + 1}]
+        state.begin_epoch(epoch + 1)
         run.save_checkpoint()
         progress.epoch(epoch, row)
+    state.sessions.append(run.session_so_far())
 
 
 def describe_rates(current: Rates) -> str:
@@ -401,6 +529,8 @@ def _publish(run: Run) -> None:
     if run.rank:
         return
 
+    traffic = [session["traffic"] for session in state.sessions if "traffic" in session]
+
     def write_metrics(path: Path) -> None:
         with open(path, "w", newline="") as target:
             writer = csv.DictWriter(target, fieldnames=list(state.history[0]))
@@ -417,7 +547,7 @@ def _publish(run: Run) -> None:
     }
     write_atomically(run.out / "metrics.csv", write_metrics)
     (run.out / "run.json").unlink(missing_ok=True)  # its presence says that the three belong together
-    write_atomically(run.out / "model.pt", lambda path: torch.save(weights, path))
+    checkpoints.save_tensors(run.out / "model.pt", weights)
     write_json(
         run.out / "run.json",
         {
@@ -436,9 +566,11 @@ def _publish(run: Run) -> None:
             "weights_sha256": sha256(run.out / "model.pt"),
             "final": state.history[-1],
             "wall_seconds": sum(row["seconds"] for row in state.history),
+            "checkpoints": state.checkpoints,
+            "checkpoint_seconds": state.checkpoint_seconds,
             "peak_memory_mb": sum(memories),
             **execution.record(),
-            **({"traffic": state.sessions[-1]["traffic"]} if run.link else {}),
+            **({"traffic": traffic[-1]} if traffic else {}),
             "sessions": state.sessions,
             "provenance": provenance.collect(),
         },

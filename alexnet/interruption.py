@@ -1,0 +1,108 @@
+"""Turns SIGTERM, Ctrl-C and the end of the workflow into a request that a training answers at its next step.
+
+Signals are a matter of the whole process, so what was asked for is kept once a process.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+WORKFLOW = "ALEXNET_WORKFLOW_PID"  # variable of the environment: the process that started this one as a job
+ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+_asked = 0
+
+
+class Interrupted(KeyboardInterrupt):
+    """A signal ended what was going on; the exit status is 128 + `number`, as a shell has it."""
+
+    def __init__(self, number: int, words: str = "interrupted") -> None:
+        super().__init__(words)
+        self.number = number
+
+
+def asked() -> int:
+    """The number of the signal that asks this process to end; 0 if none does."""
+    return _asked
+
+
+def _raise(number: int, frame: FrameType | None) -> None:
+    raise Interrupted(number, f"interrupted by {signal.Signals(number).name}")
+
+
+def _note(number: int, frame: FrameType | None) -> None:
+    global _asked
+    if _asked and number == signal.SIGINT:  # a second Ctrl-C is impatience
+        _raise(number, frame)
+    _asked = _asked or int(number)
+
+
+def _note_quietly(number: int, frame: FrameType | None) -> None:
+    global _asked
+    _asked = _asked or int(number)
+
+
+@contextmanager
+def _handled(handlers: dict[signal.Signals, object]) -> Iterator[None]:
+    """Within, signals are handled so; those that this process was told to ignore stay ignored."""
+    global _asked
+    if threading.current_thread() is not threading.main_thread():  # only the main thread may
+        yield
+        return
+    before = {}
+    try:
+        for number, handler in handlers.items():
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                before[number] = signal.signal(number, handler)  # type: ignore[arg-type]
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        _asked = 0
+
+
+@contextmanager
+def raised() -> Iterator[None]:
+    """Within, SIGTERM, SIGHUP and Ctrl-C raise `Interrupted`, so that temporary files go and locks are given back."""
+    with _handled(dict.fromkeys(ENDING, _raise)):
+        yield
+
+
+@contextmanager
+def deferred(one_of_two: bool = False) -> Iterator[None]:
+    """Within, such a signal only makes `asked` true, until a second Ctrl-C.
+
+    Args:
+        one_of_two: this process has a parent that passes signals on; a Ctrl-C, which a terminal sends to both, is
+            the parent's.
+    """
+    handlers: dict[signal.Signals, object] = dict.fromkeys(ENDING, _note)
+    if one_of_two:
+        handlers = {signal.SIGTERM: _note_quietly, signal.SIGINT: signal.SIG_IGN, signal.SIGHUP: signal.SIG_IGN}
+    with _handled(handlers):
+        yield
+
+
+def end_with_workflow() -> None:
+    """If a workflow started this process, have it get SIGTERM when the workflow's process is gone, killed or not.
+
+    Snakemake, killed, leaves its jobs running; the next call would find the folder of a run taken. Linux only.
+    """
+    text = os.environ.get(WORKFLOW, "")
+    if not text.isdecimal() or not hasattr(os, "pidfd_open"):
+        return
+    try:
+        workflow = os.pidfd_open(int(text))
+    except OSError:  # of another machine, or gone before this process began
+        return
+
+    def watch() -> None:
+        select.select([workflow], [], [])
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, name="workflow", daemon=True).start()
