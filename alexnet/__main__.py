@@ -125,7 +125,10 @@ def _parser() -> argparse.ArgumentParser:
         "--checkpoint-minutes", type=_time, default=10.0, help="between checkpoints in an epoch (default: 10)"
     )
     verb.add_argument(
-        "--checkpoint-steps", type=_natural, default=0, help="the same in steps; 0: by the clock alone (default)"
+        "--checkpoint-steps",
+        type=_natural,
+        default=0,
+        help="the same in steps; 0: by the clock alone (default)",
     )
 
     verb = verbs.add_parser("evaluate", help="weights + packed split -> errors and per-image predictions")

@@ -19,11 +19,14 @@ _asked = 0
 
 
 class Interrupted(KeyboardInterrupt):
-    """A signal ended what was going on; the exit status is 128 + `number`, as a shell has it."""
+    """A signal ended what was going on; the exit status is 128 + `number`, as a shell has it.
 
-    def __init__(self, number: int, words: str = "interrupted") -> None:
-        super().__init__(words)
-        self.number = number
+    Its words are `before`, "by" and the name of the signal, and `after`.
+    """
+
+    def __init__(self, number: int, before: str = "interrupted", after: str = "") -> None:
+        super().__init__(f"{before} by {signal.Signals(number).name}{after}")
+        self.number, self.before, self.after = number, before, after
 
 
 def asked() -> int:
@@ -32,7 +35,7 @@ def asked() -> int:
 
 
 def _raise(number: int, frame: FrameType | None) -> None:
-    raise Interrupted(number, f"interrupted by {signal.Signals(number).name}")
+    raise Interrupted(number)
 
 
 def _note(number: int, frame: FrameType | None) -> None:
@@ -83,7 +86,11 @@ def deferred(one_of_two: bool = False) -> Iterator[None]:
     """
     handlers: dict[signal.Signals, object] = dict.fromkeys(ENDING, _note)
     if one_of_two:
-        handlers = {signal.SIGTERM: _note_quietly, signal.SIGINT: signal.SIG_IGN, signal.SIGHUP: signal.SIG_IGN}
+        handlers = {
+            signal.SIGTERM: _note_quietly,
+            signal.SIGINT: signal.SIG_IGN,
+            signal.SIGHUP: signal.SIG_IGN,
+        }
     with _handled(handlers):
         yield
 

@@ -293,9 +293,8 @@ def run_both(work: Callable[..., None], arguments: tuple[Any, ...], backend: str
                         process.terminate()
             notes = sorted(Path(folder).glob("stopped-*"))
             if notes:
-                number, _, text = notes[0].read_text(encoding="utf-8").partition("\n")
-                number = interruption.asked() or int(number)
-                raise interruption.Interrupted(int(number), text)
+                number, *words = notes[0].read_text(encoding="utf-8").split("\n")
+                raise interruption.Interrupted(interruption.asked() or int(number), *words)
         except (mp.ProcessExitedException, mp.ProcessRaisedException) as error:
             if interruption.asked():  # before it could answer
                 raise interruption.Interrupted(interruption.asked()) from None
@@ -350,12 +349,12 @@ def _tower_process(
             raise PeerLost(
                 f"tower {rank} found no way to the other one within {timeout:g} s ({error})"
             ) from error
-        control = dist.new_group(backend="gloo") if backend == "nccl" else None
+        control: Any = dist.new_group(backend="gloo") if backend == "nccl" else None
         with interruption.deferred(one_of_two=True):
             try:
                 work(Link(rank, timeout, control), *arguments)
             except interruption.Interrupted as stopped:  # both ended at the same place
-                note = f"{stopped.number}\n{stopped}"
+                note = f"{stopped.number}\n{stopped.before}\n{stopped.after}"
                 Path(folder, f"stopped-{rank}").write_text(note, encoding="utf-8")
         dist.destroy_process_group()
     except UserError as error:

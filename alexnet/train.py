@@ -59,7 +59,9 @@ class State:
     epoch: int = 0  # epochs finished
     step: int = 0  # steps finished of the epoch that is going on
     images: int = 0  # that these steps had
-    sums: list[float] = field(default_factory=lambda: [0.0] * 3)  # loss, top-1 and top-5 errors of these images
+    sums: list[float] = field(
+        default_factory=lambda: [0.0] * 3
+    )  # loss, top-1 and top-5 errors of these images
     seconds: float = 0.0  # that these steps took
     history: list[dict[str, float]] = field(default_factory=list)
     sessions: list[dict[str, Any]] = field(default_factory=list)
@@ -205,7 +207,9 @@ class Run:
         self.net.load_state_dict(net)
         for name, parameter in self.net.named_parameters():
             if name in velocity:  # laid out in memory as the parameter is, which the fused update counts on
-                self.optimizer.state[parameter]["velocity"] = torch.empty_like(parameter).copy_(velocity[name])
+                self.optimizer.state[parameter]["velocity"] = torch.empty_like(parameter).copy_(
+                    velocity[name]
+                )
 
     def save_checkpoint(self) -> None:
         """Write the checkpoint; both towers call it, and the first one writes.
@@ -260,8 +264,7 @@ class Run:
             self.link.agree(STOP)  # the first tower has written it
         number = interruption.asked() or signal.SIGTERM  # the other tower was asked
         raise interruption.Interrupted(
-            number,
-            f"{self.name}: stopped by {signal.Signals(number).name} {self.state.place}; the same command goes on there",
+            number, f"{self.name}: stopped", f" {self.state.place}; the same command goes on there"
         )
 
     def train_epoch(self, epoch: int, report: Callable[[int, float], None]) -> dict[str, float]:

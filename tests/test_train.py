@@ -101,7 +101,8 @@ def test_a_checkpoint_of_another_configuration_or_a_torn_one_is_not_used(
     assert same(weights(tmp_path / "clean"), weights(out))
 
 
-def test_two_trainings_in_one_folder_are_refused(configure, packed_set, tmp_path):
+def test_two_trainings_in_one_folder_are_refused(configure, packed_set, tmp_path, monkeypatch):
+    monkeypatch.setattr(train, "LOCK_SECONDS", 0.0)
     (tmp_path / "run" / "checkpoint").mkdir(parents=True)
     with open(tmp_path / "run" / "checkpoint" / "lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

@@ -1,0 +1,64 @@
+"""`python -m alexnet` that kills itself with SIGKILL at a place named by $DIES, e.g. `step 0 2`; for tests.
+
+Towers are started by importing this file again, so that they die alike. $TOWER says which of two processes it is.
+
+    step E S       after step S of epoch E
+    write N        when a half of the N-th checkpoint is on the disk
+    rename N       when all of it is, under its temporary name
+    validate E     in the validation of epoch E
+    publish        between model.pt and run.json
+"""
+
+import os
+import signal
+import sys
+
+from alexnet import checkpoints, train
+from alexnet.__main__ import main
+
+PLACE = os.environ["DIES"].split()
+TOWER = int(os.environ.get("TOWER", "0"))  # of two; -1: the process that started them
+KIND, NUMBERS = PLACE[0], [int(number) for number in PLACE[1:]]
+
+
+def die():
+    os.kill(os.getppid() if TOWER < 0 else os.getpid(), signal.SIGKILL)
+
+
+def before(owner, name, reached):
+    """Die on the way into a function if `reached` says so."""
+    original = getattr(owner, name)
+
+    def deadly(*arguments, **more):
+        if reached(*arguments):
+            die()
+        return original(*arguments, **more)
+
+    setattr(owner, name, deadly)
+
+
+if KIND == "step":
+    before(
+        train.Run,
+        "due",
+        lambda run: run.rank == max(TOWER, 0) and [run.state.epoch, run.state.step] == NUMBERS,
+    )
+elif KIND == "validate":
+    before(train.Run, "validate", lambda run: run.rank == max(TOWER, 0) and run.state.epoch == NUMBERS[0])
+elif KIND == "publish":
+    before(train, "write_json", lambda path, record: path.name == "run.json")
+else:
+    written, original = [], checkpoints._write
+
+    def torn(path, record, mark=b""):
+        original(path, record, mark)
+        written.append(path)
+        if mark and len(written) == NUMBERS[0]:
+            if KIND == "write":
+                os.truncate(path, path.stat().st_size // 2)
+            die()
+
+    checkpoints._write = torn
+
+if __name__ == "__main__":
+    sys.exit(main())
