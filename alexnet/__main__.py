@@ -290,17 +290,19 @@ def _run(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
         bench.bench(args.out, _folders(args), args.rounds, args.threads, args.only)
     else:
         from alexnet.evaluate import evaluate
+        from alexnet.leases import leased
 
-        evaluate(
-            args.config,
-            args.data,
-            args.weights,
-            args.out,
-            args.split,
-            args.devices,
-            args.threads,
-            args.keep_probabilities,
-        )
+        with leased("0" if args.devices == "0" else "1"):
+            evaluate(
+                args.config,
+                args.data,
+                args.weights,
+                args.out,
+                args.split,
+                args.devices,
+                args.threads,
+                args.keep_probabilities,
+            )
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -16,7 +16,8 @@ import signal
 import sys
 import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -32,6 +33,7 @@ from alexnet.errors import UserError
 from alexnet.execution import Execution, plan
 from alexnet.files import held, remove_leftovers, sha256, write_atomically, write_json
 from alexnet.inputs import mean_image, read_config, start_from
+from alexnet.leases import leased
 from alexnet.loader import TrainingBatches
 from alexnet.metrics import top_k_error
 from alexnet.model import AlexNet, build
@@ -438,7 +440,25 @@ def train(
     if "members" in config:
         raise UserError(f"{config_path}: {config['experiment']} is an average of nets; use the verb ensemble")
     threads = threads or config["training"]["threads"]
-    execution = plan(devices, threads, config["precision"], config["model"]["towers"])
+    with _alone(out):
+        towers = config["model"]["towers"]
+        with leased(devices, towers):
+            execution = plan(devices, threads, config["precision"], towers)
+            with interruption.deferred():
+                arguments = (config, data, out, execution, start, cadence)
+                if len(execution.devices) == 2:
+                    run_both(_train, arguments, execution.exchange, peer_timeout)
+                else:
+                    _train(None, *arguments)
+                if number := interruption.asked():  # the one who wanted it may be gone, and ask for it again
+                    raise interruption.Interrupted(number, f"{out}: finished, and stopped")
+        (out / "failed.json").unlink(missing_ok=True)
+        shutil.rmtree(out / "checkpoint")  # else a forced training would go on from the end of this one
+
+
+@contextmanager
+def _alone(out: Path) -> Iterator[None]:
+    """Be the one that trains in a folder; one that was told to end is waited for."""
     folder = out / "checkpoint"
     folder.mkdir(parents=True, exist_ok=True)
 
@@ -450,14 +470,7 @@ def train(
             raise UserError(f"another training is running in {out}; wait for it, or end it, and try again")
         remove_leftovers(folder)
         remove_leftovers(out)
-        with interruption.deferred():
-            arguments = (config, data, out, execution, start, cadence)
-            if len(execution.devices) == 2:
-                run_both(_train, arguments, execution.exchange, peer_timeout)
-            else:
-                _train(None, *arguments)
-        (out / "failed.json").unlink(missing_ok=True)
-        shutil.rmtree(folder)  # else a forced training would go on from the end of this one
+        yield
 
 
 def _train(

@@ -6,6 +6,7 @@ import sys
 from functools import cache
 from pathlib import Path
 
+from snakemake.resources import Resource
 from snakemake.utils import validate
 
 # The bench is imported from the folder of this workflow, and `python` in a rule is the Python that runs Snakemake.
@@ -14,7 +15,7 @@ sys.path.insert(0, ROOT)
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [ROOT, os.environ.get("PYTHONPATH")]))
 os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
 
-from alexnet import archives, definitions, experiments, ilsvrc, known_files
+from alexnet import archives, definitions, experiments, ilsvrc, interruption, known_files, leases, sole
 from alexnet.errors import UserError
 
 
@@ -31,6 +32,12 @@ def checked(function, *arguments):
     except UserError as error:
         stop(str(error))
 
+
+# Jobs end, at their next checkpoint, with the process that started them. The lock is given back when that ends.
+os.environ[interruption.WORKFLOW] = str(os.getpid())
+ALONE = checked(sole.take, Path.cwd(), sys.argv[1:]) if workflow.is_main_process else None
+if ALONE and "gpu" not in workflow.global_resources:  # as many runs at once as there are cards for
+    workflow.global_resources["gpu"] = Resource("gpu", max(1, len(leases.cards())))
 
 checked(definitions.check, config, "config", "config")
 validate(config, "../schemas/config.schema.yaml")
