@@ -6,6 +6,7 @@ Signals are a matter of the whole process, so what was asked for is kept once a 
 from __future__ import annotations
 
 import os
+import re
 import select
 import signal
 import threading
@@ -27,6 +28,11 @@ class Interrupted(KeyboardInterrupt):
     def __init__(self, number: int, before: str = "interrupted", after: str = "") -> None:
         super().__init__(f"{before} by {signal.Signals(number).name}{after}")
         self.number, self.before, self.after = number, before, after
+
+
+def is_word_of(line: str) -> bool:
+    """Whether a log's last line was written by something that a signal ended."""
+    return bool(re.search(r"(?:^interrupted|: stopped|finished, and stopped) by SIG[A-Z]+\b", line))
 
 
 def asked() -> int:

@@ -155,6 +155,31 @@ def test_editing_one_experiment_makes_only_that_one_stale(project):
     assert "synthesize" not in shown
 
 
+def test_one_failed_ablation_does_not_stop_the_rest_nor_the_report(project):
+    study = project / "config/studies/tiny.yaml"
+    record = yaml.safe_load(study.read_text())
+    stages = [{"until": 93, "weights": 1.0e6, "biases": 1.0e6}]
+    record["experiment_diffs"] = {
+        "no_lrn": {"optimizer": {"schedule": {"stages": stages}}},
+        "tanh": {"model": {"drop_probability": 0.4}},
+    }
+    study.write_text(yaml.safe_dump(record))
+    before = (project / "reports/alexnet.html").read_bytes()
+    done = snakemake(project)
+    assert done.returncode == 1, done.stdout[-4000:]
+    lines = done.stdout.splitlines()
+    told = [line for line in lines if line.startswith("failed: ")]
+    assert len(told) == 1
+    assert told[0].startswith(
+        "failed: results/logs/tiny/no_lrn/1/train.log: error: tiny/no_lrn/1: the loss became"
+    )
+    assert "the report without what failed: reports/draft/alexnet.html" in lines
+    assert "claim-lrn-delta-top1" in (project / "reports/draft/alexnet.html").read_text()
+    assert (project / "reports/alexnet.html").read_bytes() == before
+    left = planned(project)
+    assert left["train"] == 1 and left["evaluate"] == 2  # the other one is done
+
+
 def test_one_target_prints_its_verdicts(finished):
     done = snakemake(finished[0], "no_lrn")
     assert done.returncode == 0

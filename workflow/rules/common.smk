@@ -2,6 +2,7 @@
 import csv
 import json
 import os
+import subprocess
 import sys
 from functools import cache
 from pathlib import Path
@@ -297,6 +298,30 @@ def group_files(group):
     if group == "dataset":
         files += [packed(study, name)[0] for study, record in STUDIES.items() for name in record["sets"]]
     return files
+
+
+def failed_jobs():
+    """Logs of jobs that failed, less those that were told to end."""
+    logs = [str(job.log[0]) for job in workflow.scheduler.failed if job.log]
+    tails = {log: (Path(log).read_text().splitlines() or [""])[-1] for log in logs if Path(log).exists()}
+    return {log: tail for log, tail in tails.items() if not interruption.is_word_of(tail)}
+
+
+def report_of_the_rest():
+    """After a failed job the report of everything else, if a report was asked for, and a sentence about each failure."""
+    failures = failed_jobs()
+    if not failures or not any(job.rule.name == "report" for job in workflow.dag.jobs):
+        return
+    settings = Path(RESULTS, "draft", "config.json")
+    settings.parent.mkdir(parents=True, exist_ok=True)
+    settings.write_text(json.dumps({key: value for key, value in config.items()}))
+    call = ["--cores", "1", "--nolock", "--quiet", "all", "--configfile", str(settings)]
+    done = subprocess.run([sys.executable, "-m", "snakemake", *call, "--", "draft"])
+    for log, tail in sorted(failures.items()):
+        print(f"failed: {log}: {tail}", file=sys.stderr)
+    if done.returncode == 0:
+        made = Path(config["report"]).parent / "draft" / Path(config["report"]).name
+        print(f"the report without what failed: {made}", file=sys.stderr)
 
 
 def flags(record):
