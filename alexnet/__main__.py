@@ -309,8 +309,8 @@ def main(argv: list[str] | None = None) -> int:
     """Run one verb. Exit status: 0 done, 2 a mistake the user can mend, 128 + its number after a signal."""
     parser = _parser()
     args = parser.parse_args(argv)
-    interruption.end_with_workflow()
     try:
+        interruption.end_with_workflow()
         with interruption.raised():
             _run(parser, args)
     except UserError as error:

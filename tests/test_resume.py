@@ -231,6 +231,15 @@ def test_it_ends_with_the_workflow_that_started_it(configure, packed_set, tmp_pa
         process.wait()
 
 
+def test_it_does_not_begin_when_the_workflow_is_gone_already(configure, packed_set, tmp_path):
+    workflow = subprocess.Popen(["true"])
+    workflow.wait()
+    words = command(configure(), packed_set, tmp_path / "run")
+    process = start(words, **{interruption.WORKFLOW: str(workflow.pid)})
+    assert process.communicate(timeout=60)[1] == "interrupted by SIGTERM\n"
+    assert process.returncode == 143 and not (tmp_path / "run").exists()
+
+
 def test_another_verb_is_ended_with_a_sentence(tmp_path):
     words = [
         sys.executable,
