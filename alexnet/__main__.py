@@ -207,6 +207,8 @@ def _pack(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
         account = download.Credentials.from_environment() if args.source in archives.ACCOUNT else None
         download.fetch_missing(missing, url, folders[0], account, sys.stderr)
     if args.plan:
+        if not args.stand_ins:
+            pack.check_small(args.source, folders, args.splits)
         catalogue = archives.open_source(args.source, folders, args.splits)
         print(json.dumps(pack.plan(catalogue, args.out, args.image_size, args.storage), indent=2))
         return

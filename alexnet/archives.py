@@ -138,6 +138,20 @@ def missing_archives(source: str, folders: Folders, splits: Sequence[str] | None
     return [name for name in _needed(source, searched, splits) if not _locate(name, searched).exists()]
 
 
+def located(source: str, folders: Folders, splits: Sequence[str] | None = None) -> list[Path]:
+    """The files that `open_source` will read, as far as they are there; source `folders` has no known ones.
+
+    Raises:
+        UserError: unknown source or split.
+    """
+    _check(source, splits)
+    searched = _folders(folders)
+    if source == "folders":
+        return []
+    paths = [_locate(name, searched) for name in _needed(source, searched, splits)]
+    return [path for path in paths if path.is_file()]
+
+
 def open_source(source: str, folders: Folders, splits: Sequence[str] | None = None) -> Catalogue:
     """Look through the archives of a source: classes, splits and counts; no image is decoded.
 

@@ -26,6 +26,7 @@ from PIL import Image
 from scipy.io import savemat
 
 from alexnet import catalogue, packing
+from alexnet.__main__ import main
 from alexnet.archives import missing_archives
 from alexnet.decode import Undecodable, decode, quick, square_of
 from alexnet.errors import UserError
@@ -621,6 +622,26 @@ def test_an_archive_that_is_not_the_published_one(archives, tmp_path):
             "ilsvrc2012", archives, tmp_path, image_size=SIZE, splits=["val"], progress=io.StringIO()
         )
     assert not (tmp_path / "manifest.json").exists()
+
+
+@pytest.mark.parametrize("more", [[], ["--plan"]])
+def test_a_foreign_devkit_is_refused_before_its_table_is_parsed(tmp_path, monkeypatch, capsys, more):
+    def parse(*_: object, **__: object) -> None:
+        raise AssertionError("parsed")
+
+    monkeypatch.setattr("scipy.io.loadmat", parse)
+    archives = tmp_path / "archives"
+    archives.mkdir()
+    with tarfile.open(archives / "ILSVRC2012_devkit_t12.tar.gz", "w:gz") as kit:
+        info = tarfile.TarInfo("ILSVRC2012_devkit_t12/data/meta.mat")
+        info.size = 200
+        kit.addfile(info, io.BytesIO(b"MATLAB 5.0 MAT-file" + bytes(181)))
+    (archives / "ILSVRC2012_img_val.tar").write_bytes(bytes(1024))
+    words = ["pack", "--source", "ilsvrc2012", "--archives", str(archives), "--splits", "val", *more]
+    assert main([*words, "--out", str(tmp_path / "out")]) == 2
+    assert "ILSVRC2012_devkit_t12.tar.gz has md5" in capsys.readouterr().err
+    with pytest.raises(AssertionError, match="parsed"):  # a generated one has no published hash, and would be
+        main([*words, "--out", str(tmp_path / "out"), "--stand-ins"])
 
 
 def test_the_published_archive_is_known_by_its_md5(archives, tmp_path, monkeypatch):
