@@ -93,6 +93,12 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FILE.csv",
         help="verdict table that `check` wrote; copied beside the report",
     )
+    report.add_argument(
+        "--results",
+        type=Path,
+        metavar="DIR",
+        help="results folder: runs and data are then named in claims.json and ro-crate-metadata.json beside the report",
+    )
     report.add_argument("--out", type=Path, required=True, metavar="FILE.html")
 
     listed = _verb(verbs, "table", _table, "print the verdict table's counts and trained claims as Markdown")
@@ -240,7 +246,7 @@ def _notebook(options: argparse.Namespace) -> None:
 def _report(options: argparse.Namespace) -> None:
     from analysis.report import build
 
-    build(options.notebooks, options.claims, options.out)
+    build(options.notebooks, options.claims, options.out, options.results)
 
 
 def _table(options: argparse.Namespace) -> None:

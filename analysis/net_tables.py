@@ -147,6 +147,8 @@ def communication(ctx: Context) -> Html:
     net = ctx.results.layers.get("alexnet")
     if net is None:
         return note("There is no layer table yet.")
+    if "exchange" not in net:
+        return note("The layer table is of an older version, which did not count what towers exchange.")
     rows = []
     total = 0.0
     for place in net["exchange"]:

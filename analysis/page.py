@@ -62,10 +62,13 @@ def stack(*pieces: Html | None) -> Html:
     return Html("\n".join(piece.text for piece in pieces if piece is not None))
 
 
-def table(columns: Sequence[str | Html], rows: Iterable[Sequence[object]], caption: str) -> Html:
+def table(
+    columns: Sequence[str | Html], rows: Iterable[Sequence[object]], caption: str, css: str = ""
+) -> Html:
     """A table whose first column heads its rows. Cells are text, or `Html` where markup is meant.
 
-    A column in which every cell looks like a number is right-aligned, one with sentences is kept wide enough to read. The table scrolls inside its own frame on narrow screens.
+    A column in which every cell looks like a number is right-aligned, one with sentences is kept wide enough to read.
+    The table scrolls inside its own frame on narrow screens; one of the class `cards` becomes a card a row there.
     """
     listed = [list(row) for row in rows]
     kinds = [_kind([row[i] for row in listed]) for i in range(len(columns))]
@@ -73,9 +76,12 @@ def table(columns: Sequence[str | Html], rows: Iterable[Sequence[object]], capti
     head = "".join(f'<th scope="col"{k}>{_cell(name)}</th>' for name, k in zip(columns, kinds, strict=True))
     body = []
     for first, *rest in listed:
-        cells = "".join(f"<td{k}>{_cell(x)}</td>" for x, k in zip(rest, kinds[1:], strict=True))
+        labels = [f' data-label="{escape(name)}"' if css == "cards" else "" for name in columns[1:]]
+        cells = "".join(
+            f"<td{k}{label}>{_cell(x)}</td>" for x, k, label in zip(rest, kinds[1:], labels, strict=True)
+        )
         body.append(f'<tr><th scope="row">{_cell(first)}</th>{cells}</tr>')
-    return framed(f"<thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody>", caption)
+    return framed(f"<thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody>", caption, css)
 
 
 def framed(inner: str, caption: str, css: str = "") -> Html:
@@ -143,12 +149,17 @@ def _own_ids(text: str, prefix: str) -> str:
     return re.sub(r'href="#([^"]+)"', rf'href="#{prefix}-\1"', text)
 
 
-def image(png: bytes, alt: str, caption: str, width: int) -> Html:
-    """A raster image, embedded, `width` CSS pixels wide."""
+def image(data: bytes, alt: str, caption: str, width: int, kind: str = "png") -> Html:
+    """A raster image, embedded, `width` CSS pixels wide; pictures (`kind` jpeg) are smoothed, pixels of a PNG stay sharp."""
+    css = "raster" if kind == "png" else "picture"
+    return Html(
+        f'<figure class="{css}">{picture(data, alt, width, kind)}<figcaption>{escape(caption)}</figcaption></figure>'
+    )
+
+
+def picture(data: bytes, alt: str, width: int, kind: str = "png") -> str:
+    """An embedded image alone; `alt` is empty where the text beside it says the same."""
     import base64
 
-    data = base64.b64encode(png).decode("ascii")
-    return Html(
-        f'<figure class="raster"><img alt="{escape(alt)}" width="{width}" src="data:image/png;base64,{data}">'
-        f"<figcaption>{escape(caption)}</figcaption></figure>"
-    )
+    text = base64.b64encode(data).decode("ascii")
+    return f'<img alt="{escape(alt)}" width="{width}" src="data:image/{kind};base64,{text}">'

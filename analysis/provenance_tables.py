@@ -5,6 +5,7 @@ from __future__ import annotations
 from analysis.cells import plural
 from analysis.evidence import Results
 from analysis.page import Html, escape, folded, note, stack, table
+from analysis.state import stale_badge
 
 
 def runs_tables(results: Results) -> Html:
@@ -27,6 +28,11 @@ def runs_tables(results: Results) -> Html:
     return stack(*parts)
 
 
+def anchor(study: str, experiment: str, seed: int) -> str:
+    """Id of a run's row."""
+    return f"run-{study}-{experiment}-{seed}"
+
+
 def runs_table(results: Results, keys: list[tuple[str, str, int]], title: str) -> Html:
     """Where the runs came from: code, machine, time, data."""
     rows = []
@@ -38,7 +44,7 @@ def runs_table(results: Results, keys: list[tuple[str, str, int]], title: str) -
         )
         wall = run.get("wall_seconds")
         rows.append([
-            f"{study} / {name} / {seed}",
+            Html(f'<span id="{anchor(study, name, seed)}">{escape(f"{study} / {name} / {seed}")}</span>{stale_badge(run)}'),
             Html(f"<code>{escape(commit)}</code>"),
             Html(f"<code>{escape(str(made.get('code_sha256', '–'))[:10])}</code>"),
             str(made.get("cpu") or "–"),

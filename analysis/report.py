@@ -1,4 +1,4 @@
-"""Turns executed notebooks into one offline HTML file: no script, no request, one style sheet, anchors everywhere."""
+"""Turns executed notebooks into one offline HTML file: no request, one style sheet, one small script, anchors everywhere."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import re
 from pathlib import Path
 from typing import Any
 
+from analysis.deposit import write_beside
 from analysis.errors import UserError
+from analysis.evidence import load_results
 from analysis.files import write_text
 from analysis.outcomes import read_table
 from analysis.page import escape
@@ -15,23 +17,25 @@ TEMPLATE = Path(__file__).resolve().parent / "template"
 TITLE = "AlexNet, checked: which claims of the 2012 paper hold, and how we know"
 
 
-def build(notebooks: list[Path], claims: Path, out: Path) -> None:
-    """Merge executed `notebooks`, in order, into the HTML file `out`; copy the verdict table beside it.
+def build(notebooks: list[Path], claims: Path, out: Path, results: Path | None = None) -> None:
+    """Merge executed `notebooks`, in order, into the HTML file `out`; write what describes it beside it (`deposit`).
+
+    Args:
+        results: the folder that the verdicts stand on, for the runs and data that are named beside the report.
 
     Raises:
-        UserError: a notebook or the verdict table cannot be read, or a notebook has not been executed.
+        UserError: a notebook, the verdict table or the results cannot be read, or a notebook has not been executed.
     """
     table = read_table(claims)
     chapters = [_chapter(path) for path in notebooks]
     if not chapters:
         raise UserError("no notebook given; name at least one executed notebook")
-    html = _page(chapters)
+    found = load_results(results) if results else None
+    html = _distinct(_page(chapters))
     missing = [name for name in table["id"] if f'id="claim-{name}"' not in html]
     anchors = "".join(f'<span id="claim-{escape(name)}"></span>' for name in missing)
     write_text(out, html.replace("</main>", f"{anchors}</main>"))
-    beside = out.with_name("claims.csv")
-    if beside.resolve() != claims.resolve():
-        write_text(beside, claims.read_text(encoding="utf-8"))
+    write_beside(out, TITLE, claims, table, found)
 
 
 def _chapter(path: Path) -> dict[str, Any]:
@@ -79,9 +83,23 @@ def _anchored(body: str, slug: str, path: Path) -> dict[str, Any]:
     return {"title": title, "sections": sections, "body": body}
 
 
+def _distinct(html: str) -> str:
+    """Regions (scrolling frames) of the same name get a number, so that a screen reader can tell them apart."""
+    seen: dict[str, int] = {}
+
+    def numbered(match: re.Match[str]) -> str:
+        label = match[1]
+        seen[label] = seen.get(label, 0) + 1
+        return match[0] if seen[label] == 1 else f'role="region" aria-label="{label} ({seen[label]})"'
+
+    return re.sub(r'role="region" aria-label="([^"]*)"', numbered, html)
+
+
 def _page(chapters: list[dict[str, Any]]) -> str:
     from jinja2 import Environment, FileSystemLoader
 
     environment = Environment(loader=FileSystemLoader(TEMPLATE), autoescape=False, trim_blocks=True)
     style = (TEMPLATE / "style.css").read_text(encoding="utf-8")
-    return environment.get_template("page.html.j2").render(title=TITLE, style=style, chapters=chapters) + "\n"
+    script = (TEMPLATE / "filter.js").read_text(encoding="utf-8")
+    page = environment.get_template("page.html.j2")
+    return page.render(title=TITLE, style=style, script=script, chapters=chapters) + "\n"

@@ -1,18 +1,67 @@
-"""Turns the verdict table into the report's first page: a paragraph, counts, and every claim in a row."""
+"""Turns the verdict table into the report's first screen: a paragraph, counts, and what each answer would still take."""
 
 from __future__ import annotations
 
-from typing import Any
+import re
 
 import pandas as pd
 
-from analysis.cells import MARKS, badge, plural, value
+from analysis.cells import MARKS, badge, plural
+from analysis.claim_rows import TRAINED, claims, reasons
 from analysis.context import Context
 from analysis.evidence import Study
-from analysis.outcomes import interval
-from analysis.page import Html, escape, framed, say, table
+from analysis.page import Html, escape, say, table
+from analysis.power import DAYS, GPUS
+from analysis.state import progress, warnings
 
-TRAINED = ["demo", "proxy", "reduced scale", "paper scale"]
+__all__ = ["answers", "claims", "first_screen", "study_line", "verdict_counts", "verdict_paragraph"]
+# Answers in the reader's words, the verdicts that give them, and what they would take if nothing else is known.
+ANSWERS = [
+    ("Hold", ("reproduced",), "Nothing more."),
+    ("Hold in direction, size open", ("direction only", "direction agrees"), ""),
+    (
+        "Do not hold, or contradict the paper's own sizes or its authors' program",
+        ("not reproduced", "direction disagrees", "paper inconsistent"),
+        "Nothing more, where they were counted.",
+    ),
+    ("Tested, and still open", ("inconclusive",), ""),
+    ("Not tested yet", ("pending",), ""),
+    ("Cannot be tested", ("not testable",), "Nothing would."),
+    ("Quoted from others", ("cited",), "Not this paper's results."),
+]
+LISTED = 5  # claims of a verdict that are named in a row of answers
+UNLISTED = ("not testable", "cited")
+
+
+KINDS = {
+    "demo": "generated data, proves the machinery only",
+    "proxy": "other data than the paper's",
+    "reduced": "the paper's data at reduced scale",
+    "paper": "the paper's data",
+}
+SAID = {
+    "reproduced": ("is reproduced", "are reproduced"),
+    "direction only": ("agrees in direction, not in size", "agree in direction, not in size"),
+    "direction agrees": ("points the paper's way", "point the paper's way"),
+    "direction disagrees": ("points the other way", "point the other way"),
+    "not reproduced": ("is not reproduced", "are not reproduced"),
+    "inconclusive": ("is open", "are open"),
+}
+EVIDENCE = {
+    "paper scale": "Paper scale",
+    "arithmetic": "Counted",
+    "reduced scale": "Paper's data, reduced",
+    "proxy": "Proxy data",
+    "demo": "Demo data",
+    "": "No evidence",
+}
+
+
+def first_screen(ctx: Context) -> Html:
+    """The answer in a paragraph, the counts beside it, and what a reader must know before the numbers."""
+    warned = warnings(ctx)
+    left = f'<div class="lead">{verdict_paragraph(ctx).text}{warned.text if warned else ""}</div>'
+    return Html(f'<div class="first">{left}<div>{verdict_counts(ctx).text}</div></div>')
 
 
 def study_line(ctx: Context, study: Study) -> str:
@@ -20,170 +69,157 @@ def study_line(ctx: Context, study: Study) -> str:
     runs = [key for key in ctx.results.runs if key[0] == study.name]
     seeds = len({seed for _, _, seed in runs})
     nets = plural(len({name for _, name, _ in runs}), "experiment")
-    kind = {
-        "demo": "generated data, proves the machinery only",
-        "proxy": "other data than the paper's",
-        "reduced": "the paper's data at reduced scale",
-        "paper": "the paper's data",
-    }
-    return f"{study.title} ({kind[study.tier]}): {study.data.rstrip('.')}; {nets}, {plural(len(runs), 'finished run')}, {plural(seeds, 'seed')}."
+    return (
+        f"{study.title} ({KINDS[study.tier]}): {study.data.rstrip('.')}; {nets}, {plural(seeds, 'different seed')}; "
+        f"{progress(ctx, study)}"
+    )
 
 
 def verdict_paragraph(ctx: Context) -> Html:
-    """The first paragraph of the report, all of it computed."""
+    """The first paragraphs of the report, all of it computed: does the paper hold, and how do you know."""
     t = ctx.table
     counted = t[t["evidence"] == "arithmetic"]["verdict"].value_counts()
     settled = counted.drop("not testable", errors="ignore").sum()
-    measured = t[t["evidence"].isin(TRAINED) & (t["verdict"] != "pending")]
     left = t["verdict"].value_counts()
-    first = (
-        f"{plural(len(t), 'statement')} of the paper are listed here. {settled} need no training and were counted on "
-        f"the full-size network: {counted.get('reproduced', 0)} hold, {counted.get('paper inconsistent', 0)} contradict "
-        "the paper's own sizes or its authors' configuration"
+    first = f"Of {plural(len(t), 'statement')} in the paper, {settled} can be settled by counting on the full-size network"
+    first += (
+        f": {counted.get('reproduced', 0)} hold, {counted.get('paper inconsistent', 0)} contradict the paper's own "
+        "sizes or its authors' program"
+        if settled
+        else ", but its layers have not been counted yet"
     )
     wrong = counted.get("not reproduced", 0)
     first += f", {wrong} do not hold for the network built here." if wrong else "."
     rest = (
-        f"{left.get('pending', 0)} are pending, {left.get('not testable', 0)} cannot be tested and "
+        f"{left.get('pending', 0)} are not tested yet, {left.get('not testable', 0)} cannot be tested and "
         f"{left.get('cited', 0)} are quoted from others."
     )
-    return say(first, _tested(ctx, measured), rest)
+    return Html(say(first, *_tested(ctx)).text + say(rest, _how(ctx)).text)
 
 
-def _tested(ctx: Context, measured: pd.DataFrame) -> str:
-    """What training and counting images showed, in a sentence or two."""
-    if measured.empty:
-        return "None was tested by training yet."
-    said = {
-        "reproduced": ("is reproduced", "are reproduced"),
-        "direction only": ("agrees in direction, not in size", "agree in direction, not in size"),
-        "direction agrees": ("agrees in direction", "agree in direction"),
-        "direction disagrees": ("disagrees in direction", "disagree in direction"),
-        "not reproduced": ("is not reproduced", "are not reproduced"),
-        "inconclusive": ("is inconclusive", "are inconclusive"),
-    }
-    words: dict[str, int] = measured["verdict"].value_counts().to_dict()
-    counts = ", ".join(
-        f"{words[word]} {text[words[word] > 1]}" for word, text in said.items() if word in words
+def _tested(ctx: Context) -> list[str]:
+    """What training and counting images showed: at the paper's scale first, then on lesser evidence."""
+    t = ctx.table[ctx.table["evidence"].isin(TRAINED) & (ctx.table["verdict"] != "pending")]
+    full, lesser = t[t["evidence"] == "paper scale"], t[t["evidence"] != "paper scale"]
+    said = (
+        [f"{len(full)} were tested at the paper's scale: {_counted(full)}."]
+        if len(full)
+        else ["None of its experiments has been repeated with its own data at full size yet."]
     )
-    titles = " and ".join(study.title for study in ctx.studies if (measured["study"] == study.name).any())
-    text = f"{len(measured)} were tested by training on {titles}: {counts}."
-    if (measured["evidence"] == "paper scale").any():
-        return text
-    return (
-        text
-        + " None of these runs has the paper's data and size: they say whether an effect points the same way, no more."
+    if len(lesser):
+        titles = [study.title for study in ctx.studies if (lesser["study"] == study.name).any()]
+        said.append(
+            f"{plural(len(lesser), 'effect')} {'was' if len(lesser) == 1 else 'were'} tried on {' and '.join(titles)}: "
+            f"{_counted(lesser)}. Such runs can show a direction, no more."
+        )
+    return said
+
+
+def _counted(rows: pd.DataFrame) -> str:
+    words: dict[str, int] = rows["verdict"].value_counts().to_dict()
+    return ", ".join(f"{words[word]} {text[words[word] > 1]}" for word, text in SAID.items() if word in words)
+
+
+def _how(ctx: Context) -> str:
+    runs = ctx.results.runs
+    nets = len({key[:2] for key in runs})
+    many = (
+        f"Every number was computed from {plural(len(runs), 'finished run')} of {plural(nets, 'network')}. "
+        if runs
+        else "Every number was computed when this page was made. "
     )
+    return f"How do you know? {many}Open a claim below to see the runs, the data and the code behind it, and the command that makes it again."
 
 
 def verdict_counts(ctx: Context) -> Html:
-    """Verdicts by strength of evidence."""
+    """Verdicts by strength of evidence; each number leads to its claims."""
     t = ctx.table
-    names = {
-        "paper scale": "Paper scale",
-        "arithmetic": "Arithmetic",
-        "reduced scale": "Paper's data, reduced",
-        "proxy": "Proxy data",
-        "demo": "Demo data",
-        "": "No evidence",
-    }
-    columns = [evidence for evidence in names if (t["evidence"] == evidence).any()]
+    columns = [evidence for evidence in EVIDENCE if (t["evidence"] == evidence).any()]
     rows = []
     for word in MARKS:
         found = t[t["verdict"] == word]["evidence"].value_counts()
         if len(found):
-            rows.append(
-                [badge(word, ""), *(str(found.get(column, "–")) for column in columns), str(found.sum())]
-            )
-    heads = ["Verdict", *(names[column] for column in columns), "All"]
-    return table(heads, rows, "Verdicts by strength of evidence")
+            cells = [_linked(found.get(column, 0), word, column) for column in columns]
+            rows.append([badge(word, ""), *cells, _linked(int(found.sum()), word, None)])
+    heads = ["Verdict", *(EVIDENCE[column] for column in columns), "All"]
+    return table(heads, rows, "Verdicts by strength of evidence", "counts")
 
 
-def claims_tables(ctx: Context) -> list[Html]:
-    """The claims in four tables: measured, counted, pending, and the rest."""
-    t = ctx.table
-    trained = t["evidence"].isin(TRAINED) & (t["verdict"] != "pending")
-    counted = t["evidence"] == "arithmetic"
-    pending = (t["verdict"] == "pending") & (t["command"] != "")
-    parts = [
-        ("Tested by training or counting images", t[trained]),
-        ("Counted from the architecture, full size, untrained", t[counted & ~trained]),
-        ("Pending: one command away", t[pending & ~trained & ~counted]),
-        (
-            "Pending without an experiment, not testable, or quoted from others",
-            t[~trained & ~counted & ~pending],
-        ),
-    ]
-    return [claims_table(part, title) for title, part in parts if len(part)]
-
-
-def claims_table(t: pd.DataFrame, caption: str) -> Html:
-    """One row a claim; each row is an anchor and opens to say how it is known."""
-    heads = ["Claim", "What the paper says", "Paper", "Lab log", "Ours", "Evidence", "Verdict"]
-    right = {"Paper", "Lab log", "Ours"}
-    kinds = (' class="number"' if name in right else "" for name in heads)
-    head = "".join(f'<th scope="col"{kind}>{name}</th>' for name, kind in zip(heads, kinds, strict=True))
-    rows = []
-    for row in t.to_dict("records"):
-        where = f'<a href="#claim-{row["id"]}">{escape(row["id"])}</a><br><span class="where">{_place(row["section"])}</span>'
-        cells = [
-            f"<td>{escape(row['statement'])}{_details(row)}</td>",
-            f'<td class="number" data-label="Paper">{value(row, "paper")}</td>',
-            f'<td class="number" data-label="Lab log">{value(row, "lab_value")}</td>',
-            f'<td class="number" data-label="Ours">{_ours(row)}</td>',
-            f'<td data-label="Evidence">{escape(row["evidence"] or "–")}{_size(row)}</td>',
-            f'<td data-label="Verdict">{badge(row["verdict"], row["evidence"]).text}</td>',
-        ]
-        rows.append(f'<tr id="claim-{row["id"]}"><th scope="row">{where}</th>{"".join(cells)}</tr>')
-    return framed(f"<thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody>", caption, "claims")
-
-
-def _place(section: str) -> str:
-    return (
-        f"section {escape(section)}"
-        if section[0].isdigit()
-        else escape(section.replace("Abs", "abstract").replace("fn ", "footnote "))
+def _linked(count: int, verdict: str, evidence: str | None) -> Html:
+    if not count:
+        return Html("–")
+    of = f"{EVIDENCE[evidence].lower()}" if evidence is not None else "all"
+    data = f' data-evidence="{escape(evidence or "none")}"' if evidence is not None else ""
+    return Html(
+        f'<a href="#claims" data-verdict="{escape(verdict)}"{data} aria-label="{count} {escape(verdict)}, {of}">{count}</a>'
     )
 
 
-def _ours(row: dict[str, Any]) -> str:
-    text = f"{row['bound'].replace('>=', '≥').replace('<=', '≤')} {value(row, 'ours')}".strip()
-    span = interval(row["low"], row["high"], row["unit"])
-    return escape(text) + (f'<br><span class="interval">{escape(span)}</span>' if span else "")
+# What holds, what does not, what is missing -----------------------------------------------------------------------
 
 
-def _size(row: dict[str, Any]) -> str:
-    parts = [row["study"], f"{row['n']:,.0f} images" if row["n"] > 0 else ""]
-    if row["seeds"] > 0:
-        many = f"{row['seeds']:.0f}" + (
-            f" vs {row['baseline_seeds']:.0f}" if row["baseline_seeds"] > 0 else ""
-        )
-        parts.append(f"{many} seeds" if many != "1" else "1 seed")
-    text = ", ".join(filter(None, parts))
-    return f'<br><span class="size">{escape(text)}</span>' if text else ""
+def answers(ctx: Context) -> Html:
+    """One row an answer: which claims, why, and what it would take to settle them."""
+    t = ctx.table
+    rows = []
+    for title, verdicts, needs in ANSWERS:
+        found = t[t["verdict"].isin(verdicts)]
+        if len(found):
+            rows.append(
+                [f"{title} ({len(found)})", _which(found, verdicts), _why(found), _needs(found, needs)]
+            )
+    return table(
+        ["Answer", "Which", "Why", "What it would take"], rows, "The answers, and what is missing", "cards"
+    )
 
 
-def _details(row: dict[str, Any]) -> str:
-    """What opens below a claim: reason, data, test, note, command."""
-    why = row["why"][:1].upper() + row["why"][1:]
-    items = [f"<li>{escape(why)}.</li>" if why else ""]
-    if row["study"]:
-        views = {"center": "centre view", "ten": "ten views", "center-ten": "one against ten views"}.get(
-            row["views"], ""
+def _which(found: pd.DataFrame, verdicts: tuple[str, ...]) -> Html:
+    """For each verdict a link to all its claims, and to the first ones."""
+    parts = []
+    for word in verdicts:
+        ids = list(found.loc[found["verdict"] == word, "id"])
+        if not ids:
+            continue
+        first = ids[: 0 if word in UNLISTED else LISTED]
+        links = ", ".join(f'<a href="#claim-{escape(id_)}">{escape(id_)}</a>' for id_ in first)
+        more = ", …" if first and len(ids) > len(first) else ""
+        all_of = f'<a href="#claims" data-verdict="{escape(word)}">{len(ids)} {escape(word)}</a>'
+        parts.append(f"{all_of}: {links}{more}" if links else all_of)
+    return Html("; ".join(parts))
+
+
+def _why(found: pd.DataFrame) -> str:
+    """The commonest reasons, with counts."""
+    if found["verdict"].isin(["reproduced", "paper inconsistent"]).all():
+        by = found["evidence"].value_counts()
+        return "; ".join(f"{EVIDENCE[key].lower()}: {n}" for key, n in by.items())
+    listed = reasons(found, 2)
+    said = [f"{count} × {text}" if count > 1 else text for text, count in listed]
+    rest = len(found) - sum(count for _, count in listed)
+    return "; ".join([*said, *([f"and {plural(rest, 'other')}"] if rest else [])])
+
+
+def _needs(found: pd.DataFrame, words: str) -> Html:
+    """What would settle some claims: what the verdicts say they need, else the commands that run what is missing."""
+    if words:
+        return Html(escape(words))
+    said = [f"{text[:1].upper()}{text[1:]} ({count})." for text, count in _common(found["needed"])]
+    wanted = found[found["verdict"] != "inconclusive"]["command"]
+    studies = sorted(
+        {name for text in wanted for name in re.findall(r"studies=\[(\w+)\]", text)} - set(found["study"])
+    )
+    if studies:
+        many = sum(any(f"[{name}]" in text for name in studies) for text in wanted)
+        said.append(
+            f"{many} need the paper's data and days on a GPU for each run (the paper: about {DAYS:g} days on {GPUS} GTX 580): "
         )
-        data = ", ".join(filter(None, [f"{row['dataset']} {row['split']}".strip(), views]))
-        compared = f"{row['experiment']} against {row['baseline']}" if row["baseline"] else row["experiment"]
-        items.append(
-            f"<li>Read from study <b>{escape(row['study'])}</b>: {escape(compared)}, {escape(data)}.</li>"
-        )
-    if row["p"] == row["p"]:
-        items.append(
-            f"<li>p = {row['p']:.2g} for no effect; adjusted over all tests here {row['p_holm']:.2g} (Holm) and {row['p_bh']:.2g} (Benjamini and Hochberg).</li>"
-        )
-    if row["lab_source"]:
-        items.append(f"<li>Lab log: {escape(row['lab_source'])}.</li>")
-    items.append(f"<li>{escape(row['note'])}</li>" if row["note"] else "")
-    if row["command"]:
-        items.append(f"<li>To run it: <code>{escape(row['command'])}</code></li>")
-    inner = "".join(items)
-    return f"<details><summary>how do we know</summary><ul>{inner}</ul></details>" if inner else ""
+        code = f"<code>snakemake --cores all --config studies=[{','.join(studies)}]</code>"
+        return Html(escape(" ".join(said)) + code)
+    if set(found["verdict"]) <= {"direction agrees", "direction only"}:
+        said.append("The size takes the paper's data at full size, and more seeds.")
+    return Html(escape(" ".join(said)) or "–")
+
+
+def _common(values: pd.Series, most: int = 2) -> list[tuple[str, int]]:
+    count = values[values != ""].value_counts()
+    return [(str(key), int(n)) for key, n in count.head(most).items()]

@@ -157,3 +157,33 @@ def shared_data() -> Path | None:
         if (Path(folder) / "imagenette2-224-val.tar.gz").exists():
             return Path(folder)
     return None
+
+
+NOTEBOOKS = sorted((ROOT / "analysis" / "notebooks").glob("*.ipynb"))
+
+
+def build_report(results: Path, folder: Path) -> Path:
+    """The report of a results folder, built by the real commands into `folder`."""
+    from analysis.__main__ import main
+
+    claims, out = folder / "verdicts.csv", folder / "reports" / "alexnet.html"
+    assert main(["check", "--results", str(results), "--out", str(claims)]) == 0
+    copies = [folder / path.name for path in NOTEBOOKS]
+    for path, copy in zip(NOTEBOOKS, copies, strict=True):
+        options = ["--results", str(results), "--claims", str(claims), "--out", str(copy)]
+        assert main(["notebook", str(path), *options]) == 0
+    options = ["--claims", str(claims), "--results", str(results), "--out", str(out)]
+    assert main(["report", *map(str, copies), *options]) == 0
+    return out
+
+
+@pytest.fixture(scope="session")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A report of a fabricated campaign."""
+    import fabricate
+
+    folder = tmp_path_factory.mktemp("report")
+    fabricate.campaign(folder / "results", images=300)
+    fabricate.describes(folder / "results")
+    fabricate.departures(folder / "results")
+    return build_report(folder / "results", folder)

@@ -18,25 +18,7 @@ from analysis.page import figure, table
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted((ROOT / "analysis" / "notebooks").glob("*.ipynb"))
-CHROMIUM = Path("/usr/bin/chromium")
 VOID = {"meta", "link", "img", "br", "hr", "input", "use", "path"}
-
-
-@pytest.fixture(scope="session")
-def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A report built by the real commands from a fabricated campaign."""
-    folder = tmp_path_factory.mktemp("report")
-    results, claims, out = folder / "results", folder / "verdicts.csv", folder / "reports" / "alexnet.html"
-    fabricate.campaign(results, images=300)
-    fabricate.describes(results)
-    fabricate.departures(results)
-    assert main(["check", "--results", str(results), "--out", str(claims)]) == 0
-    copies = [folder / path.name for path in NOTEBOOKS]
-    for path, copy in zip(NOTEBOOKS, copies, strict=True):
-        options = ["--results", str(results), "--claims", str(claims), "--out", str(copy)]
-        assert main(["notebook", str(path), *options]) == 0
-    assert main(["report", *map(str, copies), "--claims", str(claims), "--out", str(out)]) == 0
-    return out
 
 
 class Page(HTMLParser):
@@ -85,18 +67,34 @@ def test_every_link_inside_leads_somewhere(page: Page) -> None:
             assert href[1:] in ids, href
 
 
-def test_nothing_is_loaded_and_no_script_runs(report: Path, page: Page) -> None:
-    assert all(tag not in ("script", "link", "iframe", "object", "embed") for tag, _ in page.tags)
+BESIDE = ("claims.csv", "claims.json", "ro-crate-metadata.json")
+
+
+def test_nothing_is_loaded(report: Path, page: Page) -> None:
+    assert all(tag not in ("link", "iframe", "object", "embed") for tag, _ in page.tags)
+    assert [attributes for tag, attributes in page.tags if tag == "script"] == [{}]
     for tag, attributes in page.tags:
         for name in ("src", "href", "xlink:href", "srcset", "data"):
             value = attributes.get(name) or ""
-            allowed = value.startswith(("#", "data:image/png;base64,")) or value in ("", "claims.csv")
+            allowed = value.startswith(("#", "data:image/png;base64,", "data:image/jpeg;base64,"))
+            allowed = allowed or value in ("", *BESIDE)
             assert allowed, (tag, name, value)
         assert not [name for name in attributes if name.startswith("on")]
     text = report.read_text(encoding="utf-8")
     assert "@import" not in text
     assert re.findall(r"url\((?!#)", text) == []
-    assert len(text) < 2_000_000
+    (script,) = re.findall(r"<script>(.*?)</script>", text, re.S)
+    assert not re.search(r"fetch|XMLHttpRequest|import\b|https?:|eval|innerHTML|WebSocket", script)
+    assert len(text.encode()) < 8_000_000
+
+
+def test_it_is_valid_html(report: Path) -> None:
+    """The parser of browsers (html5lib, as bleach brings it along) finds nothing to repair."""
+    from bleach._vendor import html5lib
+
+    parser = html5lib.HTMLParser()
+    parser.parse(report.read_text(encoding="utf-8"))
+    assert parser.errors == []
 
 
 def test_every_claim_is_an_anchor(page: Page) -> None:
@@ -112,7 +110,7 @@ def test_pictures_and_tables_are_described(page: Page) -> None:
         assert tag == "img" or attributes.get("role") == "img"
     for tag, attributes in page.tags:
         if tag == "th":
-            assert attributes.get("scope") in ("row", "col")
+            assert attributes.get("scope") in ("row", "col", "rowgroup")
     tables = sum(tag == "table" for tag, _ in page.tags)
     assert tables == sum(tag == "caption" for tag, _ in page.tags) >= 10
 
@@ -207,37 +205,3 @@ def test_verdict_lines_for_a_terminal(report: Path, capsys: pytest.CaptureFixtur
     assert len(lines) == 4
     assert re.match(r"lrn-delta-top1: .+ \(demo\)   paper 1\.4 points  ours -?−?\d+\.\d\d points", lines[0])
     assert lines[1].startswith("    the interval ")
-
-
-@pytest.mark.browser
-@pytest.mark.parametrize("scripts", [True, False], ids=["with JavaScript", "without JavaScript"])
-def test_a_real_browser_shows_it_offline(report: Path, tmp_path: Path, scripts: bool) -> None:
-    playwright = pytest.importorskip("playwright.sync_api", reason="the package playwright is not installed")
-    if not CHROMIUM.exists():
-        pytest.skip(f"{CHROMIUM} is not installed")
-    with playwright.sync_playwright() as p:
-        flags = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
-        browser = p.chromium.launch(executable_path=str(CHROMIUM), args=flags)
-        for width, scheme in ((1280, "light"), (390, "light"), (1280, "dark")):
-            size = {"width": width, "height": 900}
-            context = browser.new_context(
-                viewport=size, color_scheme=scheme, java_script_enabled=scripts, offline=True
-            )
-            tab = context.new_page()
-            requests: list[str] = []
-            problems: list[str] = []
-            tab.on("request", lambda request, to=requests: to.append(request.url))
-            tab.on("console", lambda message, to=problems: to.append(message.text))
-            tab.on("pageerror", lambda error, to=problems: to.append(str(error)))
-            tab.goto(f"{report.as_uri()}#claim-fig2-layer1")
-            picture = tmp_path / f"{width}-{scheme}.png"
-            tab.screenshot(path=str(picture))
-            assert [url for url in requests if not url.startswith(("file:", "data:"))] == []
-            assert problems == []
-            assert picture.stat().st_size > 20_000
-            assert tab.locator("#claim-fig2-layer1").bounding_box() is not None
-            assert tab.locator("h1").is_visible()
-            if scripts:
-                assert tab.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
-            context.close()
-        browser.close()

@@ -45,14 +45,21 @@ validate(config, "../schemas/config.schema.yaml")
 
 DEFINITIONS = config["definitions"]
 RESULTS = config["results"]
-CLAIMS_OUT = str(Path(config["report"]).with_name("claims.csv"))
+
+
+def beside(name):
+    """A file beside the report."""
+    return str(Path(config["report"]).with_name(name))
+
+
+CLAIMS_OUT = beside("claims.csv")
 KNOWN = checked(definitions.load, DEFINITIONS)["experiments"]
 STUDIES = {name: checked(definitions.load_study, name, DEFINITIONS) for name in config["studies"]}
 # Ensembles have no layers, and what starts from other weights has those of the net that it extends.
 DESCRIBED = [name for name, about in KNOWN.items() if not {"members", "starts_from", "data"} & set(about)]
 ROOM = os.path.relpath(os.path.join(ROOT, "analysis"))  # claims, notebooks, template
 PAGES = sorted(path.stem for path in Path(ROOM, "notebooks").glob("*.ipynb"))
-ANALYSIS = sorted(str(path) for path in Path(ROOM).rglob("*") if path.suffix in (".py", ".css", ".j2"))
+ANALYSIS = sorted(str(path) for path in Path(ROOM).rglob("*") if path.suffix in (".py", ".css", ".js", ".j2"))
 
 # Where archives are searched. In the environment and not in params: moving archives repacks nothing.
 FOLDERS = list(filter(None, [*config["archives"], *os.environ.get("ALEXNET_DATA", "").split(os.pathsep)]))

@@ -8,7 +8,7 @@ rule check:
         claims=f"{ROOM}/claims.csv",
         code=ANALYSIS,
     output:
-        CLAIMS_OUT,
+        report(CLAIMS_OUT, category="Verdicts", labels={"file": "claims.csv"}),
     log:
         f"{RESULTS}/logs/check.log",
     params:
@@ -25,7 +25,7 @@ rule notebook:
         claims=CLAIMS_OUT,
         code=ANALYSIS,
     output:
-        f"{RESULTS}/notebooks/{{page}}.ipynb",
+        report(f"{RESULTS}/notebooks/{{page}}.ipynb", category="Pages", labels={"page": "{page}"}),
     log:
         f"{RESULTS}/logs/notebooks/{{page}}.log",
     params:
@@ -42,11 +42,17 @@ rule report:
         claims=CLAIMS_OUT,
         code=ANALYSIS,
     output:
-        config["report"],
+        report(beside("claims.json"), category="Verdicts", labels={"file": "claims.json"}),
+        beside("ro-crate-metadata.json"),
+        beside("workflow.smk"),
+        html=report(config["report"], category="Report", labels={"file": "all pages, one offline file"}),
     log:
         f"{RESULTS}/logs/report.log",
+    params:
+        results=RESULTS,
     shell:
-        "python -m analysis report {input.notebooks} --claims {input.claims} --out {output} 2> {log}"
+        "python -m analysis report {input.notebooks} --claims {input.claims} --results {params.results}"
+        " --out {output.html} 2> {log}"
 
 
 rule draft:
@@ -72,7 +78,7 @@ rule draft:
         " --results {params.results} --claims {params.work}/claims.csv --out {params.work}/$page.ipynb"
         " >> {log} 2>&1 || exit 1; done && "
         "python -m analysis report {params.executed} --claims {params.work}/claims.csv"
-        " --out {params.out} 2>> {log}"
+        " --results {params.results} --out {params.out} 2>> {log}"
 
 
 rule bench:

@@ -1,0 +1,176 @@
+"""The report in a real browser, offline: with and without scripts, by keyboard, on a phone, in the dark, on paper."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+CHROMIUM = Path("/usr/bin/chromium")
+SIZES = {"laptop": (1280, 900), "phone": (390, 844)}
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    playwright = pytest.importorskip("playwright.sync_api", reason="the package playwright is not installed")
+    if not CHROMIUM.exists():
+        pytest.skip(f"{CHROMIUM} is not installed")
+    with playwright.sync_playwright() as p:
+        flags = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
+        made = p.chromium.launch(executable_path=str(CHROMIUM), args=flags)
+        yield made
+        made.close()
+
+
+@pytest.fixture
+def tab(browser: Any, report: Path) -> Iterator[Any]:
+    """The report on a laptop, with scripts."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900}, offline=True)
+    page = context.new_page()
+    page.goto(report.as_uri())
+    yield page
+    context.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("scripts", [True, False], ids=["with JavaScript", "without JavaScript"])
+def test_it_loads_offline_without_a_word_on_the_console(
+    browser: Any, report: Path, tmp_path: Path, scripts: bool, size: str, scheme: str
+) -> None:
+    width, height = SIZES[size]
+    context = browser.new_context(
+        viewport={"width": width, "height": height},
+        color_scheme=scheme,
+        java_script_enabled=scripts,
+        offline=True,
+    )
+    tab = context.new_page()
+    requests: list[str] = []
+    problems: list[str] = []
+    tab.on("request", lambda request: requests.append(request.url))
+    tab.on("console", lambda message: problems.append(message.text))
+    tab.on("pageerror", lambda error: problems.append(str(error)))
+    tab.goto(f"{report.as_uri()}#claim-fig2-layer1")
+    picture = tmp_path / "screen.png"
+    tab.screenshot(path=str(picture))
+    assert [address for address in requests if not address.startswith("data:")] == [report.as_uri()]
+    assert problems == []
+    assert picture.stat().st_size > 20_000
+    assert tab.locator("#claim-fig2-layer1").is_visible()
+    assert tab.locator("form.filter").is_visible() == scripts
+    if scripts:
+        assert tab.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    context.close()
+
+
+def shown(tab: Any) -> list[str]:
+    """Ids of the claims that are visible."""
+    found: list[str] = tab.evaluate(
+        "[...document.querySelectorAll('table.claims tr[id]')].filter(r => r.offsetParent).map(r => r.id)"
+    )
+    return found
+
+
+def focused(tab: Any) -> str:
+    name: str = tab.evaluate("document.activeElement.name || document.activeElement.textContent")
+    return name
+
+
+def tab_to(tab: Any, name: str) -> None:
+    """Press the tabulator until the control of this name has the focus."""
+    for _ in range(150):
+        if focused(tab) == name:
+            return
+        tab.keyboard.press("Tab")
+    raise AssertionError(f"{name} cannot be reached by keyboard")
+
+
+def test_the_filter_works_by_keyboard(tab: Any) -> None:
+    everything = shown(tab)
+    assert len(everything) > 100
+    tab_to(tab, "words")
+    tab.keyboard.type("lrn-delta")
+    assert {"claim-lrn-delta-top1", "claim-lrn-delta-top5"} <= set(shown(tab)) < set(everything)
+    assert all("lrn-delta" in tab.locator(f"#{id_}").text_content() for id_ in shown(tab))
+    assert (
+        tab.locator("form.filter output").text_content() == f"{len(shown(tab))} of {len(everything)} claims"
+    )
+    tab_to(tab, "Show all")
+    tab.keyboard.press("Enter")
+    tab.wait_for_function(f"document.querySelector('output').textContent.startsWith('{len(everything)} of')")
+    assert shown(tab) == everything
+    tab.locator("#claims form.filter").evaluate("form => form.words.focus()")
+    tab_to(tab, "verdict")
+    tab.keyboard.type("cited")
+    cited = shown(tab)
+    assert 0 < len(cited) < 30
+    assert all(tab.locator(f"#{id_}").get_attribute("data-verdict") == "cited" for id_ in cited)
+    assert tab.locator("tr.group:visible").count() == 1  # headings of empty groups are hidden too
+
+
+def test_a_count_leads_to_its_claims_and_a_link_to_a_hidden_one(tab: Any) -> None:
+    link = tab.locator("table.counts a[data-verdict='paper inconsistent']").first
+    count = int(link.text_content())
+    link.focus()
+    tab.keyboard.press("Enter")
+    assert len(shown(tab)) == count > 0
+    assert tab.locator("form.filter select[name=verdict]").input_value() == "paper inconsistent"
+    tab.evaluate("location.hash = '#claim-abs-second'")
+    tab.wait_for_function("document.querySelector('#claim-abs-second details').open")
+    assert "claim-abs-second" in shown(tab) and len(shown(tab)) > 100
+
+
+def test_details_open_by_keyboard_without_scripts(browser: Any, report: Path) -> None:
+    context = browser.new_context(java_script_enabled=False, offline=True)
+    tab = context.new_page()
+    tab.goto(report.as_uri())
+    row = tab.locator("#claim-lrn-delta-top1")
+    hidden = row.get_by_text("python -m analysis explain lrn-delta-top1")
+    assert not hidden.is_visible()
+    row.locator("summary").focus()
+    tab.keyboard.press("Enter")
+    assert hidden.is_visible()
+    assert tab.locator("table.claims tr[id]:visible").count() > 100
+    context.close()
+
+
+@pytest.mark.parametrize(("size", "scheme"), [("laptop", "light"), ("laptop", "dark"), ("phone", "light")])
+def test_axe_finds_no_serious_violation(browser: Any, report: Path, size: str, scheme: str) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright")
+    width, height = SIZES[size]
+    context = browser.new_context(
+        viewport={"width": width, "height": height}, color_scheme=scheme, offline=True
+    )
+    tab = context.new_page()
+    tab.goto(report.as_uri())
+    tab.evaluate("document.querySelectorAll('details').forEach(d => { d.open = true })")
+    found = axe.Axe().run(tab).response
+    assert len(found["passes"]) > 15  # it did look
+    assert any(rule["id"] == "color-contrast" for rule in found["passes"])
+    serious = [
+        (rule["id"], rule["nodes"][0]["html"][:200])
+        for rule in found["violations"]
+        if rule["impact"] in ("serious", "critical")
+    ]
+    assert serious == []
+    context.close()
+
+
+def test_on_paper_there_is_nothing_to_click(browser: Any, report: Path) -> None:
+    context = browser.new_context(viewport={"width": 794, "height": 1123}, color_scheme="dark", offline=True)
+    tab = context.new_page()
+    tab.emulate_media(media="print", color_scheme="dark")
+    tab.goto(report.as_uri())
+    for gone in ("nav", "form.filter", "details.code", "#claim-abs-params details"):
+        assert not tab.locator(gone).first.is_visible(), gone
+    assert tab.locator("#claim-abs-params").is_visible()
+    colors = tab.evaluate(
+        "[getComputedStyle(document.body).color, getComputedStyle(document.body).backgroundColor]"
+    )
+    assert colors == ["rgb(0, 0, 0)", "rgb(255, 255, 255)"]
+    assert tab.evaluate("document.querySelector('table.claims').scrollWidth") <= 794
+    context.close()
