@@ -14,6 +14,7 @@ One net gives, in the folder of its examination:
                        halved             divergence, in nats, of the net with halved outputs from the geometric mean
                                           of `MASKS` thinned nets (s. 4.2); NaN in a net without dropout
                        thinned            the same of single thinned nets, their mean
+                       neighbours         names of the nearest training images in the layer, nearest first
     kernels.npy        (kernels, rows, columns, RGB) float32, the first convolutional layer, tower 0 first
     examination.json   whose it is, sizes of both samples, means of the columns, and `kernels`: one entry a kernel of
                        the first convolutional layer and the tower it belongs to, see `kernels`
@@ -314,7 +315,9 @@ def examine(
         "kernels": kernels(net, start, config["model"]["towers"]),
         "seconds": time.monotonic() - started,
     }
-    _write(out, record, {"sample": trained.table(of_sample), "queries": asked.table(of_queries)}, net)
+    near = [[trained.split.names[trained.chosen[place]] for place in row] for row in chosen.tolist()]
+    answers = asked.table(of_queries) | {"neighbours": near}
+    _write(out, record, {"sample": trained.table(of_sample), "queries": answers}, net)
     print(
         f"{config['study']}/{config['experiment']}/{config['seed']}  training error "
         f"{record['sample']['top1_error']:.2%} (n={len(trained.chosen)})  neighbours of the same class "

@@ -25,7 +25,7 @@ CHAPTERS = {
     "rank": ("ablations", "Ablations"),
     "ratio": ("relu-vs-tanh", "ReLU against tanh"),
     "view_gain": ("ablations", "Ablations"),
-    "value": ("training", "Training and testing"),
+    "value": ("tables-1-and-2", "Tables 1 and 2"),
     "split_gap": ("training", "Training and testing"),
     "generalization_gap": ("inside-the-net", "Inside the finished net"),
     "sample_difference": ("inside-the-net", "Inside the finished net"),
@@ -37,7 +37,7 @@ CHAPTERS = {
     "geometric_mean": ("inside-the-net", "Inside the finished net"),
     "arithmetic": ("architecture", "Architecture"),
     "dataset": ("data", "Data"),
-    "timing": ("speed", "Speed"),
+    "timing": ("speed", "Speed and cost"),
 }
 
 

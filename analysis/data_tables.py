@@ -12,6 +12,7 @@ from analysis import figures
 from analysis.context import Context
 from analysis.evidence import Results, Study
 from analysis.page import Html, escape, figure, heading, image, note, say, stack, table
+from analysis.pictures import sample_sheet
 
 
 def data(ctx: Context, study: Study) -> Html:
@@ -23,7 +24,7 @@ def data(ctx: Context, study: Study) -> Html:
         split_table(results, study),
     ]
     parts += [source_of(manifest) for (of, _), manifest in results.manifests.items() if of == study.name]
-    parts += [baselines_table(ctx, study)]
+    parts += [sample_sheet(results, study), baselines_table(ctx, study)]
     for (of, name), manifest in results.manifests.items():
         if of != study.name or not manifest.get("rgb"):
             continue

@@ -8,7 +8,6 @@ import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
-import fabricate
 import pandas as pd
 import pytest
 
