@@ -22,6 +22,7 @@ def data(ctx: Context, study: Study) -> Html:
         heading(study.title),
         say(f"{study.data.rstrip('.')}."),
         split_table(results, study),
+        empty_classes(results, study),
     ]
     parts += [source_of(manifest) for (of, _), manifest in results.manifests.items() if of == study.name]
     parts += [sample_sheet(results, study), baselines_table(ctx, study)]
@@ -67,6 +68,17 @@ def split_table(results: Results, study: Study) -> Html:
         rows,
         f"Packed data of {study.name}",
     )
+
+
+def empty_classes(results: Results, study: Study) -> Html | None:
+    """Which splits have classes without an image, and how many; None if there are none."""
+    said = []
+    for (of, name), manifest in results.manifests.items():
+        for split, record in manifest["splits"].items() if of == study.name else ():
+            if empty := sum(count == 0 for count in record["per_class"]):
+                many = "1 class" if empty == 1 else f"{empty:,} classes"
+                said.append(f"{many} of {name} {split} {'has' if empty == 1 else 'have'} no image.")
+    return note(" ".join(said)) if said else None
 
 
 def storage(manifest: dict[str, Any]) -> str:

@@ -137,7 +137,7 @@ def crate(report: Path, title: str, claims: Path, results: Results | None) -> di
 
     folder = report.parent
     made = ROCrate(version="1.1")
-    start, end = _times(list(results.runs.values()) if results else [])
+    _, end = _times(list(results.runs.values()) if results else [])
     fallback = dt.datetime.fromtimestamp(int(claims.stat().st_mtime), dt.UTC).isoformat()
     made.name = title
     made.description = (

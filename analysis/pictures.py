@@ -113,7 +113,7 @@ def sample_sheet(results: Results, study: Study) -> Html | None:
         count = int((index["label"] == label).sum())
         shown = _strip(images, f"{plural(len(images), 'training image')} of the class {name}")
         rows.append([name, f"{count:,}", shown])
-    caption = f"Sample of {set_} train: the first images of {len(rows)} of {plural(classes, 'class').replace('classs', 'classes')}, as packed"
+    caption = f"Sample of {set_} train: the first images of {len(rows)} of {classes:,} classes, as packed"
     return table(["Class", "Images", "First images"], rows, caption, "pictures")
 
 

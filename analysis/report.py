@@ -84,7 +84,7 @@ def _anchored(body: str, slug: str, path: Path) -> dict[str, Any]:
 
 
 def _distinct(html: str) -> str:
-    """Regions (scrolling frames) of the same name get a number, so that a screen reader can tell them apart."""
+    """Regions (scrolling frames) of the same name get a number, and ids within figures are made unique."""
     seen: dict[str, int] = {}
 
     def numbered(match: re.Match[str]) -> str:
@@ -92,7 +92,17 @@ def _distinct(html: str) -> str:
         seen[label] = seen.get(label, 0) + 1
         return match[0] if seen[label] == 1 else f'role="region" aria-label="{label} ({seen[label]})"'
 
-    return re.sub(r'role="region" aria-label="([^"]*)"', numbered, html)
+    def own(match: re.Match[str]) -> str:
+        """Figures that are described alike would share the ids inside of them."""
+        found = re.search(r' id="(f[0-9a-f]{10})-', match[0])
+        if not found:
+            return match[0]
+        prefix = found[1]
+        seen[prefix] = seen.get(prefix, 0) + 1
+        return match[0] if seen[prefix] == 1 else match[0].replace(f"{prefix}-", f"{prefix}.{seen[prefix]}-")
+
+    html = re.sub(r'role="region" aria-label="([^"]*)"', numbered, html)
+    return re.sub(r"<svg .*?</svg>", own, html, flags=re.S)
 
 
 def _page(chapters: list[dict[str, Any]]) -> str:

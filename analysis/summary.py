@@ -81,12 +81,12 @@ def verdict_paragraph(ctx: Context) -> Html:
     counted = t[t["evidence"] == "arithmetic"]["verdict"].value_counts()
     settled = counted.drop("not testable", errors="ignore").sum()
     left = t["verdict"].value_counts()
-    first = f"Of {plural(len(t), 'statement')} in the paper, {settled} can be settled by counting on the full-size network"
+    first = f"Of {plural(len(t), 'statement')} in the paper, "
     first += (
-        f": {counted.get('reproduced', 0)} hold, {counted.get('paper inconsistent', 0)} contradict the paper's own "
-        "sizes or its authors' program"
+        f"{settled} can be settled by counting on the full-size network: {counted.get('reproduced', 0)} hold, "
+        f"{counted.get('paper inconsistent', 0)} contradict the paper's own sizes or its authors' program"
         if settled
-        else ", but its layers have not been counted yet"
+        else "none is settled by counting yet: the layers of the network have not been listed"
     )
     wrong = counted.get("not reproduced", 0)
     first += f", {wrong} do not hold for the network built here." if wrong else "."

@@ -466,3 +466,44 @@ def in_memory(
         baselines={},
         _read=read,
     )
+
+
+def store(
+    folder: Path,
+    study: str,
+    set_: str,
+    split: str,
+    names: list[str],
+    labels: list[int],
+    side: int = 16,
+    kind: str = "npy",
+) -> np.ndarray:
+    """A packed split with images of random noise, raw or as JPEG files; returns the images as they were before packing."""
+    import io
+
+    from PIL import Image
+
+    where = folder / study / "data" / set_
+    where.mkdir(parents=True, exist_ok=True)
+    images = np.random.default_rng(len(names)).integers(0, 256, (len(names), side, side, 3), dtype=np.uint8)
+    index = pd.DataFrame({"name": names, "label": labels})
+    if kind == "npy":
+        np.save(where / f"{split}.npy", images)
+    else:
+        files = []
+        for image in images:
+            buffer = io.BytesIO()
+            Image.fromarray(image).save(buffer, format="JPEG", quality=95)
+            files.append(buffer.getvalue())
+        (where / f"{split}.jpegs").write_bytes(b"".join(files))
+        index["bytes"] = [len(file) for file in files]
+        index["offset"] = np.cumsum([0, *index["bytes"]])[:-1]
+    index.to_csv(where / f"{split}.csv", index=False)
+    return images
+
+
+def log(folder: Path, study: str, experiment: str, seed: int, text: str) -> None:
+    """What a training wrote to its log."""
+    path = folder / "logs" / study / experiment / str(seed) / "train.log"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)

@@ -1,0 +1,288 @@
+"""Reports of campaigns that are empty, half done, failed, out of date, of several studies, or oddly named."""
+
+from __future__ import annotations
+
+import json
+import re
+from html import unescape
+from pathlib import Path
+from typing import Any
+
+import fabricate
+import nbformat
+import pytest
+from conftest import NOTEBOOKS
+from test_browser import browser  # noqa: F401  (a fixture)
+from test_notebooks import run_cells
+
+from analysis import claim_rows, data_tables, provenance_tables, state, summary
+from analysis.__main__ import main
+from analysis.context import Context
+from analysis.evidence import load_results
+from analysis.outcomes import read_table
+
+EVIL = '<img src=x onerror="alert(1)">'
+LONG = "a_very_long_name_" * 14
+
+
+def context(folder: Path) -> Context:
+    assert main(["check", "--results", str(folder), "--out", str(folder / "claims.csv")]) == 0
+    return Context(load_results(folder), read_table(folder / "claims.csv"))
+
+
+def text(html: str) -> str:
+    """What a reader reads."""
+    return " ".join(unescape(re.sub(r"<[^>]+>", " ", html)).replace("\u00a0", " ").split())
+
+
+def details(ctx: Context, id_: str) -> str:
+    """What opens below a claim."""
+    (row,) = re.findall(rf'<tr id="claim-{id_}".*?</tr>', claim_rows.claims(ctx).text, re.S)
+    (inside,) = re.findall(r"<details>.*?</details>", row, re.S)
+    return str(inside)
+
+
+# First page -------------------------------------------------------------------------------------------------------
+
+
+def test_counts_and_answers_leave_no_claim_out(tmp_path: Path) -> None:
+    fabricate.campaign(tmp_path, images=120)
+    fabricate.describes(tmp_path)
+    ctx = context(tmp_path)
+    counts = summary.verdict_counts(ctx).text
+    for (verdict, evidence), group in ctx.table.groupby(["verdict", "evidence"]):
+        said = re.findall(
+            rf'data-verdict="{verdict}" data-evidence="{evidence or "none"}"[^>]*>(\d+)</a>', counts
+        )
+        assert said == [str(len(group))]
+    answered = re.findall(r'<th scope="row">[^<]*\((\d+)\)</th>', summary.answers(ctx).text)
+    assert sum(map(int, answered)) == len(ctx.table)
+    lead = text(summary.verdict_paragraph(ctx).text)
+    settled = ctx.table[ctx.table["evidence"].eq("arithmetic") & ctx.table["verdict"].ne("not testable")]
+    assert f"Of {len(ctx.table)} statements in the paper, {len(settled)} can be settled by counting" in lead
+    assert f"{(settled['verdict'] == 'reproduced').sum()} hold" in lead
+    assert "None of its experiments has been repeated with its own data at full size yet." in lead
+    assert f"computed from {len(ctx.results.runs)} finished runs" in lead
+
+
+def test_nothing_run_yet(tmp_path: Path) -> None:
+    ctx = context(tmp_path)
+    shown = text(summary.first_screen(ctx).text)
+    assert "Nothing has been trained yet" in shown and "none is settled by counting yet" in shown
+    assert "code has changed" not in shown and "failed" not in shown
+    assert claim_rows.claims(ctx).text.count("<details>") == len(ctx.table)
+    assert state.unfinished_runs(ctx.results) is None
+    assert "python -m analysis explain lrn-delta-top1" in details(ctx, "lrn-delta-top1")
+
+
+def test_half_a_campaign(tmp_path: Path) -> None:
+    fabricate.study(tmp_path, "demo")
+    fabricate.run(tmp_path, "demo", "alexnet", 1, [0.9, 0.6, 0.4])
+    fabricate.log(tmp_path, "demo", "alexnet", 1, "epoch 3")  # finished: its log is of no interest
+    fabricate.log(tmp_path, "demo", "tanh", 1, "epoch 1\nepoch 2\n")
+    ctx = context(tmp_path)
+    asked = 2 * sum("members" not in about for about in fabricate.ABOUT.values())
+    assert state.progress(ctx, ctx.studies[0]) == f"1 of {asked} runs finished."
+    assert "1 run begun but not finished." in text(summary.first_screen(ctx).text)
+    (left,) = state.unfinished(ctx.results)
+    assert (left.key, left.failed, left.tail) == (("demo", "tanh", 1), False, "epoch 1\nepoch 2")
+
+
+def test_a_failed_run_shows_the_tail_of_its_log(tmp_path: Path) -> None:
+    fabricate.study(tmp_path, "demo")
+    fabricate.run(tmp_path, "demo", "alexnet", 1, [0.9, 0.6])
+    lines = [f"line {i}" for i in range(40)]
+    said = "\n".join([*lines, "Traceback (most recent call last):", f"RuntimeError: out of memory {EVIL}"])
+    fabricate.log(tmp_path, "demo", "no_lrn", 2, said)
+    fabricate.log(tmp_path, "demo", "tanh", 1, "epoch 1")
+    ctx = context(tmp_path)
+    first = text(summary.first_screen(ctx).text)
+    assert "1 run failed: demo/no_lrn/2." in first and "1 run begun but not finished." in first
+    made = state.unfinished_runs(ctx.results)
+    assert made is not None
+    failed, running = re.findall(r"<details.*?</details>", made.text, re.S)
+    assert "out of memory &lt;img" in failed and EVIL not in failed and " open>" in failed
+    assert "line 39" in failed and "line 20" not in failed
+    assert "demo/tanh/1" in running and " open>" not in running
+
+
+@pytest.mark.parametrize(
+    ("log", "failed"),
+    [
+        ("error: no space left on device", True),
+        ("Killed", True),
+        ("KeyError: 'x'", True),
+        ("epoch 4  training error 0.5", False),
+        ("top-1 error: 0.5", False),
+    ],
+)
+def test_what_counts_as_failed(tmp_path: Path, log: str, failed: bool) -> None:
+    fabricate.study(tmp_path, "demo")
+    fabricate.log(tmp_path, "demo", "tanh", 1, f"begin\n{log}\n")
+    (left,) = state.unfinished(load_results(tmp_path))
+    assert left.failed == failed
+
+
+def test_one_seed(tmp_path: Path) -> None:
+    fabricate.campaign(tmp_path, seeds=1, images=120)
+    ctx = context(tmp_path)
+    opened = text(details(ctx, "lrn-delta-top1"))
+    assert "One seed cannot show" in opened and "Runs: alexnet, seed 1 ;" in opened
+    answers = text(summary.answers(ctx).text)
+    assert "one seed cannot show whether the difference is more than the luck of a run" in answers
+    assert "Three seeds of each net are the fewest" in answers
+
+
+# Code and data ----------------------------------------------------------------------------------------------------
+
+
+def test_the_hash_of_the_code_is_the_one_that_runs_record() -> None:
+    from alexnet.provenance import code_sha256
+
+    assert state.code_now() == code_sha256()
+
+
+def test_results_of_other_code_say_so(tmp_path: Path) -> None:
+    fabricate.campaign(tmp_path, images=60)
+    paths = sorted(tmp_path.glob("demo/runs/*/*/run.json"))
+    for path in paths[1:]:  # all but one are of the present code
+        record = json.loads(path.read_text())
+        record["provenance"]["code_sha256"] = state.code_now()
+        path.write_text(json.dumps(record))
+    ctx = context(tmp_path)
+    assert [key for key, run in ctx.results.runs.items() if state.changed(run)] == [("demo", "alexnet", 1)]
+    assert f"made by 1 of {len(paths)} runs" in text(summary.first_screen(ctx).text)
+    assert provenance_tables.runs_tables(ctx.results).text.count("code has changed since this run") == 1
+    assert "code has changed since" in details(ctx, "lrn-delta-top1")
+    for path in paths:
+        record = json.loads(path.read_text())
+        record["provenance"]["code_sha256"] = state.code_now()
+        path.write_text(json.dumps(record))
+    assert "code has changed" not in text(summary.first_screen(context(tmp_path)).text)
+
+
+def test_a_claim_leads_to_its_runs_data_and_commands(tmp_path: Path) -> None:
+    fabricate.campaign(tmp_path / "results", images=120)
+    ctx = context(tmp_path / "results")
+    opened = details(ctx, "lrn-delta-top1")
+    rows = provenance_tables.runs_tables(ctx.results).text
+    for seed in (1, 2):
+        for name in ("alexnet", "no_lrn"):
+            assert f'href="#run-demo-{name}-{seed}"' in opened
+            assert f'id="run-demo-{name}-{seed}"' in rows
+    files = [f"results/demo/runs/no_lrn/{seed}/model.pt" for seed in (1, 2)]
+    command = f"snakemake --cores all no_lrn --config studies=[demo] --forcerun {' '.join(files)}"
+    assert f"<code>{command}</code>" in opened
+    assert f"manifest <code>{'d' * 12}</code>" in opened and '<a href="#data">' in opened
+    assert "error of no_lrn minus error of alexnet, on the same images" in opened
+    assert '<a href="#ablations">' in opened
+
+
+def test_a_class_without_images(tmp_path: Path) -> None:
+    fabricate.campaign(tmp_path, images=60)
+    path = tmp_path / "demo/data/ilsvrc2012/manifest.json"
+    record = json.loads(path.read_text())
+    record["splits"]["train"]["per_class"][3] = 0
+    path.write_text(json.dumps(record))
+    ctx = context(tmp_path)
+    shown = text(data_tables.data(ctx, ctx.studies[0]).text)
+    assert "0 – 300" in shown and "1 class of ilsvrc2012 train has no image" in shown
+
+
+def test_three_studies_at_once(tmp_path: Path) -> None:
+    fabricate.campaign(tmp_path, images=120)
+    fabricate.campaign(tmp_path, "imagenette", tier="proxy", images=120)
+    fabricate.campaign(tmp_path, "ilsvrc2012", tier="paper", images=120)
+    path = tmp_path / "ilsvrc2012/study.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"classes": 1000}))  # else it is not full size
+    ctx = context(tmp_path)
+    assert [study.name for study in ctx.studies] == ["ilsvrc2012", "imagenette", "demo"]
+    full = ctx.table[ctx.table["evidence"].eq("paper scale") & ctx.table["verdict"].ne("pending")]
+    lead = text(summary.verdict_paragraph(ctx).text)
+    assert f"{len(full)} were tested at the paper's scale:" in lead and "None of its experiments" not in lead
+    opened = text(details(ctx, "lrn-delta-top1"))
+    assert "Data: study ilsvrc2012" in opened
+    assert "Also in study imagenette" in opened and "Also in study demo" in opened
+
+
+# Whole reports ----------------------------------------------------------------------------------------------------
+
+
+def assembled(results: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The report of a results folder, with the cells run in this process: what the kernels would write."""
+    table, out = folder / "verdicts.csv", folder / "reports" / "alexnet.html"
+    assert main(["check", "--results", str(results), "--out", str(table)]) == 0
+    monkeypatch.setenv("ALEXNET_RESULTS", str(results))
+    monkeypatch.setenv("ALEXNET_CLAIMS", str(table))
+    copies = []
+    for path in NOTEBOOKS:
+        book = nbformat.read(path, as_version=4)
+        pieces = iter(run_cells(path))
+        for cell in book.cells:
+            if cell.cell_type == "code":
+                cell.execution_count = 1
+                cell.outputs = [nbformat.v4.new_output("display_data", {"text/html": next(pieces)})]
+        copies.append(folder / path.name)
+        nbformat.write(book, copies[-1])
+    options = ["--claims", str(table), "--results", str(results), "--out", str(out)]
+    assert main(["report", *map(str, copies), *options]) == 0
+    return out
+
+
+def strange(folder: Path) -> None:
+    """Long names and markup wherever a name may stand, a failed run, three studies."""
+    fabricate.campaign(folder, seeds=1, images=60)
+    fabricate.campaign(folder, "imagenette", tier="proxy", images=60)
+    fabricate.campaign(folder, "ilsvrc2012", tier="paper", images=60)
+    for path in folder.glob("*/study.json"):
+        record = json.loads(path.read_text())
+        record |= {"title": f"{EVIL} {LONG}", "data": f"{LONG} {EVIL}"}
+        record["experiments"].append(
+            {"name": LONG, "about": EVIL * 9, "seeds": [1], "kind": "ablation", "baseline": "alexnet"}
+        )
+        path.write_text(json.dumps(record))
+    for path in folder.glob("*/data/*/manifest.json"):
+        record = json.loads(path.read_text())
+        record["classes"][0]["name"] = f"{EVIL} {LONG}"
+        record["archives"][0]["file"] = f"{LONG}{EVIL}.tar"
+        path.write_text(json.dumps(record))
+    held = [f"ilsvrc2012_val_{i:08d}.JPEG" for i in range(60)]
+    fabricate.store(folder, "demo", "ilsvrc2012", "val", held, [i % 12 for i in range(60)])
+    fabricate.store(folder, "demo", "ilsvrc2012", "train", ["t.JPEG"], [0])
+    fabricate.log(folder, "demo", LONG, 1, f"error: {LONG} {EVIL}")
+    fabricate.describes(folder)
+    fabricate.departures(folder)
+
+
+@pytest.fixture(params=["nothing run", "strange names in three studies"])
+def odd(request: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    results = tmp_path / "results"
+    results.mkdir()
+    if request.param != "nothing run":
+        strange(results)
+    return assembled(results, tmp_path, monkeypatch)
+
+
+@pytest.mark.browser
+def test_an_odd_report_fits_the_screen_and_is_valid(odd: Path, browser: Any) -> None:  # noqa: F811
+    from bleach._vendor import html5lib
+
+    parser = html5lib.HTMLParser()
+    page = odd.read_text(encoding="utf-8")
+    parser.parse(page)
+    assert parser.errors == []
+    assert EVIL not in page
+    ids = re.findall(r' id="([^"]+)"', page)
+    assert len(ids) == len(set(ids))
+    assert set(re.findall(r'href="#([^"]+)"', page)) <= set(ids)
+    for width in (390, 1280):
+        context = browser.new_context(viewport={"width": width, "height": 900}, offline=True)
+        tab = context.new_page()
+        problems: list[str] = []
+        tab.on("console", lambda message, to=problems: to.append(message.text))
+        tab.on("dialog", lambda dialog, to=problems: to.append(dialog.message))
+        tab.goto(odd.as_uri())
+        assert problems == []
+        assert tab.evaluate("document.documentElement.scrollWidth") <= width
+        assert tab.locator("table.claims tr[id]:visible").count() > 100
+        context.close()
