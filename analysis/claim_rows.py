@@ -125,7 +125,8 @@ def _ours(row: dict[str, Any]) -> str:
 
 
 def _size(row: dict[str, Any]) -> str:
-    parts = [row["study"], f"{row['n']:,.0f} images" if row["n"] > 0 else ""]
+    study = row["study"] if row["study"] != row["evidence"] else ""
+    parts = [study, f"{row['n']:,.0f} images" if row["n"] > 0 else ""]
     if row["seeds"] > 0:
         many = f"{row['seeds']:.0f}" + (
             f" vs {row['baseline_seeds']:.0f}" if row["baseline_seeds"] > 0 else ""
@@ -195,7 +196,7 @@ def _runs(ctx: Context, row: dict[str, Any]) -> list[str]:
         made = [results.runs[key] for key in keys]
         commits = sorted({str(run.get("provenance", {}).get("git_commit") or "unknown")[:7] for run in made})
         minutes = sum(run.get("wall_seconds") or 0 for run in made) / 60
-        stale = " <span class=stale>code has changed since</span>" if any(map(changed, made)) else ""
+        stale = ' <span class="stale">code has changed since</span>' if any(map(changed, made)) else ""
         word = "seed" if len(keys) == 1 else "seeds"
         said.append(
             f"Runs: {escape(name)}, {word} {links}; {minutes:,.1f} minutes, commit <code>{escape(', '.join(commits))}</code>{stale}."

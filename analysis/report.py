@@ -88,9 +88,12 @@ def _distinct(html: str) -> str:
     seen: dict[str, int] = {}
 
     def numbered(match: re.Match[str]) -> str:
-        label = match[1]
+        found = re.search(r'aria-label="([^"]*)"', match[0])
+        if not found:
+            return match[0]
+        label = found[1]
         seen[label] = seen.get(label, 0) + 1
-        return match[0] if seen[label] == 1 else f'role="region" aria-label="{label} ({seen[label]})"'
+        return match[0] if seen[label] == 1 else match[0].replace(label, f"{label} ({seen[label]})")
 
     def own(match: re.Match[str]) -> str:
         """Figures that are described alike would share the ids inside of them."""
@@ -101,7 +104,7 @@ def _distinct(html: str) -> str:
         seen[prefix] = seen.get(prefix, 0) + 1
         return match[0] if seen[prefix] == 1 else match[0].replace(f"{prefix}-", f"{prefix}.{seen[prefix]}-")
 
-    html = re.sub(r'role="region" aria-label="([^"]*)"', numbered, html)
+    html = re.sub(r'<div [^>]*role="region"[^>]*>', numbered, html)
     return re.sub(r"<svg .*?</svg>", own, html, flags=re.S)
 
 

@@ -110,6 +110,22 @@ def test_evaluations_cover_exactly_the_manifest(finished):
         assert record["data_fingerprint"] == manifest["fingerprint"]
 
 
+def test_snakemakes_own_report_holds_ours_in_categories(finished, tmp_path):
+    folder, _ = finished
+    done = snakemake(folder, "--report", str(tmp_path / "snakemake.zip"))
+    assert done.returncode == 0, done.stdout[-3000:]
+    with zipfile.ZipFile(tmp_path / "snakemake.zip") as archive:
+        names = {Path(name).name for name in archive.namelist()}
+        results = next(name for name in archive.namelist() if name.endswith("report.html"))
+        page = archive.read(results).decode()
+    assert {"alexnet.html", "claims.csv", "claims.json", "00_summary.ipynb"} <= names
+    for category in ("Report", "Verdicts", "Pages"):
+        assert f'"{category}"' in page, category
+    assert {"ro-crate-metadata.json", "workflow.smk"} <= {
+        path.name for path in (folder / "reports").iterdir()
+    }
+
+
 def test_a_second_call_has_nothing_to_do(finished):
     done = snakemake(finished[0])
     assert done.returncode == 0 and "Nothing to be done" in done.stdout
