@@ -58,7 +58,8 @@ bootstrap:
 	@workflow/scripts/bootstrap.sh
 
 clean: ## remove the report, the demo's results and every cache; results of other studies stay
-	rm -rf results/demo results/describe results/claims reports/alexnet.html reports/claims.csv
+	rm -rf results/demo results/describe results/claims reports/alexnet.html reports/claims.csv reports/claims.json
+	rm -rf reports/ro-crate-metadata.json reports/workflow.smk
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 	find alexnet analysis tests workflow -name __pycache__ -prune -exec rm -rf {} +
 

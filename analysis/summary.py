@@ -18,11 +18,21 @@ __all__ = ["answers", "claims", "first_screen", "study_line", "verdict_counts", 
 # Answers in the reader's words, the verdicts that give them, and what they would take if nothing else is known.
 ANSWERS = [
     ("Hold", ("reproduced",), "Nothing more."),
-    ("Hold in direction, size open", ("direction only", "direction agrees"), ""),
+    ("Hold in direction, with another size", ("direction only",), ""),
+    (
+        "Point the paper's way, on lesser evidence",
+        ("direction agrees",),
+        "The paper's own data at full size.",
+    ),
+    (
+        "Point the other way, on lesser evidence",
+        ("direction disagrees",),
+        "The paper's own data at full size.",
+    ),
     (
         "Do not hold, or contradict the paper's own sizes or its authors' program",
-        ("not reproduced", "direction disagrees", "paper inconsistent"),
-        "Nothing more, where they were counted.",
+        ("not reproduced", "paper inconsistent"),
+        "Nothing more.",
     ),
     ("Tested, and still open", ("inconclusive",), ""),
     ("Not tested yet", ("pending",), ""),
@@ -177,11 +187,13 @@ def _which(found: pd.DataFrame, verdicts: tuple[str, ...]) -> Html:
     """For each verdict a link to all its claims, and to the first ones."""
     parts = []
     for word in verdicts:
-        ids = list(found.loc[found["verdict"] == word, "id"])
+        ids = dict(found.loc[found["verdict"] == word, ["id", "statement"]].itertuples(index=False))
         if not ids:
             continue
-        first = ids[: 0 if word in UNLISTED else LISTED]
-        links = ", ".join(f'<a href="#claim-{escape(id_)}">{escape(id_)}</a>' for id_ in first)
+        first = list(ids)[: 0 if word in UNLISTED else LISTED]
+        links = ", ".join(
+            f'<a href="#claim-{escape(id_)}" title="{escape(ids[id_])}">{escape(id_)}</a>' for id_ in first
+        )
         more = ", …" if first and len(ids) > len(first) else ""
         all_of = f'<a href="#claims" data-verdict="{escape(word)}">{len(ids)} {escape(word)}</a>'
         parts.append(f"{all_of}: {links}{more}" if links else all_of)
@@ -190,9 +202,9 @@ def _which(found: pd.DataFrame, verdicts: tuple[str, ...]) -> Html:
 
 def _why(found: pd.DataFrame) -> str:
     """The commonest reasons, with counts."""
-    if found["verdict"].isin(["reproduced", "paper inconsistent"]).all():
-        by = found["evidence"].value_counts()
-        return "; ".join(f"{EVIDENCE[key].lower()}: {n}" for key, n in by.items())
+    if found["verdict"].isin(["reproduced", "not reproduced", "paper inconsistent"]).all():
+        by = found["why"].str.partition(":")[0].value_counts()
+        return "; ".join(f"{n} × {text}" for text, n in by.head(3).items())
     listed = reasons(found, 2)
     said = [f"{count} × {text}" if count > 1 else text for text, count in listed]
     rest = len(found) - sum(count for _, count in listed)
@@ -211,12 +223,17 @@ def _needs(found: pd.DataFrame, words: str) -> Html:
     if studies:
         many = sum(any(f"[{name}]" in text for name in studies) for text in wanted)
         said.append(
-            f"{many} need the paper's data and days on a GPU for each run (the paper: about {DAYS:g} days on {GPUS} GTX 580): "
+            f"{many} need the paper's own data, those about errors also days on a GPU for each run (the paper: about "
+            f"{DAYS:g} days on {GPUS} GTX 580)"
+            + (
+                f"; the other {len(found) - many} say themselves what they wait for"
+                if len(found) > many
+                else ""
+            )
+            + ". "
         )
         code = f"<code>snakemake --cores all --config studies=[{','.join(studies)}]</code>"
         return Html(escape(" ".join(said)) + code)
-    if set(found["verdict"]) <= {"direction agrees", "direction only"}:
-        said.append("The size takes the paper's data at full size, and more seeds.")
     return Html(escape(" ".join(said)) or "–")
 
 
