@@ -142,6 +142,8 @@ def test_an_examination_is_what_explicit_loops_give(run, tmp_path):
     ranks = pixel_distances.argsort(1).argsort(1)
     np.testing.assert_allclose(queries["far_in_pixels"], (np.take_along_axis(ranks, near, 1) >= 1).mean(1))
     np.testing.assert_allclose(queries["chance"], 1 / 6)
+    names = pd.read_csv(data / "train.csv")["name"].to_numpy()
+    assert [list(row) for row in queries["neighbours"]] == [list(names[row]) for row in near]
     torch.manual_seed(config["seed"])
     for module in net.modules():
         if isinstance(module, Dropout):
