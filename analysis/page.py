@@ -135,7 +135,7 @@ def _svg(fig: Figure, alt: str) -> str:
     # Text of the page: one size per figure unit, the page's fonts
     text = re.sub(r"'DejaVu Sans'[^;\"]*", "var(--font)", text)
     width = re.search(r'viewBox="0 0 ([\d.]+)', text)
-    style = f' style="width:{float(width.group(1)) / 72:.2f}in"' if width else ""
+    style = f' style="--w:{float(width.group(1)) / 72:.2f}in"' if width else ""
     text = re.sub(r'<svg ([^>]*?)width="[^"]*"', r"<svg \1", text, count=1)
     text = re.sub(r'<svg ([^>]*?)height="[^"]*"', r"<svg \1", text, count=1)
     return text.replace("<svg ", f'<svg role="img" aria-label="{escape(alt)}"{style} ', 1).strip()

@@ -124,6 +124,14 @@ def test_a_count_leads_to_its_claims_and_a_link_to_a_hidden_one(tab: Any) -> Non
     assert "claim-abs-second" in shown(tab) and len(shown(tab)) > 100
 
 
+def test_a_link_to_a_folded_run_unfolds_it(tab: Any) -> None:
+    run = tab.locator("#run-demo-no_lrn-1")
+    assert not run.is_visible()
+    tab.evaluate("location.hash = '#run-demo-no_lrn-1'")
+    tab.wait_for_function("document.getElementById('run-demo-no_lrn-1').closest('details').open")
+    assert run.is_visible()
+
+
 def test_details_open_by_keyboard_without_scripts(browser: Any, report: Path) -> None:
     context = browser.new_context(java_script_enabled=False, offline=True)
     tab = context.new_page()

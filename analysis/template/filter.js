@@ -20,14 +20,18 @@
     form.querySelector("output").textContent = `${shown} of ${rows.length} claims`;
   };
 
-  // A link to a claim shows it even if the filter hid it, and opens it.
+  // A link shows its target even if the filter hid it or it is folded away, and opens a claim.
   const follow = () => {
-    const row = document.getElementById(decodeURIComponent(location.hash.slice(1)));
-    if (!row || !row.matches("table.claims tr")) return;
-    if (row.hidden) { form.reset(); apply(); }
-    const details = row.querySelector("details");
-    if (details) details.open = true;
-    row.scrollIntoView();
+    const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+    if (!target) return;
+    for (let around = target; around; around = around.parentElement) {
+      if (around.localName === "details") around.open = true;
+    }
+    if (target.matches("table.claims tr")) {
+      if (target.hidden) { form.reset(); apply(); }
+      target.querySelector("details").open = true;
+    }
+    target.scrollIntoView();
   };
 
   document.addEventListener("click", (event) => {
