@@ -226,10 +226,29 @@ def test_locally_connected_is_a_product_at_each_place(kernel, stride, padding):
     torch.nn.init.normal_(layer.bias)
     x = torch.randn(2, 3, 7, 6, dtype=torch.float64, requires_grad=True)
     columns = nn.functional.unfold(x, kernel, padding=padding, stride=stride)  # (B, C * k * k, places)
-    expected = torch.einsum("bfp,pfo->bop", columns, layer.weight)
+    places, fan_in, maps = layer.weight.shape
+    weight = layer.weight.view(places, kernel**2, 3, maps).transpose(1, 2).reshape(places, fan_in, maps)
+    expected = torch.einsum("bfp,pfo->bop", columns, weight)
     expected = expected.unflatten(2, layer.output_size) + layer.bias
     torch.testing.assert_close(layer(x), expected)
     assert torch.autograd.gradcheck(layer, (x,))
+    given = torch.randn_like(expected)
+    ours = torch.autograd.grad(layer(x), (layer.weight, layer.bias), given)
+    theirs = torch.autograd.grad(expected, (layer.weight, layer.bias), given)
+    torch.testing.assert_close(ours, theirs)
+
+
+def test_locally_connected_computes_in_half_precision_under_autocast():
+    torch.manual_seed(5)
+    layer = LocallyConnected2d(8, 4, (6, 6), 3, padding=1)
+    x = torch.randn(16, 8, 6, 6)
+    exact = layer(x)
+    with torch.autocast("cpu", torch.bfloat16):
+        half = layer(x)
+    assert half.dtype == torch.bfloat16
+    torch.testing.assert_close(half.float(), exact, rtol=0.02, atol=0.05)
+    half.float().square().sum().backward()
+    assert layer.weight.grad.dtype == layer.bias.grad.dtype == torch.float32
 
 
 def test_locally_connected_with_equal_weights_is_a_convolution():
@@ -237,7 +256,7 @@ def test_locally_connected_with_equal_weights_is_a_convolution():
     convolution = nn.Conv2d(2, 5, 3, padding=1).double()
     layer = LocallyConnected2d(2, 5, (6, 6), 3, padding=1).double()
     with torch.no_grad():
-        layer.weight.copy_(convolution.weight.flatten(1).T.expand(36, 18, 5))
+        layer.weight.copy_(convolution.weight.permute(2, 3, 1, 0).flatten(0, 2).expand(36, 18, 5))
         layer.bias.copy_(convolution.bias[:, None, None].expand(5, 6, 6))
     x = torch.randn(3, 2, 6, 6, dtype=torch.float64)
     torch.testing.assert_close(layer(x), convolution(x))
