@@ -8,7 +8,7 @@ applied once.
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from alexnet.errors import UserError
@@ -56,6 +56,8 @@ def layer_table(model: dict[str, Any], crop: int, classes: int, channels: int = 
     for name, record in model["layers"].items():
         if "maps" in record:
             row = _convolution(name, record, shape, towers, model["partial_windows"], field, jump)
+            if name.startswith("local"):
+                row = _not_shared(row)
             field, jump = row.receptive_field, jump * row.stride
         else:
             row = _fully_connected(name, record, math.prod(shape), classes)
@@ -64,7 +66,7 @@ def layer_table(model: dict[str, Any], crop: int, classes: int, channels: int = 
         for step, suffix in steps_after(record["after"]):
             label = f"{step}{name.lstrip(LETTERS)}{suffix}"
             if step == "pool":
-                pool = _pooling(label, name, model["pool"], shape, field, jump)
+                pool = _pooling(label, name, settings_of(step, record, model), shape, field, jump)
                 field, jump = pool.receptive_field, jump * pool.stride
                 shape = pool.output_shape
                 rows.append(pool)
@@ -80,8 +82,14 @@ def steps_after(after: list[str]) -> list[tuple[str, str]]:
     return [(step, f"_{n}" if n > 1 else "") for step, n in zip(after, counts, strict=True)]
 
 
+def settings_of(step: str, record: dict[str, Any], model: dict[str, Any]) -> dict[str, Any]:
+    """Settings of a `pool`, `lrn` or `spatial_norm` after a layer: the model's, and what the layer has of its own."""
+    settings: dict[str, Any] = {**model[step], **record.get(step, {})}
+    return settings
+
+
 def in_order(layers: dict[str, Any]) -> dict[str, Any]:
-    """Layers in the order of computation: convolutional before fully connected, by number."""
+    """Layers in the order of computation: convolutional and local before fully connected, by number."""
     return dict(sorted(layers.items(), key=lambda item: (item[0][:2] == "fc", int(item[0].lstrip(LETTERS)))))
 
 
@@ -130,6 +138,13 @@ def _convolution(
     )
 
 
+def _not_shared(row: Layer) -> Layer:
+    """The same layer with weights and biases of its own at each place, the `local` of the CIFAR-10 nets."""
+    if row.groups > 1:
+        raise UserError(f"{row.name}: a layer without shared kernels reads all towers; choose `reads: all`")
+    return replace(row, kind="local", weights=row.units * row.fan_in, biases=row.units)
+
+
 def _fully_connected(name: str, record: dict[str, Any], inputs: int, classes: int) -> Layer:
     units = classes if record["units"] == "classes" else record["units"]
     return Layer(
@@ -147,7 +162,7 @@ def _fully_connected(name: str, record: dict[str, Any], inputs: int, classes: in
 
 
 def _pooling(
-    label: str, after: str, pool: dict[str, int], shape: tuple[int, ...], field: int, jump: int
+    label: str, after: str, pool: dict[str, Any], shape: tuple[int, ...], field: int, jump: int
 ) -> Layer:
     channels, rows, _ = shape
     kernel, stride = pool["kernel"], pool["stride"]
@@ -172,7 +187,7 @@ def exchange(rows: list[Layer], towers: int) -> list[dict[str, Any]]:
     Before a layer that reads both towers, half of what it reads, and the gradient of the other half on the way
     back; after the last one half of the output, which the other tower's softmax needs. Empty for one tower.
     """
-    learned = [row for row in rows if row.kind in ("conv", "fc")]
+    learned = [row for row in rows if row.kind in ("conv", "local", "fc")]
     crossing = []
     for before, row in zip([None, *rows], rows, strict=False):
         if before and row in learned[1:] and row.reads == "all":

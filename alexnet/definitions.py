@@ -77,6 +77,9 @@ def load(folder: str = "config") -> dict[str, Any]:
     loaded: dict[str, Any] = _read_yaml(path)
     check(loaded, "experiments", str(path))
     known = loaded["experiments"]
+    for name, record in list(known.items()):
+        if "rates" in record:
+            known |= _one_a_rate(name, record)
     for name, record in known.items():
         record.setdefault("baseline", BASE)
         record.setdefault("claims", "")
@@ -92,6 +95,31 @@ def load(folder: str = "config") -> dict[str, Any]:
         for key in ("extends", "baseline"):
             _refuse_circles(name, key, known, path)
     return loaded
+
+
+def _one_a_rate(name: str, race: dict[str, Any]) -> dict[str, Any]:
+    """The experiments of a race, one for each rate, constant over the training, biases at twice the rate."""
+    made = {}
+    for rate in race["rates"]:
+        stages = [{"until": 1, "weights": rate, "biases": 2 * rate}]
+        child = f"{name}_lr{f'{rate:.10f}'.rstrip('0')[2:]}"
+        made[child] = {
+            "kind": "race",
+            "about": f"{race['about']}; rate {rate:g}",
+            "claims": race.get("claims", ""),
+            "recipe": race["recipe"],
+            "baseline": child,
+            "extends": name,
+            "race": name,
+            "rate": rate,
+            "diff": {"optimizer": {"schedule": {"rule": "stages", "epochs": 1, "stages": stages}}},
+        }
+    return made
+
+
+def races(names: list[str], known: dict[str, Any]) -> list[str]:
+    """The races among experiments `names` of a study, whose experiments there are one for each rate."""
+    return list(dict.fromkeys(known[name]["race"] for name in names if "race" in known[name]))
 
 
 def needs(experiment: dict[str, Any]) -> list[str]:
@@ -110,7 +138,7 @@ def lineage(name: str, known: dict[str, Any], key: str = "extends") -> list[str]
 
 def _refuse_circles(name: str, key: str, known: dict[str, Any], path: Path) -> None:
     oldest = lineage(name, known, key)[0]
-    if key in known[oldest] and not (key == "baseline" and oldest == BASE):
+    if key in known[oldest] and not (key == "baseline" and known[oldest][key] == oldest):
         raise UserError(f"{path}: {name}: `{key}` leads in a circle, back to {known[oldest][key]!r}")
 
 
@@ -134,6 +162,11 @@ def load_study(study: str, folder: str = "config") -> dict[str, Any]:
         if name not in known["recipes"]:
             hint = did_you_mean(name, list(known["recipes"]))
             raise UserError(f"{path}: unknown recipe {name!r}{hint}")
+    loaded["experiments"] = [
+        child
+        for name in loaded["experiments"]
+        for child in ([c for c in known["experiments"] if known["experiments"][c].get("race") == name] or [name])
+    ]
     places = [("evaluate", where) for where in loaded["evaluate"]]
     places += [(key, loaded[key]) for key in ("train", "validate")]
     if "pretraining" in loaded:

@@ -103,14 +103,19 @@ def _without_seed(study: str, experiment: str, folder: str) -> dict[str, Any]:
         if "pretraining" not in record:
             raise UserError(f"study {study} has no `pretraining`, which {experiment} needs")
         train, validate, classes = (record["pretraining"][key] for key in ("train", "validate", "classes"))
+    crop, epochs = (full.get(key, record[key]) for key in ("crop", "epochs"))
+    if crop > record["image_size"]:
+        raise UserError(
+            f"{study}/{experiment}: `crop` ({crop}) is larger than the study's `image_size` ({record['image_size']})"
+        )
     model = _widen(full["model"], record["width"])
     if model["scale_std_by_fan_in"]:
         unshrunken = recipe["model"]
         for diff in diffs:
             unshrunken = merge(unshrunken, diff.get("model", {}))
         unshrunken["layers"] = in_order(unshrunken["layers"])
-        _scale_std(model, unshrunken, record["crop"], classes)
-    layer_table(model, record["crop"], classes)  # raises where it cannot be built
+        _scale_std(model, unshrunken, crop, classes)
+    layer_table(model, crop, classes)  # raises where it cannot be built
     return config | {
         "data": {
             "set": train["set"],
@@ -118,13 +123,13 @@ def _without_seed(study: str, experiment: str, folder: str) -> dict[str, Any]:
             "validation_set": validate["set"],
             "validation_split": validate["split"],
             "image_size": record["image_size"],
-            "crop": record["crop"],
+            "crop": crop,
             "classes": classes,
         },
         "model": model,
         "augmentation": full["augmentation"],
         "optimizer": full["optimizer"],
-        "training": {"epochs": record["epochs"], "threads": record["threads"]},
+        "training": {"epochs": epochs, "threads": record["threads"]},
         "precision": full["precision"],
     }
 

@@ -95,6 +95,21 @@ def augment_on_device(
     return out.permute(0, 3, 1, 2)
 
 
+def minibatches(count: int, optimizer: dict[str, Any]) -> list[tuple[int, int]]:
+    """First position and the one after the last of each minibatch of an epoch of `count` images.
+
+    With `data_batch` the images come in batches of so many, and a minibatch ends where one of these does: 10,000 images are
+    78 minibatches of 128 and one of 16 (code data.cu:50-57). A smaller minibatch counts as `partial_batch` says.
+    """
+    size, together = optimizer["batch_size"], optimizer.get("data_batch", count)
+    spans = [
+        (first, min(first + size, begin + together, count))
+        for begin in range(0, count, together)
+        for first in range(begin, min(begin + together, count), size)
+    ]
+    return spans if optimizer["partial_batch"] == "use" else [s for s in spans if s[1] - s[0] == size]
+
+
 class TrainingBatches:
     """Batches of one split for training, as the recipe's `augmentation` says.
 
@@ -128,7 +143,7 @@ class TrainingBatches:
             first: number of the first batch to make; those before it cost nothing.
         """
         settings, seed = self.config["augmentation"], self.config["seed"]
-        count, size = len(self.split), self.config["optimizer"]["batch_size"]
+        count = len(self.split)
         noisy = color_noise and settings["color_noise"] > 0
         axes = np.zeros((3, 3), np.float32)
         if noisy:
@@ -136,9 +151,7 @@ class TrainingBatches:
         order = epoch_order(count, seed, epoch, settings["reshuffle"])
         draws = draw_epoch(count, settings, self.margin, axes, seed, epoch)
         recipe = Recipe(draws, noisy, settings["color_divisor"], settings["mean"] == "aligned")
-        if self.config["optimizer"]["partial_batch"] == "drop":
-            count -= count % size
-        spans = [(start, min(start + size, count)) for start in range(first * size, count, size)]
+        spans = minibatches(count, self.config["optimizer"])[first:]
         if not self.workers:
             for start, end in spans:
                 pixels = self._empty(end - start)

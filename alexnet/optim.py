@@ -95,11 +95,12 @@ def _update(
 
 def parameter_groups(net: nn.Module, optimizer: dict[str, Any]) -> list[dict[str, Any]]:
     """A group for the weights and one for the biases of each learned layer, named `conv1.weights` and so on."""
-    decay = optimizer["weight_decay"]
+    own = optimizer.get("layer_weight_decay", {})
     groups = []
     for name, parameter in net.named_parameters():
         layer, kind = name.split(".")[-2:]
         biases = kind == "bias"
+        decay = own.get(layer, optimizer["weight_decay"])
         groups.append(
             {
                 "name": f"{layer}.{'biases' if biases else 'weights'}",
@@ -146,6 +147,17 @@ def rates(optimizer: dict[str, Any], epoch: int, epochs: int, validation_errors:
     else:
         found = stepwise_exponential(schedule, epoch, epochs)
     return replace(found, biases=found.weights, layers={}) if optimizer["equal_rates"] else found
+
+
+def over(optimizer: dict[str, Any], training_errors: Sequence[float]) -> bool:
+    """Whether a training with `stop_at` is over: its mark was reached and the epochs after it done, or it diverged (NaN)."""
+    stop = optimizer.get("stop_at")
+    if not stop or not training_errors:
+        return False
+    if math.isnan(training_errors[-1]):
+        return True
+    first = next((i for i, error in enumerate(training_errors) if error <= stop["train_error"]), None)
+    return first is not None and len(training_errors) > first + stop["more_epochs"]
 
 
 def stage(schedule: dict[str, Any], epoch: int, epochs: int) -> Rates:

@@ -34,10 +34,10 @@ from alexnet.execution import Execution, plan
 from alexnet.files import held, remove_leftovers, sha256, write_atomically, write_json
 from alexnet.inputs import mean_image, read_config, start_from
 from alexnet.leases import leased
-from alexnet.loader import TrainingBatches
+from alexnet.loader import TrainingBatches, minibatches
 from alexnet.metrics import top_k_error
 from alexnet.model import AlexNet, build
-from alexnet.optim import PaperSGD, Rates, parameter_groups, rates, set_rates
+from alexnet.optim import PaperSGD, Rates, over, parameter_groups, rates, set_rates
 from alexnet.progress import Progress
 from alexnet.towers import Link, Tower, run_both
 
@@ -79,6 +79,10 @@ class State:
         return f"after epoch {self.epoch}" + (f" and {self.step} steps" if self.step else "")
 
 
+class Diverged(UserError):
+    """The loss is not finite any more."""
+
+
 class Run:
     """One training run: net, optimizer, data, and where they are kept."""
 
@@ -106,8 +110,8 @@ class Run:
         self.mean = mean_image(data)
         self.views = mean_views(self.mean, record["crop"], "center", config["augmentation"]["mean"])
         self.batches = TrainingBatches(train, config, self.mean, execution.threads, self.device)
-        size, partial = config["optimizer"]["batch_size"], config["optimizer"]["partial_batch"]
-        self.images = len(train) // size * size if partial == "drop" else len(train)
+        size = config["optimizer"]["batch_size"]
+        self.images = sum(end - first for first, end in minibatches(len(train), config["optimizer"]))
         net = build(config)
         self.started_from = ""
         if "starts_from" in config:
@@ -382,10 +386,10 @@ class Run:
     def _give_up(self, epoch: int, step: int, loss: float, current: Rates) -> None:
         evidence = self.out / "failed.json"
         if self.rank:
-            raise UserError(f"{self.name}: the loss became {loss}")  # the first tower says more
+            raise Diverged(f"{self.name}: the loss became {loss}")  # the first tower says more
         record = {"epoch": epoch + 1, "step": step, "loss": str(loss), "rates": asdict(current)}
         write_json(evidence, record | {"history": self.state.history})
-        raise UserError(
+        raise Diverged(
             f"{self.name}: the loss became {loss} in epoch {epoch + 1}, step {step} (rate {current.weights:g}); "
             f"lower the learning rates; the history is kept in {evidence}"
         )
@@ -506,13 +510,23 @@ def _epochs(run: Run) -> None:
     )
     run.saved = time.monotonic()
     for epoch in range(state.epoch, run.config["training"]["epochs"]):
+        if over(run.config["optimizer"], [past["train_error"] for past in state.history]):
+            break
         run.epoch_started = progress.epoch_started = time.monotonic() - state.seconds
         current = run.rates(epoch)
         if epoch == 0 or replace(current, reason="") != replace(run.rates(epoch - 1), reason=""):
             progress.note(f"epoch {epoch + 1}: rates {describe_rates(current)} ({current.reason})")
         row: dict[str, float] = {"epoch": epoch + 1}
         before, traffic = state.images, run.link.traffic() if run.link else None
-        row |= run.train_epoch(epoch, partial(progress.batch, epoch))
+        try:
+            row |= run.train_epoch(epoch, partial(progress.batch, epoch))
+        except Diverged as reason:
+            if "stop_at" not in run.config["optimizer"]:
+                raise
+            progress.note(f"{reason}; in a race that is a result")
+            state.history.append(row | lost_epoch(run, epoch, time.monotonic() - run.epoch_started))
+            state.begin_epoch(epoch + 1)
+            break
         if run.link and traffic and state.images > before:
             session["traffic"] = run.link.traffic().since(traffic).of_images(state.images - before)
         seconds = state.seconds
@@ -523,6 +537,16 @@ def _epochs(run: Run) -> None:
         run.save_checkpoint()
         progress.epoch(epoch, row)
     state.sessions.append(run.session_so_far())
+
+
+def lost_epoch(run: Run, epoch: int, seconds: float) -> dict[str, float]:
+    """The row of an epoch in which the loss stopped being finite: rates, and nothing measured."""
+    current = run.rates(epoch)
+    row = {"images": (epoch + 1) * run.images, "learning_rate": current.weights}
+    row |= {"bias_learning_rate": current.biases, "conv1_learning_rate": current.of("conv1.weights")}
+    row["color_noise"] = run.config["augmentation"]["color_noise"] * current.color_noise
+    measured = [f"{of}_{what}" for of in ("train", "validation") for what in ("loss", "error", "top5_error")]
+    return row | dict.fromkeys(measured, math.nan) | {"seconds": seconds, "images_per_second": math.nan}
 
 
 def describe_rates(current: Rates) -> str:
@@ -580,7 +604,8 @@ def _publish(run: Run) -> None:
             **({"started_from_sha256": run.started_from} if run.started_from else {}),
             "parameters": sum(net[name].numel() for name in run.names),
             "weights_sha256": sha256(run.out / "model.pt"),
-            "final": state.history[-1],
+            "final": {key: None if math.isnan(v) else v for key, v in state.history[-1].items()},
+            **({"diverged": True} if math.isnan(state.history[-1]["train_error"]) else {}),
             "wall_seconds": sum(row["seconds"] for row in state.history),
             "checkpoints": state.checkpoints,
             "checkpoint_seconds": state.checkpoint_seconds,
