@@ -15,7 +15,7 @@ from functools import cache
 from typing import Any
 
 from alexnet.architecture import describe, in_order, layer_table
-from alexnet.definitions import BASE, check, did_you_mean, lineage, load, load_study
+from alexnet.definitions import BASE, check, did_you_mean, lineage, load, load_study, races
 from alexnet.errors import UserError
 
 FULL_CROP = 224  # s. 3.5
@@ -97,6 +97,8 @@ def _without_seed(study: str, experiment: str, folder: str) -> dict[str, Any]:
     for diff in [*diffs, record["experiment_diffs"].get(experiment, {})]:
         full = merge(full, diff)
     check(full, "experiments", f"{study}/{experiment}", part="record")
+    if about["kind"] == "race" and "stop_at" not in full["optimizer"]:
+        raise UserError(f"{study}/{experiment}: a race needs `stop_at` in its optimizer")
     full["model"]["layers"] = in_order(full["model"]["layers"])
     train, validate, classes = record["train"], record["validate"], record["classes"]
     if "data" in about:
@@ -158,7 +160,7 @@ def _scale_std(model: dict[str, Any], full: dict[str, Any], crop: int, classes: 
 
 
 def describe_experiment(study: str, experiment: str, folder: str = "config") -> dict[str, Any]:
-    """Layer table, totals, model record and differences from the base experiment `alexnet`.
+    """Layer table, totals, model record and differences from the base experiment, `alexnet` or that of its data.
 
     Raises:
         UserError: unknown names, a net that cannot be built, or an ensemble, which has no layers of its own.
@@ -166,11 +168,13 @@ def describe_experiment(study: str, experiment: str, folder: str = "config") -> 
     config = resolve(study, experiment, 0, folder)
     if "members" in config:
         raise UserError(f"{experiment} is an average of nets; describe one of its members")
-    base = resolve(study, BASE, 0, folder)
+    oldest = lineage(experiment, load(folder)["experiments"], "baseline")[0]
+    base = resolve(study, oldest, 0, folder)
     data = config["data"]
     return {
         "study": study,
         "experiment": experiment,
+        **({"base": oldest} if oldest != BASE else {}),
         **describe(config["model"], data["crop"], data["classes"]),
         **{key: config[key] for key in ("model", "augmentation", "optimizer", "precision")},
         "difference": differences(base, config),
@@ -202,6 +206,7 @@ def study_record(study: str, folder: str = "config") -> dict[str, Any]:
         "sets": record["sets"],
         "evaluate": record["evaluate"],
         "experiments": [_about(study, name, folder) for name in names],
+        **_races(study, folder),
         "fingerprints": {
             name: {
                 str(seed): resolve(study, name, seed, folder)["fingerprint"]
@@ -213,6 +218,32 @@ def study_record(study: str, folder: str = "config") -> dict[str, Any]:
     }
 
 
+def _races(study: str, folder: str) -> dict[str, Any]:
+    """What study.json says of its races, by name; nothing if it has none."""
+    known = load(folder)["experiments"]
+    names = load_study(study, folder)["experiments"]
+
+    def record(race: str) -> dict[str, Any]:
+        rates = {name: known[name]["rate"] for name in names if known[name].get("race") == race}
+        config = resolve(study, race, 0, folder)
+        return {
+            **{key: known[race][key] for key in ("about", "condition", "baseline")},
+            "rates": rates,
+            "epochs": config["training"]["epochs"],
+            "train_error": config["optimizer"]["stop_at"]["train_error"],
+            "seeds": seeds_of(study, race, folder),
+        }
+
+    found = {race: record(race) for race in races(names, known)}
+    return {"races": found} if found else {}
+
+
+def _shortened(config: dict[str, Any]) -> dict[str, list[float]]:
+    """{"epochs": [those trained, those of the recipe's schedule]} of a training that is shorter; else nothing."""
+    trained, of = config["training"]["epochs"], config["optimizer"]["schedule"]["epochs"]
+    return {"epochs": [trained, of]} if trained < 0.9 * of else {}
+
+
 def _about(study: str, experiment: str, folder: str) -> dict[str, Any]:
     """What the report says about an experiment; `difference` is that from its baseline in this study."""
     record = load(folder)["experiments"][experiment]
@@ -221,7 +252,8 @@ def _about(study: str, experiment: str, folder: str) -> dict[str, Any]:
     return {
         "name": experiment,
         **{key: record[key] for key in ("kind", "about", "baseline")},
-        **{key: record[key] for key in ("departure", "members", "data") if key in record},
+        **{key: record[key] for key in ("departure", "members", "data", "race", "rate") if key in record},
+        **(_shortened(ours) if "members" not in ours else {}),
         "seeds": seeds_of(study, experiment, folder),
         "difference": differences(base, ours) if plain else {},
     }

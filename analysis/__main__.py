@@ -64,6 +64,16 @@ def _parser() -> argparse.ArgumentParser:
     effect.add_argument("--results", type=Path, required=True, metavar="DIR", help="results folder")
     effect.add_argument("--experiment", required=True, metavar="NAME")
 
+    race = _verb(verbs, "race", _race, "print the epochs of a race by learning rate, and against its baseline")
+    race.add_argument("--results", type=Path, required=True, metavar="DIR", help="results folder")
+    race.add_argument("--race", required=True, metavar="NAME")
+
+    choose = _verb(verbs, "choose", _choose, "write the fastest rate of a race on its first seed as JSON")
+    choose.add_argument("--results", type=Path, required=True, metavar="DIR", help="results folder")
+    choose.add_argument("--study", required=True, metavar="NAME")
+    choose.add_argument("--race", required=True, metavar="NAME")
+    choose.add_argument("--out", type=Path, required=True, metavar="FILE.json")
+
     notebook = _verb(verbs, "notebook", _notebook, "execute one notebook into a copy")
     notebook.add_argument("notebook", type=Path, metavar="NOTEBOOK")
     notebook.add_argument("--results", type=Path, required=True, metavar="DIR", help="results folder")
@@ -235,6 +245,37 @@ def _effects(options: argparse.Namespace) -> None:
     from analysis.evidence import load_results
 
     print("\n".join(lines(load_results(options.results), options.experiment)))
+
+
+def _race(options: argparse.Namespace) -> None:
+    from analysis.evidence import load_results
+    from analysis.races import lines
+
+    print("\n".join(lines(load_results(options.results), options.race)))
+
+
+def _choose(options: argparse.Namespace) -> None:
+    import json
+
+    from analysis.estimates import NoEstimate
+    from analysis.evidence import load_results
+    from analysis.files import write_text
+    from analysis.races import choose, find
+
+    results = load_results(options.results)
+    study = find(results, options.study, options.race)
+    try:
+        choice = choose(results, study, options.race)
+    except NoEstimate as reason:
+        raise UserError(str(reason)) from None
+    record = {
+        "race": choice.race,
+        "experiment": choice.experiment,
+        "rate": choice.rate,
+        "edge": choice.edge,
+        "epochs": {f"{rate:g}": None if r.censored else r.epoch for rate, r in choice.swept.items()},
+    }
+    write_text(options.out, json.dumps(record, indent=2) + "\n")
 
 
 def _notebook(options: argparse.Namespace) -> None:

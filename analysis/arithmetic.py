@@ -113,7 +113,7 @@ def _preceding(net: Describe, kind: str) -> list[str]:
     """Names of the learned layers that layers of `kind` follow."""
     names, last = [], ""
     for row in net["layers"]:
-        if row["kind"] in ("conv", "fc"):
+        if row["kind"] in ("conv", "local", "fc"):
             last = row["name"]
         elif row["kind"] == kind:
             names.append(last)

@@ -17,7 +17,9 @@ from analysis.files import read_json
 
 TIERS = ("demo", "proxy", "reduced", "paper")  # weakest first
 FULL_SIZE = {"width": 1, "image_size": 256, "crop": 224, "classes": 1000}
+SMALL_SIZE = {"width": 1, "image_size": 32, "classes": 10}  # of CIFAR-10; its nets have lengths of their own
 FEWEST_EPOCHS = 85  # about 90, within 5 (section 5)
+COPIES = {"cifar10-jpeg75": "a lossy copy"}  # forms of the paper's data that are not the official one
 RUN_KEY = ["study", "experiment", "seed"]
 EVAL_COLUMNS = [*RUN_KEY, "set", "split", "images", "view", "top1_error", "top5_error", "loss", "path"]
 METRIC_COLUMNS = [*RUN_KEY, "epoch", "train_error", "train_loss", "validation_error", "validation_loss"]
@@ -40,6 +42,17 @@ class Study:
         """What study.json says about each experiment: kind, about, baseline, difference from it (None: unknown), ..."""
         plain = {"kind": "ablation", "about": "", "baseline": "alexnet", "difference": None}
         return {about["name"]: plain | about for about in self.record.get("experiments", [])}
+
+    @property
+    def races(self) -> dict[str, dict[str, Any]]:
+        """What study.json says of its races: about, condition, baseline, rates by experiment, epochs, train_error, seeds."""
+        found: dict[str, dict[str, Any]] = self.record.get("races", {})
+        return found
+
+    def shortened(self, experiment: str) -> str:
+        """How much shorter an experiment is trained than its recipe says, in words; nothing if it is not."""
+        epochs = self.experiments.get(experiment, {}).get("epochs")
+        return f"{experiment} trained {epochs[0]:g} of {epochs[1]:g} epochs" if epochs else ""
 
     def kind(self, experiment: str) -> str:
         """Kind of an experiment; one that the study does not know is taken for a comparison of the paper."""
@@ -71,6 +84,11 @@ class Results:
     )  # run -> examination.json, with `folder`
     set_aside: list[str] = field(default_factory=list)  # sentences: what was not used, and why
     _read: dict[tuple[str, ...], pd.DataFrame] = field(default_factory=dict, repr=False)
+
+    def form(self, study: str, set_: str) -> str:
+        """Name of a packed set as it is shown: that of the copy that was packed, if it is not the official data."""
+        variant = self.manifests.get((study, set_), {}).get("variant", "")
+        return variant if variant in COPIES else set_
 
     def errors_by_image(
         self, study: str, experiment: str, set_: str, split: str, view: str, metric: str
@@ -119,6 +137,15 @@ def load_results(folder: Path) -> Results:
     studies = {path.parent.name: _study(path, set_aside) for path in sorted(folder.glob("*/study.json"))}
     configs = {_run_key(path): read_json(path) for path in _runs(folder, studies, "config.json")}
     present = _present(studies, configs)
+    manifests = {
+        (path.parents[2].name, path.parent.name): read_json(path)
+        for path in sorted(folder.glob("*/data/*/manifest.json"))
+        if path.parents[2].name in studies
+    }
+    for (name, _), manifest in manifests.items():
+        if words := COPIES.get(manifest.get("variant", "")):
+            told = f"{studies[name].data}; here {manifest['variant']}, {words}"
+            studies[name] = replace(studies[name], data=told)
     runs = {}
     for path in _runs(folder, studies, "run.json"):
         key, run = _run_key(path), read_json(path)
@@ -132,11 +159,7 @@ def load_results(folder: Path) -> Results:
         folder=folder,
         studies=studies,
         layers={path.stem: read_json(path) for path in sorted(folder.glob("describe/*.json"))},
-        manifests={
-            (path.parents[2].name, path.parent.name): read_json(path)
-            for path in sorted(folder.glob("*/data/*/manifest.json"))
-            if path.parents[2].name in studies
-        },
+        manifests=manifests,
         runs=runs,
         configs=configs,
         metrics=_metrics(folder, studies, runs),
@@ -150,12 +173,13 @@ def load_results(folder: Path) -> Results:
 
 def shrunken(record: dict[str, Any]) -> str:
     """In what a study falls short of the paper's size, in words; nothing if in nothing. Unrecorded numbers are not held against it."""
+    small = record.get("training_set") == "cifar10"
     short = [
         f"{name.replace('_', ' ')} {record[name]:g}"
-        for name, full in FULL_SIZE.items()
+        for name, full in (SMALL_SIZE if small else FULL_SIZE).items()
         if name in record and record[name] != full
     ]
-    if record.get("epochs", FEWEST_EPOCHS) < FEWEST_EPOCHS:
+    if not small and record.get("epochs", FEWEST_EPOCHS) < FEWEST_EPOCHS:
         short.append(f"{record['epochs']} epochs")
     return ", ".join(short)
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from analysis import arithmetic, convergence, estimates, examinations, ranking
+from analysis import arithmetic, convergence, estimates, examinations, races, ranking
 from analysis.claims import Claim
 from analysis.estimates import NoEstimate
-from analysis.evidence import Results, Study
+from analysis.evidence import COPIES, Results, Study
 from analysis.inference import Estimate
 from analysis.verdicts import OPEN, Outcome, adjusted, command, matches, of_estimate
 
@@ -103,8 +103,15 @@ def _in_study(claim: Claim, results: Results, study: Study) -> Outcome:
     dataset, split = _evaluated_on(claim, results, study)
     estimate = _estimate(claim, results, study, dataset, split)
     same_data = (dataset, split) == (claim.dataset, claim.split)
+    short = [study.shortened(name) for name in (*claim.experiment.split(), claim.baseline)]
     evidence = _evidence(study, same_data)
-    return of_estimate(claim, estimate, evidence, study.name, (dataset, split))
+    if evidence == "paper scale" and any(short):
+        evidence = "reduced scale"
+    outcome = of_estimate(claim, estimate, evidence, study.name, (results.form(study.name, dataset), split))
+    said = [outcome.why, *short]
+    if outcome.dataset in COPIES:
+        said.append(f"on {outcome.dataset}, {COPIES[outcome.dataset]} of {dataset}")
+    return replace(outcome, why="; ".join(filter(None, said)))
 
 
 def _evidence(study: Study, own_data: bool) -> str:
@@ -148,6 +155,8 @@ def _estimate(claim: Claim, results: Results, study: Study, dataset: str, split:
     if claim.how == "train_difference":
         return estimates.train_difference(results, name, ours, base)
     if claim.how == "ratio":
+        if ours in study.races:
+            return races.ratio(results, study, ours, base)
         return convergence.ratio(results, name, ours, base, metric)
     if claim.how == "rank":
         return ranking.smallest_step(results, name, ours.split(), dataset, split, claim.views, metric)

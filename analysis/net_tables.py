@@ -14,7 +14,7 @@ def layer_table(net: dict[str, Any]) -> Html:
     """Learned and pooling layers of one net with their sizes."""
     totals, rows = net["totals"], []
     for row in net["layers"]:
-        if row["kind"] not in ("conv", "fc", "pool"):
+        if row["kind"] not in ("conv", "local", "fc", "pool"):
             continue
         learned = row["kind"] != "pool"
         kernel = f"{row['kernel']} × {row['kernel']} / {row['stride']}" if row["kernel"] else "–"
@@ -113,7 +113,7 @@ def layer_tables(ctx: Context) -> Html:
 
 def _sizes(layers: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
     """What the table of a net shows of each row."""
-    rows = [row for row in layers if row["kind"] in ("conv", "fc", "pool")]
+    rows = [row for row in layers if row["kind"] in ("conv", "local", "fc", "pool")]
     return [
         (
             row["name"],
@@ -131,7 +131,7 @@ def _changes(net: dict[str, Any]) -> Html | None:
     """What an experiment changes in the base record, in one sentence."""
     changed = net.get("difference") or {}
     said = (f"{key}: {_brief(pair[0])} becomes {_brief(pair[1])}" for key, pair in changed.items())
-    return say("Against alexnet, " + "; ".join(said) + ".") if changed else None
+    return say(f"Against {net.get('base', 'alexnet')}, " + "; ".join(said) + ".") if changed else None
 
 
 def _brief(value: Any) -> str:

@@ -56,7 +56,13 @@ CLAIMS_OUT = beside("claims.csv")
 KNOWN = checked(definitions.load, DEFINITIONS)["experiments"]
 STUDIES = {name: checked(definitions.load_study, name, DEFINITIONS) for name in config["studies"]}
 # Ensembles have no layers, and what starts from other weights has those of the net that it extends.
-DESCRIBED = [name for name, about in KNOWN.items() if not {"members", "starts_from", "data"} & set(about)]
+# A race is described where it says so, as nets of several races are the same.
+DESCRIBED = [
+    name
+    for name, about in KNOWN.items()
+    if not {"members", "starts_from", "data", "race"} & set(about)
+    and (about["kind"] != "race" or "described_in" in about)
+]
 ROOM = os.path.relpath(os.path.join(ROOT, "analysis"))  # claims, notebooks, template
 PAGES = sorted(path.stem for path in Path(ROOM, "notebooks").glob("*.ipynb"))
 ANALYSIS = sorted(str(path) for path in Path(ROOM).rglob("*") if path.suffix in (".py", ".css", ".js", ".j2"))
@@ -86,6 +92,7 @@ wildcard_constraints:
     study="[A-Za-z0-9_]+",
     experiment="[a-z0-9_]+",
     seed="[0-9]+",
+    race="[a-z0-9_]+",
     set="[A-Za-z0-9_]+",
     split="train|val|test",
 
@@ -118,16 +125,19 @@ def study_fingerprint(wildcards):
     return experiments.fingerprint(study_record(wildcards.study))
 
 
+def full_study(wildcards):
+    """The study in whose full size the layers of an experiment are counted."""
+    return KNOWN[wildcards.experiment].get("described_in", "ilsvrc2010")
+
+
 @cache
-def describe_fingerprint_of(experiment):
-    return experiments.fingerprint(
-        checked(experiments.describe_experiment, "ilsvrc2010", experiment, DEFINITIONS)
-    )
+def describe_fingerprint_of(study, experiment):
+    return experiments.fingerprint(checked(experiments.describe_experiment, study, experiment, DEFINITIONS))
 
 
 def describe_fingerprint(wildcards):
     """Identity of the full-size net of an experiment."""
-    return describe_fingerprint_of(wildcards.experiment)
+    return describe_fingerprint_of(full_study(wildcards), wildcards.experiment)
 
 
 def departures_fingerprint(wildcards):
@@ -195,7 +205,9 @@ def seeds(study, experiment):
 def results_of(study, experiment):
     """What is asked for of an experiment: evaluations, or the run alone where the data have other classes."""
     if KNOWN[experiment].get("data") == "pretraining":
-        return [f"{RESULTS}/{study}/runs/{experiment}/{seed}/run.json" for seed in seeds(study, experiment)]
+        return runs_of(study, experiment, seeds(study, experiment))
+    if "race" in KNOWN[experiment]:
+        return []  # see `races_of`
     files = [
         f"{RESULTS}/{study}/evals/{experiment}/{seed}/{where['set']}-{where['split']}.json"
         for seed in seeds(study, experiment)
@@ -207,6 +219,34 @@ def results_of(study, experiment):
             for seed in seeds(study, experiment)
         ]
     return files
+
+
+def runs_of(study, experiment, chosen):
+    """Finished runs of an experiment, by seed."""
+    return [f"{RESULTS}/{study}/runs/{experiment}/{seed}/run.json" for seed in chosen]
+
+
+def swept(study, race):
+    """Runs of a race at all its rates, with the first seed."""
+    known = [name for name in STUDIES[study]["experiments"] if KNOWN[name].get("race") == race]
+    return [run for name in known for run in runs_of(study, name, seeds(study, name)[:1])]
+
+
+def races_of(study, among=None):
+    """What is asked for of races: the choice of the rate, and the runs with the other seeds at that rate"""
+
+    def fastest(race):
+        def runs(wildcards):
+            chosen = checkpoints.choose.get(study=study, race=race).output[0]
+            with open(chosen) as record:
+                experiment = json.load(record)["experiment"]
+            return runs_of(study, experiment, seeds(study, experiment)[1:])
+
+        return runs
+
+    names = definitions.races(STUDIES[study]["experiments"], KNOWN)
+    names = [name for name in names if among is None or name in among]
+    return [f"{RESULTS}/{study}/races/{race}.json" for race in names] + [fastest(race) for race in names]
 
 
 def splits_of(study, experiment):
@@ -251,6 +291,7 @@ def evidence():
         files += study_files(study)
         for experiment in record["experiments"]:
             files += results_of(study, experiment)
+        files += races_of(study)
     return files
 
 
@@ -267,6 +308,8 @@ def experiment_files(experiment):
             files.append(f"{RESULTS}/{study}/study.json")
             for name in definitions.lineage(experiment, KNOWN, "baseline"):
                 files += results_of(study, name)
+        raced = races_of(study, definitions.lineage(experiment, KNOWN, "baseline"))
+        files += [f"{RESULTS}/{study}/study.json", *raced] if raced else []
     return files
 
 
@@ -301,6 +344,11 @@ def group_files(group):
     for study, record in STUDIES.items():
         for experiment in compared(group):
             if experiment in record["experiments"]:
+                files += [f"{RESULTS}/{study}/study.json", *results_of(study, experiment)]
+        raced = races_of(study, [name for name in KNOWN if KNOWN[name]["claims"] == group])
+        files += [f"{RESULTS}/{study}/study.json", *raced] if raced else []
+        for experiment in record["experiments"]:
+            if KNOWN[experiment]["claims"] == group and results_of(study, experiment):
                 files += [f"{RESULTS}/{study}/study.json", *results_of(study, experiment)]
     if group == "dataset":
         files += [packed(study, name)[0] for study, record in STUDIES.items() for name in record["sets"]]

@@ -92,7 +92,7 @@ rule bench:
         "python -m alexnet bench --out {output} 2>&1 | tee {log}"
 
 
-for _name in KNOWN:
+for _name in [name for name in KNOWN if "race" not in KNOWN[name]]:
 
     rule:
         name:
@@ -106,10 +106,11 @@ for _name in KNOWN:
             results=RESULTS,
             name=_name,
             group=f"--group {KNOWN[_name]['claims']}" if KNOWN[_name]["claims"] else "",
+            measured="race --race" if KNOWN[_name]["kind"] == "race" else "effects --experiment",
         shell:
             "( if [ -n '{params.group}' ]; then python -m analysis verdicts --claims {input.claims}"
             " --results {params.results} {params.group}; fi &&"
-            " python -m analysis effects --results {params.results} --experiment {params.name} ) 2> {log}"
+            " python -m analysis {params.measured} {params.name} --results {params.results} ) 2> {log}"
 
     workflow.get_rule(_name).docstring = KNOWN[_name]["about"]
 

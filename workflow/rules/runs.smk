@@ -22,8 +22,9 @@ rule describe:
     params:
         fingerprint=describe_fingerprint,
         definitions=DEFINITIONS,
+        study=full_study,
     shell:
-        "python -m alexnet describe --study ilsvrc2010 --experiment {wildcards.experiment}"
+        "python -m alexnet describe --study {params.study} --experiment {wildcards.experiment}"
         " --definitions {params.definitions} > {output} 2> {log}"
 
 
@@ -102,6 +103,23 @@ rule evaluate:
         "python -m alexnet evaluate {input.config} --data {params.data} --weights {input.weights}"
         " --split {wildcards.split} --out {params.out} {params.keep}"
         " --devices {resources.gpu} --threads {threads} 2> {log}"
+
+
+# Which rate a race goes on with is known when all of them were trained with one seed.
+checkpoint choose:
+    """The fastest learning rate of a race on its first seed"""
+    input:
+        lambda wildcards: swept(wildcards.study, wildcards.race),
+        f"{RESULTS}/{{study}}/study.json",
+    output:
+        f"{RESULTS}/{{study}}/races/{{race}}.json",
+    log:
+        f"{RESULTS}/logs/{{study}}/races/{{race}}.log",
+    params:
+        results=RESULTS,
+    shell:
+        "python -m analysis choose --results {params.results} --study {wildcards.study} --race {wildcards.race}"
+        " --out {output} 2> {log}"
 
 
 rule examine:

@@ -1,0 +1,159 @@
+"""Turns races at several learning rates into each net's fastest rate, and two nets' epochs into their ratio.
+
+A race trains a net until its running training error reaches a mark (Fig. 1). Its rate is chosen on one seed, and judged on
+the others, which had no part in the choice. A run that never reaches the mark, or diverges, is censored at the last epoch
+that it was given.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import pandas as pd
+
+from analysis.convergence import Reached, epochs_to, ratio_of
+from analysis.errors import UserError
+from analysis.estimates import NoEstimate
+from analysis.evidence import Results, Study
+from analysis.inference import Estimate
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The fastest rate of a race on its first seed, and what else there was."""
+
+    race: str
+    experiment: str
+    rate: float
+    swept: dict[float, Reached]  # by rate, in rising order
+    missing: int  # rates that have no finished run on that seed
+
+    @property
+    def edge(self) -> str:
+        """"smallest" or "largest" if no rate beyond the chosen one was tried; else nothing."""
+        rates = list(self.swept)
+        return {rates[-1]: "largest", rates[0]: "smallest"}.get(self.rate, "")
+
+
+def reached(curve: pd.DataFrame, mark: float, cap: int) -> Reached:
+    """When a run of a race reached its mark, in epochs between two of which is interpolated; censored at `cap` if it did not."""
+    found = epochs_to(curve, mark)
+    return Reached(float(cap), True) if found.censored else found
+
+
+def choose(results: Results, study: Study, race: str) -> Choice:
+    """The rate with the fewest epochs on the first seed; if none reached the mark, that with the lowest error at its end.
+
+    Raises:
+        NoEstimate: no rate has a finished run on that seed.
+    """
+    about = study.races[race]
+    first, swept, ends, names = about["seeds"][0], {}, {}, {}
+    for name, rate in sorted(about["rates"].items(), key=lambda item: item[1]):
+        curve = results.curves(study.name, name).get(first)
+        if curve is None:
+            continue
+        swept[rate] = reached(curve, about["train_error"], about["epochs"])
+        names[rate], ends[rate] = name, float(curve["train_error"].iloc[-1])
+    if not swept:
+        raise NoEstimate(f"{race} has no finished run with seed {first} yet")
+    best = min(swept, key=lambda rate: (swept[rate].censored, swept[rate].epoch, _or_last(ends[rate])))
+    return Choice(race, names[best], best, swept, len(about["rates"]) - len(swept))
+
+
+def _or_last(error: float) -> float:
+    """An error to sort by; none, of a run that diverged, comes last."""
+    return error if error == error else 2.0
+
+
+def judged(results: Results, study: Study, race: str) -> dict[int, Reached]:
+    """When each other seed reached the mark, at the rate that the first one chose."""
+    about, choice = study.races[race], choose(results, study, race)
+    curves = results.curves(study.name, choice.experiment)
+    return {
+        seed: reached(curves[seed], about["train_error"], about["epochs"])
+        for seed in about["seeds"][1:]
+        if seed in curves
+    }
+
+
+def ratio(results: Results, study: Study, race: str, baseline: str) -> Estimate:
+    """Epochs of one net over those of another, each at its own rate, with the interval of `convergence.ratio_of`.
+
+    Not conclusive if the chosen rate of one is the smallest or largest tried: it may not be the net's fastest.
+
+    Raises:
+        NoEstimate: one of the two has not been run, at several rates or with other seeds.
+    """
+    sides, choices = [], []
+    for name in (race, baseline):
+        if name not in study.races:
+            raise NoEstimate(f"the study has no race {name}")
+        choices.append(choose(results, study, name))
+        sides.append(list(judged(results, study, name).values()))
+        if not sides[-1]:
+            raise NoEstimate(f"{choices[-1].experiment}, the fastest rate of {name}, has no run with another seed yet")
+    goal = f"a training error of {100 * study.races[race]['train_error']:g} %"
+    estimate = ratio_of(*sides, race, baseline, goal)
+    said, open_ = [study.races[race]["condition"]], False
+    for choice in choices:
+        said.append(f"{choice.race} at rate {choice.rate:g}")
+        if choice.missing:
+            said.append(f"{choice.missing} of its rates are not finished")
+        if choice.edge:
+            said.append(f"the {choice.edge} tried, so that it may not be the fastest")
+        open_ = open_ or bool(choice.missing or choice.edge)
+    remark = "; ".join(filter(None, [*said, estimate.remark]))
+    return replace(estimate, remark=remark, conclusive=estimate.conclusive and not open_)
+
+
+def pairs(study: Study) -> list[tuple[str, str]]:
+    """Races that are compared with another one, each with that one."""
+    return [(name, about["baseline"]) for name, about in study.races.items() if about["baseline"] != name]
+
+
+def find(results: Results, study: str, race: str) -> Study:
+    """The study, if it has that race.
+
+    Raises:
+        UserError: there is no such study or race.
+    """
+    found = results.studies.get(study)
+    if found is None or race not in found.races:
+        known = ", ".join(found.races) if found else ", ".join(results.studies)
+        raise UserError(f"no race {race!r} in study {study!r}; there are: {known or 'none'}")
+    return found
+
+
+def lines(results: Results, race: str) -> list[str]:
+    """What each study says about a race: epochs by rate, then the ratio to its baseline; a line each."""
+    out = []
+    for study in results.studies.values():
+        if race not in study.races:
+            continue
+        about = study.races[race]
+        try:
+            choice = choose(results, study, race)
+        except NoEstimate as reason:
+            out.append(f"{study.name}: {reason}")
+            continue
+        swept = ", ".join(f"{rate:g}: {shown(r)}" for rate, r in choice.swept.items())
+        seeds = ", ".join(shown(r) for r in judged(results, study, race).values())
+        out.append(
+            f"{study.name}, {study.data}: {race}: epochs to {100 * about['train_error']:g} % training error by rate: {swept}"
+        )
+        out.append(f"    fastest rate {choice.rate:g}; other seeds: {seeds or 'none yet'}")
+        if about["baseline"] != race:
+            try:
+                e = ratio(results, study, race, about["baseline"])
+                out.append(
+                    f"    {e.bound}{e.value:.2f} times the epochs of {about['baseline']} [{e.low:.2f}, {e.high:.2f}]: {e.remark}"
+                )
+            except NoEstimate as reason:
+                out.append(f"    {reason}")
+    return out or [f"no study here has a race {race}"]
+
+
+def shown(reached: Reached) -> str:
+    """Epochs in words."""
+    return f"not within {reached.epoch:g}" if reached.censored else f"{reached.epoch:.1f}"
