@@ -94,7 +94,8 @@ def _without_seed(study: str, experiment: str, folder: str) -> dict[str, Any]:
     recipe = known["recipes"][name]
     diffs = [known["experiments"][step]["diff"] for step in lineage(experiment, known["experiments"])]
     full = merge(merge(recipe, record["diff"]), record["recipe_diffs"].get(name, {}))
-    for diff in [*diffs, record["experiment_diffs"].get(experiment, {})]:
+    own = [record["experiment_diffs"].get(step, {}) for step in (about.get("race"), experiment)]
+    for diff in [*diffs, *own]:
         full = merge(full, diff)
     check(full, "experiments", f"{study}/{experiment}", part="record")
     if about["kind"] == "race" and "stop_at" not in full["optimizer"]:

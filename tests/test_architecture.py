@@ -60,6 +60,32 @@ def test_the_recipes_at_full_size():
     assert totals["onetower2014"]["parameters"] == 61_100_840  # as torchvision's net, which has its sizes
 
 
+@pytest.mark.parametrize(
+    ("experiment", "parameters", "sides"),
+    [  # by hand from the published files; 1,116,490 and 2,112,970 are those of the 13 % net and of the final 11 % net
+        ("cifar_18pct", 32 * 76 + 32 * 801 + 64 * 801 + 10 * 1025, [32, 16, 16, 8, 8, 4]),
+        ("fig1_relu_2012", 89_578, [32, 16, 16, 8, 8, 4]),
+        ("fig1_tanh_modern", 89_578, [32, 16, 16, 8, 8, 4]),
+        ("fig1_relu_deeper", 89_578 - 10_250 + 64 * 1025 + 650, [32, 16, 16, 8, 8, 4]),
+        ("cifar_no_lrn", 1_116_490, [24, 12, 12, 6, 6, 6]),
+        ("cifar_lrn", 1_116_490, [24, 12, 12, 6, 6, 6]),
+        ("cifar_lrn_final", 2_112_970, [24, 12, 12, 6, 6, 6]),
+    ],
+)
+def test_nets_for_cifar10_have_their_published_sizes(experiment, parameters, sides):
+    net = describe_experiment("cifar10", experiment)
+    assert net["totals"]["parameters"] == parameters
+    kinds = ("conv", "local", "pool")
+    assert [row["output_shape"][1] for row in net["layers"] if row["kind"] in kinds] == sides
+
+
+def test_a_layer_without_shared_kernels_reads_all_towers():
+    model = load()["recipes"]["cifar_local"]["model"]
+    model = merge(model, {"towers": 2, "layers": {"local3": {"reads": "own_tower"}}})
+    with pytest.raises(UserError, match="local3: .* reads all towers"):
+        layer_table(model, 24, 10)
+
+
 def test_two_poolings_after_one_layer_have_two_names():
     names = [row["name"] for row in describe_experiment("ilsvrc2010", "no_conv2")["layers"]]
     assert names[:6] == ["conv1", "lrn1", "pool1", "activation1", "pool1_2", "conv3"]
@@ -104,6 +130,8 @@ TRAINED = [
     for name in load_study(study)["experiments"]
     if "members" not in load()["experiments"][name]
 ]
+TRAINED += [("cifar10", name) for name in load_study("cifar10")["experiments"] if "lr" not in name.split("_")[-1]]
+TRAINED += [("cifar10", "fig1_tanh_modern_lr016"), ("cifar10", "fig1_relu_deeper_lr001")]
 
 
 @pytest.mark.parametrize(("study", "experiment"), TRAINED)
@@ -114,6 +142,8 @@ def test_table_agrees_with_the_torch_module(study, experiment):
     rows = layer_table(config["model"], data["crop"], data["classes"])
     shapes: dict[str, tuple] = {}
     for name, module in net.layers.items():
+        if name == "input":  # scales the picture, and is no layer of the table
+            continue
         module.register_forward_hook(lambda m, i, o, name=name: shapes.__setitem__(name, tuple(o.shape[1:])))
     with torch.no_grad():
         net(torch.zeros(1, 3, data["crop"], data["crop"]))

@@ -186,6 +186,7 @@ def test_every_value_of_a_recipe_names_its_source():
     ]
     under_a_source = (
         "conv",
+        "local",
         "fc",
         "- {until",
         "rule:",

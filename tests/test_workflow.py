@@ -362,3 +362,37 @@ def test_a_missing_archive_is_downloaded_if_a_base_url_is_named(tmp_path):
     ).read_bytes()
     logs = "".join(path.read_text() for path in (project / "results/logs").rglob("*.log"))
     assert "secret" not in logs + done.stdout
+
+
+def test_a_race_goes_on_with_the_rate_that_won_its_first_seed(tmp_path):
+    """Two nets at two rates each: four runs choose, then one run of each net is added; a third rate adds one run."""
+    folder = copy_project(tmp_path / "project")
+    edit(
+        folder / "config/experiments.yaml", "    rates: [2.5e-4, 5.0e-4, 1.0e-3, 2.0e-3, 4.0e-3]\n    diff:\n      epochs: 60",
+        "    rates: [1.0e-3, 2.0e-3]\n    diff:\n      epochs: 2",
+    )  # fmt: skip
+    edit(
+        folder / "config/experiments.yaml", "    extends: fig1_relu_2012\n    rates: [1.0e-3, 2.0e-3, 4.0e-3, 8.0e-3, 1.6e-2]",
+        "    extends: fig1_relu_2012\n    rates: [1.0e-3, 4.0e-3]",
+    )  # fmt: skip
+    races = {"experiments": ["fig1_relu_2012", "fig1_tanh_2012"], "seeds_by_kind": {"race": [1, 2]}}
+    tiny = {**TINY_STUDY, **races, "diff": {"optimizer": {"batch_size": 16, "data_batch": 24}}, "recipe_diffs": {}}
+    (folder / "config/studies/tiny.yaml").write_text(yaml.safe_dump(tiny))
+    jobs = planned(folder, "fig1_tanh_2012")
+    assert (jobs["train"], jobs["choose"]) == (4, 2)
+    done = snakemake(folder, "fig1_tanh_2012")
+    assert done.returncode == 0, done.stdout[-6000:]
+    runs = sorted(path.parent for path in (folder / "results/tiny/runs").glob("*/*/run.json"))
+    chosen = {}
+    for net in ("relu", "tanh"):
+        record = json.loads((folder / f"results/tiny/races/fig1_{net}_2012.json").read_text())
+        chosen[net] = record["experiment"]
+        assert len(record["epochs"]) == 2
+    assert sorted(f"{path.parent.name}/{path.name}" for path in runs if path.name == "2") == sorted(
+        f"{name}/2" for name in chosen.values()
+    )
+    assert len(runs) == 6
+    assert "fastest rate" in done.stdout and "times the epochs of fig1_relu_2012" in done.stdout
+    assert planned(folder, "fig1_tanh_2012").get("train", 0) == 0
+    edit(folder / "config/experiments.yaml", "rates: [1.0e-3, 4.0e-3]", "rates: [1.0e-3, 2.0e-3, 4.0e-3]")
+    assert planned(folder, "fig1_tanh_2012")["train"] == 1

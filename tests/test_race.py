@@ -1,0 +1,214 @@
+"""Races: a training ends after its mark, a loss that is not finite is a result, and rates are chosen without a look at the judges."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import re
+from pathlib import Path
+
+import fabricate
+import pandas as pd
+import pytest
+
+from analysis import race_tables, races
+from analysis.__main__ import main
+from analysis.context import Context
+from analysis.convergence import Reached, ratio_of
+from analysis.errors import UserError
+from analysis.estimates import NoEstimate
+from analysis.evidence import COPIES, load_results, shrunken
+from analysis.outcomes import read_table
+
+RATES = (0.001, 0.002, 0.004)
+CAP = 60
+
+
+def curve(epochs: float, length: int | None = None) -> list[float]:
+    """A running training error that crosses 25 % at `epochs`, exactly, and goes on for an epoch."""
+    last = length or math.ceil(epochs) + 1
+    return [0.25 + 0.02 * (epochs - epoch) for epoch in range(1, last + 1)]
+
+
+def study(folder: Path, nets: tuple[str, ...] = ("relu", "tanh"), **more) -> None:
+    """A study with a race for each net, in one condition; the second is compared with the first."""
+    about, found = [], {}
+    for net in nets:
+        rates = {f"{net}_lr{f'{rate:g}'[2:]}": rate for rate in RATES}
+        found[net] = {
+            "about": net, "condition": "as published", "baseline": nets[0], "rates": rates,
+            "epochs": CAP, "train_error": 0.25, "seeds": [1, 2, 3, 4],
+        }  # fmt: skip
+        about += [{"name": name, "kind": "race", "baseline": name, "race": net} for name in rates]
+    fabricate.study(
+        folder, "cifar10", "paper", threshold=0.25, classes=10, image_size=32, crop=32, epochs=40,
+        training_set="cifar10", experiments=about, races=found, data="CIFAR-10",
+        fingerprints={a["name"]: {str(s): f"cifar10-{a['name']}-{s}" for s in range(1, 5)} for a in about},
+        evaluate=[{"set": "cifar10", "split": "test"}], **more,
+    )  # fmt: skip
+
+
+def runs(folder: Path, net: str, epochs: dict[tuple[float, int], float | list[float]]) -> None:
+    """Runs by rate and seed; a number is the crossing."""
+    for (rate, seed), given in epochs.items():
+        errors = given if isinstance(given, list) else curve(given)
+        fabricate.run(folder, "cifar10", f"{net}_lr{f'{rate:g}'[2:]}", seed, errors, tier="paper")
+
+
+FAST = {(0.001, 1): 12.4, (0.002, 1): 8.3, (0.004, 1): 9.0, (0.002, 2): 8.6, (0.002, 3): 9.1, (0.002, 4): 8.9}
+SLOW = {(0.001, 1): 55.0, (0.002, 1): 41.5, (0.004, 1): 48.0, (0.002, 2): 43.0, (0.002, 3): 40.0, (0.002, 4): 44.5}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    study(tmp_path)
+    runs(tmp_path, "relu", FAST)
+    runs(tmp_path, "tanh", SLOW)
+    return tmp_path
+
+
+def test_the_rate_is_chosen_on_the_first_seed_and_judged_on_the_others(folder):
+    runs(folder, "relu", {(0.004, 2): 2.0})  # far faster, but by a seed that must not choose
+    results = load_results(folder)
+    record = results.studies["cifar10"]
+    choice = races.choose(results, record, "relu")
+    assert (choice.experiment, choice.rate, choice.edge, choice.missing) == ("relu_lr002", 0.002, "", 0)
+    assert {rate: round(r.epoch, 6) for rate, r in choice.swept.items()} == {0.001: 12.4, 0.002: 8.3, 0.004: 9.0}
+    found = races.judged(results, record, "relu")
+    assert {seed: pytest.approx(r.epoch) for seed, r in found.items()} == {2: 8.6, 3: 9.1, 4: 8.9}
+    estimate = races.ratio(results, record, "tanh", "relu")
+    wanted = ratio_of(
+        [Reached(e, False) for e in (43.0, 40.0, 44.5)], [Reached(e, False) for e in (8.6, 9.1, 8.9)], "t", "r", "x"
+    )
+    assert (estimate.value, estimate.low, estimate.high) == pytest.approx((wanted.value, wanted.low, wanted.high))
+    assert estimate.value == pytest.approx((43.0 * 40.0 * 44.5 / (8.6 * 9.1 * 8.9)) ** (1 / 3))
+    assert estimate.conclusive and (estimate.seeds, estimate.baseline_seeds) == (3, 3)
+    assert "as published" in estimate.remark and "tanh at rate 0.002" in estimate.remark
+
+
+@pytest.mark.parametrize(("rate", "edge"), [(0.001, "smallest"), (0.004, "largest")])
+def test_a_fastest_rate_at_the_edge_settles_nothing(folder, rate, edge):
+    runs(folder, "tanh", {(rate, 1): 30.0, (rate, 2): 30.0, (rate, 3): 31.0, (rate, 4): 32.0})
+    results = load_results(folder)
+    record = results.studies["cifar10"]
+    assert races.choose(results, record, "tanh").edge == edge
+    estimate = races.ratio(results, record, "tanh", "relu")
+    assert not estimate.conclusive and f"the {edge} tried" in estimate.remark
+
+
+def test_runs_that_never_get_there_count_with_the_epochs_they_were_given(folder):
+    runs(folder, "tanh", {(0.002, 3): [0.9] * CAP, (0.002, 4): [0.9, 0.8, math.nan]})
+    results = load_results(folder)
+    record = results.studies["cifar10"]
+    assert races.judged(results, record, "tanh")[3] == Reached(CAP, True)
+    assert races.judged(results, record, "tanh")[4] == Reached(CAP, True)  # diverged: it never gets there either
+    estimate = races.ratio(results, record, "tanh", "relu")
+    assert estimate.bound == ">=" and estimate.high == math.inf
+    assert estimate.value == pytest.approx((43.0 * CAP * CAP / (8.6 * 9.1 * 8.9)) ** (1 / 3))
+
+
+def test_a_rate_that_diverged_is_not_chosen(folder):
+    runs(folder, "tanh", {(0.001, 1): [0.9] * CAP, (0.002, 1): [math.nan], (0.004, 1): [0.9] * (CAP - 1) + [0.5]})
+    results = load_results(folder)
+    choice = races.choose(results, results.studies["cifar10"], "tanh")
+    assert choice.rate == 0.004 and all(reached.censored for reached in choice.swept.values())
+
+
+def test_what_is_missing_is_said(tmp_path):
+    study(tmp_path)
+    record = load_results(tmp_path).studies["cifar10"]
+    with pytest.raises(NoEstimate, match="tanh has no finished run with seed 1"):
+        races.choose(load_results(tmp_path), record, "tanh")
+    runs(tmp_path, "tanh", {key: value for key, value in SLOW.items() if key[1] == 1 and key[0] > 0.001})
+    runs(tmp_path, "relu", FAST)
+    results = load_results(tmp_path)
+    assert races.choose(results, record, "tanh").missing == 1
+    with pytest.raises(NoEstimate, match="tanh_lr002, the fastest rate of tanh, has no run with another seed"):
+        races.ratio(results, record, "tanh", "relu")
+    with pytest.raises(UserError, match="no race 'sigmoid'.*relu, tanh"):
+        races.find(results, "cifar10", "sigmoid")
+
+
+def test_the_choice_is_a_file_and_the_race_a_few_lines(folder, tmp_path, capsys):
+    out = tmp_path / "choice.json"
+    arguments = ["--results", str(folder), "--race", "tanh"]
+    assert main(["choose", *arguments, "--study", "cifar10", "--out", str(out)]) == 0
+    record = json.loads(out.read_text())
+    assert (record["experiment"], record["rate"]) == ("tanh_lr002", 0.002)
+    assert record["epochs"] == {"0.001": pytest.approx(55), "0.002": pytest.approx(41.5), "0.004": pytest.approx(48)}
+    assert main(["race", *arguments]) == 0
+    printed = capsys.readouterr().out
+    assert "0.001: 55.0, 0.002: 41.5, 0.004: 48.0" in printed and "4.79 times the epochs of relu" in printed
+    assert main(["choose", "--results", str(folder), "--race", "x", "--study", "cifar10", "--out", str(out)]) == 2
+
+
+def test_the_page_names_conditions_and_the_copy_of_the_data(folder):
+    fabricate.manifest(folder, "cifar10", "cifar10", {"train": 500, "test": 100}, classes=10)
+    path = folder / "cifar10/data/cifar10/manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"variant": "cifar10-jpeg75"}))
+    assert main(["check", "--results", str(folder), "--out", str(folder / "claims.csv")]) == 0
+    ctx = Context(load_results(folder), read_table(folder / "claims.csv"))
+    html = race_tables.fig1(ctx, ctx.studies[0]).text
+    assert "running training error on cifar10-jpeg75, by condition" in html
+    assert f"CIFAR-10; here cifar10-jpeg75, {COPIES['cifar10-jpeg75']}" in html
+    cells = re.findall(r"<t[hd][^>]*>([^<]*)</t[hd]>", html)
+    at = cells.index("as published")
+    assert cells[at + 1 : at + 5] == ["0.002", "8.9", "0.002", "42.5"]  # geometric means of the judged seeds
+    assert cells[at + 5].startswith("4.79") and cells[at + 7] == "3 vs 3"
+    assert "at rate 0.002: 42.5 epochs" in html  # geometric mean of the judged seeds alone
+
+
+def test_cifar10_at_its_own_size_is_paper_scale_and_shorter_nets_are_not(tmp_path):
+    record = {"training_set": "cifar10", "width": 1, "image_size": 32, "crop": 24, "classes": 10, "epochs": 40}
+    assert shrunken(record) == ""
+    assert shrunken(record | {"width": 0.5}) == "width 0.5"
+    assert shrunken(record | {"training_set": "ilsvrc2010"}) != ""
+    study(tmp_path)
+    path = tmp_path / "cifar10/study.json"
+    about = json.loads(path.read_text())
+    about["experiments"][0]["epochs"] = [40, 160]
+    path.write_text(json.dumps(about))
+    found = load_results(tmp_path).studies["cifar10"]
+    assert found.tier == "paper"
+    assert found.shortened("relu_lr001") == "relu_lr001 trained 40 of 160 epochs"
+    assert found.shortened("relu_lr002") == ""
+
+
+# Training -----------------------------------------------------------------------------------------------------------
+
+
+def trained(configure, packed_set, out: Path, change) -> tuple[pd.DataFrame, dict]:
+    from alexnet.train import train
+
+    config = configure("alexnet", change=change)
+    train(config, packed_set, out, "0", 1)
+    assert not (out / "failed.json").exists() and not (out / "checkpoint").exists()
+    return pd.read_csv(out / "metrics.csv"), json.loads((out / "run.json").read_text())
+
+
+def test_a_training_ends_an_epoch_after_its_mark(configure, packed_set, tmp_path):
+    def change(config):
+        config["training"]["epochs"] = 5
+        config["optimizer"]["stop_at"] = {"train_error": 0.999, "more_epochs": 1}
+
+    table, record = trained(configure, packed_set, tmp_path / "run", change)
+    first = int((table["train_error"] <= 0.999).idxmax())
+    assert len(table) == first + 2 == record["epochs"] < 5
+    assert "diverged" not in record
+
+
+def test_a_loss_that_is_not_finite_is_the_result_of_a_race(configure, packed_set, tmp_path):
+    def change(config):
+        config["training"]["epochs"] = 3
+        config["optimizer"]["stop_at"] = {"train_error": 0.01, "more_epochs": 1}
+        config["optimizer"]["schedule"] = {
+            "rule": "stages", "epochs": 1, "stages": [{"until": 1, "weights": 1e20, "biases": 1e20}],
+        }  # fmt: skip
+
+    table, record = trained(configure, packed_set, tmp_path / "run", change)
+    assert record["diverged"] is True and len(table) == record["epochs"] <= 3
+    assert math.isnan(table["train_error"].iloc[-1]) and record["final"]["train_error"] is None
+    rows = list(csv.DictReader(open(tmp_path / "run/metrics.csv")))
+    assert rows[-1]["learning_rate"] == "1e+20"
+    assert not races.reached(table, 0.25, 100).epoch < 100 and races.reached(table, 0.25, 100).censored
