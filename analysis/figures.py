@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.container import BarContainer
     from matplotlib.figure import Figure
 
+    from analysis.convergence import Reached
     from analysis.effects import Effect
     from analysis.verdicts import Outcome
 
@@ -132,6 +134,67 @@ def race(results: Results, study: str, names: list[str], threshold: float) -> Fi
     )
     axis.set(xlabel="epoch", ylabel="running training error (%)", ylim=(0, None))
     _legend_below(fig, axis, 2)
+    return fig
+
+
+@dataclass(frozen=True)
+class Lane:
+    """A net in a race: its name, and epochs and errors (%) of each seed."""
+
+    label: str
+    seeds: list[tuple[np.ndarray, np.ndarray]]
+
+
+def _panels(count: int) -> tuple[Figure, list[Axes], int]:
+    """So many panels of equal size, two a row; the columns too."""
+    columns = min(2, count)
+    rows = -(-count // columns)
+    fig, axes = canvas(rows, columns, 7.6, 2.4 * rows + 0.6)
+    for axis in axes[count:]:
+        axis.set_visible(False)
+    return fig, axes, columns
+
+
+def _wrapped(axis: Axes, words: str) -> None:
+    axis.set_title("\n".join(textwrap.wrap(words, 46)), color=INK, fontsize=9)
+
+
+def lanes(by_condition: dict[str, list[Lane]], mark: float) -> Figure:
+    """A panel a condition: the nets' errors (%) over epochs, a line a seed, and the mark as a line."""
+    fig, axes, columns = _panels(len(by_condition))
+    for i, (axis, (words, nets)) in enumerate(zip(axes, by_condition.items(), strict=False)):
+        for lane in nets:
+            n = 0 if lane.label == "ReLU" else 1
+            for epochs, errors in lane.seeds:
+                axis.plot(epochs, errors, color=COLORS[n], linestyle=DASHES[n], linewidth=1.4, label=lane.label)
+        axis.axhline(mark, color=INK, linewidth=1, linestyle=(0, (1, 2)))
+        _wrapped(axis, words)
+        _styled(axis)
+        axis.set(xlabel="epoch", ylim=(0, 92))
+        if i % columns == 0:
+            axis.set(ylabel="running training error (%)")
+    _legend_below(fig, axes[0], 2)
+    return fig
+
+
+def sweeps(by_condition: dict[str, dict[str, tuple[dict[float, Reached], float]]]) -> Figure:
+    """A panel a condition: epochs over learning rate of each net, with the chosen rate filled; triangles never got there."""
+    fig, axes, columns = _panels(len(by_condition))
+    for i, (axis, (words, nets)) in enumerate(zip(axes, by_condition.items(), strict=False)):
+        for label, (swept, chosen) in nets.items():
+            n = 0 if label == "ReLU" else 1
+            rates = np.array(list(swept))
+            epochs = np.array([reached.epoch for reached in swept.values()])
+            late = np.array([reached.censored for reached in swept.values()])
+            axis.plot(rates, epochs, color=COLORS[n], linestyle=DASHES[n], linewidth=1.4, label=label)
+            for place, marker in ((~late, "o"), (late, "^")):
+                axis.plot(rates[place], epochs[place], marker, color=COLORS[n], markerfacecolor="none")
+            axis.plot(chosen, swept[chosen].epoch, "^" if swept[chosen].censored else "o", color=COLORS[n])
+        axis.set(xscale="log", yscale="log", xlabel="learning rate of the weights")
+        _wrapped(axis, words)
+        if i % columns == 0:
+            axis.set(ylabel="epochs")
+    _legend_below(fig, axes[0], 2)
     return fig
 
 

@@ -1,0 +1,170 @@
+"""Turns the races of a study into the page on Fig. 1: ratio by condition, curves, epochs by learning rate."""
+
+from __future__ import annotations
+
+import math
+
+from analysis import figures, races
+from analysis.cells import badge, plural
+from analysis.context import Context
+from analysis.convergence import Reached
+from analysis.estimates import NoEstimate
+from analysis.evidence import Study
+from analysis.figures import Lane
+from analysis.inference import Estimate
+from analysis.outcomes import interval, number
+from analysis.page import Html, figure, folded, heading, note, say, stack, table
+from analysis.races import Choice
+
+
+def fig1(ctx: Context, study: Study) -> Html:
+    """All races of a study: what holds under which condition, and on what that rests."""
+    run = [pair for pair in races.pairs(study) if _choices(ctx, study, pair)]
+    if not run:
+        return stack(
+            heading(study.title), note("No race of this study has finished a run of both nets yet.")
+        )
+    claims = [o for o in ctx.outcomes(study, {"ratio"}) if o.claim.experiment in study.races]
+    mark = 100 * study.races[run[0][0]]["train_error"]
+    verdicts = (
+        Html(f"{say(f'{o.claim.statement}:').text} {badge(o.verdict, o.evidence).text} {say(o.why).text}")
+        for o in claims
+    )
+    waits = len(races.pairs(study)) - len(run)
+    return stack(
+        heading(study.title),
+        say(f"{study.data.rstrip('.')}. {_reading(ctx, study, run)}"),
+        *verdicts,
+        conditions(ctx, study, run),
+        note(f"{plural(waits, 'condition')} not run yet.") if waits else None,
+        _curves(ctx, study, run, mark),
+        _rates(ctx, study, run, mark),
+        folded("Epochs of every run", every_run(ctx, study)),
+    )
+
+
+def _choices(ctx: Context, study: Study, pair: tuple[str, str]) -> list[Choice]:
+    """The choices of both nets of a pair; none if one has no finished run."""
+    try:
+        return [races.choose(ctx.results, study, name) for name in pair]
+    except NoEstimate:
+        return []
+
+
+def _ratio(ctx: Context, study: Study, pair: tuple[str, str]) -> Estimate | None:
+    try:
+        return races.ratio(ctx.results, study, *pair)
+    except NoEstimate:
+        return None
+
+
+def _reading(ctx: Context, study: Study, run: list[tuple[str, str]]) -> str:
+    """What the conditions show together, in sentences made of the numbers."""
+    found = [(study.races[pair[0]]["condition"], _ratio(ctx, study, pair)) for pair in run]
+    known = [(words, e) for words, e in found if e is not None]
+    if not known:
+        return "No condition has runs with other seeds than the one that chose the rates yet."
+    low = min(known, key=lambda item: item[1].value)
+    high = max(known, key=lambda item: item[1].value)
+    faster = sum(e.conclusive and e.low > 1 for _, e in known)
+    six = sum(e.conclusive and e.low <= 6 <= e.high for _, e in known)
+    return (
+        f"The tanh net needs {_times(low[1])} the epochs of the ReLU net ({low[0]}) to {_times(high[1])} ({high[0]}). "
+        f"In {faster} of {len(known)} conditions the interval lies above 1, in {six} it holds the paper's 6."
+    )
+
+
+def _times(e: Estimate) -> str:
+    words = {">=": "at least ", "<=": "at most "}.get(e.bound, "")
+    return f"{words}{e.value:.1f} times"
+
+
+def conditions(ctx: Context, study: Study, run: list[tuple[str, str]]) -> Html:
+    """One line a condition: rates, mean epochs of both nets, their ratio with its interval."""
+    rows = []
+    for pair in run:
+        e = _ratio(ctx, study, pair)
+        sides = []
+        for name, choice in zip(pair, _choices(ctx, study, pair), strict=True):
+            others = races.judged(ctx.results, study, name)
+            edge = f" ({choice.edge} tried)" if choice.edge else ""
+            sides.append((f"{choice.rate:g}{edge}", _epochs(list(others.values())), len(others)))
+        (rate, epochs, seeds), (base_rate, base_epochs, base_seeds) = sides
+        if e is None:
+            ratio, span = "–", "–"
+        else:
+            ratio = f"{e.bound} {number(e.value, 'x', 2)}".strip()
+            span = "–" if math.isnan(e.low) else interval(e.low, e.high, "x")
+        words = study.races[pair[0]]["condition"]
+        rows.append(
+            [words, base_rate, base_epochs, rate, epochs, ratio, span, f"{base_seeds} vs {seeds}"]
+        )
+    heads = [
+        *("Condition", "Rate, ReLU", "Epochs, ReLU", "Rate, tanh", "Epochs, tanh"),
+        *("tanh ÷ ReLU", "95 % interval", "Seeds"),
+    ]
+    mark = 100 * study.races[run[0][0]]["train_error"]
+    data = ctx.results.form(study.name, study.training_set)
+    return table(heads, rows, f"Epochs to {mark:g} % running training error on {data}, by condition")
+
+
+def _epochs(side: list[Reached]) -> str:
+    """Geometric mean of the epochs, and how many runs never reached the mark."""
+    if not side:
+        return "–"
+    mean = math.exp(sum(math.log(r.epoch) for r in side) / len(side))
+    late = sum(r.censored for r in side)
+    return f"≥ {mean:.1f} ({late} of {len(side)} never)" if late else f"{mean:.1f}"
+
+
+def _curves(ctx: Context, study: Study, run: list[tuple[str, str]], mark: float) -> Html:
+    """A panel a condition with the running training error of both nets, at the chosen rates."""
+    lanes: dict[str, list[Lane]] = {}
+    said = []
+    for pair in run:
+        words = study.races[pair[0]]["condition"]
+        for label, name, choice in zip(
+            ("tanh", "ReLU"), pair, _choices(ctx, study, pair), strict=True
+        ):
+            curves = ctx.results.curves(study.name, choice.experiment)
+            others = [curve for seed, curve in curves.items() if seed != study.races[name]["seeds"][0]]
+            drawn = others or list(curves.values())
+            points = [(curve["epoch"].to_numpy(float), 100 * curve["train_error"].to_numpy(float)) for curve in drawn]
+            lanes.setdefault(words, []).append(Lane(label, points))
+            side = list(races.judged(ctx.results, study, name).values())
+            said.append(f"{words}, {label} at rate {choice.rate:g}: {_epochs(side)} epochs")
+    caption = f"{study.title}: running training error over epochs, a line a seed, each net at its fastest rate; the line is at {mark:g} %. A run ends an epoch after it crossed."
+    return figure(figures.lanes(lanes, mark), f"A panel a condition: {'; '.join(said)}", caption)
+
+
+def _rates(ctx: Context, study: Study, run: list[tuple[str, str]], mark: float) -> Html:
+    """A panel a condition with the epochs of the first seed over learning rates."""
+    sweeps: dict[str, dict[str, Choice]] = {}
+    said = []
+    for pair in run:
+        words = study.races[pair[0]]["condition"]
+        for label, choice in zip(("tanh", "ReLU"), _choices(ctx, study, pair), strict=True):
+            sweeps.setdefault(words, {})[label] = choice
+            swept = ", ".join(f"{rate:g}: {races.shown(r)}" for rate, r in choice.swept.items())
+            said.append(f"{words}, {label}: {swept}")
+    seed = study.races[run[0][0]]["seeds"][0]
+    caption = f"{study.title}: epochs to {mark:g} % over the learning rate, seed {seed} alone, which chose the rates (filled) and is not judged. Triangles: not reached within the epochs given."
+    swept_only = {
+        words: {label: (choice.swept, choice.rate) for label, choice in nets.items()}
+        for words, nets in sweeps.items()
+    }
+    return figure(figures.sweeps(swept_only), f"Epochs by rate: {'; '.join(said)}", caption)
+
+
+def every_run(ctx: Context, study: Study) -> Html:
+    """Every finished run of every race."""
+    rows = []
+    for race, about in study.races.items():
+        for name, rate in about["rates"].items():
+            for seed, curve in ctx.results.curves(study.name, name).items():
+                found = races.reached(curve, about["train_error"], about["epochs"])
+                last = curve["train_error"].iloc[-1]
+                end = "diverged" if math.isnan(last) else f"{100 * last:.1f} %"
+                rows.append([race, f"{rate:g}", str(seed), races.shown(found), str(len(curve)), end])
+    heads = ["Race", "Rate", "Seed", "Epochs to the mark", "Epochs trained", "Training error at the end"]
+    return table(heads, rows, f"{study.title}: every run of the races")
