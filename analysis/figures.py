@@ -156,7 +156,7 @@ def _panels(count: int) -> tuple[Figure, list[Axes], int]:
 
 
 def _wrapped(axis: Axes, words: str) -> None:
-    axis.set_title("\n".join(textwrap.wrap(words, 46)), color=INK, fontsize=9)
+    axis.set_title("\n".join(textwrap.wrap(words, 40)), color=INK, fontsize=9)
 
 
 def lanes(by_condition: dict[str, list[Lane]], mark: float) -> Figure:
@@ -190,7 +190,12 @@ def sweeps(by_condition: dict[str, dict[str, tuple[dict[float, Reached], float]]
             for place, marker in ((~late, "o"), (late, "^")):
                 axis.plot(rates[place], epochs[place], marker, color=COLORS[n], markerfacecolor="none")
             axis.plot(chosen, swept[chosen].epoch, "^" if swept[chosen].censored else "o", color=COLORS[n])
-        axis.set(xscale="log", yscale="log", xlabel="learning rate of the weights")
+        axis.set(xscale="log", yscale="log", xlabel="learning rate of the weights", ylim=(3, 90))
+        axis.set_yticks([5, 10, 20, 40, 80], ["5", "10", "20", "40", "80"], minor=False)
+        axis.minorticks_off()
+        ends = [rate for swept, _ in nets.values() for rate in (min(swept), max(swept))]
+        shown = sorted({min(ends), max(ends), *(chosen for _, chosen in nets.values())})
+        axis.set_xticks(shown, [f"{rate:g}" for rate in shown], fontsize=8)
         _wrapped(axis, words)
         if i % columns == 0:
             axis.set(ylabel="epochs")

@@ -33,6 +33,8 @@ def judge(claim: Claim, results: Results) -> list[Outcome]:
     found: list[Outcome] = []
     lacking: list[str] = []
     for study in results.studies.values():
+        if study.training_set == "cifar10" != claim.dataset:
+            continue  # it can stand for no other data
         try:
             found.append(_in_study(claim, results, study))
         except NoEstimate as reason:

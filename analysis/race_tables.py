@@ -124,7 +124,7 @@ def _curves(ctx: Context, study: Study, run: list[tuple[str, str]], mark: float)
     for pair in run:
         words = study.races[pair[0]]["condition"]
         for label, name, choice in zip(
-            ("tanh", "ReLU"), pair, _choices(ctx, study, pair), strict=True
+            ("ReLU", "tanh"), pair[::-1], _choices(ctx, study, pair[::-1]), strict=True
         ):
             curves = ctx.results.curves(study.name, choice.experiment)
             others = [curve for seed, curve in curves.items() if seed != study.races[name]["seeds"][0]]
@@ -143,7 +143,7 @@ def _rates(ctx: Context, study: Study, run: list[tuple[str, str]], mark: float) 
     said = []
     for pair in run:
         words = study.races[pair[0]]["condition"]
-        for label, choice in zip(("tanh", "ReLU"), _choices(ctx, study, pair), strict=True):
+        for label, choice in zip(("ReLU", "tanh"), _choices(ctx, study, pair[::-1]), strict=True):
             sweeps.setdefault(words, {})[label] = choice
             swept = ", ".join(f"{rate:g}: {races.shown(r)}" for rate, r in choice.swept.items())
             said.append(f"{words}, {label}: {swept}")
