@@ -165,7 +165,9 @@ def load_study(study: str, folder: str = "config") -> dict[str, Any]:
     loaded["experiments"] = [
         child
         for name in loaded["experiments"]
-        for child in ([c for c in known["experiments"] if known["experiments"][c].get("race") == name] or [name])
+        for child in (
+            [c for c in known["experiments"] if known["experiments"][c].get("race") == name] or [name]
+        )
     ]
     places = [("evaluate", where) for where in loaded["evaluate"]]
     places += [(key, loaded[key]) for key in ("train", "validate")]

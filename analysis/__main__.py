@@ -64,7 +64,9 @@ def _parser() -> argparse.ArgumentParser:
     effect.add_argument("--results", type=Path, required=True, metavar="DIR", help="results folder")
     effect.add_argument("--experiment", required=True, metavar="NAME")
 
-    race = _verb(verbs, "race", _race, "print the epochs of a race by learning rate, and against its baseline")
+    race = _verb(
+        verbs, "race", _race, "print the epochs of a race by learning rate, and against its baseline"
+    )
     race.add_argument("--results", type=Path, required=True, metavar="DIR", help="results folder")
     race.add_argument("--race", required=True, metavar="NAME")
 

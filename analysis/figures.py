@@ -166,7 +166,9 @@ def lanes(by_condition: dict[str, list[Lane]], mark: float) -> Figure:
         for lane in nets:
             n = 0 if lane.label == "ReLU" else 1
             for epochs, errors in lane.seeds:
-                axis.plot(epochs, errors, color=COLORS[n], linestyle=DASHES[n], linewidth=1.4, label=lane.label)
+                axis.plot(
+                    epochs, errors, color=COLORS[n], linestyle=DASHES[n], linewidth=1.4, label=lane.label
+                )
         axis.axhline(mark, color=INK, linewidth=1, linestyle=(0, (1, 2)))
         _wrapped(axis, words)
         _styled(axis)

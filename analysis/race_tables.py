@@ -21,9 +21,7 @@ def fig1(ctx: Context, study: Study) -> Html:
     """All races of a study: what holds under which condition, and on what that rests."""
     run = [pair for pair in races.pairs(study) if _choices(ctx, study, pair)]
     if not run:
-        return stack(
-            heading(study.title), note("No race of this study has finished a run of both nets yet.")
-        )
+        return stack(heading(study.title), note("No race of this study has finished a run of both nets yet."))
     claims = [o for o in ctx.outcomes(study, {"ratio"}) if o.claim.experiment in study.races]
     mark = 100 * study.races[run[0][0]]["train_error"]
     verdicts = (
@@ -96,9 +94,7 @@ def conditions(ctx: Context, study: Study, run: list[tuple[str, str]]) -> Html:
             ratio = f"{e.bound} {number(e.value, 'x', 2)}".strip()
             span = "–" if math.isnan(e.low) else interval(e.low, e.high, "x")
         words = study.races[pair[0]]["condition"]
-        rows.append(
-            [words, base_rate, base_epochs, rate, epochs, ratio, span, f"{base_seeds} vs {seeds}"]
-        )
+        rows.append([words, base_rate, base_epochs, rate, epochs, ratio, span, f"{base_seeds} vs {seeds}"])
     heads = [
         *("Condition", "Rate, ReLU", "Epochs, ReLU", "Rate, tanh", "Epochs, tanh"),
         *("tanh ÷ ReLU", "95 % interval", "Seeds"),
@@ -129,7 +125,10 @@ def _curves(ctx: Context, study: Study, run: list[tuple[str, str]], mark: float)
             curves = ctx.results.curves(study.name, choice.experiment)
             others = [curve for seed, curve in curves.items() if seed != study.races[name]["seeds"][0]]
             drawn = others or list(curves.values())
-            points = [(curve["epoch"].to_numpy(float), 100 * curve["train_error"].to_numpy(float)) for curve in drawn]
+            points = [
+                (curve["epoch"].to_numpy(float), 100 * curve["train_error"].to_numpy(float))
+                for curve in drawn
+            ]
             lanes.setdefault(words, []).append(Lane(label, points))
             side = list(races.judged(ctx.results, study, name).values())
             said.append(f"{words}, {label} at rate {choice.rate:g}: {_epochs(side)} epochs")

@@ -30,7 +30,7 @@ class Choice:
 
     @property
     def edge(self) -> str:
-        """"smallest" or "largest" if no rate beyond the chosen one was tried; else nothing."""
+        """ "smallest" or "largest" if no rate beyond the chosen one was tried; else nothing."""
         rates = list(self.swept)
         return {rates[-1]: "largest", rates[0]: "smallest"}.get(self.rate, "")
 
@@ -92,7 +92,9 @@ def ratio(results: Results, study: Study, race: str, baseline: str) -> Estimate:
         choices.append(choose(results, study, name))
         sides.append(list(judged(results, study, name).values()))
         if not sides[-1]:
-            raise NoEstimate(f"{choices[-1].experiment}, the fastest rate of {name}, has no run with another seed yet")
+            raise NoEstimate(
+                f"{choices[-1].experiment}, the fastest rate of {name}, has no run with another seed yet"
+            )
     goal = f"a training error of {100 * study.races[race]['train_error']:g} %"
     estimate = ratio_of(*sides, race, baseline, goal)
     said, open_ = [study.races[race]["condition"]], False

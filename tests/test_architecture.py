@@ -130,7 +130,9 @@ TRAINED = [
     for name in load_study(study)["experiments"]
     if "members" not in load()["experiments"][name]
 ]
-TRAINED += [("cifar10", name) for name in load_study("cifar10")["experiments"] if "lr" not in name.split("_")[-1]]
+TRAINED += [
+    ("cifar10", name) for name in load_study("cifar10")["experiments"] if "lr" not in name.split("_")[-1]
+]
 TRAINED += [("cifar10", "fig1_tanh_modern_lr016"), ("cifar10", "fig1_relu_deeper_lr001")]
 
 

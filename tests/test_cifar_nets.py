@@ -33,7 +33,9 @@ def pooled(x: np.ndarray, kind: str) -> np.ndarray:
     return out
 
 
-@pytest.mark.parametrize(("step", "kind"), [("pool_conv1", "max"), ("pool_conv2", "average"), ("pool_conv3", "average")])
+@pytest.mark.parametrize(
+    ("step", "kind"), [("pool_conv1", "max"), ("pool_conv2", "average"), ("pool_conv3", "average")]
+)
 def test_each_layer_has_its_own_pooling(step, kind):
     net, _ = net_of("cifar_18pct")
     x = np.random.default_rng(0).normal(size=(2, 4, 8, 8))
@@ -82,7 +84,13 @@ def test_weights_start_as_torch_draws_them():
 
 def test_published_initial_weights():
     net, _ = net_of("cifar_no_lrn")
-    for name, deviation in (("conv1", 1e-4), ("conv2", 0.01), ("local3", 0.04), ("local4", 0.04), ("fc5", 0.01)):
+    for name, deviation in (
+        ("conv1", 1e-4),
+        ("conv2", 0.01),
+        ("local3", 0.04),
+        ("local4", 0.04),
+        ("fc5", 0.01),
+    ):
         layer = net.layers[name]
         assert layer.weight.std().item() == pytest.approx(deviation, rel=0.05)
         assert not layer.bias.any()

@@ -57,7 +57,14 @@ def runs(folder: Path, net: str, epochs: dict[tuple[float, int], float | list[fl
 
 
 FAST = {(0.001, 1): 12.4, (0.002, 1): 8.3, (0.004, 1): 9.0, (0.002, 2): 8.6, (0.002, 3): 9.1, (0.002, 4): 8.9}
-SLOW = {(0.001, 1): 55.0, (0.002, 1): 41.5, (0.004, 1): 48.0, (0.002, 2): 43.0, (0.002, 3): 40.0, (0.002, 4): 44.5}
+SLOW = {
+    (0.001, 1): 55.0,
+    (0.002, 1): 41.5,
+    (0.004, 1): 48.0,
+    (0.002, 2): 43.0,
+    (0.002, 3): 40.0,
+    (0.002, 4): 44.5,
+}
 
 
 @pytest.fixture
@@ -74,14 +81,24 @@ def test_the_rate_is_chosen_on_the_first_seed_and_judged_on_the_others(folder):
     record = results.studies["cifar10"]
     choice = races.choose(results, record, "relu")
     assert (choice.experiment, choice.rate, choice.edge, choice.missing) == ("relu_lr002", 0.002, "", 0)
-    assert {rate: round(r.epoch, 6) for rate, r in choice.swept.items()} == {0.001: 12.4, 0.002: 8.3, 0.004: 9.0}
+    assert {rate: round(r.epoch, 6) for rate, r in choice.swept.items()} == {
+        0.001: 12.4,
+        0.002: 8.3,
+        0.004: 9.0,
+    }
     found = races.judged(results, record, "relu")
     assert {seed: pytest.approx(r.epoch) for seed, r in found.items()} == {2: 8.6, 3: 9.1, 4: 8.9}
     estimate = races.ratio(results, record, "tanh", "relu")
     wanted = ratio_of(
-        [Reached(e, False) for e in (43.0, 40.0, 44.5)], [Reached(e, False) for e in (8.6, 9.1, 8.9)], "t", "r", "x"
+        [Reached(e, False) for e in (43.0, 40.0, 44.5)],
+        [Reached(e, False) for e in (8.6, 9.1, 8.9)],
+        "t",
+        "r",
+        "x",
     )
-    assert (estimate.value, estimate.low, estimate.high) == pytest.approx((wanted.value, wanted.low, wanted.high))
+    assert (estimate.value, estimate.low, estimate.high) == pytest.approx(
+        (wanted.value, wanted.low, wanted.high)
+    )
     assert estimate.value == pytest.approx((43.0 * 40.0 * 44.5 / (8.6 * 9.1 * 8.9)) ** (1 / 3))
     assert estimate.conclusive and (estimate.seeds, estimate.baseline_seeds) == (3, 3)
     assert "as published" in estimate.remark and "tanh at rate 0.002" in estimate.remark
@@ -102,14 +119,20 @@ def test_runs_that_never_get_there_count_with_the_epochs_they_were_given(folder)
     results = load_results(folder)
     record = results.studies["cifar10"]
     assert races.judged(results, record, "tanh")[3] == Reached(CAP, True)
-    assert races.judged(results, record, "tanh")[4] == Reached(CAP, True)  # diverged: it never gets there either
+    assert races.judged(results, record, "tanh")[4] == Reached(
+        CAP, True
+    )  # diverged: it never gets there either
     estimate = races.ratio(results, record, "tanh", "relu")
     assert estimate.bound == ">=" and estimate.high == math.inf
     assert estimate.value == pytest.approx((43.0 * CAP * CAP / (8.6 * 9.1 * 8.9)) ** (1 / 3))
 
 
 def test_a_rate_that_diverged_is_not_chosen(folder):
-    runs(folder, "tanh", {(0.001, 1): [0.9] * CAP, (0.002, 1): [math.nan], (0.004, 1): [0.9] * (CAP - 1) + [0.5]})
+    runs(
+        folder,
+        "tanh",
+        {(0.001, 1): [0.9] * CAP, (0.002, 1): [math.nan], (0.004, 1): [0.9] * (CAP - 1) + [0.5]},
+    )
     results = load_results(folder)
     choice = races.choose(results, results.studies["cifar10"], "tanh")
     assert choice.rate == 0.004 and all(reached.censored for reached in choice.swept.values())
@@ -124,7 +147,9 @@ def test_what_is_missing_is_said(tmp_path):
     runs(tmp_path, "relu", FAST)
     results = load_results(tmp_path)
     assert races.choose(results, record, "tanh").missing == 1
-    with pytest.raises(NoEstimate, match="tanh_lr002, the fastest rate of tanh, has no run with another seed"):
+    with pytest.raises(
+        NoEstimate, match="tanh_lr002, the fastest rate of tanh, has no run with another seed"
+    ):
         races.ratio(results, record, "tanh", "relu")
     with pytest.raises(UserError, match="no race 'sigmoid'.*relu, tanh"):
         races.find(results, "cifar10", "sigmoid")
@@ -136,11 +161,18 @@ def test_the_choice_is_a_file_and_the_race_a_few_lines(folder, tmp_path, capsys)
     assert main(["choose", *arguments, "--study", "cifar10", "--out", str(out)]) == 0
     record = json.loads(out.read_text())
     assert (record["experiment"], record["rate"]) == ("tanh_lr002", 0.002)
-    assert record["epochs"] == {"0.001": pytest.approx(55), "0.002": pytest.approx(41.5), "0.004": pytest.approx(48)}
+    assert record["epochs"] == {
+        "0.001": pytest.approx(55),
+        "0.002": pytest.approx(41.5),
+        "0.004": pytest.approx(48),
+    }
     assert main(["race", *arguments]) == 0
     printed = capsys.readouterr().out
     assert "0.001: 55.0, 0.002: 41.5, 0.004: 48.0" in printed and "4.79 times the epochs of relu" in printed
-    assert main(["choose", "--results", str(folder), "--race", "x", "--study", "cifar10", "--out", str(out)]) == 2
+    assert (
+        main(["choose", "--results", str(folder), "--race", "x", "--study", "cifar10", "--out", str(out)])
+        == 2
+    )
 
 
 def test_the_page_names_conditions_and_the_copy_of_the_data(folder):
@@ -160,7 +192,14 @@ def test_the_page_names_conditions_and_the_copy_of_the_data(folder):
 
 
 def test_cifar10_at_its_own_size_is_paper_scale_and_shorter_nets_are_not(tmp_path):
-    record = {"training_set": "cifar10", "width": 1, "image_size": 32, "crop": 24, "classes": 10, "epochs": 40}
+    record = {
+        "training_set": "cifar10",
+        "width": 1,
+        "image_size": 32,
+        "crop": 24,
+        "classes": 10,
+        "epochs": 40,
+    }
     assert shrunken(record) == ""
     assert shrunken(record | {"width": 0.5}) == "width 0.5"
     assert shrunken(record | {"training_set": "ilsvrc2010"}) != ""

@@ -376,7 +376,12 @@ def test_a_race_goes_on_with_the_rate_that_won_its_first_seed(tmp_path):
         "    extends: fig1_relu_2012\n    rates: [1.0e-3, 4.0e-3]",
     )  # fmt: skip
     races = {"experiments": ["fig1_relu_2012", "fig1_tanh_2012"], "seeds_by_kind": {"race": [1, 2]}}
-    tiny = {**TINY_STUDY, **races, "diff": {"optimizer": {"batch_size": 16, "data_batch": 24}}, "recipe_diffs": {}}
+    tiny = {
+        **TINY_STUDY,
+        **races,
+        "diff": {"optimizer": {"batch_size": 16, "data_batch": 24}},
+        "recipe_diffs": {},
+    }
     (folder / "config/studies/tiny.yaml").write_text(yaml.safe_dump(tiny))
     jobs = planned(folder, "fig1_tanh_2012")
     assert (jobs["train"], jobs["choose"]) == (4, 2)
