@@ -302,7 +302,8 @@ class LocallyConnected2d(nn.Module):
                 f"LocallyConnected2d: built for (B, {self.in_channels}, {self.input_size[0]}, {self.input_size[1]}), "
                 f"got {tuple(x.shape)}"
             )
-        weight, bias = self.weight, self.bias.flatten(1).T.unsqueeze(1)  # (places, 1, out_channels)
+        weight: Tensor = self.weight
+        bias = self.bias.flatten(1).T.unsqueeze(1)  # (places, 1, out_channels)
         if torch.is_autocast_enabled(x.device.type):
             precision = torch.get_autocast_dtype(x.device.type)
             x, weight, bias = x.to(precision), weight.to(precision), bias.to(precision)

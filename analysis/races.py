@@ -96,7 +96,7 @@ def ratio(results: Results, study: Study, race: str, baseline: str) -> Estimate:
                 f"{choices[-1].experiment}, the fastest rate of {name}, has no run with another seed yet"
             )
     goal = f"a training error of {100 * study.races[race]['train_error']:g} %"
-    estimate = ratio_of(*sides, race, baseline, goal)
+    estimate = ratio_of(sides[0], sides[1], race, baseline, goal)
     said, open_ = [study.races[race]["condition"]], False
     for choice in choices:
         said.append(f"{choice.race} at rate {choice.rate:g}")
