@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from analysis.errors import UserError
+from analysis.evidence import COPIES
 from analysis.files import write_text
 from analysis.verdicts import Outcome
 
@@ -180,7 +181,7 @@ def markdown(table: pd.DataFrame) -> str:
         images = "" if math.isnan(row.n) else f"{row.n:,.0f}"
         lab = with_unit("" if math.isnan(row.lab_value) else row.lab_value, row.unit)
         paper = paper_value(row.paper, row.unit, row.relation)
-        where = f"{row.evidence}: {row.study}"
+        where = f"{row.evidence}: {row.study}" + (f" ({row.dataset})" if row.dataset in COPIES else "")
         rows.append([f"{row.statement} (`{row.id}`)", paper, lab, ours, images, seeds, where, row.verdict])
     return "\n".join(f"| {' | '.join(row)} |" if row else "" for row in rows)
 

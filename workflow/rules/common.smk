@@ -340,12 +340,13 @@ def compared(group):
 
 def group_files(group):
     """What the verdicts of a group of claims need."""
-    files = descriptions()
+    fed = [name for name in KNOWN if KNOWN[name]["claims"] == group]
+    files = [] if fed else descriptions()
     for study, record in STUDIES.items():
         for experiment in compared(group):
             if experiment in record["experiments"]:
                 files += [f"{RESULTS}/{study}/study.json", *results_of(study, experiment)]
-        raced = races_of(study, [name for name in KNOWN if KNOWN[name]["claims"] == group])
+        raced = races_of(study, fed)
         files += [f"{RESULTS}/{study}/study.json", *raced] if raced else []
         for experiment in record["experiments"]:
             if KNOWN[experiment]["claims"] == group and results_of(study, experiment):

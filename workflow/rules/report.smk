@@ -132,4 +132,7 @@ for _name in claim_groups():
             "python -m analysis verdicts --claims {input.claims} --results {params.results}"
             " --group {params.group} 2> {log}"
 
-    workflow.get_rule(_name).docstring = f"Verdicts of the claims about {_name.replace('_', ' ')}, untrained"
+    workflow.get_rule(_name).docstring = (
+        f"Verdicts of the claims about {_name.replace('_', ' ')}"
+        f"{'' if _name in [about['claims'] for about in KNOWN.values()] else ', untrained'}"
+    )
