@@ -196,7 +196,7 @@ def _action(made: Any, workflow: Any, files: list[Any], results: Results | None,
     for (of, _), manifest in results.manifests.items():
         for archive in manifest.get("archives", []) if of == study.name else ():
             about = {
-                "@type": "File",
+                "@type": "CreativeWork",  # not in the folder, and nowhere to be fetched without an account
                 "name": archive["file"],
                 "contentSize": str(archive["bytes"]),
                 "sha256": archive["sha256"],
