@@ -132,6 +132,8 @@ def to_batch(pixels: NDArray[np.uint8], mean: NDArray[np.float32]) -> Tensor:
 
     `mean` has the shape of `pixels`, or of its last axes: one for all images, or one a view.
     """
+    # whole pictures come as the store itself, read-only, which torch warns about
+    pixels = np.require(pixels, requirements="W")
     centred = torch.from_numpy(pixels).float() - torch.from_numpy(mean)
     return centred.flatten(0, -4).permute(0, 3, 1, 2)
 
