@@ -33,7 +33,7 @@ check: bootstrap ## formats, lint, types, import contracts, workflow, notebooks
 	$(in_venv) nbstripout --keep-id --verify analysis/notebooks/*.ipynb
 
 bench: bootstrap ## ingest, loader and training step beside the usual programs: results/bench/bench.csv
-	@$(in_venv) snakemake --cores all --forcerun bench bench $(ARGS)
+	@$(in_venv) snakemake bench --cores all --forcerun bench $(ARGS)
 
 format: bootstrap ## rewrite sources as `make check` wants them
 	$(in_venv) ruff format .
