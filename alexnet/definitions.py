@@ -154,7 +154,7 @@ def load_study(study: str, folder: str = "config") -> dict[str, Any]:
     defaults = {k: v["default"] for k, v in _schema("study")["properties"].items() if "default" in v}
     loaded = copy.deepcopy(defaults) | loaded
     known = load(folder)
-    for name in [*loaded["experiments"], *loaded["experiment_diffs"]]:
+    for name in [*loaded["experiments"], *loaded["experiment_diffs"], *loaded["seeds_by_experiment"]]:
         if name not in known["experiments"]:
             hint = did_you_mean(name, list(known["experiments"]))
             raise UserError(f"{path}: unknown experiment {name!r}{hint}")

@@ -147,7 +147,8 @@ def seeds_of(study: str, experiment: str, folder: str = "config") -> list[int]:
     """Seeds of an experiment in a study; an ensemble, made of all seeds of its members, has one."""
     record = load_study(study, folder)
     about = load(folder)["experiments"][experiment]
-    seeds: list[int] = record["seeds_by_kind"].get(about["kind"], record["seeds"])
+    of_kind = record["seeds_by_kind"].get(about["kind"], record["seeds"])
+    seeds: list[int] = record["seeds_by_experiment"].get(about.get("race", experiment), of_kind)
     return seeds[:1] if "members" in about else seeds
 
 

@@ -236,6 +236,24 @@ def test_an_ensemble_is_made_of_all_seeds_of_its_members():
     assert len(experiments.resolve("ilsvrc2012", "ensemble", 1)["members"]) == 5  # as in Table 2
 
 
+def test_seeds_of_an_experiment_come_before_those_of_its_kind_and_those_before_all_others(definitions):
+    seeds = {
+        "seeds": [7],
+        "seeds_by_kind": {"ablation": [8, 9]},
+        "seeds_by_experiment": {"tanh": [4, 5, 6]},
+        "experiments": ["alexnet", "no_lrn", "tanh"],
+    }
+    edit(definitions / "studies" / "tiny.yaml", lambda record: record.update(seeds))
+    asked = {name: experiments.seeds_of("tiny", name, str(definitions)) for name in seeds["experiments"]}
+    assert asked == {"alexnet": [7], "no_lrn": [8, 9], "tanh": [4, 5, 6]}
+    known = experiments.study_record("tiny", str(definitions))["fingerprints"]
+    assert {name: list(runs) for name, runs in known.items()} == {
+        "alexnet": ["7"],
+        "no_lrn": ["8", "9"],
+        "tanh": ["4", "5", "6"],
+    }
+
+
 def test_layers_come_in_the_order_of_computation_whatever_the_file_says():
     layers = {"fc6": 1, "conv10": 2, "conv2": 3, "fc10": 4, "conv1": 5}
     assert list(in_order(layers)) == ["conv1", "conv2", "conv10", "fc6", "fc10"]
