@@ -6,7 +6,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help reproduce test check bench format lock hooks bootstrap clean distclean
+.PHONY: help reproduce test check bench reference format lock hooks bootstrap clean distclean
 
 PYTHON ?=
 ARGS ?=
@@ -34,6 +34,10 @@ check: bootstrap ## formats, lint, types, import contracts, workflow, notebooks
 
 bench: bootstrap ## ingest, loader and training step beside the usual programs: results/bench/bench.csv
 	@$(in_venv) snakemake bench --cores all --forcerun bench $(ARGS)
+
+reference: bootstrap ## the report of the published runs again, and the README's tables; trains nothing
+	@$(in_venv) python -m analysis rebuild --results reports/reference/results --out reports/reference/alexnet.html
+	@$(in_venv) python -m analysis table --claims reports/reference/claims.csv --into README.md
 
 format: bootstrap ## rewrite sources as `make check` wants them
 	$(in_venv) ruff format .

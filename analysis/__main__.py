@@ -139,6 +139,20 @@ def _parser() -> argparse.ArgumentParser:
     simple.add_argument("--test-split", default="val", metavar="SPLIT")
     simple.add_argument("--out", type=Path, required=True, metavar="FILE.json")
 
+    kept = _verb(verbs, "keep", _keep, "copy results without weights and pictures, to be published")
+    kept.add_argument("--results", type=Path, required=True, metavar="DIR", help="results folder")
+    kept.add_argument("--study", nargs="+", default=[], metavar="NAME", help="only these (default: all)")
+    kept.add_argument("--out", type=Path, required=True, metavar="DIR", help="small results folder to write")
+
+    again = _verb(
+        verbs, "rebuild", _rebuild, "judge results and build the report from them, training nothing"
+    )
+    again.add_argument(
+        "--results", type=Path, required=True, metavar="DIR", help="results folder, kept or not"
+    )
+    again.add_argument("--out", type=Path, required=True, metavar="FILE.html")
+    again.add_argument("--jobs", type=int, default=2, metavar="N", help="pages at once (default: 2)")
+
     calibrate = _verb(
         verbs, "calibrate", _calibrate, "judge fabricated results of known truth and count wrong verdicts"
     )
@@ -331,6 +345,19 @@ def _baselines(options: argparse.Namespace) -> None:
 
     record = baselines(options.data, options.train_split, options.test_split)
     write_text(options.out, json.dumps(record, indent=2) + "\n")
+
+
+def _keep(options: argparse.Namespace) -> None:
+    from analysis.keep import keep
+
+    for sentence in keep(options.results, options.out, options.study):
+        print(f"note: {sentence}", file=sys.stderr)
+
+
+def _rebuild(options: argparse.Namespace) -> None:
+    from analysis.rebuild import rebuild
+
+    rebuild(options.results, options.out, options.jobs)
 
 
 def _calibrate(options: argparse.Namespace) -> None:

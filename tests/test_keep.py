@@ -1,0 +1,145 @@
+"""Published results: smaller, without weights and pictures, and they give the same verdicts and the same pages."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import fabricate
+import numpy as np
+import pandas as pd
+import pytest
+
+from analysis.__main__ import main
+from analysis.rebuild import NOTEBOOKS, rebuild
+
+ROOT = Path(__file__).resolve().parent.parent
+REFERENCE = ROOT / "reports" / "reference"
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two studies, with weights, pictures and probabilities beside their records."""
+    folder = tmp_path_factory.mktemp("kept") / "results"
+    fabricate.campaign(folder, images=200)
+    fabricate.campaign(folder, "small", "proxy", seeds=3, images=200)
+    fabricate.describes(folder)
+    fabricate.departures(folder)
+    for path in folder.glob("*/runs/*/*/run.json"):
+        record = json.loads(path.read_text())
+        record["provenance"] |= {"platform": "Linux-1.2.3-somewhere", "git_dirty": False}
+        record["sessions"] = [{"platform": "Linux-1.2.3-somewhere", "cores": 2}]
+        path.write_text(json.dumps(record))
+        path.with_name("model.pt").write_bytes(b"w" * 1000)
+    for path in folder.glob("*/evals/*/*/*.json"):
+        np.save(path.with_suffix(".probabilities.npy"), np.zeros((2, 200, 12)))
+    return folder
+
+
+def check(results: Path, out: Path) -> bytes:
+    assert main(["check", "--results", str(results), "--out", str(out)]) == 0
+    return out.read_bytes()
+
+
+def keep(results: Path, out: Path, *studies: str) -> int:
+    which = ["--study", *studies] if studies else []
+    return main(["keep", "--results", str(results), "--out", str(out), *which])
+
+
+def test_what_is_kept_gives_the_same_verdicts_without_weights_or_predictions(
+    results: Path, tmp_path: Path
+) -> None:
+    kept = tmp_path / "kept"
+    assert keep(results, kept) == 0
+    assert check(kept, tmp_path / "kept.csv") == check(results, tmp_path / "all.csv")
+    files = [path for path in kept.rglob("*") if path.is_file()]
+    assert not [path for path in files if path.suffix == ".pt" or "probabilities" in path.name]
+    assert {str(name) for path in kept.glob("*/evals/*/*/*.parquet") for name in pd.read_parquet(path)} == {
+        "name", "center_top1_error", "center_top5_error", "ten_top1_error", "ten_top5_error",
+    }  # fmt: skip
+    assert not [path for path in files if b"somewhere" in path.read_bytes()]
+    whole = sum(path.stat().st_size for path in results.glob("*/evals/*/*/*.parquet"))
+    assert sum(path.stat().st_size for path in kept.glob("*/evals/*/*/*.parquet")) < whole / 2
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+def test_errors_that_are_shares_stay_shares(results: Path, tmp_path: Path) -> None:
+    mixed = tmp_path / "results"
+    shutil.copytree(results, mixed)
+    path = next(mixed.glob("small/evals/alexnet/1/*.parquet"))
+    table = pd.read_parquet(path)
+    table["ten_top1_error"] = np.linspace(0, 1, len(table))
+    table.to_parquet(path, index=False)
+    assert keep(mixed, tmp_path / "kept") == 0
+    small = pd.read_parquet(tmp_path / "kept" / path.relative_to(mixed))
+    assert small["ten_top1_error"].tolist() == table["ten_top1_error"].tolist()
+    assert small["center_top1_error"].tolist() == table["center_top1_error"].astype(bool).tolist()
+
+
+def test_one_study_is_kept_of_two_and_replaces_what_was_kept_before(results: Path, tmp_path: Path) -> None:
+    kept = tmp_path / "kept"
+    assert keep(results, kept) == keep(results, kept, "small") == 0
+    assert [path.parent.name for path in kept.glob("*/study.json")] == ["small"]
+
+
+def test_runs_of_another_configuration_and_dirty_ones_are_told(
+    results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    changed = tmp_path / "results"
+    shutil.copytree(results, changed)
+    path = changed / "small" / "runs" / "tanh" / "1" / "run.json"
+    record = json.loads(path.read_text())
+    path.write_text(json.dumps(record | {"config_fingerprint": "older"}))
+    path = changed / "small" / "runs" / "tanh" / "2" / "run.json"
+    record = json.loads(path.read_text())
+    path.write_text(json.dumps(record | {"provenance": {**record["provenance"], "git_dirty": True}}))
+    assert keep(changed, tmp_path / "kept", "small") == 0
+    said = capsys.readouterr().err
+    assert "run small/tanh/seed 1: trained with another configuration" in said
+    assert "1 of the kept runs were not made from a clean checkout, such as small/tanh/2" in said
+    assert sorted(p.name for p in (tmp_path / "kept/small/runs/tanh").iterdir()) == ["2", "3"]
+
+
+def test_nothing_is_replaced_by_nothing_and_nothing_foreign_is_removed(
+    results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept, foreign, empty = tmp_path / "kept", tmp_path / "foreign", tmp_path / "empty"
+    assert keep(results, kept) == 0
+    before = sorted(kept.rglob("*"))
+    assert keep(results, kept, "smal") == 2
+    assert "has no study 'smal'; it has demo, small" in capsys.readouterr().err
+    fabricate.study(empty, "small", "proxy")
+    assert keep(empty, kept) == 2
+    assert "no finished run" in capsys.readouterr().err
+    foreign.mkdir()
+    (foreign / "thesis.tex").write_text("years")
+    assert keep(results, foreign) == 2
+    assert "holds something else" in capsys.readouterr().err and (foreign / "thesis.tex").exists()
+    assert sorted(kept.rglob("*")) == before
+
+
+def test_the_report_is_built_from_what_is_kept(results: Path, tmp_path: Path) -> None:
+    kept, out = tmp_path / "kept", tmp_path / "reports" / "alexnet.html"
+    assert keep(results, kept) == 0
+    pages = [NOTEBOOKS / "00_summary.ipynb", NOTEBOOKS / "20_ablations.ipynb"]
+    table = rebuild(kept, out, notebooks=pages)
+    assert table.read_bytes() == check(results, tmp_path / "all.csv")
+    html = out.read_text()
+    assert "Traceback" not in html and 'id="claim-lrn-delta-top1"' in html
+    names = {"alexnet.html", "claims.csv", "claims.json", "ro-crate-metadata.json", "workflow.smk"}
+    assert {path.name for path in out.parent.iterdir()} == names
+
+
+@pytest.mark.skipif(not (REFERENCE / "results").is_dir(), reason="no runs are published yet")
+def test_the_published_verdicts_are_those_of_the_published_runs(tmp_path: Path) -> None:
+    made = check(REFERENCE / "results", tmp_path / "claims.csv")
+    assert made == (REFERENCE / "claims.csv").read_bytes(), "run `make reference` and commit what it writes"
+
+
+@pytest.mark.skipif(not (REFERENCE / "results").is_dir(), reason="no runs are published yet")
+def test_the_readme_shows_the_published_verdicts() -> None:
+    from analysis.outcomes import markdown, read_table
+
+    text = markdown(read_table(REFERENCE / "claims.csv")).strip()
+    assert text in (ROOT / "README.md").read_text(), "run `make reference` and commit what it writes"
