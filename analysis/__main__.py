@@ -122,6 +122,13 @@ def _parser() -> argparse.ArgumentParser:
         "--into", type=Path, metavar="FILE.md", help="put it between the verdict marks of this file instead"
     )
 
+    listed.add_argument(
+        "--results",
+        type=Path,
+        metavar="DIR",
+        help="results folder: which runs they are is told before the tables",
+    )
+
     departed = _verb(verbs, "departures", _departures, "print recipes and departures of studies as Markdown")
     departed.add_argument("--results", type=Path, required=True, metavar="DIR", help="results folder")
     departed.add_argument("--study", required=True, nargs="+", metavar="NAME")
@@ -307,10 +314,14 @@ def _report(options: argparse.Namespace) -> None:
 
 
 def _table(options: argparse.Namespace) -> None:
+    from analysis.evidence import load_results
     from analysis.files import write_between
+    from analysis.origin import sentences
     from analysis.outcomes import markdown, read_table
 
     text = markdown(read_table(options.claims))
+    if options.results:
+        text = "\n".join(sentences(load_results(options.results))) + f"\n\n{text}"
     if options.into:
         write_between(options.into, "<!-- verdicts:start -->", "<!-- verdicts:end -->", text)
     else:

@@ -12,6 +12,8 @@ import pandas as pd
 import pytest
 
 from analysis.__main__ import main
+from analysis.evidence import load_results
+from analysis.origin import sentences
 from analysis.rebuild import NOTEBOOKS, rebuild
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -131,6 +133,19 @@ def test_the_report_is_built_from_what_is_kept(results: Path, tmp_path: Path) ->
     assert {path.name for path in out.parent.iterdir()} == names
 
 
+def test_a_sentence_says_where_the_runs_of_a_study_come_from(results: Path) -> None:
+    demo, small = sentences(load_results(results))
+    runs = len(list(results.glob("small/runs/*/*/run.json")))
+    assert (
+        small.startswith("- `small` (proxy): ")
+        and f" {runs} runs of {runs // 3} networks, 3 seeds each; " in small
+    )
+    minutes = [json.loads(path.read_text()) for path in results.glob("small/runs/*/*/run.json")]
+    hours = sum(run["wall_seconds"] * run["threads"] for run in minutes) / 3600
+    assert f" {hours:.1f} thread-hours" in small and "commit 0123456" in small
+    assert "2 seeds each" in demo
+
+
 @pytest.mark.skipif(not (REFERENCE / "results").is_dir(), reason="no runs are published yet")
 def test_the_published_verdicts_are_those_of_the_published_runs(tmp_path: Path) -> None:
     made = check(REFERENCE / "results", tmp_path / "claims.csv")
@@ -142,4 +157,6 @@ def test_the_readme_shows_the_published_verdicts() -> None:
     from analysis.outcomes import markdown, read_table
 
     text = markdown(read_table(REFERENCE / "claims.csv")).strip()
+    for line in sentences(load_results(REFERENCE / "results")):
+        assert line in (ROOT / "README.md").read_text(), "run `make reference` and commit what it writes"
     assert text in (ROOT / "README.md").read_text(), "run `make reference` and commit what it writes"
