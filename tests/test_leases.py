@@ -1,5 +1,6 @@
 """Cards of a machine that an `nvidia-smi` of ours makes up: who may use which, and never two one."""
 
+import json
 import os
 import signal
 import subprocess
@@ -158,3 +159,21 @@ def test_a_folder_of_locks_that_is_somebody_elses_is_refused(machine, tmp_path):
     (tmp_path / "locks" / f"alexnet-gpus-{os.getuid()}").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(UserError, match="belongs to somebody else"), leases.leased("1"):
         pass
+
+
+def test_runs_of_a_paper_scale_study_keep_all_cards_busy(tmp_path):
+    words = [
+        sys.executable,
+        "tests/makespan.py",
+        "--folder",
+        str(tmp_path / "project"),
+        "--second-per-run",
+        "3",
+    ]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert (found["runs"], found["cards"], found["two_on_a_card"]) == (20, 4, 0)
+    assert found["makespan"] >= found["lower_bound"]
+    # no card waits while a run does, but for a second in which Snakemake starts it; two cards would take 1.7 times as long
+    assert found["makespan"] <= found["greedy_bound"] + found["runs"] / found["cards"]
