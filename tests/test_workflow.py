@@ -10,6 +10,7 @@ import io
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -401,3 +402,20 @@ def test_a_race_goes_on_with_the_rate_that_won_its_first_seed(tmp_path):
     assert planned(folder, "fig1_tanh_2012").get("train", 0) == 0
     edit(folder / "config/experiments.yaml", "rates: [1.0e-3, 4.0e-3]", "rates: [1.0e-3, 2.0e-3, 4.0e-3]")
     assert planned(folder, "fig1_tanh_2012")["train"] == 1
+
+
+def test_the_command_of_the_kubernetes_job_plans_the_study_that_it_names(project):
+    job = yaml.safe_load((ROOT / "profiles/kubernetes/job.yaml").read_text())
+    (container,) = job["spec"]["template"]["spec"]["containers"]
+    mounted = {mount["name"] for mount in container["volumeMounts"]}
+    assert mounted == {volume["name"] for volume in job["spec"]["template"]["spec"]["volumes"]}
+    (script,) = container["args"]
+    setup, _, command = script.partition(" && exec ")
+    assert setup == "make bootstrap && source .venv/bin/activate"
+    words = shlex.split(command)
+    assert words[0] == "snakemake" and "studies=[ilsvrc2012]" in words
+    small = "studies=[tiny]"  # the archives of the other are not here
+    done = snakemake(project, *[small if w == "studies=[ilsvrc2012]" else w for w in words[1:]], "--dry-run")
+    assert done.returncode == 0 and "Nothing to be done" in done.stdout, done.stdout
+    without = snakemake(project, *words[1:], "--dry-run", ALEXNET_DATA=str(project / "archives"))
+    assert "error: study ilsvrc2012: " in without.stdout and "ILSVRC2012_img_train.tar" in without.stdout
