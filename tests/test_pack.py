@@ -608,7 +608,11 @@ def test_a_jpeg_store_holds_what_its_index_says(archives, packed, tmp_path):
 def test_a_plan_says_what_it_takes_before_the_work(archives, tmp_path):
     command = ["pack", "--source", "ilsvrc2012", "--archives", str(archives), "--out", str(tmp_path / "new")]
     call = [sys.executable, "-m", "alexnet", *command, "--plan"]
-    record = json.loads(subprocess.run(call, capture_output=True, text=True, check=True).stdout)
+    refused = subprocess.run(call, capture_output=True, text=True)
+    assert refused.returncode == 2 and "ILSVRC2012_devkit_t12.tar.gz" in refused.stderr, refused.stderr
+    record = json.loads(
+        subprocess.run([*call, "--stand-ins"], capture_output=True, text=True, check=True).stdout
+    )
     assert record["images"] == {"train": 80, "val": 20}
     assert record["bytes"] == pytest.approx(100 * 256 * 256 * 3 + 16_000_000, rel=0.001)
     assert not (tmp_path / "new").exists()
