@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,30 @@ def _flush_folder(folder: Path) -> None:
         pass
     finally:
         os.close(handle)
+
+
+def from_the_future(paths: Iterable[Path]) -> list[Path]:
+    """Those of these files, and of the files in these folders, that are dated later than now: the clock was set back."""
+    now = time.time()
+    files = [file for path in paths for file in (path.iterdir() if path.is_dir() else [path])]
+    return [file for file in files if file.is_file() and file.stat().st_mtime > now]
+
+
+def into_the_present(folder: Path) -> int:
+    """Date files below `folder` that are from the future earlier, all by the same time, the latest of them to now.
+
+    What was made after what stays so. Snakemake refuses, and deletes, what was made from files of the future.
+
+    Returns:
+        How many there were.
+    """
+    files = from_the_future(path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
+    if files:
+        dates = {file: file.stat().st_mtime_ns for file in files}
+        too_late = max(dates.values()) - time.time_ns()
+        for file, date in dates.items():
+            os.utime(file, ns=(date - too_late, date - too_late))
+    return len(files)
 
 
 def remove_leftovers(folder: Path) -> None:

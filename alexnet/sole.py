@@ -6,13 +6,15 @@ operating system and ends with its process; who holds it knows that Snakemake's 
 
 from __future__ import annotations
 
+import os
 import re
+import sys
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
 from alexnet.errors import UserError
-from alexnet.files import held
+from alexnet.files import held, into_the_present
 
 # Calls of Snakemake that make nothing, or want no lock.
 LOOKING = {
@@ -76,3 +78,29 @@ def take(folder: Path, arguments: Sequence[str]) -> AbstractContextManager[bool]
     for left_over in (state / "locks").glob("*.lock"):
         left_over.unlink(missing_ok=True)
     return lock
+
+
+def prepare(results: Path) -> None:
+    """See that results can be written, and that none is dated later than now (`into_the_present`).
+
+    Raises:
+        UserError: they cannot.
+    """
+    there = next(path for path in (results, *results.absolute().parents) if path.exists())
+    if not os.access(there, os.W_OK):
+        raise UserError(
+            f"{there} cannot be written, and results belong there; make it writable, or name another folder "
+            "(--config results=...)"
+        )
+    try:
+        moved = into_the_present(results)
+    except OSError as error:
+        raise UserError(
+            f"{error.filename} cannot be dated anew ({error.strerror}); make it writable"
+        ) from None
+    if moved:
+        print(
+            f"note: {moved} files in {results} were dated later than now, as the clock was set back; they are now "
+            "dated earlier, in the same order",
+            file=sys.stderr,
+        )

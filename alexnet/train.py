@@ -31,7 +31,7 @@ from alexnet import checkpoints, interruption, provenance
 from alexnet.data import Split, central_crop, mean_views, open_split, to_batch
 from alexnet.errors import UserError
 from alexnet.execution import Execution, plan
-from alexnet.files import held, remove_leftovers, sha256, write_atomically, write_json
+from alexnet.files import from_the_future, held, remove_leftovers, sha256, write_atomically, write_json
 from alexnet.inputs import mean_image, read_config, start_from
 from alexnet.leases import leased
 from alexnet.loader import TrainingBatches, minibatches
@@ -457,7 +457,14 @@ def train(
                 if number := interruption.asked():  # the one who wanted it may be gone, and ask for it again
                     raise interruption.Interrupted(number, f"{out}: finished, and stopped")
         (out / "failed.json").unlink(missing_ok=True)
-        shutil.rmtree(out / "checkpoint")  # else a forced training would go on from the end of this one
+        if later := from_the_future([config_path, data, *filter(None, [start])]):
+            print(
+                f"{later[0]} is dated later than now: the clock was set back. The workflow will refuse these results; "
+                "the checkpoint stays, and the same command ends in seconds",
+                file=sys.stderr,
+            )
+        else:
+            shutil.rmtree(out / "checkpoint")  # else a forced training would go on from the end of this one
 
 
 @contextmanager

@@ -172,6 +172,19 @@ def test_editing_one_experiment_makes_only_that_one_stale(project):
     assert "synthesize" not in shown
 
 
+def test_a_deleted_intermediate_file_is_made_again_when_it_is_needed_and_only_then(project):
+    run = project / "results/tiny/runs/no_lrn/1"
+    before = json.loads((run / "run.json").read_text())["weights_sha256"]
+    (run / "model.pt").unlink()
+    assert planned(project) == {}  # weights take the most room; a report that stands needs none
+    (project / "results/tiny/evals/no_lrn/1/ilsvrc2012-val.json").unlink()
+    target = "results/tiny/evals/no_lrn/1/ilsvrc2012-val.json"
+    assert planned(project, target) == {"train": 1, "evaluate": 1, "total": 2}
+    done = snakemake(project, target)
+    assert done.returncode == 0, done.stdout
+    assert hashlib.sha256((run / "model.pt").read_bytes()).hexdigest() == before
+
+
 def test_one_failed_ablation_does_not_stop_the_rest_nor_the_report(project):
     study = project / "config/studies/tiny.yaml"
     record = yaml.safe_load(study.read_text())

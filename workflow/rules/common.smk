@@ -46,6 +46,9 @@ validate(config, "../schemas/config.schema.yaml")
 DEFINITIONS = config["definitions"]
 RESULTS = config["results"]
 
+if ALONE:
+    checked(sole.prepare, Path(RESULTS))
+
 
 def beside(name):
     """A file beside the report."""
