@@ -11,6 +11,10 @@ from typing import Any
 import torch
 from torch import nn
 
+PACE = 5  # epochs over which `hopeless` measures how fast errors fall
+BEGUN = 0.1  # that errors must have fallen before anything is said
+MARGIN = 0.02  # above the mark; ten standard errors of a training error of 50,000 images
+
 
 class PaperSGD(torch.optim.Optimizer):
     """v <- momentum * v - decay * lr * w - lr * gradient;  w <- w + v  (s. 5; code weights.cu:146-198).
@@ -149,15 +153,30 @@ def rates(optimizer: dict[str, Any], epoch: int, epochs: int, validation_errors:
     return replace(found, biases=found.weights, layers={}) if optimizer["equal_rates"] else found
 
 
-def over(optimizer: dict[str, Any], training_errors: Sequence[float]) -> bool:
-    """Whether a training with `stop_at` is over: its mark was reached and the epochs after it done, or it diverged (NaN)."""
+def over(optimizer: dict[str, Any], training_errors: Sequence[float], epochs: int) -> bool:
+    """Whether a training of `epochs` with `stop_at` is over: it reached its mark and did the epochs after it, diverged (NaN), or is hopeless."""
     stop = optimizer.get("stop_at")
     if not stop or not training_errors:
         return False
     if math.isnan(training_errors[-1]):
         return True
     first = next((i for i, error in enumerate(training_errors) if error <= stop["train_error"]), None)
-    return first is not None and len(training_errors) > first + stop["more_epochs"]
+    if first is None:
+        return hopeless(training_errors, epochs, stop["train_error"])
+    return len(training_errors) > first + stop["more_epochs"]
+
+
+def hopeless(errors: Sequence[float], epochs: int, mark: float) -> bool:
+    """Whether errors that fall ever slower would stay above `mark`, by `MARGIN`, if they fell on to the last epoch as they do now.
+
+    Falling ever slower: less in the last `PACE` epochs than in as many before, and in those no more than in as many
+    before them. Nothing is said of a net that has not begun to learn (`BEGUN`), or learns faster and faster.
+    """
+    if len(errors) <= 3 * PACE or max(errors) - errors[-1] < BEGUN:
+        return False
+    before, earlier, later = (errors[-1 - i * PACE - PACE] - errors[-1 - i * PACE] for i in (2, 1, 0))
+    at_end = errors[-1] - max(0.0, later) / PACE * (epochs - len(errors))
+    return later < earlier <= before and at_end > mark + MARGIN
 
 
 def stage(schedule: dict[str, Any], epoch: int, epochs: int) -> Rates:

@@ -517,7 +517,11 @@ def _epochs(run: Run) -> None:
     )
     run.saved = time.monotonic()
     for epoch in range(state.epoch, run.config["training"]["epochs"]):
-        if over(run.config["optimizer"], [past["train_error"] for past in state.history]):
+        if over(
+            run.config["optimizer"],
+            [past["train_error"] for past in state.history],
+            run.config["training"]["epochs"],
+        ):
             break
         run.epoch_started = progress.epoch_started = time.monotonic() - state.seconds
         current = run.rates(epoch)

@@ -147,7 +147,7 @@ def _rates(ctx: Context, study: Study, run: list[tuple[str, str]], mark: float) 
             swept = ", ".join(f"{rate:g}: {races.shown(r)}" for rate, r in choice.swept.items())
             said.append(f"{words}, {label}: {swept}")
     seed = study.races[run[0][0]]["seeds"][0]
-    caption = f"{study.title}: epochs to {mark:g} % over the learning rate, seed {seed} alone, which chose the rates (filled) and is not judged. Triangles: not reached within the epochs given."
+    caption = f"{study.title}: epochs to {mark:g} % over the learning rate, seed {seed} alone, which chose the rates (filled) and is not judged. Triangles: not reached within the epochs given; a run whose error falls ever slower is given up when at its last pace it would not get there."
     swept_only = {
         words: {label: (choice.swept, choice.rate) for label, choice in nets.items()}
         for words, nets in sweeps.items()

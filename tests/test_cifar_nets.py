@@ -11,7 +11,7 @@ from alexnet import experiments
 from alexnet.errors import UserError
 from alexnet.loader import minibatches
 from alexnet.model import build
-from alexnet.optim import PaperSGD, over, parameter_groups, rates, set_rates
+from alexnet.optim import PaperSGD, hopeless, over, parameter_groups, rates, set_rates
 
 RACE = "fig1_relu_2012_lr001"
 
@@ -163,8 +163,33 @@ def test_conditions_differ_by_what_they_are_named_after():
 )
 def test_a_training_with_a_mark_is_over_an_epoch_after_it(errors, ends):
     optimizer = {"stop_at": {"train_error": 0.25, "more_epochs": 1}}
-    assert over(optimizer, errors) is ends
-    assert over({}, errors) is False
+    assert over(optimizer, errors, 60) is ends
+    assert over({}, errors, 60) is False
+
+
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize(("start", "pace"), [(0, 0.1), (0, 0.04), (0, 0.02), (12, 0.1), (25, 0.1)])
+def test_a_net_that_gets_there_is_not_given_up(start, pace, seed):
+    """Errors fall exponentially, at once or after a time at chance, with the noise of 50,000 images."""
+    epochs = np.arange(1, 61)
+    fallen = 0.9 - 0.75 * (1 - np.exp(-pace * np.maximum(0, epochs - start)))
+    errors = list(fallen + np.random.default_rng(seed).normal(0, 0.002, 60))
+    reached = next((i for i, error in enumerate(errors) if error <= 0.25), None)
+    given_up = next((i for i in range(1, 61) if hopeless(errors[:i], 60, 0.25)), None)
+    if reached is not None:
+        assert given_up is None or given_up > reached
+    else:
+        assert pace == 0.02
+
+
+def test_a_net_that_will_not_get_there_is_given_up_early():
+    epochs = np.arange(1, 61)
+    given_up = {}
+    for floor in (0.5, 0.4, 0.3):
+        errors = list(0.9 - (0.9 - floor) * (1 - np.exp(-0.15 * epochs)))
+        given_up[floor] = next(i for i in range(1, 61) if hopeless(errors[:i], 60, 0.25))
+    assert 16 <= given_up[0.5] <= given_up[0.4] <= given_up[0.3] < 40
+    assert not any(hopeless([0.9] * i, 60, 0.25) for i in range(1, 60))  # has not begun
 
 
 def test_a_race_makes_one_experiment_a_rate():
