@@ -16,6 +16,7 @@ from analysis.provenance_tables import anchor
 from analysis.state import changed
 
 TRAINED = ["demo", "proxy", "reduced scale", "paper scale"]
+LESSER = TRAINED[:-1]  # other classes or sizes: an absolute number says nothing about the paper's
 HEADS = ["Claim", "What the paper says", "Paper", "Lab log", "Ours", "Evidence", "Verdict"]
 VIEWS = {"center": "centre view", "ten": "ten views", "center-ten": "one against ten views"}
 # Page of the report on which a claim's numbers stand: by how it is measured, else by its kind.
@@ -48,7 +49,10 @@ def groups(t: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     pending = t["verdict"] == "pending"
     parts = [
         ("Tested by training or counting images", t[trained]),
-        ("Counted on the full-size network, untrained", t[settled & ~trained]),
+        (
+            "Untrained: counted on the full-size network, or read in its authors' program",
+            t[settled & ~trained],
+        ),
         ("Not tested yet", t[pending & ~trained & ~settled]),
         ("Cannot be tested, or quoted from others", t[~trained & ~settled & ~pending]),
     ]
@@ -120,8 +124,12 @@ def place(section: str) -> str:
 
 def _ours(row: dict[str, Any]) -> str:
     text = f"{row['bound'].replace('>=', '≥').replace('<=', '≤')} {value(row, 'ours')}".strip()
-    span = interval(row["low"], row["high"], row["unit"])
-    return text + (f'<br><span class="interval">{escape(span)}</span>' if span else "")
+    low = max(row["low"], 0.0) if row["how"] == "value" else row["low"]  # an error is not negative
+    span = interval(low, row["high"], row["unit"])
+    text += f'<br><span class="interval">{escape(span)}</span>' if span else ""
+    if row["verdict"] == "pending" and row["evidence"] in LESSER and value(row, "ours"):
+        text += '<br><span class="where">not comparable</span>'
+    return text
 
 
 def _size(row: dict[str, Any]) -> str:

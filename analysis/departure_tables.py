@@ -205,11 +205,20 @@ def effects_of(ctx: Context, study: Study, kind: str, explain: bool = True) -> H
 def _counted(found: list[Effect]) -> str:
     worse, better = (sum(effect.words == word for effect in found) for word in ("worse", "better"))
     chance = [effect.experiment for effect in found if effect.words.startswith("stays")]
-    left = len(found) - worse - better - len(chance)
-    sentence = f"Of {plural(len(found), 'effect')}, {worse} with an interval above zero, {better} below, {left} showing no difference"
-    sentence += f"; at chance: {', '.join(chance)}." if chance else "."
-    one_in = "One interval in twenty excludes zero by luck; p-values adjusted for all of them (Holm) stand in the table."
-    return f"{sentence} {one_in}"
+    blind = sum(math.isnan(effect.points[1]) for effect in found if effect.experiment not in chance)
+    left = len(found) - worse - better - len(chance) - blind
+    said = [
+        f"{worse} with an interval above zero" if worse else "",
+        f"{better} below" if better else "",
+        f"{left} with an interval that holds zero" if left else "",
+        f"{blind} without an interval, as one net has a single seed: nothing can be read from these"
+        if blind
+        else "",
+        f"at chance: {', '.join(chance)}" if chance else "",
+    ]
+    sentence = f"Of {plural(len(found), 'effect')}: {'; '.join(filter(None, said))}."
+    one_in = " One interval in twenty excludes zero by luck; p-values adjusted for all of them (Holm) stand in the table."
+    return sentence + (one_in if any(effect.p_holm is not None for effect in found) else "")
 
 
 def _spoken(effect: Effect) -> str:

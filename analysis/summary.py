@@ -39,7 +39,7 @@ ANSWERS = [
     ("Cannot be tested", ("not testable",), "Nothing would."),
     ("Quoted from others", ("cited",), "Not this paper's results."),
 ]
-LISTED = 5  # claims of a verdict that are named in a row of answers
+LISTED = 3  # claims of a verdict that are named in a row of answers
 UNLISTED = ("not testable", "cited")
 
 
@@ -59,7 +59,7 @@ SAID = {
 }
 EVIDENCE = {
     "paper scale": "Paper scale",
-    "arithmetic": "Counted",
+    "arithmetic": "Untrained",
     "reduced scale": "Paper's data, reduced",
     "proxy": "Proxy data",
     "demo": "Demo data",
@@ -93,8 +93,8 @@ def verdict_paragraph(ctx: Context) -> Html:
     left = t["verdict"].value_counts()
     first = f"Of {plural(len(t), 'statement')} in the paper, "
     first += (
-        f"{settled} can be settled by counting on the full-size network: {counted.get('reproduced', 0)} hold, "
-        f"{counted.get('paper inconsistent', 0)} contradict the paper's own sizes or its authors' program"
+        f"{settled} can be settled untrained, by counting on the full-size network or reading its authors' program: "
+        f"{counted.get('reproduced', 0)} hold, {counted.get('paper inconsistent', 0)} contradict the paper's own sizes or that program"
         if settled
         else "none is settled by counting yet: the layers of the network have not been listed"
     )
@@ -134,9 +134,10 @@ def _how(ctx: Context) -> str:
     runs = ctx.results.runs
     nets = len({key[:2] for key in runs})
     many = (
-        f"Every number was computed from {plural(len(runs), 'finished run')} of {plural(nets, 'network')}. "
+        f"What was trained comes from {plural(len(runs), 'finished run')} of {plural(nets, 'network')}, what was counted from their "
+        "layers at full size, what the lab had from its logs. "
         if runs
-        else "Every number was computed when this page was made. "
+        else "Nothing is trained yet; what was counted comes from the network's layers, what the lab had from its logs. "
     )
     return f"How do you know? {many}Open a claim below to see the runs, the data and the code behind it, and the command that makes it again."
 
@@ -150,8 +151,8 @@ def verdict_counts(ctx: Context) -> Html:
         found = t[t["verdict"] == word]["evidence"].value_counts()
         if len(found):
             cells = [_linked(found.get(column, 0), word, column) for column in columns]
-            rows.append([badge(word, ""), *cells, _linked(int(found.sum()), word, None)])
-    heads = ["Verdict", *(EVIDENCE[column] for column in columns), "All"]
+            rows.append([badge(word, ""), _linked(int(found.sum()), word, None), *cells])
+    heads = ["Verdict", "All", *(EVIDENCE[column] for column in columns)]
     return table(heads, rows, "Verdicts by strength of evidence", "counts")
 
 
@@ -184,20 +185,21 @@ def answers(ctx: Context) -> Html:
 
 
 def _which(found: pd.DataFrame, verdicts: tuple[str, ...]) -> Html:
-    """For each verdict a link to all its claims, and to the first ones."""
+    """For each verdict a link to all its claims, and to the first ones in the paper's words."""
     parts = []
     for word in verdicts:
         ids = dict(found.loc[found["verdict"] == word, ["id", "statement"]].itertuples(index=False))
         if not ids:
             continue
         first = list(ids)[: 0 if word in UNLISTED else LISTED]
-        links = ", ".join(
-            f'<a href="#claim-{escape(id_)}" title="{escape(ids[id_])}">{escape(id_)}</a>' for id_ in first
+        links = "".join(
+            f'<li><a href="#claim-{escape(id_)}">{escape(ids[id_].partition(" (")[0])}</a></li>'
+            for id_ in first
         )
-        more = ", …" if first and len(ids) > len(first) else ""
+        more = f"<li>and {len(ids) - len(first)} more</li>" if first and len(ids) > len(first) else ""
         all_of = f'<a href="#claims" data-verdict="{escape(word)}">{len(ids)} {escape(word)}</a>'
-        parts.append(f"{all_of}: {links}{more}" if links else all_of)
-    return Html("; ".join(parts))
+        parts.append(f"{all_of}<ul>{links}{more}</ul>" if links else all_of)
+    return Html(" ".join(parts))
 
 
 def _why(found: pd.DataFrame) -> str:
@@ -215,7 +217,11 @@ def _needs(found: pd.DataFrame, words: str) -> Html:
     """What would settle some claims: what the verdicts say they need, else the commands that run what is missing."""
     if words:
         return Html(escape(words))
-    said = [f"{text[:1].upper()}{text[1:]} ({count})." for text, count in _common(found["needed"])]
+    common = _common(found["needed"])
+    said = [f"{text[:1].upper()}{text[1:]} ({count})." for text, count in common]
+    told = sum(count for _, count in common)
+    if common and told < len(found):
+        said.append(f"The other {len(found) - told} say in their rows what they wait for.")
     wanted = found[found["verdict"] != "inconclusive"]["command"]
     studies = sorted(
         {name for text in wanted for name in re.findall(r"studies=\[(\w+)\]", text)} - set(found["study"])
@@ -226,7 +232,7 @@ def _needs(found: pd.DataFrame, words: str) -> Html:
             f"{many} need the paper's own data, those about errors also days on a GPU for each run (the paper: about "
             f"{DAYS:g} days on {GPUS} GTX 580)"
             + (
-                f"; the other {len(found) - many} say themselves what they wait for"
+                f"; the other {len(found) - many} say in their rows what they wait for"
                 if len(found) > many
                 else ""
             )

@@ -82,7 +82,8 @@ def outcome(folder: Path) -> dict[str, object]:
         ]
     for path in sorted(results.glob("*/evals/*/*/*.json")):
         record = json.loads(path.read_text())
-        found[str(path.relative_to(results))] = [record["views"], record["images"], record["weights_sha256"]]
+        weights = record.get("weights_sha256")  # an average of nets has none of its own
+        found[str(path.relative_to(results))] = [record["views"], record["images"], weights]
     for path in sorted(results.glob("*/data/*/manifest.json")):
         found[str(path.relative_to(results))] = json.loads(path.read_text())["fingerprint"]
     return found
@@ -128,11 +129,13 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=30)
     parser.add_argument("--pause", type=float, default=8, help="seconds between two kills, on average")
     parser.add_argument("--study", default="demo")
+    parser.add_argument("--finished", action="store_true", help="the folder holds an undisturbed run already")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--targets", nargs="*", default=[], help="of Snakemake (default: everything)")
     args = parser.parse_args()
     dice, folder = random.Random(args.seed), args.folder.resolve() / "project"
-    copy_project(folder, args.study)
+    if not args.finished:
+        copy_project(folder, args.study)
     if start(folder, args.targets).wait() != 0:
         print(f"the undisturbed run failed; see {folder / 'soak.log'}", file=sys.stderr)
         return 2

@@ -11,7 +11,7 @@ rule configure:
         definitions=DEFINITIONS,
     shell:
         "python -m alexnet configure --study {wildcards.study} --experiment {wildcards.experiment}"
-        " --seed {wildcards.seed} --definitions {params.definitions} > {output} 2> {log}"
+        " --seed {wildcards.seed} --definitions {params.definitions} > {output}.part 2> {log} && mv {output}.part {output}"
 
 
 rule describe:
@@ -25,7 +25,7 @@ rule describe:
         study=full_study,
     shell:
         "python -m alexnet describe --study {params.study} --experiment {wildcards.experiment}"
-        " --definitions {params.definitions} > {output} 2> {log}"
+        " --definitions {params.definitions} > {output}.part 2> {log} && mv {output}.part {output}"
 
 
 rule study:
@@ -38,7 +38,7 @@ rule study:
         definitions=DEFINITIONS,
     shell:
         "python -m alexnet study --study {wildcards.study} --definitions {params.definitions}"
-        " > {output} 2> {log}"
+        " > {output}.part 2> {log} && mv {output}.part {output}"
 
 
 rule departures:
@@ -51,7 +51,7 @@ rule departures:
         fingerprint=departures_fingerprint,
         definitions=DEFINITIONS,
     shell:
-        "python -m alexnet departures --definitions {params.definitions} > {output} 2> {log}"
+        "python -m alexnet departures --definitions {params.definitions} > {output}.part 2> {log} && mv {output}.part {output}"
 
 
 # The checkpoint from which an interrupted run resumes is not an output: Snakemake would delete it.
