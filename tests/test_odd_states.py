@@ -59,10 +59,13 @@ def test_counts_and_answers_leave_no_claim_out(tmp_path: Path) -> None:
     assert sum(map(int, answered)) == len(ctx.table)
     lead = text(summary.verdict_paragraph(ctx).text)
     settled = ctx.table[ctx.table["evidence"].eq("arithmetic") & ctx.table["verdict"].ne("not testable")]
-    assert f"Of {len(ctx.table)} statements in the paper, {len(settled)} can be settled untrained, by counting" in lead
+    assert (
+        f"Of {len(ctx.table)} statements in the paper, {len(settled)} can be settled untrained, by counting"
+        in lead
+    )
     assert f"{(settled['verdict'] == 'reproduced').sum()} hold" in lead
     assert "None of its experiments has been repeated with its own data at full size yet." in lead
-    assert f"computed from {len(ctx.results.runs)} finished runs" in lead
+    assert f"comes from {len(ctx.results.runs)} finished runs" in lead
 
 
 def test_nothing_run_yet(tmp_path: Path) -> None:
