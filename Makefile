@@ -52,7 +52,7 @@ lock: ## renew requirements.lock from pyproject.toml (needs uv; ARGS=--upgrade t
 	@command -v $(UV) >/dev/null || { echo "error: make lock needs uv; install it or name it: make lock UV=/path/to/uv" >&2; exit 2; }
 	@cp requirements.lock requirements.lock.new
 	@$(UV) pip compile pyproject.toml --extra dev --universal --python-version 3.11 --fork-strategy fewest \
-	    --generate-hashes --no-emit-index-url --no-annotate --no-header --quiet $(ARGS) -o requirements.lock.new
+	    --generate-hashes --no-annotate --no-header --quiet $(ARGS) -o requirements.lock.new
 	@{ echo "# Exact versions and hashes of everything in .venv, for Linux and Python 3.11 to 3.14."; \
 	   echo "# Made from pyproject.toml by \`make lock\`; do not edit by hand."; \
 	   cat requirements.lock.new; } > requirements.lock
