@@ -159,6 +159,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     again.add_argument("--out", type=Path, required=True, metavar="FILE.html")
     again.add_argument("--jobs", type=int, default=2, metavar="N", help="pages at once (default: 2)")
+    again.add_argument("--pages", type=Path, metavar="DIR", help="keep the executed notebooks there")
 
     calibrate = _verb(
         verbs, "calibrate", _calibrate, "judge fabricated results of known truth and count wrong verdicts"
@@ -368,7 +369,7 @@ def _keep(options: argparse.Namespace) -> None:
 def _rebuild(options: argparse.Namespace) -> None:
     from analysis.rebuild import rebuild
 
-    rebuild(options.results, options.out, options.jobs)
+    rebuild(options.results, options.out, options.jobs, executed=options.pages)
 
 
 def _calibrate(options: argparse.Namespace) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -18,12 +19,15 @@ from analysis.report import build
 NOTEBOOKS = Path(__file__).resolve().parent / "notebooks"
 
 
-def rebuild(folder: Path, out: Path, jobs: int = 2, notebooks: Iterable[Path] = ()) -> Path:
+def rebuild(
+    folder: Path, out: Path, jobs: int = 2, notebooks: Iterable[Path] = (), executed: Path | None = None
+) -> Path:
     """Judge what `folder` holds, and write the HTML file `out` with claims.csv and the rest beside it.
 
     Args:
         jobs: pages that are executed at once.
         notebooks: the pages; those of this bench if there are none.
+        executed: where their executed copies go; if None, to a folder that stays only if one fails.
 
     Returns:
         The verdict table.
@@ -36,13 +40,15 @@ def rebuild(folder: Path, out: Path, jobs: int = 2, notebooks: Iterable[Path] = 
     pages = sorted(notebooks or NOTEBOOKS.glob("*.ipynb"))
     table = out.with_name("claims.csv")
     write_table(judge_all(load_claims(CLAIMS), load_results(folder)), table)
-    with tempfile.TemporaryDirectory(prefix="pages-") as room, ThreadPoolExecutor(jobs) as pool:
-        executed = [Path(room, page.name) for page in pages]
+    room = executed or Path(tempfile.mkdtemp(prefix="pages-"))
+    copies = [room / page.name for page in pages]
+    with ThreadPoolExecutor(jobs) as pool:
         made = [
-            pool.submit(execute, page, folder, table, copy)
-            for page, copy in zip(pages, executed, strict=True)
+            pool.submit(execute, page, folder, table, copy) for page, copy in zip(pages, copies, strict=True)
         ]
         for page in made:
             page.result()
-        build(executed, table, out, folder)
+    build(copies, table, out, folder)
+    if not executed:
+        shutil.rmtree(room)
     return table

@@ -64,21 +64,14 @@ rule draft:
         notebooks=expand(f"{ROOM}/notebooks/{{page}}.ipynb", page=PAGES),
     log:
         f"{RESULTS}/logs/draft.log",
+    threads: 2
     params:
         results=RESULTS,
-        work=f"{RESULTS}/draft",
-        pages=PAGES,
-        executed=expand(f"{RESULTS}/draft/{{page}}.ipynb", page=PAGES),
-        notebooks=f"{ROOM}/notebooks",
+        executed=f"{RESULTS}/draft",
         out=str(Path(config["report"]).parent / "draft" / Path(config["report"]).name),
     shell:
-        "python -m analysis check --claims {input.claims} --results {params.results}"
-        " --out {params.work}/claims.csv 2> {log} && "
-        "for page in {params.pages}; do python -m analysis notebook {params.notebooks}/$page.ipynb"
-        " --results {params.results} --claims {params.work}/claims.csv --out {params.work}/$page.ipynb"
-        " >> {log} 2>&1 || exit 1; done && "
-        "python -m analysis report {params.executed} --claims {params.work}/claims.csv"
-        " --results {params.results} --out {params.out} 2>> {log}"
+        "python -m analysis rebuild --results {params.results} --out {params.out}"
+        " --pages {params.executed} --jobs {threads} > {log} 2>&1"
 
 
 rule bench:
