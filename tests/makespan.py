@@ -14,14 +14,13 @@ import argparse
 import itertools
 import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import yaml
+from soak import ROOT, copy_project
 
-ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 SECONDS, NOTES = "STAND_IN_SECONDS", "STAND_IN_NOTES"  # what stand-ins are told, through the environment
@@ -74,10 +73,7 @@ def prepare(folder: Path, study: str, cards: int) -> tuple[list[str], dict[str, 
     """A copy of the project in which only trainings are left to do; their results, and the environment of Snakemake."""
     from alexnet import definitions, experiments
 
-    folder.mkdir(parents=True)
-    for part in ("alexnet", "analysis", "workflow", "profiles", "config"):
-        shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(ROOT / "Snakefile", folder)
+    copy_project(folder, study)
     path = folder / "config" / "studies" / f"{study}.yaml"
     path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | {"threads": 1}))
     for name, data in definitions.load_study(study)["sets"].items():
@@ -112,17 +108,8 @@ def prepare(folder: Path, study: str, cards: int) -> tuple[list[str], dict[str, 
     return runs, environment
 
 
-def snakemake(folder: Path, study: str, cores: int, targets: list[str], environment: dict[str, str]) -> None:
-    words = [
-        "--cores",
-        str(cores),
-        "--config",
-        f"studies=[{study}]",
-        "--rerun-triggers",
-        "mtime",
-        "--",
-        *targets,
-    ]
+def snakemake(folder: Path, cores: int, targets: list[str], environment: dict[str, str]) -> None:
+    words = ["--cores", str(cores), "--rerun-triggers", "mtime", "--", *targets]
     with open(folder / "snakemake.log", "ab") as log:
         subprocess.run(
             [sys.executable, "-m", "snakemake", *words],
@@ -135,8 +122,8 @@ def simulate(folder: Path, study: str, cards: int, base: float) -> dict[str, obj
     seconds = times(study, base)
     runs, environment = prepare(folder, study, cards)
     environment[SECONDS] = json.dumps(seconds)
-    snakemake(folder, study, 2, [f"{run}/config.json" for run in runs], environment)
-    snakemake(folder, study, 4 * cards, [f"{run}/run.json" for run in runs], environment)
+    snakemake(folder, 2, [f"{run}/config.json" for run in runs], environment)
+    snakemake(folder, 4 * cards, [f"{run}/run.json" for run in runs], environment)
     return measured([json.loads(path.read_text()) for path in (folder / "notes").iterdir()], cards)
 
 

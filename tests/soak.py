@@ -31,7 +31,7 @@ TIMES = ("seconds", "images_per_second", "wall_seconds")
 
 def copy_project(folder: Path, study: str) -> None:
     """The project without results, with one study that is asked for."""
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     for part in PARTS:
         shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "Snakefile", folder)

@@ -19,22 +19,16 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import soak
 import yaml
 from conftest import ROOT, TINY_STUDY
 from PIL import Image
 
-PARTS = ("alexnet", "analysis", "workflow", "profiles", "config")
-
 
 def copy_project(folder: Path) -> Path:
     """The project without its results, with the study `tiny` as the one that runs."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for part in PARTS:
-        shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(ROOT / "Snakefile", folder)
+    soak.copy_project(folder, "tiny")
     (folder / "config/studies/tiny.yaml").write_text(yaml.safe_dump(TINY_STUDY))
-    config = yaml.safe_load((folder / "config/config.yaml").read_text())
-    (folder / "config/config.yaml").write_text(yaml.safe_dump(config | {"studies": ["tiny"]}))
     return folder
 
 
