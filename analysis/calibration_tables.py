@@ -44,14 +44,14 @@ def page(ctx: Context) -> Html:
         )
     found = pd.read_csv(path, keep_default_na=False, na_values=[""])
     about = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-    counted = found[found["broken"].isna()]
+    counted, broken = found[found["broken"].isna()], found[found["broken"].notna()]
     return stack(
-        _sentences(counted, found[found["broken"].notna()], about),
+        _sentences(counted, broken, about),
         _figure(counted),
         _by_kind(counted),
         folded("The settings with the highest rates", _highest(counted)),
         heading("Where the rule stands on an assumption"),
-        _broken(found[found["broken"].notna()]),
+        _broken(broken),
         heading("Many tests at once"),
         _many(ctx),
         heading("What each claim takes"),
