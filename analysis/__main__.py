@@ -150,6 +150,9 @@ def _parser() -> argparse.ArgumentParser:
     kept.add_argument("--results", type=Path, required=True, metavar="DIR", help="results folder")
     kept.add_argument("--study", nargs="+", default=[], metavar="NAME", help="only these (default: all)")
     kept.add_argument("--out", type=Path, required=True, metavar="DIR", help="small results folder to write")
+    kept.add_argument(
+        "--add", action="store_true", help="what --out holds stays, where its study did not change"
+    )
 
     again = _verb(
         verbs, "rebuild", _rebuild, "judge results and build the report from them, training nothing"
@@ -362,7 +365,7 @@ def _baselines(options: argparse.Namespace) -> None:
 def _keep(options: argparse.Namespace) -> None:
     from analysis.keep import keep
 
-    for sentence in keep(options.results, options.out, options.study):
+    for sentence in keep(options.results, options.out, options.study, options.add):
         print(f"note: {sentence}", file=sys.stderr)
 
 

@@ -31,11 +31,12 @@ NOT_KEPT = "platform"  # key of the provenance
 PLAIN = ("study.json", "baselines.json", "races/*.json", "data/*/manifest.json", "data/*/mean.npy")
 
 
-def keep(folder: Path, out: Path, studies: Sequence[str] = ()) -> list[str]:
+def keep(folder: Path, out: Path, studies: Sequence[str] = (), add: bool = False) -> list[str]:
     """Write the small copy of results `folder` to `out`, whole or not at all; one that is there is replaced.
 
     Args:
         studies: names of those to keep; all if there are none.
+        add: what is kept in `out` stays, but for runs that `folder` has too and such as their study has changed since.
 
     Returns:
         A sentence for each thing in the results that was left out because it does not belong to its study now, or that
@@ -57,6 +58,13 @@ def keep(folder: Path, out: Path, studies: Sequence[str] = ()) -> list[str]:
     try:
         with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as room:
             fresh, old = Path(room, "fresh"), Path(room, "old")
+            if add and out.exists():
+                both = Path(room, "both")
+                shutil.copytree(out, both)
+                _copy(results, both, chosen)
+                aside, results = results.set_aside, load_results(both)
+                results.set_aside[:0] = aside
+                chosen = list(results.studies)
             _copy(results, fresh, chosen)
             if out.exists():
                 out.rename(old)

@@ -85,6 +85,31 @@ def test_one_study_is_kept_of_two_and_replaces_what_was_kept_before(results: Pat
     assert [path.parent.name for path in kept.glob("*/study.json")] == ["small"]
 
 
+def test_what_is_added_in_parts_is_what_is_kept_at_once(results: Path, tmp_path: Path) -> None:
+    parts = [tmp_path / "first", tmp_path / "second"]
+    for number, part in enumerate(parts):
+        shutil.copytree(results, part)
+        for place in ("runs", "evals", "examined"):
+            for path in part.glob(f"*/{place}/*/*"):
+                if (path.parent.name in ("tanh", "no_lrn")) != bool(number) and path.parent.name != "alexnet":
+                    shutil.rmtree(path)
+    shutil.rmtree(parts[1] / "demo")
+    stale = parts[0] / "small/runs/alexnet/2/run.json"
+    stale.write_text(
+        json.dumps(json.loads(stale.read_text()) | {"wall_seconds": 1e6})
+    )  # the second part has it too
+    both, whole = tmp_path / "both", tmp_path / "whole"
+    assert keep(parts[0], both) == keep(results, whole) == 0
+    assert main(["keep", "--results", str(parts[1]), "--out", str(both), "--add"]) == 0
+    missing = {p.relative_to(whole) for p in whole.rglob("*")} ^ {
+        p.relative_to(both) for p in both.rglob("*")
+    }
+    assert {path.parts[:2] for path in missing} == {("demo", "runs"), ("demo", "evals")}
+    assert {path.parts[2] for path in missing} <= {"tanh", "no_lrn"}
+    for path in filter(Path.is_file, both.rglob("*")):
+        assert path.read_bytes() == (whole / path.relative_to(both)).read_bytes(), path
+
+
 def test_runs_of_another_configuration_and_dirty_ones_are_told(
     results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
