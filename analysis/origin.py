@@ -18,7 +18,7 @@ def sentences(results: Results) -> list[str]:
             continue
         seeds = {name: sum(key[1] == name for key in runs) for _, name, _ in runs}
         made = [run.get("provenance", {}) for run in runs.values()]
-        threads = _several(run.get("threads") for run in runs.values())
+        threads = several(run.get("threads") for run in runs.values())
         seconds = sum(
             float(run.get("wall_seconds") or 0) * float(run.get("threads") or 1) for run in runs.values()
         )
@@ -30,14 +30,14 @@ def sentences(results: Results) -> list[str]:
         lines.append(
             f"- `{study.name}` ({study.tier}): {study.data}. {plural(len(runs), 'run')} of {plural(len(seeds), 'network')}, {each}; "
             f"{seconds / 3600:.1f} thread-hours of training, {plural(int(threads), 'thread') if threads.isdigit() else threads} a run, "
-            f"on {_several(record.get('cpu') for record in made)}; {when}, commit "
-            f"{_several(str(record.get('git_commit') or 'unknown')[:7] for record in made)}."
+            f"{several(run.get('precision') for run in runs.values())}, on {several(record.get('cpu') for record in made)}; {when}, commit "
+            f"{several(str(record.get('git_commit') or 'unknown')[:7] for record in made)}."
             + (f" `{command}`" if command else "")
         )  # fmt: skip
     return lines
 
 
-def _several(values: Iterable[object]) -> str:
+def several(values: Iterable[object]) -> str:
     """Different values in words, each once."""
     return ", ".join(sorted({str(value) for value in values if value is not None})) or "unknown"
 

@@ -12,6 +12,7 @@ from analysis.estimates import NoEstimate
 from analysis.evidence import Study
 from analysis.figures import Lane
 from analysis.inference import Estimate
+from analysis.origin import several
 from analysis.outcomes import interval, number
 from analysis.page import Html, figure, folded, heading, note, say, stack, table
 from analysis.races import Choice
@@ -94,14 +95,22 @@ def conditions(ctx: Context, study: Study, run: list[tuple[str, str]]) -> Html:
             ratio = f"{e.bound} {number(e.value, 'x', 2)}".strip()
             span = "–" if math.isnan(e.low) else interval(e.low, e.high, "x")
         words = study.races[pair[0]]["condition"]
-        rows.append([words, base_rate, base_epochs, rate, epochs, ratio, span, f"{base_seeds} vs {seeds}"])
+        nets = [base_rate, base_epochs, rate, epochs]
+        rows.append([words, _precision(ctx, study, pair), *nets, ratio, span, f"{base_seeds} vs {seeds}"])
     heads = [
-        *("Condition", "Rate, ReLU", "Epochs, ReLU", "Rate, tanh", "Epochs, tanh"),
+        *("Condition", "Computed in", "Rate, ReLU", "Epochs, ReLU", "Rate, tanh", "Epochs, tanh"),
         *("tanh ÷ ReLU", "95 % interval", "Seeds"),
     ]
     mark = 100 * study.races[run[0][0]]["train_error"]
     data = ctx.results.form(study.name, study.training_set)
     return table(heads, rows, f"Epochs to {mark:g} % running training error on {data}, by condition")
+
+
+def _precision(ctx: Context, study: Study, pair: tuple[str, str]) -> str:
+    """The number format in which the runs of both nets were computed."""
+    names = {name for race in pair for name in study.races[race]["rates"]}
+    runs = ctx.results.runs.items()
+    return several(run.get("precision") for key, run in runs if key[0] == study.name and key[1] in names)
 
 
 def _epochs(side: list[Reached]) -> str:

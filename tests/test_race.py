@@ -186,8 +186,14 @@ def test_the_page_names_conditions_and_the_copy_of_the_data(folder):
     assert f"CIFAR-10; here cifar10-jpeg75, {COPIES['cifar10-jpeg75']}" in html
     cells = re.findall(r"<t[hd][^>]*>([^<]*)</t[hd]>", html)
     at = cells.index("as published")
-    assert cells[at + 1 : at + 5] == ["0.002", "8.9", "0.002", "42.5"]  # geometric means of the judged seeds
-    assert cells[at + 5].startswith("4.79") and cells[at + 7] == "3 vs 3"
+    made_in, *nets = cells[at + 1 : at + 6]
+    assert made_in == "fp32" and nets == [
+        "0.002",
+        "8.9",
+        "0.002",
+        "42.5",
+    ]  # geometric means of the judged seeds
+    assert cells[at + 6].startswith("4.79") and cells[at + 8] == "3 vs 3"
     assert "at rate 0.002: 42.5 epochs" in html  # geometric mean of the judged seeds alone
 
 
