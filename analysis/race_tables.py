@@ -17,6 +17,12 @@ from analysis.outcomes import interval, number
 from analysis.page import Html, figure, folded, heading, note, say, stack, table
 from analysis.races import Choice
 
+CONTRASTS = (
+    "tanh loses less than as published",
+    "tanh loses more than as published",
+    "no difference from the nets as published is shown",
+)
+
 
 def fig1(ctx: Context, study: Study) -> Html:
     """All races of a study: what holds under which condition, and on what that rests."""
@@ -24,6 +30,7 @@ def fig1(ctx: Context, study: Study) -> Html:
     if not run:
         return stack(heading(study.title), note("No race of this study has finished a run of both nets yet."))
     claims = [o for o in ctx.outcomes(study, {"ratio"}) if o.claim.experiment in study.races]
+    published = next(((o.claim.experiment, o.claim.baseline) for o in claims), run[0])
     mark = 100 * study.races[run[0][0]]["train_error"]
     verdicts = (
         Html(f"{say(f'{o.claim.statement}:').text} {badge(o.verdict, o.evidence).text} {say(o.why).text}")
@@ -35,6 +42,7 @@ def fig1(ctx: Context, study: Study) -> Html:
         say(f"{study.data.rstrip('.')}. {_reading(ctx, study, run)}"),
         *verdicts,
         conditions(ctx, study, run),
+        choices(ctx, study, run, published) if published in run else None,
         note(f"{plural(waits, 'condition')} not run yet.") if waits else None,
         _curves(ctx, study, run, mark),
         _rates(ctx, study, run, mark),
@@ -104,6 +112,43 @@ def conditions(ctx: Context, study: Study, run: list[tuple[str, str]]) -> Html:
     mark = 100 * study.races[run[0][0]]["train_error"]
     data = ctx.results.form(study.name, study.training_set)
     return table(heads, rows, f"Epochs to {mark:g} % running training error on {data}, by condition")
+
+
+def choices(
+    ctx: Context, study: Study, run: list[tuple[str, str]], published: tuple[str, str]
+) -> Html | None:
+    """How the ratio of each condition differs from that of the condition in which the claim is judged."""
+    reference = _ratio(ctx, study, published)
+    others = [(pair, _ratio(ctx, study, pair)) for pair in run if pair != published]
+    rows: list[list[object]] = []
+    said: dict[str, list[str]] = {word: [] for word in CONTRASTS}
+    for pair, e in others:
+        if e is None or reference is None:
+            continue
+        words, found = study.races[pair[0]]["condition"], races.contrast(e, reference)
+        reading = _contrasted(found)
+        rows.append(
+            [words, _times(found), interval(found.low, found.high, "x") or "–", reading or found.remark]
+        )
+        if reading:
+            said[reading].append(words)
+    if not rows:
+        return None
+    base = study.races[published[0]]["condition"]
+    sentences = [
+        f"{word[:1].upper()}{word[1:]}: {'; '.join(found)}." for word, found in said.items() if found
+    ]
+    heads = ["Condition", "Its ratio ÷ that as published", "95 % interval", "Reading"]
+    caption = f"What the choices change: tanh ÷ ReLU of each condition, over that of: {base}"
+    return stack(say(*sentences), table(heads, rows, caption)) if sentences else table(heads, rows, caption)
+
+
+def _contrasted(found: Estimate) -> str:
+    """In which of `CONTRASTS` a ratio of ratios falls; nothing if it carries no verdict."""
+    smaller, larger, none = CONTRASTS
+    if not found.conclusive:
+        return ""
+    return smaller if found.high < 1 else larger if found.low > 1 else none
 
 
 def _precision(ctx: Context, study: Study, pair: tuple[str, str]) -> str:

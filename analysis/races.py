@@ -7,6 +7,7 @@ that it was given.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import pandas as pd
@@ -15,7 +16,7 @@ from analysis.convergence import Reached, epochs_to, ratio_of
 from analysis.errors import UserError
 from analysis.estimates import NoEstimate
 from analysis.evidence import Results, Study
-from analysis.inference import Estimate
+from analysis.inference import Estimate, with_interval
 
 
 @dataclass(frozen=True)
@@ -107,6 +108,28 @@ def ratio(results: Results, study: Study, race: str, baseline: str) -> Estimate:
         open_ = open_ or bool(choice.missing or choice.edge)
     remark = "; ".join(filter(None, [*said, estimate.remark]))
     return replace(estimate, remark=remark, conclusive=estimate.conclusive and not open_)
+
+
+def contrast(ours: Estimate, reference: Estimate) -> Estimate:
+    """How many times as large one ratio of epochs is as another of other nets, with the noise of all four.
+
+    A ratio that is a bound makes a bound; two that bound it from both sides say nothing.
+    """
+    other_way = {">=": "<=", "<=": ">="}.get(reference.bound, "")
+    bounds = {ours.bound, other_way} - {""}
+    value = ours.value / reference.value
+    seeds = min(ours.seeds, ours.baseline_seeds), min(reference.seeds, reference.baseline_seeds)
+    plain = Estimate(value, math.nan, math.nan, *seeds, null=1.0, log=True)
+    open_ = [ratio for ratio in (ours, reference) if not ratio.conclusive]
+    if open_:
+        return replace(plain, conclusive=False, remark="one of the two ratios carries no verdict")
+    if len(bounds) == 2:
+        return replace(plain, conclusive=False, remark="both ratios are bounds, to the same side")
+    estimate = with_interval(plain, (*ours.noises, *reference.noises))
+    bound = next(iter(bounds), "")
+    low = 0.0 if bound == "<=" else estimate.low
+    high = math.inf if bound == ">=" else estimate.high
+    return replace(estimate, low=low, high=high, inner=None, bound=bound)
 
 
 def pairs(study: Study) -> list[tuple[str, str]]:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 import math
 import re
 from pathlib import Path
 
 import fabricate
+import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from analysis import race_tables, races
 from analysis.__main__ import main
@@ -195,6 +198,66 @@ def test_the_page_names_conditions_and_the_copy_of_the_data(folder):
     ]  # geometric means of the judged seeds
     assert cells[at + 6].startswith("4.79") and cells[at + 8] == "3 vs 3"
     assert "at rate 0.002: 42.5 epochs" in html  # geometric mean of the judged seeds alone
+
+
+def test_two_ratios_are_compared_with_the_noise_of_all_four_nets():
+    nets = [[41.0, 44.0, 47.0], [8.0, 9.0, 8.5], [12.0, 13.0, 12.2], [8.1, 7.7, 7.9]]
+    sides = [[Reached(epoch, False) for epoch in net] for net in nets]
+    published, other = ratio_of(*sides[:2], "tanh", "relu", "x"), ratio_of(*sides[2:], "tanh", "relu", "x")
+    found = races.contrast(other, published)
+    logs = np.log(nets)
+    middle = logs[2].mean() - logs[3].mean() - logs[0].mean() + logs[1].mean()
+    half = stats.t.ppf(0.975, 2) * math.sqrt(sum(log.var(ddof=1) / 3 for log in logs))
+    assert (found.value, found.low, found.high) == pytest.approx(
+        tuple(math.exp(middle + sign * half) for sign in (0, -1, 1))
+    )
+    assert found.conclusive and races.contrast(published, published).value == 1
+
+
+def test_a_bound_makes_a_bound_and_two_to_the_same_side_say_nothing():
+    fast, slow = [Reached(e, False) for e in (8.0, 9.0, 8.5)], [Reached(e, False) for e in (41.0, 44.0, 47.0)]
+    never = [Reached(60.0, True)] * 3
+    known, least = ratio_of(slow, fast, "tanh", "relu", "x"), ratio_of(never, fast, "tanh", "relu", "x")
+    over, under = races.contrast(least, known), races.contrast(known, least)
+    assert (over.bound, over.high) == (">=", math.inf) and over.low > 1
+    assert (under.bound, under.low) == ("<=", 0.0) and under.high < 1
+    assert not races.contrast(least, least).conclusive
+    open_ = dataclasses.replace(known, conclusive=False)
+    assert not races.contrast(open_, known).conclusive and not races.contrast(known, open_).conclusive
+
+
+@pytest.mark.parametrize(
+    ("times", "words"),
+    [(4.0, "no difference"), (1.2, "tanh loses less than as"), (14.0, "tanh loses more than as")],
+)
+def test_the_page_says_what_a_condition_changes(folder, times, words):
+    path = folder / "cifar10/study.json"
+    record = json.loads(path.read_text())
+    for net in ("relu", "tanh"):
+        about = record["races"][net]
+        rates = {name.replace(net, f"{net}_pool"): rate for name, rate in about["rates"].items()}
+        record["races"][f"{net}_pool"] = about | {
+            "condition": "another pooling", "baseline": "relu_pool", "rates": rates
+        }  # fmt: skip
+        record["experiments"] += [
+            {"name": name, "kind": "race", "baseline": name, "race": f"{net}_pool"} for name in rates
+        ]
+        record["fingerprints"] |= {
+            name: {str(s): f"cifar10-{name}-{s}" for s in range(1, 5)} for name in rates
+        }
+    path.write_text(json.dumps(record))
+    runs(folder, "relu_pool", FAST)
+    scale = times / 4.8
+    runs(folder, "tanh_pool", {key: epochs * scale for key, epochs in SLOW.items()})
+    ctx = Context(load_results(folder), read_table(_checked(folder)))
+    html = race_tables.fig1(ctx, ctx.studies[0]).text
+    assert f"{words}" in html.partition("What the choices change")[2]
+    assert f"{words[0].upper()}{words[1:]}" in html and "another pooling." in html
+
+
+def _checked(folder: Path) -> Path:
+    assert main(["check", "--results", str(folder), "--out", str(folder / "claims.csv")]) == 0
+    return folder / "claims.csv"
 
 
 def test_cifar10_at_its_own_size_is_paper_scale_and_shorter_nets_are_not(tmp_path):
