@@ -101,7 +101,7 @@ def _row(ctx: Context, row: dict[str, Any]) -> str:
     where = f'<a href="#claim-{id_}">{id_}</a><br><span class="where">{place(row["section"])}</span>'
     cells = [
         f"<td>{escape(row['statement'])}{_details(ctx, row)}</td>",
-        f'<td class="number" data-label="Paper">{value(row, "paper")}</td>',
+        f'<td class="number" data-label="Paper">{value(row, "paper")}{_slack(ctx, row)}</td>',
         f'<td class="number" data-label="Lab log">{value(row, "lab_value")}</td>',
         f'<td class="number" data-label="Ours">{_ours(row)}</td>',
         f'<td data-label="Evidence">{escape(row["evidence"] or "–")}{_size(row)}</td>',
@@ -120,6 +120,14 @@ def place(section: str) -> str:
         if section[0].isdigit()
         else escape(section.replace("Abs", "abstract").replace("fn ", "footnote "))
     )
+
+
+def _slack(ctx: Context, row: dict[str, Any]) -> str:
+    """How far from the paper's value still counts as it, for values that are printed rounded."""
+    claim = ctx.claims.get(row["id"])
+    if not claim or not claim.tolerance or claim.relation != "about":
+        return ""
+    return f'<br><span class="where">± {escape(number(claim.tolerance, claim.unit))}</span>'
 
 
 def _ours(row: dict[str, Any]) -> str:
@@ -159,7 +167,7 @@ def _details(ctx: Context, row: dict[str, Any]) -> str:
         escape(row["note"]),
         *_elsewhere(ctx, row),
         *_commands(ctx, row),
-        _chapter(row),
+        _chapter(ctx, row),
     ]
     inner = "".join(f"<li>{item}</li>" for item in items if item)
     return f"<details><summary>how do you know</summary><ul>{inner}</ul></details>"
@@ -267,7 +275,10 @@ def _commands(ctx: Context, row: dict[str, Any]) -> list[str]:
     return said
 
 
-def _chapter(row: dict[str, Any]) -> str:
+def _chapter(ctx: Context, row: dict[str, Any]) -> str:
+    claim = ctx.claims.get(row["id"])
+    if claim and claim.metric == "validation_loss":  # epochs to its lowest: no race
+        return 'More on the page <a href="#training">Training and testing</a>.'
     found = CHAPTERS.get(row["how"] if row["kind"] not in ("arithmetic", "dataset") else "", ())
     found = found or CHAPTERS.get(row["kind"], ())
     return f'More on the page <a href="#{found[0]}">{escape(found[1])}</a>.' if found else ""

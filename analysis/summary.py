@@ -210,7 +210,7 @@ def _why(found: pd.DataFrame) -> str:
     listed = reasons(found, 2)
     said = [f"{count} × {text}" if count > 1 else text for text, count in listed]
     rest = len(found) - sum(count for _, count in listed)
-    return "; ".join([*said, *([f"and {plural(rest, 'other')}"] if rest else [])])
+    return "; ".join([*said, *([f"for the other {rest}, see their rows"] if rest else [])])
 
 
 def _needs(found: pd.DataFrame, words: str) -> Html:
