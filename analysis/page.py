@@ -57,6 +57,11 @@ def folded(summary: str, inside: Html) -> Html:
     return Html(f"<details><summary>{escape(summary)}</summary>{inside.text}</details>")
 
 
+def listed(lines: list[Html]) -> Html:
+    """A list of safe lines."""
+    return Html(f"<ul>{''.join(f'<li>{line.text}</li>' for line in lines)}</ul>")
+
+
 def stack(*pieces: Html | None) -> Html:
     """Pieces one below the other."""
     return Html("\n".join(piece.text for piece in pieces if piece is not None))

@@ -16,6 +16,7 @@ from analysis.origin import several
 from analysis.outcomes import interval, number
 from analysis.page import Html, figure, folded, heading, note, say, stack, table
 from analysis.races import Choice
+from analysis.verdicts import Outcome
 
 CONTRASTS = (
     "tanh loses less than as published",
@@ -26,28 +27,48 @@ CONTRASTS = (
 
 def fig1(ctx: Context, study: Study) -> Html:
     """All races of a study: what holds under which condition, and on what that rests."""
-    run = [pair for pair in races.pairs(study) if _choices(ctx, study, pair)]
+    run = _run(ctx, study)
     if not run:
         return stack(heading(study.title), note("No race of this study has finished a run of both nets yet."))
-    claims = [o for o in ctx.outcomes(study, {"ratio"}) if o.claim.experiment in study.races]
-    published = next(((o.claim.experiment, o.claim.baseline) for o in claims), run[0])
     mark = 100 * study.races[run[0][0]]["train_error"]
     verdicts = (
         Html(f"{say(f'{o.claim.statement}:').text} {badge(o.verdict, o.evidence).text} {say(o.why).text}")
-        for o in claims
+        for o in _claims(ctx, study)
     )
     waits = len(races.pairs(study)) - len(run)
     return stack(
         heading(study.title),
-        say(f"{study.data.rstrip('.')}. {_reading(ctx, study, run)}"),
+        say(f"{study.data.rstrip('.')}.", *reading(ctx, study)),
         *verdicts,
         conditions(ctx, study, run),
-        choices(ctx, study, run, published) if published in run else None,
+        choices(ctx, study, run),
         note(f"{plural(waits, 'condition')} not run yet.") if waits else None,
         _curves(ctx, study, run, mark),
         _rates(ctx, study, run, mark),
         folded("Epochs of every run", every_run(ctx, study)),
     )
+
+
+def reading(ctx: Context, study: Study) -> list[str]:
+    """What the conditions show together, and what each choice changes, in sentences made of the numbers; none yet: nothing."""
+    run = _run(ctx, study)
+    if not run:
+        return []
+    found = _contrasts(ctx, study, run)
+    by_reading = {word: [words for words, _, said in found if said == word] for word in CONTRASTS}
+    changes = [
+        f"{word[:1].upper()}{word[1:]}: {'; '.join(names)}." for word, names in by_reading.items() if names
+    ]
+    return [_together(ctx, study, run), *changes]
+
+
+def _run(ctx: Context, study: Study) -> list[tuple[str, str]]:
+    """Pairs of races that have finished a run of both nets."""
+    return [pair for pair in races.pairs(study) if _choices(ctx, study, pair)]
+
+
+def _claims(ctx: Context, study: Study) -> list[Outcome]:
+    return [o for o in ctx.outcomes(study, {"ratio"}) if o.claim.experiment in study.races]
 
 
 def _choices(ctx: Context, study: Study, pair: tuple[str, str]) -> list[Choice]:
@@ -65,7 +86,7 @@ def _ratio(ctx: Context, study: Study, pair: tuple[str, str]) -> Estimate | None
         return None
 
 
-def _reading(ctx: Context, study: Study, run: list[tuple[str, str]]) -> str:
+def _together(ctx: Context, study: Study, run: list[tuple[str, str]]) -> str:
     """What the conditions show together, in sentences made of the numbers."""
     found = [(study.races[pair[0]]["condition"], _ratio(ctx, study, pair)) for pair in run]
     known = [(words, e) for words, e in found if e is not None]
@@ -114,33 +135,31 @@ def conditions(ctx: Context, study: Study, run: list[tuple[str, str]]) -> Html:
     return table(heads, rows, f"Epochs to {mark:g} % running training error on {data}, by condition")
 
 
-def choices(
-    ctx: Context, study: Study, run: list[tuple[str, str]], published: tuple[str, str]
-) -> Html | None:
+def choices(ctx: Context, study: Study, run: list[tuple[str, str]]) -> Html | None:
     """How the ratio of each condition differs from that of the condition in which the claim is judged."""
-    reference = _ratio(ctx, study, published)
-    others = [(pair, _ratio(ctx, study, pair)) for pair in run if pair != published]
-    rows: list[list[object]] = []
-    said: dict[str, list[str]] = {word: [] for word in CONTRASTS}
-    for pair, e in others:
-        if e is None or reference is None:
-            continue
-        words, found = study.races[pair[0]]["condition"], races.contrast(e, reference)
-        reading = _contrasted(found)
-        rows.append(
-            [words, _times(found), interval(found.low, found.high, "x") or "–", reading or found.remark]
-        )
-        if reading:
-            said[reading].append(words)
-    if not rows:
-        return None
-    base = study.races[published[0]]["condition"]
-    sentences = [
-        f"{word[:1].upper()}{word[1:]}: {'; '.join(found)}." for word, found in said.items() if found
+    found = _contrasts(ctx, study, run)
+    rows = [
+        [words, _times(e), interval(e.low, e.high, "x") or "–", said or e.remark] for words, e, said in found
     ]
     heads = ["Condition", "Its ratio ÷ that as published", "95 % interval", "Reading"]
-    caption = f"What the choices change: tanh ÷ ReLU of each condition, over that of: {base}"
-    return stack(say(*sentences), table(heads, rows, caption)) if sentences else table(heads, rows, caption)
+    caption = "What the choices change: tanh ÷ ReLU of each condition, over that of the nets as published"
+    return table(heads, rows, caption) if rows else None
+
+
+def _contrasts(ctx: Context, study: Study, run: list[tuple[str, str]]) -> list[tuple[str, Estimate, str]]:
+    """Of each condition but the one in which the claim is judged: its words, its ratio over that one's, the reading."""
+    judged = [(o.claim.experiment, o.claim.baseline) for o in _claims(ctx, study)]
+    published = next((pair for pair in judged if pair in run), None)
+    reference = _ratio(ctx, study, published) if published else None
+    if reference is None:
+        return []
+    ratios = [(pair, _ratio(ctx, study, pair)) for pair in run if pair != published]
+    known = [
+        (study.races[pair[0]]["condition"], races.contrast(e, reference))
+        for pair, e in ratios
+        if e is not None
+    ]
+    return [(words, found, _contrasted(found)) for words, found in known]
 
 
 def _contrasted(found: Estimate) -> str:

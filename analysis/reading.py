@@ -1,0 +1,145 @@
+"""Turns verdicts, races and effects into the page that reads them: where the paper holds, where not, what depends on what.
+
+Each line is made of a row of the verdict table or of an estimate, and leads to where its numbers stand.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from analysis import effects, race_tables
+from analysis.cells import badge, plural, value
+from analysis.claim_rows import TRAINED
+from analysis.context import Context
+from analysis.effects import TIER_WORDS, Effect
+from analysis.estimates import untrained
+from analysis.evidence import Study
+from analysis.outcomes import interval, number, verdict_words
+from analysis.page import Html, escape, heading, listed, note, say, stack
+
+HOLDS = ("reproduced", "direction only", "direction agrees")
+FAILS = ("not reproduced", "direction disagrees")
+
+
+def holds(ctx: Context) -> Html:
+    """The claims that training bears out, a line each, with their numbers."""
+    return _claims(ctx, HOLDS, "No run bears out a claim of the paper yet.")
+
+
+def fails(ctx: Context) -> Html:
+    """The claims that training contradicts, and where the paper contradicts itself."""
+    found = _claims(ctx, FAILS, "No run contradicts a claim of the paper.")
+    itself = int((ctx.table["verdict"] == "paper inconsistent").sum())
+    if not itself:
+        return found
+    words = f"{plural(itself, 'printed number')} contradict{'s' if itself == 1 else ''} the paper's own sizes or its authors' program: "
+    more = f'<p>{escape(words)}<a href="#architecture">Architecture</a>.</p>'
+    return Html(found.text + more)
+
+
+def stays_open(ctx: Context) -> Html:
+    """The claims that were tried and not settled, with what would settle them."""
+    return _claims(ctx, ("inconclusive",), "Nothing that was tried is open.")
+
+
+def _claims(ctx: Context, verdicts: tuple[str, ...], nothing: str) -> Html:
+    """Rows of the verdict table that rest on training, strongest evidence first."""
+    t = ctx.table[ctx.table["evidence"].isin(TRAINED) & ctx.table["verdict"].isin(verdicts)]
+    rows = sorted(t.to_dict("records"), key=lambda row: -TRAINED.index(row["evidence"]))
+    return listed([_line(ctx, row) for row in rows]) if rows else note(nothing)
+
+
+def _line(ctx: Context, row: dict[str, Any]) -> Html:
+    """The paper's sentence, its number, ours with its interval, on what, and the verdict."""
+    span = interval(row["low"], row["high"], row["unit"])
+    bound = row["bound"].replace(">=", "at least ").replace("<=", "at most ")
+    title = ctx.results.studies[row["study"]].title if row["study"] in ctx.results.studies else row["study"]
+    numbers = [f"paper {value(row, 'paper')}" if row["paper"] else "", f"here {bound}{value(row, 'ours')}"]
+    words = f"{', '.join(filter(None, numbers))} {escape(span)}".strip()
+    needed = f", {escape(row['needed'])}" if row["needed"] and row["verdict"] == "inconclusive" else ""
+    link = f'<a href="#claim-{escape(row["id"])}">{escape(row["statement"])}</a>'
+    return Html(f"{link}: {words} on {escape(title)}{needed}. {badge(row['verdict'], row['evidence']).text}")
+
+
+# What depends on what ---------------------------------------------------------------------------------------------
+
+
+def depends(ctx: Context) -> Html:
+    """What changes a result: conditions of Fig. 1, the study, the side of a departure, a variant."""
+    parts = [*_races(ctx), _studies(ctx), *(_points(ctx, study) for study in ctx.studies)]
+    found = [part for part in parts if part is not None]
+    return stack(*found) if found else note("Nothing has been run under two conditions yet.")
+
+
+def _races(ctx: Context) -> list[Html]:
+    """What the conditions of Fig. 1 say together."""
+    out = []
+    for study in ctx.studies:
+        said = race_tables.reading(ctx, study) if study.races else []
+        if said:
+            out.append(stack(heading(f"ReLU against tanh on {study.title}"), say(*said)))
+    return out
+
+
+def _studies(ctx: Context) -> Html | None:
+    """Claims that several studies judge, where they do not say the same."""
+    from analysis.judging import judge
+
+    lines = []
+    for id_, claim in ctx.claims.items():
+        if claim.kind in ("arithmetic", "dataset"):
+            continue
+        found = [o for o in judge(claim, ctx.results) if o.study and o.verdict != "pending"]
+        if len({o.verdict for o in found}) < 2:
+            continue
+        each = (
+            f"{ctx.results.studies[o.study].title}: {f'{o.bound} {number(o.ours, claim.unit, 2)}'.strip()} "
+            f"{interval(o.low, o.high, claim.unit)} {verdict_words(o.verdict, o.evidence)}"
+            for o in found
+        )
+        lines.append(
+            Html(f'<a href="#claim-{escape(id_)}">{escape(claim.statement)}</a>: {escape("; ".join(each))}.')
+        )
+    if not lines:
+        return None
+    return stack(heading("Claims on which studies differ"), listed(lines))
+
+
+def _points(ctx: Context, study: Study) -> Html | None:
+    """Departures and variants that change the error of a study, and how many show nothing."""
+    names = [name for name, about in study.experiments.items() if about["kind"] in ("departure", "variant")]
+    found = [e for e in effects.effects(ctx.results, study, names) if e.estimate is not None]
+    dead = untrained(ctx.results, study.name) & set(names)
+    lines = [
+        _effect(study, e) for e in found if e.words in ("worse", "better") or e.words.startswith("stays")
+    ]
+    blind = [e for e in found if e.words == "no difference shown"]
+    unread = len(found) - len(lines) - len(blind)
+    if not found:
+        return None
+    rest = []
+    if blind:
+        width = sorted((e.points[2] - e.points[1]) / 2 for e in blind)[len(blind) // 2]
+        rest.append(
+            f"{plural(len(blind), 'other point')} show{'s' if len(blind) == 1 else ''} no difference: the interval of half of them "
+            f"reaches {number(width, 'points', 1)} points to either side or further."
+        )
+    if unread:
+        rest.append(f"{unread} cannot be read, as one net has a single seed.")
+    if dead:
+        rest.append(
+            "A net that stays at chance has learned nothing, so its distance is no size of an effect."
+        )
+    return stack(
+        heading(f"Text, program and other readings on {study.title} ({TIER_WORDS[study.tier]})"),
+        listed(lines) if lines else None,
+        say(*rest),
+    )
+
+
+def _effect(study: Study, effect: Effect) -> Html:
+    about = study.experiments[effect.experiment]["about"]
+    return Html(
+        f"{escape(about)} (<code>{escape(effect.experiment)}</code>): {escape(effect.shown)} points of top-1 error against "
+        f"<code>{escape(effect.baseline)}</code>, {escape(effect.seeds)} seeds: {escape(effect.words)}."
+    )
