@@ -38,6 +38,7 @@ bench: bootstrap ## ingest, loader and training step beside the usual programs: 
 reference: bootstrap ## the report of the published runs again, and the README's tables; trains nothing
 	@$(in_venv) python -m analysis rebuild --results reports/reference/results --out reports/reference/alexnet.html
 	@$(in_venv) python -m analysis table --claims reports/reference/claims.csv --results reports/reference/results --into README.md
+	@$(in_venv) python -m analysis departures --results reports/reference/results --into README.md
 
 format: bootstrap ## rewrite sources as `make check` wants them
 	$(in_venv) ruff format .

@@ -131,7 +131,13 @@ def _parser() -> argparse.ArgumentParser:
 
     departed = _verb(verbs, "departures", _departures, "print recipes and departures of studies as Markdown")
     departed.add_argument("--results", type=Path, required=True, metavar="DIR", help="results folder")
-    departed.add_argument("--study", required=True, nargs="+", metavar="NAME")
+    departed.add_argument(
+        "--study",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="default: all that have trained two recipes or a departure",
+    )
     departed.add_argument(
         "--into", type=Path, metavar="FILE.md", help="put it between the departure marks of this file instead"
     )
@@ -318,14 +324,21 @@ def _report(options: argparse.Namespace) -> None:
 
 
 def _table(options: argparse.Namespace) -> None:
+    from analysis.context import Context
     from analysis.evidence import load_results
     from analysis.files import write_between
     from analysis.origin import sentences
     from analysis.outcomes import markdown, read_table
 
-    text = markdown(read_table(options.claims))
+    verdicts = read_table(options.claims)
+    parts = [markdown(verdicts)]
     if options.results:
-        text = "\n".join(sentences(load_results(options.results))) + f"\n\n{text}"
+        from analysis import race_tables
+
+        ctx = Context(load_results(options.results), verdicts)
+        raced = (race_tables.markdown(ctx, study) for study in ctx.studies if study.races)
+        parts = ["\n".join(sentences(ctx.results)), *parts, *filter(None, raced)]
+    text = "\n\n".join(parts)
     if options.into:
         write_between(options.into, "<!-- verdicts:start -->", "<!-- verdicts:end -->", text)
     else:
@@ -336,7 +349,7 @@ def _departures(options: argparse.Namespace) -> None:
     import pandas as pd
 
     from analysis.context import Context
-    from analysis.departure_tables import markdown
+    from analysis.departure_tables import compares, markdown
     from analysis.evidence import load_results
     from analysis.files import write_between
 
@@ -345,7 +358,8 @@ def _departures(options: argparse.Namespace) -> None:
         if name not in results.studies:
             raise UserError(f"{options.results} has no study {name!r}; it has {', '.join(results.studies)}")
     ctx = Context(results, pd.DataFrame())
-    text = "\n\n".join(markdown(ctx, results.studies[name]) for name in options.study)
+    names = options.study or [study.name for study in ctx.studies if compares(ctx, study)]
+    text = "\n\n".join(markdown(ctx, results.studies[name]) for name in names)
     if options.into:
         write_between(options.into, "<!-- departures:start -->", "<!-- departures:end -->", text)
     else:

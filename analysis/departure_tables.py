@@ -46,6 +46,12 @@ def recipes(ctx: Context, study: Study) -> Html:
     )
 
 
+def compares(ctx: Context, study: Study) -> bool:
+    """Whether a study has trained the base network and another recipe or a departure."""
+    names = ctx.trained(study)
+    return "alexnet" in names and any(study.kind(name) in ("recipe", "departure") for name in names)
+
+
 RECIPE_HEADS = [
     "Recipe",
     "What it is",

@@ -107,9 +107,34 @@ def _times(e: Estimate) -> str:
     return f"{words}{e.value:.1f} times"
 
 
+CONDITION_HEADS = [
+    *("Condition", "Computed in", "Rate, ReLU", "Epochs, ReLU", "Rate, tanh", "Epochs, tanh"),
+    *("tanh ÷ ReLU", "95 % interval", "Seeds"),
+]
+
+
 def conditions(ctx: Context, study: Study, run: list[tuple[str, str]]) -> Html:
     """One line a condition: rates, mean epochs of both nets, their ratio with its interval."""
-    rows = []
+    return table(CONDITION_HEADS, _condition_rows(ctx, study, run), _condition_caption(ctx, study, run))
+
+
+def markdown(ctx: Context, study: Study) -> str:
+    """The same lines as a Markdown table below its caption; nothing if no race was run."""
+    run = _run(ctx, study)
+    if not run:
+        return ""
+    rows = [CONDITION_HEADS, ["---"] * len(CONDITION_HEADS), *_condition_rows(ctx, study, run)]
+    return f"{_condition_caption(ctx, study, run)}:\n\n" + "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def _condition_caption(ctx: Context, study: Study, run: list[tuple[str, str]]) -> str:
+    mark = 100 * study.races[run[0][0]]["train_error"]
+    data = ctx.results.form(study.name, study.training_set)
+    return f"Epochs to {mark:g} % running training error on {data}, by condition"
+
+
+def _condition_rows(ctx: Context, study: Study, run: list[tuple[str, str]]) -> list[list[str]]:
+    rows: list[list[str]] = []
     for pair in run:
         e = _ratio(ctx, study, pair)
         sides = []
@@ -126,13 +151,7 @@ def conditions(ctx: Context, study: Study, run: list[tuple[str, str]]) -> Html:
         words = study.races[pair[0]]["condition"]
         nets = [base_rate, base_epochs, rate, epochs]
         rows.append([words, _precision(ctx, study, pair), *nets, ratio, span, f"{base_seeds} vs {seeds}"])
-    heads = [
-        *("Condition", "Computed in", "Rate, ReLU", "Epochs, ReLU", "Rate, tanh", "Epochs, tanh"),
-        *("tanh ÷ ReLU", "95 % interval", "Seeds"),
-    ]
-    mark = 100 * study.races[run[0][0]]["train_error"]
-    data = ctx.results.form(study.name, study.training_set)
-    return table(heads, rows, f"Epochs to {mark:g} % running training error on {data}, by condition")
+    return rows
 
 
 def choices(ctx: Context, study: Study, run: list[tuple[str, str]]) -> Html | None:

@@ -167,5 +167,6 @@ def test_recipes_and_departures_as_markdown(
     assert main([*options, "--into", str(page)]) == 0
     text = page.read_text()
     assert text.startswith("before\n") and text.endswith("after\n") and "old" not in text and rows[2] in text
+    assert main(options[:-2]) == 0 and capsys.readouterr().out.strip().splitlines()[0] == title[0]
     assert main([*options[:-1], "nowhere"]) == 2
     assert "no study 'nowhere'; it has imagenette" in capsys.readouterr().err

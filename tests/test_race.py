@@ -258,6 +258,16 @@ def test_the_page_says_what_a_condition_changes(tmp_path, times, words):
     assert f"{words[0].upper()}{words[1:]}" in html and "another pooling." in html
 
 
+def test_the_conditions_stand_in_markdown_too(folder, capsys):
+    assert main(["check", "--results", str(folder), "--out", str(folder / "claims.csv")]) == 0
+    capsys.readouterr()
+    assert main(["table", "--claims", str(folder / "claims.csv"), "--results", str(folder)]) == 0
+    printed = capsys.readouterr().out
+    assert "Epochs to 25 % running training error on cifar10, by condition:\n\n| Condition |" in printed
+    (row,) = [line for line in printed.splitlines() if line.startswith("| as published |")]
+    assert row.startswith("| as published | fp32 | 0.002 | 8.9 | 0.002 | 42.5 | 4.79 ")
+
+
 def test_cifar10_at_its_own_size_is_paper_scale_and_shorter_nets_are_not(tmp_path):
     record = {
         "training_set": "cifar10",
