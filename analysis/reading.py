@@ -56,7 +56,8 @@ def _line(ctx: Context, row: dict[str, Any]) -> Html:
     title = ctx.results.studies[row["study"]].title if row["study"] in ctx.results.studies else row["study"]
     numbers = [f"paper {value(row, 'paper')}" if row["paper"] else "", f"here {bound}{value(row, 'ours')}"]
     words = f"{', '.join(filter(None, numbers))} {escape(span)}".strip()
-    needed = f", {escape(row['needed'])}" if row["needed"] and row["verdict"] == "inconclusive" else ""
+    reason = row["needed"] or row["why"].partition(";")[0]
+    needed = f"; {escape(reason)}" if row["verdict"] == "inconclusive" else ""
     link = f'<a href="#claim-{escape(row["id"])}">{escape(row["statement"])}</a>'
     return Html(f"{link}: {words} on {escape(title)}{needed}. {badge(row['verdict'], row['evidence']).text}")
 
