@@ -87,7 +87,8 @@ def _copy(results: Results, out: Path, studies: Sequence[str]) -> None:
         where = Path(study, "runs", experiment, str(seed))
         for name in ("config.json", "run.json"):
             _copy_record(source / where / name, out / where / name)
-        _copy_file(source / where / "metrics.csv", out / where / "metrics.csv")
+        table = (source / where / "metrics.csv").read_text(encoding="utf-8")  # lines end as git keeps them
+        (out / where / "metrics.csv").write_text(table, encoding="utf-8", newline="\n")
     for path in sorted({Path(path) for path in results.evals["path"]}):
         where = path.relative_to(source)
         if where.parts[0] in studies:

@@ -61,6 +61,7 @@ def test_what_is_kept_gives_the_same_verdicts_without_weights_or_predictions(
         "name", "center_top1_error", "center_top5_error", "ten_top1_error", "ten_top5_error",
     }  # fmt: skip
     assert not [path for path in files if b"somewhere" in path.read_bytes()]
+    assert not [path for path in files if path.suffix == ".csv" and b"\r" in path.read_bytes()]
     whole = sum(path.stat().st_size for path in results.glob("*/evals/*/*/*.parquet"))
     assert sum(path.stat().st_size for path in kept.glob("*/evals/*/*/*.parquet")) < whole / 2
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
