@@ -196,7 +196,7 @@ def effects_of(ctx: Context, study: Study, kind: str, explain: bool = True) -> H
     sentence = _counted(found) if explain else ""
     alt = "Forest plot: " + "; ".join(_spoken(effect) for effect in found)
     caption = (
-        f"{study.title} ({TIER_WORDS[study.tier]}): top-1 error minus that of the baseline, ten views, 95 % intervals. "
+        f"{effects.titled(study)}: top-1 error minus that of the baseline, ten views, 95 % intervals. "
         "Right of zero: worse than the baseline. Orange: the interval lies right of zero; blue: left; grey: it holds zero, or "
         "a run stayed at chance."
     )

@@ -15,6 +15,12 @@ TIER_WORDS = {"demo": "demo", "proxy": "proxy", "reduced": "paper's data, reduce
 READINGS = ("worse", "better", "no difference shown")  # of effects whose interval says something
 
 
+def titled(study: Study) -> str:
+    """A study's title with its tier, if it does not say it itself."""
+    tier = TIER_WORDS[study.tier]
+    return study.title if tier in study.title else f"{study.title} ({tier})"
+
+
 @dataclass(frozen=True)
 class Effect:
     """Top-1 error of an experiment minus that of its baseline, same images; `estimate` None: nothing to compare yet."""

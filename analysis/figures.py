@@ -382,22 +382,20 @@ def ratios(bench: pd.DataFrame) -> Figure:
     """
     from matplotlib.ticker import FuncFormatter
 
-    fig, (axis,) = canvas(height=0.7 + 0.3 * max(1, len(bench)))
+    fig, (axis,) = canvas(height=0.7 + 0.34 * max(1, len(bench)))
     for place, row in enumerate(bench.itertuples()):
         axis.plot([row.ratio_low, row.ratio_high], [place, place], color=COLORS[0], linewidth=1.4)
         axis.plot(row.ratio, place, "o", color=COLORS[0], markersize=5)
     axis.axvline(1, color=COLORS[-1], linestyle="--", linewidth=1)
-    axis.set_yticks(range(len(bench)), [_clipped(f"{r.subject} / {r.peer}") for r in bench.itertuples()])
+    axis.set_yticks(
+        range(len(bench)), [textwrap.fill(f"{r.subject} / {r.peer}", 60) for r in bench.itertuples()]
+    )
     axis.tick_params(axis="y", labelsize=8)
     axis.set_ylim(len(bench) - 0.5, -0.5)
     axis.set_xscale("log", base=2)
     axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axis.set_xlabel("ratio of speeds (right of the line: this bench is faster)")
+    axis.set_xlabel("speed, the first ÷ the second")
     return fig
-
-
-def _clipped(text: str, most: int = 74) -> str:
-    return text if len(text) <= most else f"{text[: most - 1]}\u2026"
 
 
 def layer_times(bench: pd.DataFrame) -> Figure:

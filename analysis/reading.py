@@ -11,7 +11,7 @@ from analysis import effects, race_tables
 from analysis.cells import badge, plural, value
 from analysis.claim_rows import TRAINED
 from analysis.context import Context
-from analysis.effects import TIER_WORDS, Effect
+from analysis.effects import Effect
 from analysis.estimates import untrained
 from analysis.evidence import Study
 from analysis.outcomes import interval, number, verdict_words
@@ -132,7 +132,7 @@ def _points(ctx: Context, study: Study) -> Html | None:
             "A net that stays at chance has learned nothing, so its distance is no size of an effect."
         )
     return stack(
-        heading(f"Text, program and other readings on {study.title} ({TIER_WORDS[study.tier]})"),
+        heading(f"Text, program and other readings on {effects.titled(study)}"),
         listed(lines) if lines else None,
         say(*rest),
     )
