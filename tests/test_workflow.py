@@ -372,17 +372,21 @@ def test_a_missing_archive_is_downloaded_if_a_base_url_is_named(tmp_path):
     assert "secret" not in logs + done.stdout
 
 
+def rates_of(folder: Path, race: str, rates: list[float], **diff: int) -> None:
+    """Writes the rates of `race`, and what `diff` sets, into the experiments of the project in `folder`."""
+    path = folder / "config/experiments.yaml"
+    config = yaml.safe_load(path.read_text())
+    config["experiments"][race]["rates"] = rates
+    if diff:
+        config["experiments"][race]["diff"].update(diff)
+    path.write_text(yaml.safe_dump(config, sort_keys=False))
+
+
 def test_a_race_goes_on_with_the_rate_that_won_its_first_seed(tmp_path):
     """Two nets at two rates each: four runs choose, then one run of each net is added; a third rate adds one run."""
     folder = copy_project(tmp_path / "project")
-    edit(
-        folder / "config/experiments.yaml", "    rates: [2.5e-4, 5.0e-4, 1.0e-3, 2.0e-3, 4.0e-3]\n    diff:\n      epochs: 60",
-        "    rates: [1.0e-3, 2.0e-3]\n    diff:\n      epochs: 2",
-    )  # fmt: skip
-    edit(
-        folder / "config/experiments.yaml", "    extends: fig1_relu_2012\n    rates: [1.0e-3, 2.0e-3, 4.0e-3, 8.0e-3, 1.6e-2]",
-        "    extends: fig1_relu_2012\n    rates: [1.0e-3, 4.0e-3]",
-    )  # fmt: skip
+    rates_of(folder, "fig1_relu_2012", [1.0e-3, 2.0e-3], epochs=2)
+    rates_of(folder, "fig1_tanh_2012", [1.0e-3, 4.0e-3])
     races = {"experiments": ["fig1_relu_2012", "fig1_tanh_2012"], "seeds_by_kind": {"race": [1, 2]}}
     tiny = {
         **TINY_STUDY,
@@ -407,7 +411,7 @@ def test_a_race_goes_on_with_the_rate_that_won_its_first_seed(tmp_path):
     assert len(runs) == 6
     assert "fastest rate" in done.stdout and "times the epochs of fig1_relu_2012" in done.stdout
     assert planned(folder, "fig1_tanh_2012").get("train", 0) == 0
-    edit(folder / "config/experiments.yaml", "rates: [1.0e-3, 4.0e-3]", "rates: [1.0e-3, 2.0e-3, 4.0e-3]")
+    rates_of(folder, "fig1_tanh_2012", [1.0e-3, 2.0e-3, 4.0e-3])
     assert planned(folder, "fig1_tanh_2012")["train"] == 1
 
 
