@@ -336,6 +336,8 @@ def _table(options: argparse.Namespace) -> None:
         from analysis import race_tables
 
         ctx = Context(load_results(options.results), verdicts)
+        rows = verdicts.to_dict("records")
+        parts = [markdown(verdicts, {row["id"]: race_tables.judged_under(ctx, row) for row in rows})]
         raced = (race_tables.markdown(ctx, study) for study in ctx.studies if study.races)
         parts = ["\n".join(sentences(ctx.results)), *parts, *filter(None, raced)]
     text = "\n\n".join(parts)

@@ -13,6 +13,7 @@ from analysis.explain import HOW
 from analysis.outcomes import interval, number, verdict_words
 from analysis.page import Html, escape, framed
 from analysis.provenance_tables import anchor
+from analysis.race_tables import judged_under
 from analysis.state import changed
 
 TRAINED = ["demo", "proxy", "reduced scale", "paper scale"]
@@ -100,7 +101,7 @@ def _row(ctx: Context, row: dict[str, Any]) -> str:
     id_ = escape(row["id"])
     where = f'<a href="#claim-{id_}">{id_}</a><br><span class="where">{place(row["section"])}</span>'
     cells = [
-        f"<td>{escape(row['statement'])}{_details(ctx, row)}</td>",
+        f"<td>{escape(row['statement'])}{_condition(ctx, row)}{_details(ctx, row)}</td>",
         f'<td class="number" data-label="Paper">{value(row, "paper")}{_slack(ctx, row)}</td>',
         f'<td class="number" data-label="Lab log">{value(row, "lab_value")}</td>',
         f'<td class="number" data-label="Ours">{_ours(row)}</td>',
@@ -111,6 +112,12 @@ def _row(ctx: Context, row: dict[str, Any]) -> str:
         f'data-{name}="{escape(row[name] or "none")}"' for name in ("verdict", "evidence", "section")
     )
     return f'<tr id="claim-{id_}" {data}><th scope="row">{where}</th>{"".join(cells)}</tr>'
+
+
+def _condition(ctx: Context, row: dict[str, Any]) -> str:
+    """What a verdict on Fig. 1 depends on, beside the claim itself: a factor that holds in one setting only must say so."""
+    words = judged_under(ctx, row)
+    return f'<br><span class="where">here: {escape(words)}</span>' if words else ""
 
 
 def place(section: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -158,10 +159,11 @@ def lines(outcomes: list[Outcome]) -> list[str]:
     return out
 
 
-def markdown(table: pd.DataFrame) -> str:
+def markdown(table: pd.DataFrame, conditions: Mapping[str, str] | None = None) -> str:
     """The verdict table (`read_table`) as two Markdown tables: counts by evidence, then what training tested.
 
     Pending rows stay out: a proxy's absolute error beside the paper's would invite a comparison that means nothing.
+    `conditions` are words to say beside a claim, by its id: under which condition it was judged.
     """
     counts = pd.crosstab(table["evidence"].replace("", "none"), table["verdict"])
     rows = [["evidence", *counts.columns], ["---"] * (1 + len(counts.columns))]
@@ -182,7 +184,9 @@ def markdown(table: pd.DataFrame) -> str:
         lab = with_unit("" if math.isnan(row.lab_value) else row.lab_value, row.unit)
         paper = paper_value(row.paper, row.unit, row.relation)
         where = f"{row.evidence}: {row.study}" + (f" ({row.dataset})" if row.dataset in COPIES else "")
-        rows.append([f"{row.statement} (`{row.id}`)", paper, lab, ours, images, seeds, where, row.verdict])
+        under = (conditions or {}).get(str(row.id), "")
+        statement = f"{row.statement} (`{row.id}`)" + (f"; here: {under}" if under else "")
+        rows.append([statement, paper, lab, ours, images, seeds, where, row.verdict])
     return "\n".join(f"| {' | '.join(row)} |" if row else "" for row in rows)
 
 

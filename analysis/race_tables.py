@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from analysis import figures, races
 from analysis.cells import badge, plural
@@ -62,6 +63,19 @@ def reading(ctx: Context, study: Study) -> list[str]:
     return [_together(ctx, study, run), *changes]
 
 
+def judged_under(ctx: Context, row: dict[str, Any]) -> str:
+    """The condition in which a row of the verdict table was judged, if it rests on races, and what all conditions gave."""
+    study = ctx.results.studies.get(row["study"])
+    if study is None or row["experiment"] not in study.races:
+        return ""
+    words = str(study.races[row["experiment"]]["condition"])
+    ratios = [e for pair in _run(ctx, study) if (e := _ratio(ctx, study, pair)) is not None]
+    if len(ratios) < 2:
+        return words
+    low, high = (pick(ratios, key=lambda e: e.value) for pick in (min, max))
+    return f"{words}; in {len(ratios)} conditions {_times(low)} to {_times(high)}"
+
+
 def _run(ctx: Context, study: Study) -> list[tuple[str, str]]:
     """Pairs of races that have finished a run of both nets."""
     return [pair for pair in races.pairs(study) if _choices(ctx, study, pair)]
@@ -104,7 +118,7 @@ def _together(ctx: Context, study: Study, run: list[tuple[str, str]]) -> str:
 
 def _times(e: Estimate) -> str:
     words = {">=": "at least ", "<=": "at most "}.get(e.bound, "")
-    return f"{words}{e.value:.1f} times"
+    return f"{words}{number(e.value, 'x', 2)} times"
 
 
 CONDITION_HEADS = [

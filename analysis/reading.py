@@ -59,7 +59,9 @@ def _line(ctx: Context, row: dict[str, Any]) -> Html:
     reason = row["needed"] or row["why"].partition(";")[0]
     needed = f"; {escape(reason)}" if row["verdict"] == "inconclusive" else ""
     link = f'<a href="#claim-{escape(row["id"])}">{escape(row["statement"])}</a>'
-    return Html(f"{link}: {words} on {escape(title)}{needed}. {badge(row['verdict'], row['evidence']).text}")
+    under = race_tables.judged_under(ctx, row)
+    where = f"{escape(title)}, {escape(under)}" if under else escape(title)
+    return Html(f"{link}: {words} on {where}{needed}. {badge(row['verdict'], row['evidence']).text}")
 
 
 # What depends on what ---------------------------------------------------------------------------------------------

@@ -112,7 +112,9 @@ def _tested(ctx: Context) -> list[str]:
     t = ctx.table[ctx.table["evidence"].isin(TRAINED) & (ctx.table["verdict"] != "pending")]
     full, lesser = t[t["evidence"] == "paper scale"], t[t["evidence"] != "paper scale"]
     said = (
-        [f"{len(full)} were tested at the paper's scale: {_counted(full)}."]
+        [
+            f"{plural(len(full), 'experiment')} {'was' if len(full) == 1 else 'were'} repeated at the paper's scale: {_counted(full)}."
+        ]
         if len(full)
         else ["None of its experiments has been repeated with its own data at full size yet."]
     )
@@ -205,7 +207,7 @@ def _which(found: pd.DataFrame, verdicts: tuple[str, ...]) -> Html:
 def _why(found: pd.DataFrame) -> str:
     """The commonest reasons, with counts."""
     if found["verdict"].isin(["reproduced", "not reproduced", "paper inconsistent"]).all():
-        by = found["why"].str.partition(":")[0].value_counts()
+        by = found["why"].str.replace(r"[:;].*", "", regex=True).value_counts()
         return "; ".join(f"{n} × {text}" for text, n in by.head(3).items())
     listed = reasons(found, 2)
     said = [f"{count} × {text}" if count > 1 else text for text, count in listed]

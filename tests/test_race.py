@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from analysis import race_tables, races
+from analysis import claim_rows, race_tables, races, reading
 from analysis.__main__ import main
 from analysis.context import Context
 from analysis.convergence import Reached, ratio_of
@@ -230,7 +230,7 @@ def test_a_bound_makes_a_bound_and_two_to_the_same_side_say_nothing():
     ("times", "words"),
     [(4.0, "no difference"), (1.2, "tanh loses less than as"), (14.0, "tanh loses more than as")],
 )
-def test_the_page_says_what_a_condition_changes(tmp_path, times, words):
+def test_the_page_says_what_a_condition_changes(tmp_path, times, words, capsys):
     nets = ("fig1_relu_2012", "fig1_tanh_2012")
     study(tmp_path, nets)
     path = tmp_path / "cifar10/study.json"
@@ -254,8 +254,17 @@ def test_the_page_says_what_a_condition_changes(tmp_path, times, words):
     ctx = Context(load_results(tmp_path), read_table(tmp_path / "claims.csv"))
     html = race_tables.fig1(ctx, ctx.studies[0]).text
     row = html.partition("What the choices change")[2].partition("another pooling")[2].partition("</tr>")[0]
-    assert words in row and f"{times / 4.79:.1f} times" in row
+    assert words in row and f"{times / 4.79:.2f} times" in row
     assert f"{words[0].upper()}{words[1:]}" in html and "another pooling." in html
+    low, high = sorted((times, 4.79))
+    under = f"as published; in 2 conditions {low:.2f} times to {high:.2f} times"
+    row = claim_rows.claims(ctx).text.partition('id="claim-relu-speedup-cifar10"')[2].partition("</tr>")[0]
+    assert f"here: {under}<" in row
+    parts = [reading.holds(ctx), reading.fails(ctx), reading.stays_open(ctx)]
+    assert sum(f"on {ctx.studies[0].title}, {under}" in part.text for part in parts) == 1
+    capsys.readouterr()
+    assert main(["table", "--claims", str(tmp_path / "claims.csv"), "--results", str(tmp_path)]) == 0
+    assert f"(`relu-speedup-cifar10`); here: {under} |" in capsys.readouterr().out
 
 
 def test_the_conditions_stand_in_markdown_too(folder, capsys):
