@@ -21,17 +21,17 @@ if TYPE_CHECKING:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; 0: done, 2: a mistake of the user, told in one sentence."""
+    """Run one command; 0: done, 1: it is the command's answer, 2: a mistake of the user, told in one sentence."""
     options = _parser().parse_args(arguments)
     try:
-        options.run(options)
+        answer: int | None = options.run(options)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except BrokenPipeError:
         sys.stderr.close()
         return 1
-    return 0
+    return answer or 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -158,6 +158,22 @@ def _parser() -> argparse.ArgumentParser:
     kept.add_argument("--out", type=Path, required=True, metavar="DIR", help="small results folder to write")
     kept.add_argument(
         "--add", action="store_true", help="what --out holds stays, where its study did not change"
+    )
+
+    compared = _verb(
+        verbs,
+        "compare",
+        _compare,
+        "say which runs of two results folders ended with the same weights, bit for bit",
+    )
+    compared.add_argument(
+        "--results", type=Path, required=True, metavar="DIR", help="where runs were trained again"
+    )
+    compared.add_argument(
+        "--with", dest="published", type=Path, required=True, metavar="DIR", help="the published results"
+    )
+    compared.add_argument(
+        "--record", action="store_true", help="note the reruns beside the published results"
     )
 
     again = _verb(
@@ -383,6 +399,18 @@ def _keep(options: argparse.Namespace) -> None:
 
     for sentence in keep(options.results, options.out, options.study, options.add):
         print(f"note: {sentence}", file=sys.stderr)
+
+
+def _compare(options: argparse.Namespace) -> int:
+    """1 if a run that can be compared ended with other weights."""
+    from analysis import reruns
+    from analysis.evidence import load_results
+
+    found = reruns.compare(load_results(options.results), load_results(options.published))
+    print("\n".join(reruns.lines(found)))
+    if options.record:
+        reruns.record([one for one in found if one.comparable], options.published)
+    return int(not all(one.same for one in found if one.comparable))
 
 
 def _rebuild(options: argparse.Namespace) -> None:

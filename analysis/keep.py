@@ -4,6 +4,7 @@ Kept are the finished runs that belong to their studies now, under the names tha
 
     describe/*.json, departures.json                    layer tables, and where program and text differ
     <study>/study.json, baselines.json, races/*.json    what was asked for, and which rates were chosen
+    <study>/reruns.csv                                  published runs that were trained again
     <study>/data/<set>/manifest.json, mean.npy          what was packed
     <study>/runs/<experiment>/<seed>/                   config.json, run.json, metrics.csv
     <study>/evals/<experiment>/<seed>/                  the summary (JSON), and the errors of each image (Parquet)
@@ -28,7 +29,14 @@ from analysis.evidence import Results, load_results
 from analysis.files import read_json
 
 NOT_KEPT = "platform"  # key of the provenance
-PLAIN = ("study.json", "baselines.json", "races/*.json", "data/*/manifest.json", "data/*/mean.npy")
+PLAIN = (
+    "study.json",
+    "baselines.json",
+    "reruns.csv",
+    "races/*.json",
+    "data/*/manifest.json",
+    "data/*/mean.npy",
+)
 
 
 def keep(folder: Path, out: Path, studies: Sequence[str] = (), add: bool = False) -> list[str]:

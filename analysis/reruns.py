@@ -1,0 +1,215 @@
+"""Turns two results folders into which of their common runs ended with the same bits, and the record of that into a page.
+
+A rerun is a run of the same experiment and seed that was trained anew, as anybody can who has a published results folder.
+What is known of it is kept beside the published runs, in <study>/reruns.csv, one row a rerun; whether it agrees is worked
+out from both whenever it is shown.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from analysis.cells import plural
+from analysis.errors import UserError
+from analysis.evidence import Results
+from analysis.files import write_text
+from analysis.page import Html, escape, heading, say, stack, table
+
+FILE = "reruns.csv"
+KEY = ["experiment", "seed", "finished"]
+COLUMNS = [
+    *("experiment", "seed", "config_fingerprint", "data_fingerprint", "weights_sha256"),
+    *("train_error", "validation_error", "git_commit", "code_sha256", "cpu", "device", "threads", "torch", "finished"),
+]  # fmt: skip
+MACHINE = {
+    "cpu": "processor",
+    "device": "device",
+    "threads": "threads",
+    "torch": "torch",
+    "code_sha256": "code",
+}
+Key = tuple[str, str, int]
+
+
+@dataclass(frozen=True)
+class Rerun:
+    """One run of a study that was trained again."""
+
+    key: Key
+    rerun: dict[str, Any]  # `COLUMNS`
+    published: dict[str, Any]  # the same of the published run
+
+    @property
+    def same(self) -> bool:
+        """Whether both ended with the same weights, bit for bit."""
+        return bool(self.rerun["weights_sha256"] == self.published["weights_sha256"])
+
+    @property
+    def comparable(self) -> bool:
+        """Whether both are the same experiment on the same packed images."""
+        keys = ("config_fingerprint", "data_fingerprint")
+        return all(self.rerun[key] == self.published[key] for key in keys)
+
+    @property
+    def differs(self) -> str:
+        """What was not as in the published run, in words; nothing if all that can move a bit was as there."""
+        other = [
+            f"{words} {_short(self.rerun[key])} instead of {_short(self.published[key])}"
+            for key, words in MACHINE.items()
+            if str(self.rerun[key]) != str(self.published[key])
+        ]
+        return ", ".join(other)
+
+    @property
+    def words(self) -> str:
+        """The result in one sentence without its full stop."""
+        if self.rerun["config_fingerprint"] != self.published["config_fingerprint"]:
+            return "another configuration than the published run: not compared"
+        if not self.comparable:
+            return "other images than the published run: not compared"
+        if self.same:
+            return "the same weights, bit for bit"
+        errors = (
+            f"{words} error {100 * float(self.rerun[key]):.2f} instead of {100 * float(self.published[key]):.2f} %"
+            for key, words in (("train_error", "training"), ("validation_error", "validation"))
+        )
+        return f"other weights; {', '.join(errors)}"
+
+
+def compare(ours: Results, published: Results) -> list[Rerun]:
+    """Runs that both folders hold; not those that are the same run, copied.
+
+    Raises:
+        UserError: there are none.
+    """
+    found = [
+        Rerun(key, facts(ours.runs[key]), facts(published.runs[key]))
+        for key in sorted(set(ours.runs) & set(published.runs))
+        if _when(ours.runs[key]) != _when(published.runs[key])
+    ]
+    if not found:
+        raise UserError(
+            f"{ours.folder} holds no run that was trained again: of the {plural(len(published.runs), 'run')} in {published.folder}, "
+            "it has none, or only copies"
+        )
+    return found
+
+
+def _when(run: dict[str, Any]) -> list[tuple[str, str]]:
+    """When a run was begun and left off, each time."""
+    return [(str(s.get("started")), str(s.get("finished"))) for s in run.get("sessions", [])]
+
+
+def facts(run: dict[str, Any]) -> dict[str, Any]:
+    """What a run's record says that bears on its bits, by `COLUMNS`."""
+    made, final = run.get("provenance", {}), run.get("final", {})
+    known = {
+        **{key: run.get(key, "") for key in ("experiment", "seed", "config_fingerprint", "data_fingerprint", "weights_sha256")},
+        **{key: final.get(key, float("nan")) for key in ("train_error", "validation_error")},
+        **{key: made.get(key, "") for key in ("git_commit", "code_sha256", "cpu")},
+        "device": " and ".join(run.get("devices", [])),
+        "threads": run.get("threads", ""),
+        "torch": made.get("packages", {}).get("torch", ""),
+        "finished": (run.get("sessions") or [{}])[-1].get("finished", ""),
+    }  # fmt: skip
+    return {column: known[column] for column in COLUMNS}
+
+
+def record(found: Iterable[Rerun], folder: Path) -> None:
+    """Add reruns of published runs to the tables in `folder`; one that is there already is replaced.
+
+    Raises:
+        UserError: a table cannot be read or written.
+    """
+    by_study: dict[str, list[dict[str, Any]]] = {}
+    for one in found:
+        by_study.setdefault(one.key[0], []).append(one.rerun)
+    for study, rows in by_study.items():
+        path = folder / study / FILE
+        both = pd.concat([read(path), pd.DataFrame(rows, columns=COLUMNS).astype(str)])
+        both = both.drop_duplicates(KEY, keep="last").sort_values(KEY)
+        buffer = io.StringIO()
+        both.to_csv(buffer, index=False, lineterminator="\n")
+        write_text(path, buffer.getvalue())
+
+
+def read(path: Path) -> pd.DataFrame:
+    """A table of reruns, all cells text; without rows if it does not exist.
+
+    Raises:
+        UserError: it lacks a column, or is no table.
+    """
+    if not path.is_file():
+        return pd.DataFrame(columns=COLUMNS, dtype=str)
+    try:
+        found = pd.read_csv(path, dtype=str, keep_default_na=False)
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot read {path}: {error}") from None
+    missing = [column for column in COLUMNS if column not in found]
+    if missing:
+        raise UserError(
+            f"{path} lacks {', '.join(missing)}; delete it, or compare again with --record to make it anew"
+        )
+    return found
+
+
+def recorded(results: Results) -> list[Rerun]:
+    """The reruns that are kept beside the published runs, of runs that are there and the same experiment still."""
+    found = []
+    for study in results.studies:
+        for row in read(results.folder / study / FILE).to_dict("records"):
+            key = (study, str(row["experiment"]), int(row["seed"]))
+            if key in results.runs:
+                one = Rerun(key, {str(k): v for k, v in row.items()}, facts(results.runs[key]))
+                found += [one] if one.comparable else []
+    return found
+
+
+def lines(found: Iterable[Rerun]) -> list[str]:
+    """A line a rerun."""
+    return [
+        f"{'/'.join(map(str, one.key))}: {one.words}{f' ({one.differs})' if one.differs else ''}"
+        for one in found
+    ]
+
+
+def page(results: Results) -> Html | None:
+    """The recorded reruns as a table below a sentence that counts them; none yet: nothing."""
+    found = recorded(results)
+    if not found:
+        return None
+    like = [one for one in found if not one.differs]
+    kinds = {(one.key[0], results.studies[one.key[0]].kind(one.key[1])) for one in like}
+    said = (
+        f"{plural(len(like), 'run')} of {plural(len(kinds), 'kind')} {'was' if len(like) == 1 else 'were'} trained again from the start on the same "
+        f"type of processor with the same code, torch and number of threads: {sum(one.same for one in like)} of {len(like)} ended with the "
+        "same weights, bit for bit."
+    )
+    rows = [
+        [
+            " / ".join(map(str, one.key)),
+            results.studies[one.key[0]].kind(one.key[1]),
+            one.words,
+            one.differs or "nothing",
+            str(one.rerun["finished"])[:10],
+            Html(f"<code>{escape(str(one.rerun['git_commit'])[:10])}</code>"),
+        ]
+        for one in found
+    ]
+    heads = ["Run", "Kind", "Result", "What was different", "When", "Commit"]
+    return stack(
+        heading("Trained again"),
+        say(*([said] if like else [])),
+        table(heads, rows, "Published runs that were trained a second time"),
+    )
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return text[:10] if len(text) == 64 else text or "unknown"

@@ -1,0 +1,123 @@
+"""Runs that were trained again: same bits, other bits, other machine, other experiment, and copies, each told as what it is."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import fabricate
+import pytest
+
+from analysis import reruns
+from analysis.__main__ import main
+from analysis.evidence import load_results
+
+RUN = "demo/runs/{}/2/run.json"
+
+
+@pytest.fixture
+def published(tmp_path: Path) -> Path:
+    """A study of two seeds as it was published."""
+    fabricate.campaign(tmp_path / "all", seeds=2, images=60)
+    assert main(["keep", "--results", str(tmp_path / "all"), "--out", str(tmp_path / "published")]) == 0
+    return tmp_path / "published"
+
+
+@pytest.fixture
+def again(published: Path) -> Path:
+    """The base and `no_lrn` with seed 2, trained on another day with the same end; all else is gone."""
+    folder = published.parent / "again"
+    shutil.copytree(published, folder)
+    for path in folder.glob("demo/runs/*/*/run.json"):
+        if path.relative_to(folder).as_posix() in (RUN.format("alexnet"), RUN.format("no_lrn")):
+            change(path, sessions=[{"started": "2027-02-03T04:00:00", "finished": "2027-02-03T05:00:00"}])
+        else:
+            shutil.rmtree(path.parent)
+    return folder
+
+
+def change(path: Path, **values: Any) -> None:
+    record = json.loads(path.read_text())
+    path.write_text(json.dumps(record | values))
+
+
+def compare(again: Path, published: Path, *more: str) -> int:
+    return main(["compare", "--results", str(again), "--with", str(published), *more])
+
+
+def test_runs_that_ended_with_the_same_weights_are_told_and_recorded(again, published, capsys):
+    assert compare(again, published, "--record") == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert printed == [f"demo/{name}/2: the same weights, bit for bit" for name in ("alexnet", "no_lrn")]
+    html = reruns.page(load_results(published)).text
+    assert "2 runs of 2 kinds were trained again" in html and "2 of 2 ended with the same weights" in html
+    assert len(re.findall(r"2027-02-03", html)) == 2
+    before = (published / "demo/reruns.csv").read_bytes()
+    assert compare(again, published, "--record") == 0
+    assert (published / "demo/reruns.csv").read_bytes() == before  # a rerun is noted once
+
+
+def test_other_weights_are_an_answer_with_the_size_of_the_difference(again, published, capsys):
+    path = again / RUN.format("no_lrn")
+    final = json.loads(path.read_text())["final"] | {"train_error": 0.5, "validation_error": 0.625}
+    change(path, weights_sha256="0" * 64, final=final)
+    old = json.loads((published / RUN.format("no_lrn")).read_text())["final"]
+    assert compare(again, published, "--record") == 1
+    printed = capsys.readouterr().out
+    assert (
+        f"demo/no_lrn/2: other weights; training error 50.00 instead of {100 * old['train_error']:.2f} %, "
+        f"validation error 62.50 instead of {100 * old['validation_error']:.2f} %\n"
+    ) in printed
+    html = reruns.page(load_results(published)).text
+    assert "1 of 2 ended with the same weights" in html and "other weights; training error 50.00" in html
+
+
+def test_another_machine_is_named_and_does_not_count_as_the_same_one(again, published, capsys):
+    path = again / RUN.format("alexnet")
+    made = json.loads(path.read_text())["provenance"] | {"cpu": "Another processor"}
+    change(path, provenance=made, threads=2, weights_sha256="0" * 64)
+    assert compare(again, published, "--record") == 1
+    line = capsys.readouterr().out.splitlines()[0]
+    assert line.endswith(
+        "(processor Another processor instead of A <fast> & cheap processor, threads 2 instead of 1)"
+    )
+    html = reruns.page(load_results(published)).text
+    assert "1 run of 1 kind was trained again" in html and "1 of 1 ended" in html
+    assert "A &lt;fast&gt; &amp; cheap processor" in html
+
+
+def test_another_experiment_under_the_same_name_is_not_compared(again, published, capsys):
+    change(again / RUN.format("alexnet"), data_fingerprint="0" * 64)
+    assert compare(again, published, "--record") == 0
+    assert "demo/alexnet/2: other images than the published run: not compared" in capsys.readouterr().out
+    assert "alexnet" not in (published / "demo/reruns.csv").read_text()
+
+
+def test_a_copy_is_no_rerun(published, tmp_path, capsys):
+    assert (
+        compare(tmp_path / "all", published) == 2
+    )  # what was kept, with the release of the system in its records
+    assert "holds no run that was trained again" in capsys.readouterr().err
+
+
+def test_records_stay_when_runs_are_added_and_lapse_when_the_run_is_replaced(again, published, tmp_path):
+    assert compare(again, published, "--record") == 0
+    options = ["keep", "--results", str(tmp_path / "all"), "--out", str(published), "--add"]
+    assert main(options) == 0 and reruns.page(load_results(published)) is not None
+    assert {one.key[1] for one in reruns.recorded(load_results(published))} == {"alexnet", "no_lrn"}
+    change(published / RUN.format("alexnet"), data_fingerprint="0" * 64)
+    assert {one.key[1] for one in reruns.recorded(load_results(published))} == {"no_lrn"}
+
+
+def test_a_broken_table_is_a_sentence(again, published, capsys):
+    (published / "demo/reruns.csv").write_text("experiment,seed\nalexnet,2\n")
+    assert compare(again, published, "--record") == 2
+    error = capsys.readouterr().err
+    assert (
+        "reruns.csv lacks config_fingerprint, " in error
+        and "; delete it" in error
+        and "Traceback" not in error
+    )
