@@ -1,0 +1,68 @@
+"""Turns the bench's terms into a glossary: verdicts, strengths of evidence, kinds of experiments and measures."""
+
+from __future__ import annotations
+
+from analysis.cells import badge
+from analysis.page import Html, escape, folded, stack
+
+VERDICTS = {
+    "reproduced": "At the paper's scale: the 95 % interval excludes no effect, on the paper's side, and the 90 % interval lies within the range "
+    "that counts as the paper's value. Untrained: the count agrees with the printed number.",
+    "direction only": "At the paper's scale: the 95 % interval excludes no effect, on the paper's side, but the size is not the paper's, or not "
+    "shown to be.",
+    "not reproduced": "At the paper's scale: the 95 % interval misses the range that counts as the paper's value, or excludes no effect on the "
+    "other side. Untrained: the count disagrees.",
+    "direction agrees": "On lesser evidence: the 95 % interval excludes no effect, on the paper's side. Says nothing about the size.",
+    "direction disagrees": "On lesser evidence: the 95 % interval excludes no effect, on the other side.",
+    "inconclusive": "Measured, but the interval, or a rule fixed beforehand, allows neither.",
+    "paper inconsistent": "The printed number contradicts other numbers of the paper or the program that its authors released.",
+    "pending": "Not run yet, or an absolute number that only the paper's own data at full size can test.",
+    "not testable": "A setting, a definition or a statement without a measure; the reason stands in its row.",
+    "cited": "The paper quotes somebody else's result.",
+}
+EVIDENCE = {
+    "paper scale": "The paper's data, the full network, the full training (or, on CIFAR-10, until the mark is reached).",
+    "arithmetic": "Counted on the full-size network, or read in the authors' program; nothing is trained.",
+    "reduced scale": "The paper's data with a smaller network, smaller pictures, fewer classes or a shorter training.",
+    "proxy": "Real pictures of other data than the paper's.",
+    "demo": "Pictures that the bench generates; proves the machinery and says nothing about ImageNet.",
+}
+KINDS = {
+    "base": "The network that the others are compared with.",
+    "ablation": "The base with one part taken away, or one choice of the paper undone.",
+    "departure": "The base with one point of the printed text in place of what the authors' program does.",
+    "variant": "The base with another reading of the text.",
+    "recipe": "A complete set of settings: the printed text, the authors' program, or another source.",
+    "race": "A net of Fig. 1, at several learning rates, until its running training error falls to the mark.",
+}
+TERMS = {
+    "top-1, top-5 error": "Share of test images whose true class is not the first, or not among the first five, of the net's answers.",
+    "centre view, ten views": "Each image is seen once, cut from its middle; or ten times, from its corners and middle and mirrored, and the "
+    "ten outputs are averaged (section 4.1).",
+    "running training error": "Mean error of an epoch's minibatches while the net learns from them, so it lags behind the net.",
+    "points": "Difference of two percentages.",
+    "seed": "Number from which a run draws its initial weights, its order of images and its noise. Runs that differ only in it show how much is luck.",
+    "interval": "Range that holds the true value in 95 of 100 repetitions of all this, with the noise of seeds and of test images.",
+    "bound (≥, ≤)": "Some run never reached its mark, so the number is only known to be at least, or at most, this.",
+    "tower": "Half of the network, on a device of its own; the two exchange their maps at some layers (section 3.2).",
+    "LRN": "Local response normalisation (section 3.3).",
+    "lab log": "What the authors' own files of 2012 recorded.",
+    "thread-hours": "Hours of a run times the processor threads that it had.",
+}  # fmt: skip
+
+
+def glossary() -> Html:
+    """All terms, folded away."""
+    verdicts = _terms([(badge(word, "").text, text) for word, text in VERDICTS.items()])
+    groups = (("Evidence", EVIDENCE), ("Kinds of experiments", KINDS), ("Measures", TERMS))
+    rest = (
+        Html(
+            f"<h4>{title}</h4>{_terms([(f'<b>{escape(word)}</b>', text) for word, text in found.items()]).text}"
+        )
+        for title, found in groups
+    )
+    return folded("What the words mean", stack(Html("<h4>Verdicts</h4>"), verdicts, *rest))
+
+
+def _terms(rows: list[tuple[str, str]]) -> Html:
+    return Html(f"<dl>{''.join(f'<dt>{term}</dt><dd>{escape(text)}</dd>' for term, text in rows)}</dl>")
