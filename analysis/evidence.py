@@ -21,7 +21,18 @@ SMALL_SIZE = {"width": 1, "image_size": 32, "classes": 10}  # of CIFAR-10; its n
 FEWEST_EPOCHS = 85  # about 90, within 5 (section 5)
 COPIES = {"cifar10-jpeg75": "a lossy copy"}  # forms of the paper's data that are not the official one
 RUN_KEY = ["study", "experiment", "seed"]
-EVAL_COLUMNS = [*RUN_KEY, "set", "split", "images", "view", "top1_error", "top5_error", "loss", "path"]
+EVAL_COLUMNS = [
+    *RUN_KEY,
+    "set",
+    "split",
+    "images",
+    "view",
+    "top1_error",
+    "top5_error",
+    "loss",
+    "seconds",
+    "path",
+]
 METRIC_COLUMNS = [*RUN_KEY, "epoch", "train_error", "train_loss", "validation_error", "validation_loss"]
 
 
@@ -305,7 +316,8 @@ def _evals(
             for view, values in record["views"].items():
                 numbers = [values[name] for name in ("top1_error", "top5_error", "loss")]
                 place = [record["set"], record["split"], record["images"], view]
-                rows.append([*key, *place, *numbers, str(path.with_suffix(".parquet"))])
+                seconds = record.get("seconds", float("nan"))  # of all views together
+                rows.append([*key, *place, *numbers, seconds, str(path.with_suffix(".parquet"))])
         except KeyError as error:
             raise UserError(f"{path} lacks the key {error}; delete it and run the workflow again") from None
     return pd.DataFrame(rows, columns=EVAL_COLUMNS)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
+from typing import Any
 
 from analysis.cells import plural
 from analysis.evidence import Results
 
 
 def sentences(results: Results) -> list[str]:
-    """Markdown, a line a study that has finished runs: tier, data, runs, seeds, hours, machine, days, commits, command."""
+    """Markdown, a line a study that has finished runs: tier, data, runs, seeds, hours in all and by the clock, machine, days, commits, command."""
     lines = []
     for study in results.studies.values():
         runs = {key: run for key, run in results.runs.items() if key[0] == study.name}
@@ -24,17 +25,45 @@ def sentences(results: Results) -> list[str]:
         )
         days = sorted(filter(None, (_day(run) for run in runs.values())))
         when = days[0] + (f" to {days[-1]}" if days[-1] != days[0] else "") if days else "unknown"
+        rest = evaluation_hours(results, study.name)
+        evaluated = f" and {rest:.1f} of evaluation" if rest >= 0.05 else ""
+        within = elapsed(runs.values())
+        clock = f" ({within:.1f} hours by the clock)" if within else ""
         few, many = min(seeds.values()), max(seeds.values())
         each = f"{few} to {many} seeds each" if few != many else f"{plural(few, 'seed')} each"
         command = study.record.get("command", "")
         lines.append(
             f"- `{study.name}` ({study.tier}): {study.data}. {plural(len(runs), 'run')} of {plural(len(seeds), 'network')}, {each}; "
-            f"{seconds / 3600:.1f} thread-hours of training, {plural(int(threads), 'thread') if threads.isdigit() else threads} a run, "
+            f"{seconds / 3600:.1f} thread-hours of training{clock}{evaluated}, {plural(int(threads), 'thread') if threads.isdigit() else threads} a run, "
             f"{several(run.get('precision') for run in runs.values())}, on {several(record.get('cpu') for record in made)}; {when}, commit "
             f"{several(str(record.get('git_commit') or 'unknown')[:7] for record in made)}."
             + (f" `{command}`" if command else "")
         )  # fmt: skip
     return lines
+
+
+def elapsed(runs: Iterable[dict[str, Any]]) -> float:
+    """Hours in which at least one of the runs was training, from the clock: runs side by side count once, pauses not at all."""
+    spans = []
+    for run in runs:
+        for session in run.get("sessions") or []:
+            try:
+                begun, ended = (datetime.fromisoformat(str(session[key])) for key in ("started", "finished"))
+            except (KeyError, ValueError):
+                continue
+            spans.append((begun, ended))
+    seconds, last = 0.0, None
+    for begun, ended in sorted(spans):
+        begun = begun if last is None else max(begun, last)
+        if ended > begun:
+            seconds, last = seconds + (ended - begun).total_seconds(), ended
+    return seconds / 3600
+
+
+def evaluation_hours(results: Results, study: str) -> float:
+    """Hours that the evaluations of a study took, one after the other."""
+    found = results.evals[results.evals["study"] == study].drop_duplicates("path")
+    return float(found["seconds"].sum()) / 3600
 
 
 def several(values: Iterable[object]) -> str:

@@ -449,7 +449,9 @@ def in_memory(
         read["s", experiment, set_, split, view, metric] = frame
         for seed in frame.columns:
             mean = float(frame[seed].mean())
-            rows.append(["s", experiment, seed, set_, split, len(frame), view, mean, mean, 1.0, "unread"])
+            rows.append(
+                ["s", experiment, seed, set_, split, len(frame), view, mean, mean, 1.0, 1.0, "unread"]
+            )
     epochs = []
     for (experiment, seed), curve in (curves or {}).items():
         for i, error in enumerate(curve):

@@ -13,7 +13,7 @@ import pytest
 
 from analysis.__main__ import main
 from analysis.evidence import load_results
-from analysis.origin import sentences
+from analysis.origin import elapsed, sentences
 from analysis.rebuild import NOTEBOOKS, rebuild
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -169,7 +169,31 @@ def test_a_sentence_says_where_the_runs_of_a_study_come_from(results: Path) -> N
     minutes = [json.loads(path.read_text()) for path in results.glob("small/runs/*/*/run.json")]
     hours = sum(run["wall_seconds"] * run["threads"] for run in minutes) / 3600
     assert f" {hours:.1f} thread-hours" in small and "commit 0123456" in small
+    assert " of evaluation" not in small  # a second each
+    for path in results.glob("small/evals/*/*/*.json"):
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"seconds": 720.0}))
+    sets = len(list(results.glob("small/evals/*/*/*.json")))
+    assert f" and {sets / 5:.1f} of evaluation" in sentences(load_results(results))[1]
     assert "2 seeds each" in demo
+
+
+def test_runs_side_by_side_count_once_by_the_clock_and_pauses_do_not_count():
+    def run(*spans: tuple[str, str]) -> dict:
+        return {
+            "sessions": [
+                {"started": f"2026-01-01T{a}:00+00:00", "finished": f"2026-01-01T{b}:00+00:00"}
+                for a, b in spans
+            ]
+        }
+
+    runs = [
+        run(("10:00", "11:00")),
+        run(("10:30", "11:30"), ("15:00", "15:15")),
+        run(("10:40", "10:50")),
+        {"sessions": [{"started": "2026-01-01T20:00:00+00:00"}]},  # never left off, as far as is known
+    ]
+    assert elapsed(runs) == pytest.approx(1.75)
+    assert elapsed([]) == elapsed([{"wall_seconds": 60.0}]) == 0
 
 
 @pytest.mark.skipif(not (REFERENCE / "results").is_dir(), reason="no runs are published yet")
