@@ -46,6 +46,7 @@ def fig1(ctx: Context, study: Study) -> Html:
         note(f"{plural(waits, 'condition')} not run yet.") if waits else None,
         _curves(ctx, study, run, mark),
         _rates(ctx, study, run, mark),
+        folded("What a finer grid of rates could change", finer_rates(ctx, study, run)),
         folded("Epochs of every run", every_run(ctx, study)),
     )
 
@@ -259,6 +260,25 @@ def _rates(ctx: Context, study: Study, run: list[tuple[str, str]], mark: float) 
         for words, nets in sweeps.items()
     }
     return figure(figures.sweeps(swept_only), f"Epochs by rate: {'; '.join(said)}", caption)
+
+
+def finer_rates(ctx: Context, study: Study, run: list[tuple[str, str]]) -> Html:
+    """How much the ratio of each condition could move if the rates stood closer, a line a condition."""
+    rows = []
+    for pair in run:
+        slow, fast = (races.finer(choice) for choice in _choices(ctx, study, pair))
+        ratio = None if slow is None or fast is None else slow / fast
+        rows.append([study.races[pair[0]]["condition"], *map(_change, (fast, slow, ratio))])
+    heads = ["Condition", "Epochs, ReLU", "Epochs, tanh", "tanh ÷ ReLU"]
+    caption = (
+        f"{study.title}: change if each net had the rate at which a parabola through its fastest rate and that one's neighbours (seed "
+        f"{study.races[run[0][0]]['seeds'][0]}, logarithms) has its lowest point; – where a neighbour is missing or never got there"
+    )
+    return table(heads, rows, caption)
+
+
+def _change(factor: float | None) -> str:
+    return "–" if factor is None else f"{number(round(100 * (factor - 1), 1) + 0.0, '%', 1)} %"
 
 
 def every_run(ctx: Context, study: Study) -> Html:

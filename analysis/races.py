@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
+import numpy as np
 import pandas as pd
 
 from analysis.convergence import Reached, epochs_to, ratio_of
@@ -108,6 +109,23 @@ def ratio(results: Results, study: Study, race: str, baseline: str) -> Estimate:
         open_ = open_ or bool(choice.missing or choice.edge)
     remark = "; ".join(filter(None, [*said, estimate.remark]))
     return replace(estimate, remark=remark, conclusive=estimate.conclusive and not open_)
+
+
+def finer(choice: Choice) -> float | None:
+    """The fewest epochs on a finer grid of rates over those at the chosen one, at most 1, as a parabola puts it.
+
+    It goes through the logarithms of rate and epochs of the chosen rate and its neighbours on both sides; None if one of these
+    is missing or was never there.
+    """
+    rates = list(choice.swept)
+    at = rates.index(choice.rate)
+    near = rates[max(at - 1, 0) : at + 2]
+    if len(near) < 3 or any(choice.swept[rate].censored for rate in near):
+        return None
+    a, b, c = np.polyfit(np.log(near), np.log([choice.swept[rate].epoch for rate in near]), 2)
+    if a < 1e-9:  # all three are equal
+        return 1.0
+    return float(math.exp(c - b * b / (4 * a)) / choice.swept[choice.rate].epoch)
 
 
 def contrast(ours: Estimate, reference: Estimate) -> Estimate:

@@ -107,6 +107,34 @@ def test_the_rate_is_chosen_on_the_first_seed_and_judged_on_the_others(folder):
     assert "as published" in estimate.remark and "tanh at rate 0.002" in estimate.remark
 
 
+def test_a_finer_grid_gains_what_a_parabola_has_below_the_chosen_rate(folder):
+    def gain(*epochs: float | None) -> float | None:
+        swept = {
+            rate: Reached(60.0 if epoch is None else epoch, epoch is None)
+            for rate, epoch in zip((0.001, 0.002, 0.004), epochs, strict=True)
+        }
+        best = min(reversed(swept), key=lambda rate: (swept[rate].censored, swept[rate].epoch, rate != 0.002))
+        return races.finer(races.Choice("r", "r_lr", best, swept, 0))
+
+    x = np.log([0.001, 0.002, 0.004])
+    epochs = np.exp(0.3 * (x - math.log(0.0025)) ** 2) * 8  # its lowest point is 8 epochs, between two rates
+    assert gain(*epochs) == pytest.approx(8 / epochs[1])
+    assert gain(9.0, 8.0, 9.0) == pytest.approx(1) and gain(8.0, 8.0, 8.0) == 1
+    assert gain(9.0, 8.0, None) is None and gain(8.0, 9.0, 10.0) is None and gain(None, None, None) is None
+    assert main(["check", "--results", str(folder), "--out", str(folder / "claims.csv")]) == 0
+    ctx = Context(load_results(folder), read_table(folder / "claims.csv"))
+    html = race_tables.finer_rates(ctx, ctx.studies[0], [("tanh", "relu")]).text
+    gains = []
+    for net in (FAST, SLOW):  # the closed form for three points at equal distances
+        y = np.log([net[rate, 1] for rate in (0.001, 0.002, 0.004)])
+        gains.append(math.exp(-((y[0] - y[2]) ** 2) / (8 * (y[0] - 2 * y[1] + y[2]))))
+    found = re.findall(r"([−-]?\d\.\d)\s%", html)
+    assert [float(text.replace("−", "-")) for text in found] == [
+        round(100 * (factor - 1), 1) for factor in (*gains, gains[1] / gains[0])
+    ]
+    assert "as published" in html
+
+
 @pytest.mark.parametrize(("rate", "edge"), [(0.001, "smallest"), (0.004, "largest")])
 def test_a_fastest_rate_at_the_edge_settles_nothing(folder, rate, edge):
     runs(folder, "tanh", {(rate, 1): 30.0, (rate, 2): 30.0, (rate, 3): 31.0, (rate, 4): 32.0})
