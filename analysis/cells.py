@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from analysis.outcomes import paper_value, with_unit
+from analysis.outcomes import paper_value, weakness, with_unit
 from analysis.page import Html, escape
 
 MARKS = {
@@ -25,10 +25,10 @@ def plural(count: int, word: str) -> str:
     return f"{count:,} {word}" if count == 1 else f"{count:,} {word}s"
 
 
-def badge(verdict: str, evidence: str) -> Html:
-    """The verdict in a word, a mark and a colour, with its evidence where that is weaker than the paper's scale."""
-    lesser = evidence in ("demo", "proxy", "reduced scale")
-    weak = f' <span class="weak">({escape(evidence)})</span>' if lesser else ""
+def badge(verdict: str, evidence: str, dataset: str = "") -> Html:
+    """The verdict in a word, a mark and a colour, with its evidence where that is weaker than the paper's data at full size."""
+    short = weakness(evidence, dataset)
+    weak = f' <span class="weak">({escape(short)})</span>' if short else ""
     slug = verdict.replace(" ", "-")
     mark = f'<span aria-hidden="true">{MARKS[verdict]}</span>'
     return Html(f'<span class="verdict v-{slug}">{mark} {escape(verdict)}{weak}</span>')

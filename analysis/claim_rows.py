@@ -18,7 +18,7 @@ from analysis.state import changed
 
 TRAINED = ["demo", "proxy", "reduced scale", "paper scale"]
 LESSER = TRAINED[:-1]  # other classes or sizes: an absolute number says nothing about the paper's
-HEADS = ["Claim", "What the paper says", "Paper", "Lab log", "Ours", "Evidence", "Verdict"]
+HEADS = ["Claim", "What the paper says", "Paper, or mark", "Lab log", "Ours", "Evidence", "Verdict"]
 VIEWS = {"center": "centre view", "ten": "ten views", "center-ten": "one against ten views"}
 # Page of the report on which a claim's numbers stand: by how it is measured, else by its kind.
 CHAPTERS = {
@@ -62,7 +62,7 @@ def groups(t: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
 
 def claims(ctx: Context) -> Html:
     """Filter (shown where scripts run) and the table of all claims."""
-    right = {"Paper", "Lab log", "Ours"}
+    right = {"Paper, or mark", "Lab log", "Ours"}
     kinds = (' class="number"' if name in right else "" for name in HEADS)
     head = "".join(f'<th scope="col"{kind}>{name}</th>' for name, kind in zip(HEADS, kinds, strict=True))
     bodies = []
@@ -106,7 +106,7 @@ def _row(ctx: Context, row: dict[str, Any]) -> str:
         f'<td class="number" data-label="Lab log">{value(row, "lab_value")}</td>',
         f'<td class="number" data-label="Ours">{_ours(row)}</td>',
         f'<td data-label="Evidence">{escape(row["evidence"] or "–")}{_size(row)}</td>',
-        f'<td data-label="Verdict">{badge(row["verdict"], row["evidence"]).text}</td>',
+        f'<td data-label="Verdict">{badge(row["verdict"], row["evidence"], row["dataset"]).text}</td>',
     ]
     data = " ".join(
         f'data-{name}="{escape(row[name] or "none")}"' for name in ("verdict", "evidence", "section")
@@ -260,7 +260,7 @@ def _elsewhere(ctx: Context, row: dict[str, Any]) -> list[str]:
             span = interval(o.low, o.high, claim.unit) if o.low is not None and o.high is not None else ""
             ours = f"{o.bound} {number(o.ours, claim.unit, 2)} {span}".strip()
             said.append(
-                f"Also in study <b>{escape(o.study)}</b>: {escape(ours)}, {escape(verdict_words(o.verdict, o.evidence))}."
+                f"Also in study <b>{escape(o.study)}</b>: {escape(ours)}, {escape(verdict_words(o.verdict, o.evidence, o.dataset))}."
             )
     return said
 

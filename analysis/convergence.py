@@ -76,6 +76,22 @@ def ratio(results: Results, study: str, experiment: str, baseline: str, metric: 
     return replace(estimate, conclusive=False, remark=dead, noises=()) if dead else estimate
 
 
+def shown_at(above: list[pd.DataFrame], below: list[pd.DataFrame], mark: float, cap: float = math.inf) -> str:
+    """Ratio of the geometric means of the epochs to a mark, in words: a bound, or a dash, where runs never got there.
+
+    Such a run counts with `cap`, the epochs that it was given; without a cap, with its last one.
+    """
+    sides = [[epochs_to(curve, mark) for curve in side] for side in (above, below)]
+    late = [any(r.censored for r in side) for side in sides]
+    if all(late):
+        return "–"
+    means = [
+        math.exp(float(np.mean([math.log(cap if r.censored and cap < math.inf else r.epoch) for r in side])))
+        for side in sides
+    ]
+    return f"{'≥' if late[0] else '≤' if late[1] else ''} {means[0] / means[1]:.2f}".strip()
+
+
 def ratio_of(
     above: list[Reached], below: list[Reached], experiment: str, baseline: str, goal: str
 ) -> Estimate:
@@ -91,8 +107,8 @@ def ratio_of(
     late = sum(reached.censored for reached in above), sum(reached.censored for reached in below)
     plain = Estimate(value, math.nan, math.nan, *n, null=1.0, log=True)
     if late[0] and late[1]:
-        remark = f"runs of both nets did not reach {goal}; train longer"
-        return replace(plain, conclusive=False, remark=remark)
+        remark = f"{late[0]} of {n[0]} runs of {experiment} and {late[1]} of {n[1]} of {baseline} did not reach {goal}; train longer"
+        return replace(plain, value=math.nan, conclusive=False, remark=remark)
     bound = ">=" if late[0] else "<=" if late[1] else ""
     remarks = []
     if bound:

@@ -80,7 +80,7 @@ def claims_lines(outcomes: list[Outcome]) -> list[str]:
                 claim.section,
                 paper_value(claim.paper, claim.unit, claim.relation),
                 _ours(outcome),
-                verdict_words(outcome.verdict, outcome.evidence),
+                verdict_words(outcome.verdict, outcome.evidence, outcome.dataset),
             ]
         )
     widths = [max(len(row[i]) for row in rows) for i in range(4)]
@@ -181,7 +181,9 @@ def _measured(claim: Claim) -> list[str]:
 def _found(outcome: Outcome, p_holm: float | None, rank: int) -> list[str]:
     """One body of evidence: verdict, why, numbers."""
     claim = outcome.claim
-    out = _field("Verdict" if rank == 0 else "Also", verdict_words(outcome.verdict, outcome.evidence))
+    out = _field(
+        "Verdict" if rank == 0 else "Also", verdict_words(outcome.verdict, outcome.evidence, outcome.dataset)
+    )
     out += _field("Why", outcome.why) if outcome.why else []
     if outcome.ours is not None:
         span = interval(outcome.low, outcome.high, claim.unit)

@@ -203,7 +203,7 @@ def verdicts(ctx: Context, study: Study) -> Html:
                 number(o.ours, unit, 2) if unit in ("%", "points") else number(o.ours, unit),
                 span or "–",
                 f"{o.seeds} vs {o.baseline_seeds}" if o.baseline_seeds else str(o.seeds),
-                badge(o.verdict, o.evidence),
+                badge(o.verdict, o.evidence, o.dataset),
                 o.why,
             ]
         )

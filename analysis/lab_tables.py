@@ -182,6 +182,9 @@ def side_by_side(ctx: Context) -> Html:
         data.add(_where(of[0]))
         row = t.loc[claim.id]
         digits = 2 if row["study"] else None
+        comparable = (
+            claim.how != "value" or row["evidence"] == "paper scale"
+        )  # an error among ten classes is not
         ours = with_unit(row["ours"], claim.unit, digits) + (f" ({row['study']})" if row["study"] else "")
         rows.append(
             [
@@ -192,7 +195,7 @@ def side_by_side(ctx: Context) -> Html:
                 _where(of[0]),
                 " and ".join(dict.fromkeys(log.net for log in of)),
                 ", ".join(log.source for log in of),
-                ours if row["ours"] != "" else "–",
+                ours if row["ours"] != "" and comparable else "–",
             ]
         )
     words = (
@@ -200,7 +203,7 @@ def side_by_side(ctx: Context) -> Html:
         f"difference of two single runs, and they are not all of one data set: {', '.join(sorted(data))}."
     )
     heads = ["Claim", "Paper", "Lab log", "Rounds to it", "Logged on", "Nets", "File and line", "Ours"]
-    caption = "Paper, the lab's log, and the strongest evidence here; a study's absolute error is comparable at paper scale only"
+    caption = "Paper, the lab's log, and the strongest evidence here; an absolute error stands here at paper scale only"
     return stack(say(words), table(heads, rows, caption))
 
 

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from analysis.cells import plural
-from analysis.evidence import Results
+from analysis.evidence import Results, shrunken
 
 
 def sentences(results: Results) -> list[str]:
@@ -31,9 +31,11 @@ def sentences(results: Results) -> list[str]:
         clock = f" ({within:.1f} hours by the clock)" if within else ""
         few, many = min(seeds.values()), max(seeds.values())
         each = f"{few} to {many} seeds each" if few != many else f"{plural(few, 'seed')} each"
+        small = "" if study.tier == "paper" else shrunken(study.record)
+        size = f" The paper's net and training shrunk to {small}." if small else ""
         command = study.record.get("command", "")
         lines.append(
-            f"- `{study.name}` ({study.tier}): {study.data}. {plural(len(runs), 'run')} of {plural(len(seeds), 'network')}, {each}; "
+            f"- `{study.name}` ({study.tier}): {study.data}.{size} {plural(len(runs), 'run')} of {plural(len(seeds), 'network')}, {each}; "
             f"{seconds / 3600:.1f} thread-hours of training{clock}{evaluated}, {plural(int(threads), 'thread') if threads.isdigit() else threads} a run, "
             f"{several(run.get('precision') for run in runs.values())}, on {several(record.get('cpu') for record in made)}; {when}, commit "
             f"{several(str(record.get('git_commit') or 'unknown')[:7] for record in made)}."

@@ -133,13 +133,17 @@ def paper_value(paper: str, unit: str, relation: str) -> str:
     return f"{RELATIONS.get(relation, '')}{with_unit(paper, unit)}" if paper else "–"
 
 
-def verdict_words(verdict: str, evidence: str) -> str:
+def weakness(evidence: str, dataset: str) -> str:
+    """In what evidence falls short of the paper's data at full size, in a word or two; nothing if in nothing."""
+    if evidence in ("demo", "proxy", "reduced scale"):
+        return evidence
+    return COPIES[dataset].removeprefix("a ") if dataset in COPIES else ""
+
+
+def verdict_words(verdict: str, evidence: str, dataset: str = "") -> str:
     """The verdict with its evidence where that is weaker than the paper's scale: `inconclusive (proxy)`."""
-    return (
-        f"{verdict} ({evidence})"
-        if evidence in ("demo", "proxy", "reduced scale") and verdict != "pending"
-        else verdict
-    )
+    weak = weakness(evidence, dataset)
+    return f"{verdict} ({weak})" if weak and verdict != "pending" else verdict
 
 
 def lines(outcomes: list[Outcome]) -> list[str]:
@@ -152,7 +156,7 @@ def lines(outcomes: list[Outcome]) -> list[str]:
             digits = 2 if outcome.study else None
             ours = f"{outcome.bound} {with_unit(outcome.ours, unit, digits)}".strip()
             numbers += [f"ours {ours}", interval(outcome.low, outcome.high, unit), _counts(outcome)]
-        verdict = verdict_words(outcome.verdict, outcome.evidence)
+        verdict = verdict_words(outcome.verdict, outcome.evidence, outcome.dataset)
         out.append(f"{claim.id}: {verdict}   {'  '.join(filter(None, numbers))}".rstrip())
         missing = outcome.verdict == "pending" and outcome.command
         out.append(f"    {outcome.why}" + (f"; to settle it: {outcome.command}" if missing else ""))
@@ -173,7 +177,16 @@ def markdown(table: pd.DataFrame, conditions: Mapping[str, str] | None = None) -
     ]
     rows += [
         [],
-        ["claim", "paper", "lab log", "ours, 95 % interval", "images", "seeds", "evidence", "verdict"],
+        [
+            "claim",
+            "paper, or mark",
+            "lab log",
+            "ours, 95 % interval",
+            "images",
+            "seeds",
+            "evidence",
+            "verdict",
+        ],
     ]
     rows.append(["---"] * 8)
     trained = ~table["evidence"].isin(["", "arithmetic"]) & (table["verdict"] != "pending")
@@ -186,7 +199,9 @@ def markdown(table: pd.DataFrame, conditions: Mapping[str, str] | None = None) -
         where = f"{row.evidence}: {row.study}" + (f" ({row.dataset})" if row.dataset in COPIES else "")
         under = (conditions or {}).get(str(row.id), "")
         statement = f"{row.statement} (`{row.id}`)" + (f"; here: {under}" if under else "")
-        rows.append([statement, paper, lab, ours, images, seeds, where, row.verdict])
+        lossy = row.dataset in COPIES and row.verdict != "pending"
+        verdict = f"{row.verdict} ({weakness('', row.dataset)})" if lossy else row.verdict
+        rows.append([statement, paper, lab, ours, images, seeds, where, verdict])
     return "\n".join(f"| {' | '.join(row)} |" if row else "" for row in rows)
 
 

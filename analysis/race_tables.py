@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from analysis import figures, races
+import pandas as pd
+
+from analysis import convergence, figures, races
 from analysis.cells import badge, plural
 from analysis.context import Context
 from analysis.convergence import Reached
@@ -17,12 +19,20 @@ from analysis.origin import several
 from analysis.outcomes import interval, number
 from analysis.page import Html, figure, folded, heading, note, say, stack, table
 from analysis.races import Choice
-from analysis.verdicts import Outcome
+from analysis.verdicts import Outcome, accepted
 
+SIX = 6  # "six times faster" (section 3.1)
+MARKS = (
+    0.50,
+    0.45,
+    0.40,
+    0.35,
+    0.30,
+)  # training errors at which the ratio is also looked at, above the one of the race
 CONTRASTS = (
-    "tanh loses less than as published",
-    "tanh loses more than as published",
-    "no difference from the nets as published is shown",
+    "tanh loses less than in the condition judged",
+    "tanh loses more than in the condition judged",
+    "no difference from the condition judged is shown",
 )
 
 
@@ -33,7 +43,9 @@ def fig1(ctx: Context, study: Study) -> Html:
         return stack(heading(study.title), note("No race of this study has finished a run of both nets yet."))
     mark = 100 * study.races[run[0][0]]["train_error"]
     verdicts = (
-        Html(f"{say(f'{o.claim.statement}:').text} {badge(o.verdict, o.evidence).text} {say(o.why).text}")
+        Html(
+            f"{say(f'{o.claim.statement}:').text} {badge(o.verdict, o.evidence, o.dataset).text} {say(o.why).text}"
+        )
         for o in _claims(ctx, study)
     )
     waits = len(races.pairs(study)) - len(run)
@@ -43,9 +55,11 @@ def fig1(ctx: Context, study: Study) -> Html:
         *verdicts,
         conditions(ctx, study, run),
         choices(ctx, study, run),
+        say(*_setting(ctx, study, run)),
         note(f"{plural(waits, 'condition')} not run yet.") if waits else None,
         _curves(ctx, study, run, mark),
         _rates(ctx, study, run, mark),
+        by_mark(ctx, study, run),
         folded("What a finer grid of rates could change", finer_rates(ctx, study, run)),
         folded("Epochs of every run", every_run(ctx, study)),
     )
@@ -64,6 +78,23 @@ def reading(ctx: Context, study: Study) -> list[str]:
     return [_together(ctx, study, run), *changes]
 
 
+def fails_in(ctx: Context, study: Study) -> list[str]:
+    """A sentence a condition in which the interval misses the range that counts as the paper's value of a claim on races."""
+    found = []
+    for outcome in _claims(ctx, study):
+        low, high = accepted(outcome.claim)
+        for pair in _run(ctx, study):
+            e = _ratio(ctx, study, pair)
+            judged = (outcome.claim.experiment, outcome.claim.baseline) == pair
+            if judged or e is None or not e.conclusive or (e.high >= low and e.low <= high):
+                continue
+            found.append(
+                f"{outcome.claim.statement}: not under another condition, {study.races[pair[0]]['condition']}: {_times(e)} "
+                f"{interval(e.low, e.high, 'x')} on {study.title}."
+            )
+    return found
+
+
 def judged_under(ctx: Context, row: dict[str, Any]) -> str:
     """The condition in which a row of the verdict table was judged, if it rests on races, and what all conditions gave."""
     study = ctx.results.studies.get(row["study"])
@@ -71,10 +102,11 @@ def judged_under(ctx: Context, row: dict[str, Any]) -> str:
         return ""
     words = str(study.races[row["experiment"]]["condition"])
     ratios = [e for pair in _run(ctx, study) if (e := _ratio(ctx, study, pair)) is not None]
+    ratios = [e for e in ratios if not math.isnan(e.value)]
     if len(ratios) < 2:
         return words
     low, high = (pick(ratios, key=lambda e: e.value) for pick in (min, max))
-    return f"{words}; in {len(ratios)} conditions {_times(low)} to {_times(high)}"
+    return f"{words}; {len(ratios)} conditions gave {_times(low).removesuffix(' times')} to {_times(high)}"
 
 
 def _run(ctx: Context, study: Study) -> list[tuple[str, str]]:
@@ -104,20 +136,24 @@ def _ratio(ctx: Context, study: Study, pair: tuple[str, str]) -> Estimate | None
 def _together(ctx: Context, study: Study, run: list[tuple[str, str]]) -> str:
     """What the conditions show together, in sentences made of the numbers."""
     found = [(study.races[pair[0]]["condition"], _ratio(ctx, study, pair)) for pair in run]
-    known = [(words, e) for words, e in found if e is not None]
+    known = [(words, e) for words, e in found if e is not None and not math.isnan(e.value)]
     if not known:
         return "No condition has runs with other seeds than the one that chose the rates yet."
     low = min(known, key=lambda item: item[1].value)
     high = max(known, key=lambda item: item[1].value)
-    faster = sum(e.conclusive and e.low > 1 for _, e in known)
-    six = sum(e.conclusive and e.low <= 6 <= e.high for _, e in known)
+    decided = [e for _, e in known if e.conclusive]
+    slower, faster = sum(e.low > 1 for e in decided), sum(e.high < 1 for e in decided)
+    six, below = sum(e.low <= SIX <= e.high for e in decided), sum(e.high < SIX for e in decided)
     return (
         f"The tanh net needs {_times(low[1])} the epochs of the ReLU net ({low[0]}) to {_times(high[1])} ({high[0]}). "
-        f"In {faster} of {len(known)} conditions the interval lies above 1, in {six} it holds the paper's 6."
+        f"Of {plural(len(known), 'condition')}, {slower} {'shows' if slower == 1 else 'show'} tanh slower and {faster} faster; the interval "
+        f"holds the paper's {SIX} in {six} and lies below it in {below}."
     )
 
 
 def _times(e: Estimate) -> str:
+    if math.isnan(e.value):
+        return "–"
     words = {">=": "at least ", "<=": "at most "}.get(e.bound, "")
     return f"{words}{number(e.value, 'x', 2)} times"
 
@@ -158,7 +194,7 @@ def _condition_rows(ctx: Context, study: Study, run: list[tuple[str, str]]) -> l
             edge = f" ({choice.edge} tried)" if choice.edge else ""
             sides.append((f"{choice.rate:g}{edge}", _epochs(list(others.values())), len(others)))
         (rate, epochs, seeds), (base_rate, base_epochs, base_seeds) = sides
-        if e is None:
+        if e is None or math.isnan(e.value):
             ratio, span = "–", "–"
         else:
             ratio = f"{e.bound} {number(e.value, 'x', 2)}".strip()
@@ -175,8 +211,8 @@ def choices(ctx: Context, study: Study, run: list[tuple[str, str]]) -> Html | No
     rows = [
         [words, _times(e), interval(e.low, e.high, "x") or "–", said or e.remark] for words, e, said in found
     ]
-    heads = ["Condition", "Its ratio ÷ that as published", "95 % interval", "Reading"]
-    caption = "What the choices change: tanh ÷ ReLU of each condition, over that of the nets as published"
+    heads = ["Condition", "Its ratio ÷ that of the condition judged", "95 % interval", "Reading"]
+    caption = "What the choices change: tanh ÷ ReLU of each condition, over that of the condition in which the claim is judged"
     return table(heads, rows, caption) if rows else None
 
 
@@ -239,7 +275,7 @@ def _curves(ctx: Context, study: Study, run: list[tuple[str, str]], mark: float)
             lanes.setdefault(words, []).append(Lane(label, points))
             side = list(races.judged(ctx.results, study, name).values())
             said.append(f"{words}, {label} at rate {choice.rate:g}: {_epochs(side)} epochs")
-    caption = f"{study.title}: running training error over epochs, a line a seed, each net at its fastest rate; the line is at {mark:g} %. A run ends an epoch after it crossed."
+    caption = f"{study.title}: running training error over epochs, a line a seed, each net at its fastest rate; the line is at {mark:g} %. A run ends an epoch after it crossed; the panels differ in their epochs."
     return figure(figures.lanes(lanes, mark), f"A panel a condition: {'; '.join(said)}", caption)
 
 
@@ -260,6 +296,70 @@ def _rates(ctx: Context, study: Study, run: list[tuple[str, str]], mark: float) 
         for words, nets in sweeps.items()
     }
     return figure(figures.sweeps(swept_only), f"Epochs by rate: {'; '.join(said)}", caption)
+
+
+def by_mark(ctx: Context, study: Study, run: list[tuple[str, str]]) -> Html:
+    """The ratio at other training errors than that of the race, and how well both nets do on test images when they get there."""
+    last = study.races[run[0][0]]["train_error"]
+    marks = [*(mark for mark in MARKS if mark > last), last]
+    rows = []
+    for pair in run:
+        curves = [_judged_curves(ctx, study, name) for name in pair]
+        if not all(curves):
+            continue
+        ratios = [
+            convergence.shown_at(curves[0], curves[1], mark, study.races[pair[0]]["epochs"]) for mark in marks
+        ]
+        errors = [_validation_at(side, last) for side in curves[::-1]]
+        rows.append([study.races[pair[0]]["condition"], *ratios, *errors])
+    heads = [
+        *("Condition", *(f"{100 * mark:g} %" for mark in marks)),
+        *("Validation error, ReLU", "Validation error, tanh"),
+    ]
+    caption = (
+        f"{study.title}: tanh ÷ ReLU at other marks of the running training error (same runs, so these are no further evidence), and mean "
+        f"validation error at the end of the epoch in which {100 * last:g} % was reached"
+    )
+    return table(heads, rows, caption)
+
+
+def _judged_curves(ctx: Context, study: Study, race: str) -> list[pd.DataFrame]:
+    """The epochs of the judged seeds, at the rate that the first one chose."""
+    choice = races.choose(ctx.results, study, race)
+    curves = ctx.results.curves(study.name, choice.experiment)
+    return [curves[seed] for seed in races.judged(ctx.results, study, race)]
+
+
+def _validation_at(side: list[pd.DataFrame], mark: float) -> str:
+    """Mean validation error of the first epoch at or below the mark, over the runs that got there."""
+    found = [curve.loc[curve["train_error"] <= mark, "validation_error"] for curve in side]
+    there = [float(errors.iloc[0]) for errors in found if len(errors)]
+    return f"{100 * sum(there) / len(there):.1f} %" if there else "–"
+
+
+def _setting(ctx: Context, study: Study, run: list[tuple[str, str]]) -> list[str]:
+    """How the nets of the first condition are built and trained, from the configuration of one of their runs."""
+    about = study.races[run[0][0]]
+    keys = [key for key in ctx.results.configs if key[0] == study.name and key[1] in about["rates"]]
+    if not keys:
+        return []
+    config = ctx.results.configs[min(keys)]
+    layers = config.get("model", {}).get("layers", {})
+    optimizer = config.get("optimizer", {})
+    if not layers or not optimizer:
+        return []
+    convs = [layer for layer in layers.values() if "maps" in layer]
+    size = ctx.results.runs.get(min(keys), {}).get("parameters")
+    shapes = ", ".join(f"{layer['maps']} maps of {layer['kernel']} x {layer['kernel']}" for layer in convs)
+    stage = optimizer["schedule"]["stages"][0]
+    reshuffled = config.get("augmentation", {}).get("reshuffle")
+    return [
+        f"Each net: {shapes}, then {plural(len(layers) - len(convs), 'fully connected layer')}"
+        + (f"; {size:,} parameters" if size else "")
+        + f". Minibatches of {optimizer['batch_size']}, {'in a new order each epoch' if reshuffled else 'in the same order each epoch'}; momentum "
+        f"{optimizer['momentum']:g}, weight decay {optimizer['weight_decay']:g}, rate of the biases {stage['biases'] / stage['weights']:g} times "
+        "that of the weights, which stays as it is to the end; no augmentation, no dropout. A hidden layer more where the condition says so."
+    ]
 
 
 def finer_rates(ctx: Context, study: Study, run: list[tuple[str, str]]) -> Html:
@@ -289,7 +389,11 @@ def every_run(ctx: Context, study: Study) -> Html:
             for seed, curve in ctx.results.curves(study.name, name).items():
                 found = races.reached(curve, about["train_error"], about["epochs"])
                 last = curve["train_error"].iloc[-1]
+                if found.censored and len(curve) < about["epochs"]:
+                    got = f"given up at {len(curve)}"
+                else:
+                    got = races.shown(found)
                 end = "diverged" if math.isnan(last) else f"{100 * last:.1f} %"
-                rows.append([race, f"{rate:g}", str(seed), races.shown(found), str(len(curve)), end])
+                rows.append([race, f"{rate:g}", str(seed), got, str(len(curve)), end])
     heads = ["Race", "Rate", "Seed", "Epochs to the mark", "Epochs trained", "Training error at the end"]
     return table(heads, rows, f"{study.title}: every run of the races")

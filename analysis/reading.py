@@ -28,13 +28,23 @@ def holds(ctx: Context) -> Html:
 
 def fails(ctx: Context) -> Html:
     """The claims that training contradicts, and where the paper contradicts itself."""
-    found = _claims(ctx, FAILS, "No run contradicts a claim of the paper.")
+    elsewhere = [line for study in ctx.studies if study.races for line in race_tables.fails_in(ctx, study)]
+    found = _claims(
+        ctx,
+        FAILS,
+        "No claim gets the verdict that it does not hold."
+        if elsewhere
+        else "No run contradicts a claim of the paper.",
+    )
+    parts = [found, listed([Html(escape(line)) for line in elsewhere]) if elsewhere else None]
     itself = int((ctx.table["verdict"] == "paper inconsistent").sum())
-    if not itself:
-        return found
-    words = f"{plural(itself, 'printed number')} contradict{'s' if itself == 1 else ''} the paper's own sizes or its authors' program: "
-    more = f'<p>{escape(words)}<a href="#architecture">Architecture</a>.</p>'
-    return Html(found.text + more)
+    if itself:
+        many = f"{plural(itself, 'printed number')} or setting{'s' if itself > 1 else ''}"
+        words = (
+            f"{many} contradict{'s' if itself == 1 else ''} the paper's own sizes or its authors' program: "
+        )
+        parts.append(Html(f'<p>{escape(words)}<a href="#architecture">Architecture</a>.</p>'))
+    return stack(*parts)
 
 
 def stays_open(ctx: Context) -> Html:
@@ -55,13 +65,17 @@ def _line(ctx: Context, row: dict[str, Any]) -> Html:
     bound = row["bound"].replace(">=", "at least ").replace("<=", "at most ")
     title = ctx.results.studies[row["study"]].title if row["study"] in ctx.results.studies else row["study"]
     numbers = [f"paper {value(row, 'paper')}" if row["paper"] else "", f"here {bound}{value(row, 'ours')}"]
+    if row["relation"] in ("greater", "at_least", "less", "at_most"):
+        numbers[0] = numbers[0].replace("paper", "mark", 1)  # the paper says it in words
     words = f"{', '.join(filter(None, numbers))} {escape(span)}".strip()
     reason = row["needed"] or row["why"].partition(";")[0]
     needed = f"; {escape(reason)}" if row["verdict"] == "inconclusive" else ""
     link = f'<a href="#claim-{escape(row["id"])}">{escape(row["statement"])}</a>'
     under = race_tables.judged_under(ctx, row)
     where = f"{escape(title)}, {escape(under)}" if under else escape(title)
-    return Html(f"{link}: {words} on {where}{needed}. {badge(row['verdict'], row['evidence']).text}")
+    return Html(
+        f"{link}: {words} on {where}{needed}. {badge(row['verdict'], row['evidence'], row['dataset']).text}"
+    )
 
 
 # What depends on what ---------------------------------------------------------------------------------------------
@@ -97,7 +111,7 @@ def _studies(ctx: Context) -> Html | None:
             continue
         each = (
             f"{ctx.results.studies[o.study].title}: {f'{o.bound} {number(o.ours, claim.unit, 2)}'.strip()} "
-            f"{interval(o.low, o.high, claim.unit)} {verdict_words(o.verdict, o.evidence)}"
+            f"{interval(o.low, o.high, claim.unit)} {verdict_words(o.verdict, o.evidence, o.dataset)}"
             for o in found
         )
         lines.append(

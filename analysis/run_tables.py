@@ -7,7 +7,7 @@ import pandas as pd
 from analysis import figures
 from analysis.cells import badge
 from analysis.context import Context
-from analysis.convergence import epochs_to
+from analysis.convergence import epochs_to, shown_at
 from analysis.effects import compared_on
 from analysis.evidence import Results, Study
 from analysis.outcomes import interval, number, paper_value
@@ -27,7 +27,7 @@ def ablations(ctx: Context, study: Study) -> Html:
     against = sum(o.verdict in ("direction disagrees", "not reproduced") for o in found)
     rest = len(found) - agree - against
     words = (
-        f"Of {len(found)} differences, {agree} point the paper's way with an interval that excludes zero, "
+        f"Of {len(found)} differences between two nets, or of one net's views, {agree} point the paper's way with an interval that excludes zero, "
         f"{against} point the other way, and {rest} stay open."
     )
     sentence = f"{study.data.rstrip('.')}. {words}"
@@ -59,6 +59,14 @@ def race(ctx: Context, study: Study) -> Html:
         bound = {">=": "at least ", "<=": "at most "}.get(o.bound, "")
         span = interval(o.low, o.high, "x") if o.low is not None and o.high is not None else ""
         sentence += f"The tanh net needs {bound}{float(o.ours or 0):.2f} times the epochs of the ReLU net {span} to reach {100 * study.threshold:g} % training error ({o.baseline_seeds} ReLU and {o.seeds} tanh seeds): {o.why}."
+    curves = {name: list(ctx.results.curves(study.name, name).values()) for name in names}
+    marks = [study.threshold + step for step in (0.10, 0.05, -0.05, -0.10)]
+    other = ", ".join(
+        f"{shown_at(curves['tanh'], curves['alexnet'], mark)} at {100 * mark:g} %"
+        for mark in marks
+        if 0 < mark < study.chance
+    )
+    sentence += f" At other marks the same runs give {other}." if other else ""
     ends = (f"{name} ends at {100 * _end(ctx.results, study, name, 'train_error'):.1f} %" for name in names)
     alt = f"Training error over epochs, mean and range over seeds: {'; '.join(ends)}; threshold {100 * study.threshold:g} %"
     caption = f"{study.title}: running training error; band from the lowest to the highest seed."
@@ -169,7 +177,7 @@ def differences_table(outcomes: list[Outcome]) -> Html:
                 f"{o.n:,}" if o.n else "–",
                 seeds,
                 f"{o.dataset} {o.split}",
-                badge(o.verdict, o.evidence),
+                badge(o.verdict, o.evidence, o.dataset),
             ]
         )
     heads = [

@@ -101,7 +101,7 @@ def layers(bench: pd.DataFrame) -> Html | None:
         rest = 1 - group["ratio"].sum()
         caption = (
             f"{what}: each layer alone, forward and backward, as a share of the whole step "
-            f"({number(group['peer_value'].iloc[0])} ms); update, loss and what does not add up: {100 * rest:.0f} %."
+            f"({number(group['peer_value'].iloc[0])} ms); update, loss and what adding up single layers leaves out or counts twice: {100 * rest:.0f} %."
         )
         pieces.append(figure(figures.layer_times(group), f"Bars: {alt}", caption))
     return stack(*pieces)

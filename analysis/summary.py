@@ -9,7 +9,7 @@ import pandas as pd
 from analysis.cells import MARKS, badge, plural
 from analysis.claim_rows import TRAINED, claims, reasons
 from analysis.context import Context
-from analysis.evidence import Study
+from analysis.evidence import COPIES, Study, shrunken
 from analysis.page import Html, escape, say, table
 from analysis.power import DAYS, GPUS
 from analysis.state import progress, warnings
@@ -17,7 +17,7 @@ from analysis.state import progress, warnings
 __all__ = ["answers", "claims", "first_screen", "study_line", "verdict_counts", "verdict_paragraph"]
 # Answers in the reader's words, the verdicts that give them, and what they would take if nothing else is known.
 ANSWERS = [
-    ("Hold", ("reproduced",), "Nothing more."),
+    ("Hold", ("reproduced",), ""),
     ("Hold in direction, with another size", ("direction only",), ""),
     (
         "Point the paper's way, on lesser evidence",
@@ -78,9 +78,11 @@ def study_line(ctx: Context, study: Study) -> str:
     """Study, data and how much was run, in one sentence."""
     runs = [key for key in ctx.results.runs if key[0] == study.name]
     seeds = len({seed for _, _, seed in runs})
+    small = "" if study.tier == "paper" else shrunken(study.record)
+    size = f"; the paper's net and training shrunk to {small}" if small else ""
     nets = plural(len({name for _, name, _ in runs}), "experiment")
     return (
-        f"{study.title} ({KINDS[study.tier]}): {study.data.rstrip('.')}; {nets}, {plural(seeds, 'different seed')}; "
+        f"{study.title} ({KINDS[study.tier]}): {study.data.rstrip('.')}{size}; {nets}, {plural(seeds, 'different seed')}; "
         f"{progress(ctx, study)}"
     )
 
@@ -111,9 +113,15 @@ def _tested(ctx: Context) -> list[str]:
     """What training and counting images showed: at the paper's scale first, then on lesser evidence."""
     t = ctx.table[ctx.table["evidence"].isin(TRAINED) & (ctx.table["verdict"] != "pending")]
     full, lesser = t[t["evidence"] == "paper scale"], t[t["evidence"] != "paper scale"]
+    copies = full["dataset"].isin(list(COPIES))
+    copied = (
+        f", {'' if copies.all() else f'{copies.sum()} of them '}on a lossy copy of its images"
+        if copies.any()
+        else ""
+    )
     said = (
         [
-            f"{plural(len(full), 'experiment')} {'was' if len(full) == 1 else 'were'} repeated at the paper's scale: {_counted(full)}."
+            f"{plural(len(full), 'experiment')} {'was' if len(full) == 1 else 'were'} repeated at the paper's scale{copied}: {_counted(full)}."
         ]
         if len(full)
         else ["None of its experiments has been repeated with its own data at full size yet."]
@@ -212,13 +220,31 @@ def _why(found: pd.DataFrame) -> str:
     listed = reasons(found, 2)
     said = [f"{count} × {text}" if count > 1 else text for text, count in listed]
     rest = len(found) - sum(count for _, count in listed)
-    return "; ".join([*said, *([f"for the other {rest}, see their rows"] if rest else [])])
+    return "; ".join(
+        [
+            *said,
+            *(
+                [
+                    f"{rest} for {'another reason' if rest == 1 else 'other reasons'}: see {'its row' if rest == 1 else 'their rows'}"
+                ]
+                if rest
+                else []
+            ),
+        ]
+    )
 
 
 def _needs(found: pd.DataFrame, words: str) -> Html:
     """What would settle some claims: what the verdicts say they need, else the commands that run what is missing."""
     if words:
         return Html(escape(words))
+    if found["verdict"].eq("reproduced").all():
+        copied = int(found["dataset"].isin(list(COPIES)).sum())
+        return Html(
+            f"The official archive, where a lossy copy stood for it ({copied})."
+            if copied
+            else "Nothing more."
+        )
     common = _common(found["needed"])
     said = [f"{text[:1].upper()}{text[1:]} ({count})." for text, count in common]
     told = sum(count for _, count in common)

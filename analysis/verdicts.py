@@ -106,7 +106,7 @@ def of_estimate(
         "pending",
         "",
         evidence,
-        scaled(claim, estimate.value),
+        _finite(scaled(claim, estimate.value)),
         _finite(scaled(claim, estimate.low)),
         _finite(scaled(claim, estimate.high)),
         estimate.bound,
@@ -252,7 +252,12 @@ def _needed(claim: Claim, evidence: str, estimate: Estimate) -> str:
         marks += [mark / unit for mark in accepted(claim) if math.isfinite(mark)]
     if estimate.conclusive and math.isfinite(estimate.value):
         away = [estimate.distance(mark) for mark in marks]
-        return to_settle(estimate.noises, min(away)) if away else ""
+        said = to_settle(estimate.noises, min(away)) if away else ""
+        null = estimate.null
+        against = (
+            evidence != "paper scale" and null is not None and (estimate.value - null) * side(claim, null) < 0
+        )
+        return said.replace("would settle it", "would settle it, against the paper") if against else said
     if math.isnan(estimate.low) and min(estimate.seeds, estimate.baseline_seeds or 2) < 2:
         return "three seeds of each net are the fewest that show how much seeds differ"
     return ""

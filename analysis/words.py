@@ -40,6 +40,9 @@ TERMS = {
     "centre view, ten views": "Each image is seen once, cut from its middle; or ten times, from its corners and middle and mirrored, and the "
     "ten outputs are averaged (section 4.1).",
     "running training error": "Mean error of an epoch's minibatches while the net learns from them, so it lags behind the net.",
+    "mark": "Where the paper says a direction, or \"several\", in words: the number that counts as it, chosen before any run. Of a race: "
+    "the training error that ends it.",
+    "lossy copy": "The paper's images, but packed again as JPEG; stands beside a verdict until the official archive is used.",
     "points": "Difference of two percentages.",
     "seed": "Number from which a run draws its initial weights, its order of images and its noise. Runs that differ only in it show how much is luck.",
     "interval": "Range that holds the true value in 95 of 100 repetitions of all this, with the noise of seeds and of test images.",

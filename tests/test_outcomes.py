@@ -50,7 +50,7 @@ def test_markdown_names_the_copy_of_the_data(claims_csv, capsys):
     table.loc[table["id"] == "c", "verdict"] = "reproduced"
     table.to_csv(claims_csv, index=False)
     assert main(["table", "--claims", str(claims_csv)]) == 0
-    assert "| paper scale: cifar10 (cifar10-jpeg75) | reproduced |" in capsys.readouterr().out
+    assert "| paper scale: cifar10 (cifar10-jpeg75) | reproduced (lossy copy) |" in capsys.readouterr().out
 
 
 def test_markdown_goes_between_the_marks_and_nowhere_else(claims_csv, tmp_path, capsys):

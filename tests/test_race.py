@@ -18,7 +18,7 @@ from scipy import stats
 from analysis import claim_rows, race_tables, races, reading
 from analysis.__main__ import main
 from analysis.context import Context
-from analysis.convergence import Reached, ratio_of
+from analysis.convergence import Reached, ratio_of, shown_at
 from analysis.errors import UserError
 from analysis.estimates import NoEstimate
 from analysis.evidence import COPIES, load_results, shrunken
@@ -76,6 +76,11 @@ def folder(tmp_path: Path) -> Path:
     runs(tmp_path, "relu", FAST)
     runs(tmp_path, "tanh", SLOW)
     return tmp_path
+
+
+def context(folder: Path) -> Context:
+    assert main(["check", "--results", str(folder), "--out", str(folder / "claims.csv")]) == 0
+    return Context(load_results(folder), read_table(folder / "claims.csv"))
 
 
 def test_the_rate_is_chosen_on_the_first_seed_and_judged_on_the_others(folder):
@@ -256,7 +261,7 @@ def test_a_bound_makes_a_bound_and_two_to_the_same_side_say_nothing():
 
 @pytest.mark.parametrize(
     ("times", "words"),
-    [(4.0, "no difference"), (1.2, "tanh loses less than as"), (14.0, "tanh loses more than as")],
+    [(4.0, "no difference"), (1.2, "tanh loses less than in"), (14.0, "tanh loses more than in")],
 )
 def test_the_page_says_what_a_condition_changes(tmp_path, times, words, capsys):
     nets = ("fig1_relu_2012", "fig1_tanh_2012")
@@ -285,14 +290,59 @@ def test_the_page_says_what_a_condition_changes(tmp_path, times, words, capsys):
     assert words in row and f"{times / 4.79:.2f} times" in row
     assert f"{words[0].upper()}{words[1:]}" in html and "another pooling." in html
     low, high = sorted((times, 4.79))
-    under = f"as published; in 2 conditions {low:.2f} times to {high:.2f} times"
+    under = f"as published; 2 conditions gave {low:.2f} to {high:.2f} times"
     row = claim_rows.claims(ctx).text.partition('id="claim-relu-speedup-cifar10"')[2].partition("</tr>")[0]
     assert f"here: {under}<" in row
+    (line,) = re.findall(r"<li>([^<]*another pooling[^<]*)</li>", reading.fails(ctx).text) or [""]
+    missed = times in (1.2, 14.0)  # outside of 6 within 1.5, and so is no interval that reaches it
+    assert (f"another pooling: {times:.2f} times [" in line) == missed
+    said = race_tables.reading(ctx, ctx.studies[0])[0]
+    slower = 2 if times > 2 else 1 + ("2 show tanh slower" in said)
+    assert f"Of 2 conditions, {slower} show" in said and "lies below it in" in said
     parts = [reading.holds(ctx), reading.fails(ctx), reading.stays_open(ctx)]
     assert sum(f"on {ctx.studies[0].title}, {under}" in part.text for part in parts) == 1
     capsys.readouterr()
     assert main(["table", "--claims", str(tmp_path / "claims.csv"), "--results", str(tmp_path)]) == 0
     assert f"(`relu-speedup-cifar10`); here: {under} |" in capsys.readouterr().out
+
+
+def test_the_ratio_at_other_marks_is_that_of_the_epochs_to_them(folder):
+    ctx = context(folder)
+    html = race_tables.by_mark(ctx, ctx.studies[0], [("tanh", "relu")]).text
+    curves = ctx.results.curves("cifar10", "tanh_lr002"), ctx.results.curves("cifar10", "relu_lr002")
+    wanted = []
+    for mark in (0.5, 0.45, 0.4, 0.35, 0.3, 0.25):
+        logs = []
+        for side in curves:
+            tables = [side[seed] for seed in (2, 3, 4)]
+            # the errors fall, so epochs interpolate over errors the other way round
+            logs.append(
+                [
+                    math.log(np.interp(-mark, -t["train_error"].to_numpy(), t["epoch"].to_numpy()))
+                    for t in tables
+                ]
+            )
+        wanted.append(f"{math.exp(np.mean(logs[0]) - np.mean(logs[1])):.2f}")
+    cells = re.findall(r"<td[^>]*>([^<]*)</td>", html)
+    assert cells[:6] == wanted and cells[5] == "4.79"
+    for cell, side in zip(cells[6:8], curves[::-1], strict=True):
+        ends = [
+            float(side[s].loc[side[s]["train_error"] <= 0.25, "validation_error"].iloc[0]) for s in (2, 3, 4)
+        ]
+        assert cell.replace("\xa0", " ") == f"{100 * np.mean(ends):.1f} %"
+
+
+def test_a_mark_that_nobody_or_one_side_reached_is_a_dash_or_a_bound():
+    def net(*errors: float) -> pd.DataFrame:
+        return pd.DataFrame({"epoch": range(1, len(errors) + 1), "train_error": errors})
+
+    fast, slow = net(0.6, 0.4, 0.2), net(0.7, 0.6, 0.5, 0.45)
+    assert shown_at([slow], [fast], 0.5) == "2.00" and shown_at([slow], [fast], 0.2) == "≥ 1.33"
+    assert (
+        shown_at([slow], [fast], 0.2, cap=60) == "≥ 20.00"
+        and shown_at([fast], [slow], 0.2, cap=60) == "≤ 0.05"
+    )
+    assert shown_at([slow], [fast], 0.1) == "–"
 
 
 def test_the_conditions_stand_in_markdown_too(folder, capsys):
