@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
 from analysis import convergence, figures, races
 from analysis.cells import badge, plural
 from analysis.context import Context
-from analysis.convergence import Reached
+from analysis.convergence import Reached, shown_ratio
 from analysis.estimates import NoEstimate
 from analysis.evidence import Study
 from analysis.figures import Lane
@@ -71,7 +71,7 @@ def reading(ctx: Context, study: Study) -> list[str]:
     if not run:
         return []
     found = _contrasts(ctx, study, run)
-    by_reading = {word: [words for words, _, said in found if said == word] for word in CONTRASTS}
+    by_reading = {word: [c.condition for c in found if c.reading == word] for word in CONTRASTS}
     changes = [
         f"{word[:1].upper()}{word[1:]}: {'; '.join(names)}." for word, names in by_reading.items() if names
     ]
@@ -89,7 +89,7 @@ def fails_in(ctx: Context, study: Study) -> list[str]:
             if judged or e is None or not e.conclusive or (e.high >= low and e.low <= high):
                 continue
             found.append(
-                f"{outcome.claim.statement}: not under another condition, {study.races[pair[0]]['condition']}: {_times(e)} "
+                f"{outcome.claim.statement}: does not hold under another condition ({study.races[pair[0]]['condition']}), {_times(e)} "
                 f"{interval(e.low, e.high, 'x')} on {study.title}."
             )
     return found
@@ -151,6 +151,10 @@ def _together(ctx: Context, study: Study, run: list[tuple[str, str]]) -> str:
     )
 
 
+def _plain(e: Estimate) -> str:
+    return f"{e.bound} {number(e.value, 'x', 2)}".strip()
+
+
 def _times(e: Estimate) -> str:
     if math.isnan(e.value):
         return "–"
@@ -197,7 +201,7 @@ def _condition_rows(ctx: Context, study: Study, run: list[tuple[str, str]]) -> l
         if e is None or math.isnan(e.value):
             ratio, span = "–", "–"
         else:
-            ratio = f"{e.bound} {number(e.value, 'x', 2)}".strip()
+            ratio = _plain(e)
             span = "–" if math.isnan(e.low) else interval(e.low, e.high, "x")
         words = study.races[pair[0]]["condition"]
         nets = [base_rate, base_epochs, rate, epochs]
@@ -205,31 +209,48 @@ def _condition_rows(ctx: Context, study: Study, run: list[tuple[str, str]]) -> l
     return rows
 
 
+class Contrast(NamedTuple):
+    """What a condition changes against the one in which the claim is judged."""
+
+    condition: str
+    relu: str  # its epochs over those of the condition judged, in words
+    tanh: str
+    ratio: Estimate  # of the two ratios
+    reading: str  # one of `CONTRASTS`; nothing if it carries no verdict
+
+
 def choices(ctx: Context, study: Study, run: list[tuple[str, str]]) -> Html | None:
-    """How the ratio of each condition differs from that of the condition in which the claim is judged."""
+    """How each condition differs from that in which the claim is judged: both nets' epochs, and their ratio with its interval."""
     found = _contrasts(ctx, study, run)
     rows = [
-        [words, _times(e), interval(e.low, e.high, "x") or "–", said or e.remark] for words, e, said in found
-    ]
-    heads = ["Condition", "Its ratio ÷ that of the condition judged", "95 % interval", "Reading"]
-    caption = "What the choices change: tanh ÷ ReLU of each condition, over that of the condition in which the claim is judged"
+        [c.condition, c.relu, c.tanh, _plain(c.ratio), interval(c.ratio.low, c.ratio.high, "x") or "–", c.reading or c.ratio.remark]
+        for c in found
+    ]  # fmt: skip
+    heads = ["Condition", "Epochs, ReLU", "Epochs, tanh", "tanh ÷ ReLU", "95 % interval", "Reading"]
+    caption = "What the choices change: each number over that of the condition in which the claim is judged"
     return table(heads, rows, caption) if rows else None
 
 
-def _contrasts(ctx: Context, study: Study, run: list[tuple[str, str]]) -> list[tuple[str, Estimate, str]]:
-    """Of each condition but the one in which the claim is judged: its words, its ratio over that one's, the reading."""
+def _contrasts(ctx: Context, study: Study, run: list[tuple[str, str]]) -> list[Contrast]:
+    """Each condition but the one in which the claim is judged, against that one; none if that one has not been run."""
     judged = [(o.claim.experiment, o.claim.baseline) for o in _claims(ctx, study)]
     published = next((pair for pair in judged if pair in run), None)
     reference = _ratio(ctx, study, published) if published else None
-    if reference is None:
+    if published is None or reference is None:
         return []
-    ratios = [(pair, _ratio(ctx, study, pair)) for pair in run if pair != published]
-    known = [
-        (study.races[pair[0]]["condition"], races.contrast(e, reference))
-        for pair, e in ratios
-        if e is not None
-    ]
-    return [(words, found, _contrasted(found)) for words, found in known]
+    found = []
+    for pair in run:
+        ratio = _ratio(ctx, study, pair)
+        if pair == published or ratio is None:
+            continue
+        tanh, relu = (
+            shown_ratio(*(list(races.judged(ctx.results, study, name).values()) for name in names))
+            for names in zip(pair, published, strict=True)
+        )
+        contrast = races.contrast(ratio, reference)
+        condition = study.races[pair[0]]["condition"]
+        found.append(Contrast(condition, relu, tanh, contrast, _contrasted(contrast)))
+    return found
 
 
 def _contrasted(found: Estimate) -> str:
