@@ -83,7 +83,10 @@ def parts(bench: pd.DataFrame) -> Html:
         drawn = figure(
             figures.ratios(speeds), f"Ratios of speeds: {alt}", "Dots: median ratio; lines: least and most."
         )
-        caption = "Medians of alternating runs (A B A B) on one machine; of fidelity and size, over n images"
+        caption = (
+            "Medians of alternating runs (A B A B) on one machine; the ratio is the median over pairs of neighbours, not the quotient of the "
+            "two medians; of fidelity and size, over n images"
+        )
         pieces += [heading(head, 3), say(words) if words else None, drawn if len(speeds) else None]
         pieces.append(measured(rows, caption))
     return stack(*pieces)

@@ -202,7 +202,10 @@ def test_three_studies_at_once(tmp_path: Path) -> None:
     assert [study.name for study in ctx.studies] == ["ilsvrc2012", "imagenette", "demo"]
     full = ctx.table[ctx.table["evidence"].eq("paper scale") & ctx.table["verdict"].ne("pending")]
     lead = text(summary.verdict_paragraph(ctx).text)
-    assert f"{len(full)} were tested at the paper's scale:" in lead and "None of its experiments" not in lead
+    assert (
+        f"{len(full)} experiments were repeated at the paper's scale:" in lead
+        and "None of its experiments" not in lead
+    )
     opened = text(details(ctx, "lrn-delta-top1"))
     assert "Data: study ilsvrc2012" in opened
     assert "Also in study imagenette" in opened and "Also in study demo" in opened

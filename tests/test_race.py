@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from analysis import claim_rows, race_tables, races, reading
+from analysis import claim_rows, race_tables, races, reading, summary
 from analysis.__main__ import main
 from analysis.context import Context
 from analysis.convergence import Reached, ratio_of, shown_at
@@ -231,6 +231,32 @@ def test_the_page_names_conditions_and_the_copy_of_the_data(folder):
     ]  # geometric means of the judged seeds
     assert cells[at + 6].startswith("4.79") and cells[at + 8] == "3 vs 3"
     assert "at rate 0.002: 42.5 epochs" in html  # geometric mean of the judged seeds alone
+
+
+def test_a_verdict_on_a_lossy_copy_says_so_wherever_it_stands(tmp_path):
+    study(tmp_path, ("fig1_relu_2012", "fig1_tanh_2012"))
+    runs(tmp_path, "fig1_relu_2012", FAST)
+    runs(tmp_path, "fig1_tanh_2012", SLOW)
+    fabricate.manifest(tmp_path, "cifar10", "cifar10", {"train": 500, "test": 100}, classes=10)
+    lossless = text_of_all(tmp_path)
+    path = tmp_path / "cifar10/data/cifar10/manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"variant": "cifar10-jpeg75"}))
+    lossy = text_of_all(tmp_path)
+    assert not [part for part in lossless if "lossy copy" in part]
+    assert all("lossy copy" in part for part in lossy)
+
+
+def text_of_all(folder: Path) -> list[str]:
+    """The places where the verdict on Fig. 1 stands: the first words, the claim's row, the page that reads, the page on Fig. 1."""
+    ctx = context(folder)
+    row = claim_rows.claims(ctx).text.partition('id="claim-relu-speedup-cifar10"')[2].partition("</tr>")[0]
+    verdict = re.sub(r"<[^>]+>", "", row.rpartition('data-label="Verdict"')[2])
+    read = [reading.holds(ctx).text, reading.fails(ctx).text, reading.stays_open(ctx).text]
+    (line,) = [part for part in read if "claim-relu-speedup-cifar10" in part]
+    badges = re.findall(
+        r'<span class="verdict.*?</span></span>|<span class="verdict.*?</span>[^<]*</span>', line
+    )
+    return [summary.verdict_paragraph(ctx).text, verdict, *badges]
 
 
 def test_two_ratios_are_compared_with_the_noise_of_all_four_nets():

@@ -17,9 +17,10 @@ from analysis import convergence, estimates
 from analysis.claims import Claim, load_claims
 from analysis.convergence import Reached
 from analysis.evidence import load_results
-from analysis.inference import LAB_TWINS, Estimate
+from analysis.inference import LAB_TWINS, Estimate, with_interval
+from analysis.intervals import Noise
 from analysis.judging import judge, judge_all
-from analysis.verdicts import ALLOWED, Outcome, adjusted, conclude
+from analysis.verdicts import ALLOWED, Outcome, adjusted, conclude, of_estimate
 
 CLAIMS = {claim.id: claim for claim in load_claims()}
 TEST = ("ilsvrc2010", "test", "ten")
@@ -549,3 +550,13 @@ def test_two_seeds_and_averages_of_nets_are_explained() -> None:
     results.studies["s"].record["experiments"] = [{"name": "ensemble", "members": ["alexnet"]}]
     outcome = judge(CLAIMS["tab2-5cnn-val"], results)[0]
     assert "an average of nets varies less than one net" in outcome.why
+
+
+@pytest.mark.parametrize(("value", "says"), [(0.004, ""), (-0.004, ", against the paper")])
+def test_what_would_settle_an_open_direction_says_for_which_side(value: float, says: str) -> None:
+    """The paper says that the error rises without the part; a number below zero would only be settled against it."""
+    noises = (Noise("seeds", 1e-4, 3, 2.0), Noise("baseline seeds", 1e-4, 3, 2.0))
+    estimate = with_interval(Estimate(value, math.nan, math.nan, 3, 3, 0, null=0.0), noises)
+    found = of_estimate(CLAIMS["lrn-delta-top1"], estimate, "proxy", "imagenette", ("imagenette", "val"))
+    assert found.verdict == "inconclusive"
+    assert found.needed.endswith(f" seeds of each net would settle it{says}")
