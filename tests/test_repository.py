@@ -60,7 +60,11 @@ def wanted() -> list[Requirement]:
 
 
 def test_no_large_file() -> None:
-    assert [path for path in files() if path.stat().st_size > 1_000_000] == []
+    report = (
+        ROOT / "reports/reference/alexnet.html"
+    )  # one file with all its figures: grows with the runs that it shows
+    most = {report: 3_000_000}
+    assert [path for path in files() if path.stat().st_size > most.get(path, 1_000_000)] == []
 
 
 def test_no_word_of_one_machine() -> None:
