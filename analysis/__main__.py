@@ -347,16 +347,16 @@ def _table(options: argparse.Namespace) -> None:
     from analysis.outcomes import markdown, read_table
 
     verdicts = read_table(options.claims)
-    parts = [markdown(verdicts)]
+    parts = []
     if options.results:
         from analysis import race_tables
 
         ctx = Context(load_results(options.results), verdicts)
         rows = verdicts.to_dict("records")
-        parts = [markdown(verdicts, {row["id"]: race_tables.judged_under(ctx, row) for row in rows})]
+        conditions = {row["id"]: race_tables.judged_under(ctx, row) for row in rows}
         raced = (race_tables.markdown(ctx, study) for study in ctx.studies if study.races)
-        parts = ["\n".join(sentences(ctx.results)), *parts, *filter(None, raced)]
-    text = "\n\n".join(parts)
+        parts = ["\n".join(sentences(ctx.results)), markdown(verdicts, conditions), *filter(None, raced)]
+    text = "\n\n".join(parts or [markdown(verdicts)])
     if options.into:
         write_between(options.into, "<!-- verdicts:start -->", "<!-- verdicts:end -->", text)
     else:

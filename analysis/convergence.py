@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from statistics import geometric_mean
 
 import numpy as np
 import pandas as pd
@@ -76,25 +77,12 @@ def ratio(results: Results, study: str, experiment: str, baseline: str, metric: 
     return replace(estimate, conclusive=False, remark=dead, noises=()) if dead else estimate
 
 
-def shown_at(above: list[pd.DataFrame], below: list[pd.DataFrame], mark: float, cap: float = math.inf) -> str:
-    """Ratio of the geometric means of the epochs to a mark, in words: a bound, or a dash, where runs never got there.
-
-    Such a run counts with `cap`, the epochs that it was given; without a cap, with its last one.
-    """
-    above_, below_ = ([epochs_to(curve, mark) for curve in side] for side in (above, below))
-    if cap < math.inf:
-        above_, below_ = (
-            [Reached(cap, True) if r.censored else r for r in side] for side in (above_, below_)
-        )
-    return shown_ratio(above_, below_)
-
-
 def shown_ratio(above: list[Reached], below: list[Reached]) -> str:
     """Ratio of two geometric means of epochs, in words: a bound, or a dash, where runs never got there."""
     late = [any(r.censored for r in side) for side in (above, below)]
     if all(late) or not above or not below:
         return "–"
-    means = [math.exp(float(np.mean([math.log(r.epoch) for r in side]))) for side in (above, below)]
+    means = [geometric_mean([r.epoch for r in side]) for side in (above, below)]
     return f"{'≥' if late[0] else '≤' if late[1] else ''} {means[0] / means[1]:.2f}".strip()
 
 

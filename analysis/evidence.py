@@ -70,6 +70,11 @@ class Study:
         return str(self.experiments.get(experiment, {}).get("kind", "ablation"))
 
     @property
+    def shrunk(self) -> str:
+        """To what the paper's net and training are shrunk, in words; nothing at the paper's size."""
+        return "" if self.tier == "paper" else shrunken(self.record)
+
+    @property
     def chance(self) -> float:
         """Top-1 error of guessing, a fraction; NaN where the number of classes is not known."""
         classes = self.record.get("classes")

@@ -182,9 +182,8 @@ def side_by_side(ctx: Context) -> Html:
         data.add(_where(of[0]))
         row = t.loc[claim.id]
         digits = 2 if row["study"] else None
-        comparable = (
-            claim.how != "value" or row["evidence"] == "paper scale"
-        )  # an error among ten classes is not
+        # an error among ten classes is not comparable
+        comparable = claim.how != "value" or row["evidence"] == "paper scale"
         ours = with_unit(row["ours"], claim.unit, digits) + (f" ({row['study']})" if row["study"] else "")
         rows.append(
             [

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from analysis.cells import plural
-from analysis.evidence import Results, shrunken
+from analysis.evidence import Results
 
 
 def sentences(results: Results) -> list[str]:
@@ -31,8 +31,7 @@ def sentences(results: Results) -> list[str]:
         clock = f" ({within:.1f} hours by the clock)" if within else ""
         few, many = min(seeds.values()), max(seeds.values())
         each = f"{few} to {many} seeds each" if few != many else f"{plural(few, 'seed')} each"
-        small = "" if study.tier == "paper" else shrunken(study.record)
-        size = f" The paper's net and training shrunk to {small}." if small else ""
+        size = f" The paper's net and training shrunk to {study.shrunk}." if study.shrunk else ""
         command = study.record.get("command", "")
         lines.append(
             f"- `{study.name}` ({study.tier}): {study.data}.{size} {plural(len(runs), 'run')} of {plural(len(seeds), 'network')}, {each}; "

@@ -137,7 +137,12 @@ def weakness(evidence: str, dataset: str) -> str:
     """In what evidence falls short of the paper's data at full size, in a word or two; nothing if in nothing."""
     if evidence in ("demo", "proxy", "reduced scale"):
         return evidence
-    return COPIES[dataset].removeprefix("a ") if dataset in COPIES else ""
+    return copied(dataset)
+
+
+def copied(dataset: str) -> str:
+    """What a copy of the paper's data is called beside a verdict; nothing for the data itself."""
+    return COPIES.get(dataset, "").removeprefix("a ")
 
 
 def verdict_words(verdict: str, evidence: str, dataset: str = "") -> str:
@@ -199,8 +204,8 @@ def markdown(table: pd.DataFrame, conditions: Mapping[str, str] | None = None) -
         where = f"{row.evidence}: {row.study}" + (f" ({row.dataset})" if row.dataset in COPIES else "")
         under = (conditions or {}).get(str(row.id), "")
         statement = f"{row.statement} (`{row.id}`)" + (f"; here: {under}" if under else "")
-        lossy = row.dataset in COPIES and row.verdict != "pending"
-        verdict = f"{row.verdict} ({weakness('', row.dataset)})" if lossy else row.verdict
+        copy = copied(row.dataset)  # the column before says how strong the evidence is
+        verdict = f"{row.verdict} ({copy})" if copy else row.verdict
         rows.append([statement, paper, lab, ours, images, seeds, where, verdict])
     return "\n".join(f"| {' | '.join(row)} |" if row else "" for row in rows)
 

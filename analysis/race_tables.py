@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from statistics import geometric_mean
 from typing import Any, NamedTuple
 
 import pandas as pd
 
-from analysis import convergence, figures, races
+from analysis import figures, races
 from analysis.cells import badge, plural
 from analysis.context import Context
 from analysis.convergence import Reached, shown_ratio
@@ -19,16 +20,11 @@ from analysis.origin import several
 from analysis.outcomes import interval, number
 from analysis.page import Html, figure, folded, heading, note, say, stack, table
 from analysis.races import Choice
-from analysis.verdicts import Outcome, accepted
+from analysis.verdicts import Outcome, misses_range
 
 SIX = 6  # "six times faster" (section 3.1)
-MARKS = (
-    0.50,
-    0.45,
-    0.40,
-    0.35,
-    0.30,
-)  # training errors at which the ratio is also looked at, above the one of the race
+# Training errors at which the ratio is also looked at, above the one of the race.
+MARKS = (0.50, 0.45, 0.40, 0.35, 0.30)
 CONTRASTS = (
     "tanh loses less than in the condition judged",
     "tanh loses more than in the condition judged",
@@ -75,18 +71,16 @@ def reading(ctx: Context, study: Study) -> list[str]:
     changes = [
         f"{word[:1].upper()}{word[1:]}: {'; '.join(names)}." for word, names in by_reading.items() if names
     ]
-    return [_together(ctx, study, run), *changes]
+    return [_together(ctx, study), *changes]
 
 
 def fails_in(ctx: Context, study: Study) -> list[str]:
     """A sentence a condition in which the interval misses the range that counts as the paper's value of a claim on races."""
     found = []
     for outcome in _claims(ctx, study):
-        low, high = accepted(outcome.claim)
-        for pair in _run(ctx, study):
-            e = _ratio(ctx, study, pair)
+        for pair, e in _known(ctx, study):
             judged = (outcome.claim.experiment, outcome.claim.baseline) == pair
-            if judged or e is None or not e.conclusive or (e.high >= low and e.low <= high):
+            if judged or not e.conclusive or not misses_range(outcome.claim, e):
                 continue
             found.append(
                 f"{outcome.claim.statement}: does not hold under another condition ({study.races[pair[0]]['condition']}), {_times(e)} "
@@ -101,8 +95,7 @@ def judged_under(ctx: Context, row: dict[str, Any]) -> str:
     if study is None or row["experiment"] not in study.races:
         return ""
     words = str(study.races[row["experiment"]]["condition"])
-    ratios = [e for pair in _run(ctx, study) if (e := _ratio(ctx, study, pair)) is not None]
-    ratios = [e for e in ratios if not math.isnan(e.value)]
+    ratios = [e for _, e in _known(ctx, study)]
     if len(ratios) < 2:
         return words
     low, high = (pick(ratios, key=lambda e: e.value) for pick in (min, max))
@@ -133,10 +126,15 @@ def _ratio(ctx: Context, study: Study, pair: tuple[str, str]) -> Estimate | None
         return None
 
 
-def _together(ctx: Context, study: Study, run: list[tuple[str, str]]) -> str:
+def _known(ctx: Context, study: Study) -> list[tuple[tuple[str, str], Estimate]]:
+    """Pairs of races whose ratio is a number, or a bound, with it."""
+    found = [(pair, _ratio(ctx, study, pair)) for pair in _run(ctx, study)]
+    return [(pair, e) for pair, e in found if e is not None and not math.isnan(e.value)]
+
+
+def _together(ctx: Context, study: Study) -> str:
     """What the conditions show together, in sentences made of the numbers."""
-    found = [(study.races[pair[0]]["condition"], _ratio(ctx, study, pair)) for pair in run]
-    known = [(words, e) for words, e in found if e is not None and not math.isnan(e.value)]
+    known = [(study.races[pair[0]]["condition"], e) for pair, e in _known(ctx, study)]
     if not known:
         return "No condition has runs with other seeds than the one that chose the rates yet."
     low = min(known, key=lambda item: item[1].value)
@@ -156,8 +154,6 @@ def _plain(e: Estimate) -> str:
 
 
 def _times(e: Estimate) -> str:
-    if math.isnan(e.value):
-        return "–"
     words = {">=": "at least ", "<=": "at most "}.get(e.bound, "")
     return f"{words}{number(e.value, 'x', 2)} times"
 
@@ -198,7 +194,7 @@ def _condition_rows(ctx: Context, study: Study, run: list[tuple[str, str]]) -> l
             edge = f" ({choice.edge} tried)" if choice.edge else ""
             sides.append((f"{choice.rate:g}{edge}", _epochs(list(others.values())), len(others)))
         (rate, epochs, seeds), (base_rate, base_epochs, base_seeds) = sides
-        if e is None or math.isnan(e.value):
+        if e is None:
             ratio, span = "–", "–"
         else:
             ratio = _plain(e)
@@ -272,7 +268,7 @@ def _epochs(side: list[Reached]) -> str:
     """Geometric mean of the epochs, and how many runs never reached the mark."""
     if not side:
         return "–"
-    mean = math.exp(sum(math.log(r.epoch) for r in side) / len(side))
+    mean = geometric_mean([r.epoch for r in side])
     late = sum(r.censored for r in side)
     return f"≥ {mean:.1f} ({late} of {len(side)} never)" if late else f"{mean:.1f}"
 
@@ -325,13 +321,15 @@ def by_mark(ctx: Context, study: Study, run: list[tuple[str, str]]) -> Html:
     marks = [*(mark for mark in MARKS if mark > last), last]
     rows = []
     for pair in run:
-        curves = [_judged_curves(ctx, study, name) for name in pair]
-        if not all(curves):
+        nets = [list(races.judged_curves(ctx.results, study, name).values()) for name in pair]
+        if not all(nets):
             continue
+        cap = study.races[pair[0]]["epochs"]
         ratios = [
-            convergence.shown_at(curves[0], curves[1], mark, study.races[pair[0]]["epochs"]) for mark in marks
+            shown_ratio(*([races.reached(curve, mark, cap) for curve in net] for net in nets))
+            for mark in marks
         ]
-        errors = [_validation_at(side, last) for side in curves[::-1]]
+        errors = [_validation_at(net, last) for net in nets[::-1]]
         rows.append([study.races[pair[0]]["condition"], *ratios, *errors])
     heads = [
         *("Condition", *(f"{100 * mark:g} %" for mark in marks)),
@@ -342,13 +340,6 @@ def by_mark(ctx: Context, study: Study, run: list[tuple[str, str]]) -> Html:
         f"validation error at the end of the epoch in which {100 * last:g} % was reached"
     )
     return table(heads, rows, caption)
-
-
-def _judged_curves(ctx: Context, study: Study, race: str) -> list[pd.DataFrame]:
-    """The epochs of the judged seeds, at the rate that the first one chose."""
-    choice = races.choose(ctx.results, study, race)
-    curves = ctx.results.curves(study.name, choice.experiment)
-    return [curves[seed] for seed in races.judged(ctx.results, study, race)]
 
 
 def _validation_at(side: list[pd.DataFrame], mark: float) -> str:
@@ -372,14 +363,18 @@ def _setting(ctx: Context, study: Study, run: list[tuple[str, str]]) -> list[str
     convs = [layer for layer in layers.values() if "maps" in layer]
     size = ctx.results.runs.get(min(keys), {}).get("parameters")
     shapes = ", ".join(f"{layer['maps']} maps of {layer['kernel']} x {layer['kernel']}" for layer in convs)
-    stage = optimizer["schedule"]["stages"][0]
-    reshuffled = config.get("augmentation", {}).get("reshuffle")
+    stages, augmentation = optimizer["schedule"]["stages"], config["augmentation"]
+    constant = ", which stays as it is to the end" if len(stages) == 1 else ""
+    augmented = any(augmentation[key] for key in ("random_crop", "horizontal_flip", "color_noise"))
+    dropped = any("dropout" in layer["after"] for layer in layers.values())
+    order = "in a new order each epoch" if augmentation["reshuffle"] else "in the same order each epoch"
     return [
         f"Each net: {shapes}, then {plural(len(layers) - len(convs), 'fully connected layer')}"
         + (f"; {size:,} parameters" if size else "")
-        + f". Minibatches of {optimizer['batch_size']}, {'in a new order each epoch' if reshuffled else 'in the same order each epoch'}; momentum "
-        f"{optimizer['momentum']:g}, weight decay {optimizer['weight_decay']:g}, rate of the biases {stage['biases'] / stage['weights']:g} times "
-        "that of the weights, which stays as it is to the end; no augmentation, no dropout. A hidden layer more where the condition says so."
+        + f". Minibatches of {optimizer['batch_size']}, {order}; momentum "
+        f"{optimizer['momentum']:g}, weight decay {optimizer['weight_decay']:g}, rate of the biases "
+        f"{stages[0]['biases'] / stages[0]['weights']:g} times that of the weights{constant}; {'' if augmented else 'no '}augmentation, "
+        f"{'' if dropped else 'no '}dropout. A hidden layer more where the condition says so."
     ]
 
 

@@ -70,13 +70,15 @@ def _or_last(error: float) -> float:
 
 def judged(results: Results, study: Study, race: str) -> dict[int, Reached]:
     """When each other seed reached the mark, at the rate that the first one chose."""
-    about, choice = study.races[race], choose(results, study, race)
-    curves = results.curves(study.name, choice.experiment)
-    return {
-        seed: reached(curves[seed], about["train_error"], about["epochs"])
-        for seed in about["seeds"][1:]
-        if seed in curves
-    }
+    about = study.races[race]
+    curves = judged_curves(results, study, race).items()
+    return {seed: reached(curve, about["train_error"], about["epochs"]) for seed, curve in curves}
+
+
+def judged_curves(results: Results, study: Study, race: str) -> dict[int, pd.DataFrame]:
+    """The epochs of each other seed than the first, at the rate that the first one chose."""
+    curves = results.curves(study.name, choose(results, study, race).experiment)
+    return {seed: curves[seed] for seed in study.races[race]["seeds"][1:] if seed in curves}
 
 
 def ratio(results: Results, study: Study, race: str, baseline: str) -> Estimate:

@@ -64,9 +64,10 @@ def _line(ctx: Context, row: dict[str, Any]) -> Html:
     span = interval(row["low"], row["high"], row["unit"])
     bound = row["bound"].replace(">=", "at least ").replace("<=", "at most ")
     title = ctx.results.studies[row["study"]].title if row["study"] in ctx.results.studies else row["study"]
-    numbers = [f"paper {value(row, 'paper')}" if row["paper"] else "", f"here {bound}{value(row, 'ours')}"]
-    if row["relation"] in ("greater", "at_least", "less", "at_most"):
-        numbers[0] = numbers[0].replace("paper", "mark", 1)  # the paper says it in words
+    whose = (
+        "mark" if row["relation"] in ("greater", "at_least", "less", "at_most") else "paper"
+    )  # a mark: the paper has words
+    numbers = [f"{whose} {value(row, 'paper')}" if row["paper"] else "", f"here {bound}{value(row, 'ours')}"]
     words = f"{', '.join(filter(None, numbers))} {escape(span)}".strip()
     reason = row["needed"] or row["why"].partition(";")[0]
     needed = f"; {escape(reason)}" if row["verdict"] == "inconclusive" else ""

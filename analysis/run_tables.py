@@ -7,7 +7,7 @@ import pandas as pd
 from analysis import figures
 from analysis.cells import badge
 from analysis.context import Context
-from analysis.convergence import epochs_to, shown_at
+from analysis.convergence import epochs_to, shown_ratio
 from analysis.effects import compared_on
 from analysis.evidence import Results, Study
 from analysis.outcomes import interval, number, paper_value
@@ -59,10 +59,10 @@ def race(ctx: Context, study: Study) -> Html:
         bound = {">=": "at least ", "<=": "at most "}.get(o.bound, "")
         span = interval(o.low, o.high, "x") if o.low is not None and o.high is not None else ""
         sentence += f"The tanh net needs {bound}{float(o.ours or 0):.2f} times the epochs of the ReLU net {span} to reach {100 * study.threshold:g} % training error ({o.baseline_seeds} ReLU and {o.seeds} tanh seeds): {o.why}."
-    curves = {name: list(ctx.results.curves(study.name, name).values()) for name in names}
+    nets = [ctx.results.curves(study.name, name).values() for name in ("tanh", "alexnet")]
     marks = [study.threshold + step for step in (0.10, 0.05, -0.05, -0.10)]
     other = ", ".join(
-        f"{shown_at(curves['tanh'], curves['alexnet'], mark)} at {100 * mark:g} %"
+        f"{shown_ratio(*([epochs_to(curve, mark) for curve in net] for net in nets))} at {100 * mark:g} %"
         for mark in marks
         if 0 < mark < study.chance
     )

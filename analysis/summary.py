@@ -9,7 +9,7 @@ import pandas as pd
 from analysis.cells import MARKS, badge, plural
 from analysis.claim_rows import TRAINED, claims, reasons
 from analysis.context import Context
-from analysis.evidence import COPIES, Study, shrunken
+from analysis.evidence import COPIES, Study
 from analysis.page import Html, escape, say, table
 from analysis.power import DAYS, GPUS
 from analysis.state import progress, warnings
@@ -78,8 +78,7 @@ def study_line(ctx: Context, study: Study) -> str:
     """Study, data and how much was run, in one sentence."""
     runs = [key for key in ctx.results.runs if key[0] == study.name]
     seeds = len({seed for _, _, seed in runs})
-    small = "" if study.tier == "paper" else shrunken(study.record)
-    size = f"; the paper's net and training shrunk to {small}" if small else ""
+    size = f"; the paper's net and training shrunk to {study.shrunk}" if study.shrunk else ""
     nets = plural(len({name for _, name, _ in runs}), "experiment")
     return (
         f"{study.title} ({KINDS[study.tier]}): {study.data.rstrip('.')}{size}; {nets}, {plural(seeds, 'different seed')}; "
@@ -220,18 +219,11 @@ def _why(found: pd.DataFrame) -> str:
     listed = reasons(found, 2)
     said = [f"{count} × {text}" if count > 1 else text for text, count in listed]
     rest = len(found) - sum(count for _, count in listed)
-    return "; ".join(
-        [
-            *said,
-            *(
-                [
-                    f"{rest} for {'another reason' if rest == 1 else 'other reasons'}: see {'its row' if rest == 1 else 'their rows'}"
-                ]
-                if rest
-                else []
-            ),
-        ]
-    )
+    if rest:
+        said.append(
+            "1 for another reason: see its row" if rest == 1 else f"{rest} for other reasons: see their rows"
+        )
+    return "; ".join(said)
 
 
 def _needs(found: pd.DataFrame, words: str) -> Html:

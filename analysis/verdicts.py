@@ -175,7 +175,7 @@ def _inside(claim: Claim, estimate: Estimate) -> bool:
     return low <= inner_low and inner_high <= high
 
 
-def _misses(claim: Claim, estimate: Estimate) -> bool:
+def misses_range(claim: Claim, estimate: Estimate) -> bool:
     """Whether the 95 % interval lies outside of that range."""
     low, high = accepted(claim)
     return scaled(claim, estimate.high) < low or scaled(claim, estimate.low) > high
@@ -194,7 +194,7 @@ def _by_direction(claim: Claim, evidence: str, estimate: Estimate) -> tuple[str,
     if not side(claim, estimate.null):
         if _inside(claim, estimate):
             return "direction agrees", f"about the same: {_lies_within(claim)}", False
-        if _misses(claim, estimate):
+        if misses_range(claim, estimate):
             return "direction disagrees", f"not the same: the interval misses {_about(claim)}", False
         return "inconclusive", f"the interval is too wide to tell from {_about(claim)}", True
     direction = _direction(claim, estimate)
@@ -219,7 +219,7 @@ def _lies_within(claim: Claim) -> str:
 def _at_paper_scale(claim: Claim, estimate: Estimate) -> tuple[str, str, bool]:
     if not estimate.conclusive or math.isnan(estimate.low) or math.isnan(estimate.high):
         return "inconclusive", "", True
-    inside, misses = _inside(claim, estimate), _misses(claim, estimate)
+    inside, misses = _inside(claim, estimate), misses_range(claim, estimate)
     if estimate.null is None or not side(claim, estimate.null):
         if inside:
             return "reproduced", _lies_within(claim), False

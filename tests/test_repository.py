@@ -60,9 +60,8 @@ def wanted() -> list[Requirement]:
 
 
 def test_no_large_file() -> None:
-    report = (
-        ROOT / "reports/reference/alexnet.html"
-    )  # one file with all its figures: grows with the runs that it shows
+    # one file with all its figures: grows with the runs that it shows
+    report = ROOT / "reports/reference/alexnet.html"
     most = {report: 3_000_000}
     assert [path for path in files() if path.stat().st_size > most.get(path, 1_000_000)] == []
 
