@@ -102,7 +102,7 @@ def _row(ctx: Context, row: dict[str, Any]) -> str:
     where = f'<a href="#claim-{id_}">{id_}</a><br><span class="where">{place(row["section"])}</span>'
     cells = [
         f"<td>{escape(row['statement'])}{_condition(ctx, row)}{_details(ctx, row)}</td>",
-        f'<td class="number" data-label="Paper">{value(row, "paper")}{_slack(ctx, row)}</td>',
+        f'<td class="number" data-label="{HEADS[2]}">{value(row, "paper")}{_slack(ctx, row)}</td>',
         f'<td class="number" data-label="Lab log">{value(row, "lab_value")}</td>',
         f'<td class="number" data-label="Ours">{_ours(row)}</td>',
         f'<td data-label="Evidence">{escape(row["evidence"] or "–")}{_size(row)}</td>',

@@ -100,35 +100,37 @@ def planned(noises: Sequence[Noise], seeds: int, images: float = 1.0) -> list[No
     return out
 
 
-def to_settle(noises: Sequence[Noise], distance: float) -> str:
-    """How many seeds (and images) make the half-width smaller than `distance`, in words; nothing for no distance."""
+def to_settle(noises: Sequence[Noise], distance: float, settles: str = "would settle it") -> str:
+    """How many seeds (and images) make the half-width smaller than `distance`, in words; nothing for no distance.
+
+    `settles`: what so many do.
+    """
     if not distance > 0 or not noises:
         return ""
     alone = [noise for noise in noises if "seeds" not in noise.kind]
     seeds = [noise for noise in noises if "seeds" in noise.kind]
     if not seeds:
-        return _images(alone, half_width(alone) / distance)
+        return _images(alone, half_width(alone) / distance, settles)
     have = min(noise.n for noise in seeds)
     what = "seeds" if len(seeds) == 1 else "seeds of each net"
     tried = range(max(2, have), MOST_SEEDS + 1)
     for n in tried:
         if half_width(planned(noises, n)) < distance:
-            return f"about {max(n, 3)} {what} would settle it"
+            return f"about {max(n, 3)} {what} {settles}"
     share = distance / math.sqrt(2)  # half of the variance for each kind of noise
     for n in tried:
         if half_width(planned(seeds, n)) < share and alone:
-            more = _images(alone, half_width(alone) / share)
-            return more.replace("would settle it", f"and {n} {what} would settle it")
+            return _images(alone, half_width(alone) / share, f"and {n} {what} {settles}")
     return f"more than {MOST_SEEDS} {what} would be needed: too small beside its noise"
 
 
-def _images(noises: Sequence[Noise], factor: float) -> str:
+def _images(noises: Sequence[Noise], factor: float, settles: str) -> str:
     total = sum(noise.n for noise in noises) * factor**2
     if total > MOST_IMAGES:
         return f"more than {MOST_IMAGES:,} images would be needed: too small beside its noise"
     digits = max(0, math.floor(math.log10(total)) - 1)
     rounded = math.ceil(total / 10**digits) * 10**digits
-    return f"about {rounded:,} images would settle it"
+    return f"about {rounded:,} images {settles}"
 
 
 # Many tests at once --------------------------------------------------------------------------------------------------

@@ -112,7 +112,10 @@ def _in_study(claim: Claim, results: Results, study: Study) -> Outcome:
     outcome = of_estimate(claim, estimate, evidence, study.name, (results.form(study.name, dataset), split))
     said = [outcome.why, *short]
     if outcome.dataset in COPIES:
-        said.append(f"on {outcome.dataset}, {COPIES[outcome.dataset]} of {dataset}")
+        copy = COPIES[outcome.dataset]
+        said.append(f"on {outcome.dataset}, {copy} of {dataset}")
+        if outcome.verdict == "reproduced":
+            outcome = replace(outcome, needed=f"the official archive, where {copy} stood for it")
     return replace(outcome, why="; ".join(filter(None, said)))
 
 

@@ -230,19 +230,13 @@ def _needs(found: pd.DataFrame, words: str) -> Html:
     """What would settle some claims: what the verdicts say they need, else the commands that run what is missing."""
     if words:
         return Html(escape(words))
-    if found["verdict"].eq("reproduced").all():
-        copied = int(found["dataset"].isin(list(COPIES)).sum())
-        return Html(
-            f"The official archive, where a lossy copy stood for it ({copied})."
-            if copied
-            else "Nothing more."
-        )
+    settled = bool(found["verdict"].eq("reproduced").all())
     common = _common(found["needed"])
     said = [f"{text[:1].upper()}{text[1:]} ({count})." for text, count in common]
     told = sum(count for _, count in common)
-    if common and told < len(found):
+    if common and told < len(found) and not settled:
         said.append(f"The other {len(found) - told} say in their rows what they wait for.")
-    wanted = found[found["verdict"] != "inconclusive"]["command"]
+    wanted = found[~found["verdict"].isin(["inconclusive", "reproduced"])]["command"]
     studies = sorted(
         {name for text in wanted for name in re.findall(r"studies=\[(\w+)\]", text)} - set(found["study"])
     )
@@ -260,7 +254,7 @@ def _needs(found: pd.DataFrame, words: str) -> Html:
         )
         code = f"<code>snakemake --cores all --config studies=[{','.join(studies)}]</code>"
         return Html(escape(" ".join(said)) + code)
-    return Html(escape(" ".join(said)) or "–")
+    return Html(escape(" ".join(said)) or ("Nothing more." if settled else "–"))
 
 
 def _common(values: pd.Series, most: int = 2) -> list[tuple[str, int]]:

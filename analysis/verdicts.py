@@ -60,7 +60,7 @@ class Outcome:
     p: float | None = None
     p_holm: float | None = None
     p_bh: float | None = None
-    needed: str = ""  # how many seeds or images would settle what is open
+    needed: str = ""  # what would settle what is open: seeds, images, other data
     command: str = ""
 
     def __post_init__(self) -> None:
@@ -252,12 +252,12 @@ def _needed(claim: Claim, evidence: str, estimate: Estimate) -> str:
         marks += [mark / unit for mark in accepted(claim) if math.isfinite(mark)]
     if estimate.conclusive and math.isfinite(estimate.value):
         away = [estimate.distance(mark) for mark in marks]
-        said = to_settle(estimate.noises, min(away)) if away else ""
         null = estimate.null
         against = (
             evidence != "paper scale" and null is not None and (estimate.value - null) * side(claim, null) < 0
         )
-        return said.replace("would settle it", "would settle it, against the paper") if against else said
+        settles = "would settle it, against the paper" if against else "would settle it"
+        return to_settle(estimate.noises, min(away), settles) if away else ""
     if math.isnan(estimate.low) and min(estimate.seeds, estimate.baseline_seeds or 2) < 2:
         return "three seeds of each net are the fewest that show how much seeds differ"
     return ""

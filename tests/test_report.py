@@ -53,7 +53,7 @@ def test_a_rounded_value_stands_with_what_counts_as_it(report: Path) -> None:
     text = report.read_text(encoding="utf-8")
     for claim in load_claims(ROOT / "analysis" / "claims.csv"):
         row = text.partition(f'id="claim-{claim.id}"')[2].partition("</tr>")[0]
-        paper = row.partition('data-label="Paper">')[2].partition("</td>")[0]
+        paper = row.partition('data-label="Paper, or mark">')[2].partition("</td>")[0]
         assert ("± " in paper) == bool(claim.tolerance and claim.relation == "about"), claim.id
     assert "± 5,000" in text.partition('id="claim-abs-neurons"')[2].partition("</tr>")[0]
     assert "#training" in text.partition('id="claim-drop-iters"')[2].partition("</tr>")[0]
