@@ -195,8 +195,9 @@ def effects_of(ctx: Context, study: Study, kind: str, explain: bool = True) -> H
         )
     sentence = _counted(found) if explain else ""
     alt = "Forest plot: " + "; ".join(_spoken(effect) for effect in found)
+    nets = [name for effect in found for name in (effect.experiment, effect.baseline)]
     caption = (
-        f"{effects.titled(study)}: top-1 error minus that of the baseline, ten views, 95 % intervals. "
+        f"{effects.titled(study, nets)}: top-1 error minus that of the baseline, ten views, 95 % intervals. "
         "Right of zero: worse than the baseline. Orange: the interval lies right of zero; blue: left; grey: it holds zero, or "
         "a run stayed at chance."
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from analysis import estimates
@@ -15,9 +16,10 @@ TIER_WORDS = {"demo": "demo", "proxy": "proxy", "reduced": "paper's data, reduce
 READINGS = ("worse", "better", "no difference shown")  # of effects whose interval says something
 
 
-def titled(study: Study) -> str:
-    """A study's title with its tier, if it does not say it itself."""
-    tier = TIER_WORDS[study.tier]
+def titled(study: Study, experiments: Iterable[str] = ()) -> str:
+    """A study's title with its tier, if it does not say it itself; nets trained for less than their recipe lower the tier."""
+    short = study.tier == "paper" and any(study.shortened(name) for name in experiments)
+    tier = TIER_WORDS["reduced" if short else study.tier]
     return study.title if tier in study.title else f"{study.title} ({tier})"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from analysis import figures
-from analysis.cells import badge
+from analysis.cells import badge, plural
 from analysis.context import Context
 from analysis.convergence import epochs_to, shown_ratio
 from analysis.effects import compared_on
@@ -27,7 +27,7 @@ def ablations(ctx: Context, study: Study) -> Html:
     against = sum(o.verdict in ("direction disagrees", "not reproduced") for o in found)
     rest = len(found) - agree - against
     words = (
-        f"Of {len(found)} differences between two nets, or of one net's views, {agree} point the paper's way with an interval that excludes zero, "
+        f"Of {plural(len(found), 'difference')} between two nets, or of one net's views, {agree} point the paper's way with an interval that excludes zero, "
         f"{against} point the other way, and {rest} stay open."
     )
     sentence = f"{study.data.rstrip('.')}. {words}"

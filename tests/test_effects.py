@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import fabricate
@@ -142,6 +143,17 @@ def test_the_page_says_which_recipe_trains_and_shows_every_departure(folder: Pat
     folded = departure_tables.recipes_side_by_side(ctx).text
     assert "<code>model.lrn.divide_alpha_by_size</code>" in folded
     assert "<code>optimizer.momentum</code>" not in folded  # the same in all three
+
+
+def test_nets_trained_for_less_than_their_recipe_are_not_titled_paper_scale(results: Results) -> None:
+    (study,) = results.studies.values()
+    nets = [
+        about | ({"epochs": [40, 160]} if about["name"] == "no_lrn" else {})
+        for about in study.record["experiments"]
+    ]
+    paper = replace(study, title="CIFAR-10", tier="paper", record={**study.record, "experiments": nets})
+    assert effects.titled(paper) == effects.titled(paper, ["alexnet", "tanh"]) == "CIFAR-10 (paper scale)"
+    assert effects.titled(paper, ["alexnet", "no_lrn"]) == "CIFAR-10 (paper's data, reduced)"
 
 
 def test_names_with_markup_stay_text(folder: Path, results: Results) -> None:
