@@ -19,6 +19,7 @@ from analysis.state import changed
 TRAINED = ["demo", "proxy", "reduced scale", "paper scale"]
 LESSER = TRAINED[:-1]  # other classes or sizes: an absolute number says nothing about the paper's
 HEADS = ["Claim", "What the paper says", "Paper, or mark", "Lab log", "Ours", "Evidence", "Verdict"]
+RIGHT = set(HEADS[2:5])  # columns of numbers
 VIEWS = {"center": "centre view", "ten": "ten views", "center-ten": "one against ten views"}
 # Page of the report on which a claim's numbers stand: by how it is measured, else by its kind.
 CHAPTERS = {
@@ -62,9 +63,7 @@ def groups(t: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
 
 def claims(ctx: Context) -> Html:
     """Filter (shown where scripts run) and the table of all claims."""
-    right = {"Paper, or mark", "Lab log", "Ours"}
-    kinds = (' class="number"' if name in right else "" for name in HEADS)
-    head = "".join(f'<th scope="col"{kind}>{name}</th>' for name, kind in zip(HEADS, kinds, strict=True))
+    head = "".join(f'<th scope="col"{_kind(name)}>{name}</th>' for name in HEADS)
     bodies = []
     for title, part in groups(ctx.table):
         rows = "".join(_row(ctx, row) for row in part.to_dict("records"))
@@ -72,6 +71,11 @@ def claims(ctx: Context) -> Html:
         bodies.append(f"<tbody>{top}{rows}</tbody>")
     shown = framed(f"<thead><tr>{head}</tr></thead>{''.join(bodies)}", "Claims of the paper", "claims")
     return Html(f'<div id="claims">{_filter(ctx.table)}{shown.text}</div>')
+
+
+def _kind(head: str) -> str:
+    """The class of a column's cells as an attribute; safe HTML."""
+    return ' class="number"' if head in RIGHT else ""
 
 
 def _filter(t: pd.DataFrame) -> str:
@@ -100,18 +104,22 @@ def _filter(t: pd.DataFrame) -> str:
 def _row(ctx: Context, row: dict[str, Any]) -> str:
     id_ = escape(row["id"])
     where = f'<a href="#claim-{id_}">{id_}</a><br><span class="where">{place(row["section"])}</span>'
-    cells = [
-        f"<td>{escape(row['statement'])}{_condition(ctx, row)}{_details(ctx, row)}</td>",
-        f'<td class="number" data-label="{HEADS[2]}">{value(row, "paper")}{_slack(ctx, row)}</td>',
-        f'<td class="number" data-label="Lab log">{value(row, "lab_value")}</td>',
-        f'<td class="number" data-label="Ours">{_ours(row)}</td>',
-        f'<td data-label="Evidence">{escape(row["evidence"] or "–")}{_size(row)}</td>',
-        f'<td data-label="Verdict">{badge(row["verdict"], row["evidence"], row["dataset"]).text}</td>',
+    said = f"<td>{escape(row['statement'])}{_condition(ctx, row)}{_details(ctx, row)}</td>"
+    shown = [
+        value(row, "paper") + _slack(ctx, row),
+        value(row, "lab_value"),
+        _ours(row),
+        escape(row["evidence"] or "–") + _size(row),
+        badge(row["verdict"], row["evidence"], row["dataset"]).text,
     ]
+    cells = "".join(
+        f'<td{_kind(head)} data-label="{head}">{cell}</td>'
+        for head, cell in zip(HEADS[2:], shown, strict=True)
+    )
     data = " ".join(
         f'data-{name}="{escape(row[name] or "none")}"' for name in ("verdict", "evidence", "section")
     )
-    return f'<tr id="claim-{id_}" {data}><th scope="row">{where}</th>{"".join(cells)}</tr>'
+    return f'<tr id="claim-{id_}" {data}><th scope="row">{where}</th>{said}{cells}</tr>'
 
 
 def _condition(ctx: Context, row: dict[str, Any]) -> str:

@@ -18,8 +18,7 @@ READINGS = ("worse", "better", "no difference shown")  # of effects whose interv
 
 def titled(study: Study, experiments: Iterable[str] = ()) -> str:
     """A study's title with its tier, if it does not say it itself; nets trained for less than their recipe lower the tier."""
-    short = study.tier == "paper" and any(study.shortened(name) for name in experiments)
-    tier = TIER_WORDS["reduced" if short else study.tier]
+    tier = TIER_WORDS[study.tier_of(experiments)]
     return study.title if tier in study.title else f"{study.title} ({tier})"
 
 

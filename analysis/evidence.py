@@ -6,6 +6,7 @@ from an older configuration than the run beside it is left out and listed in `Re
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,11 @@ class Study:
         """How much shorter an experiment is trained than its recipe says, in words; nothing if it is not."""
         epochs = self.experiments.get(experiment, {}).get("epochs")
         return f"{experiment} trained {epochs[0]:g} of {epochs[1]:g} epochs" if epochs else ""
+
+    def tier_of(self, experiments: Iterable[str]) -> str:
+        """The study's tier where it is about some of its nets: one shorter trained than its recipe reduces paper scale."""
+        short = self.tier == "paper" and any(self.shortened(name) for name in experiments)
+        return "reduced" if short else self.tier
 
     def kind(self, experiment: str) -> str:
         """Kind of an experiment; one that the study does not know is taken for a comparison of the paper."""

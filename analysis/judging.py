@@ -105,12 +105,10 @@ def _in_study(claim: Claim, results: Results, study: Study) -> Outcome:
     dataset, split = _evaluated_on(claim, results, study)
     estimate = _estimate(claim, results, study, dataset, split)
     same_data = (dataset, split) == (claim.dataset, claim.split)
-    short = [study.shortened(name) for name in (*claim.experiment.split(), claim.baseline)]
-    evidence = _evidence(study, same_data)
-    if evidence == "paper scale" and any(short):
-        evidence = "reduced scale"
+    nets = [*claim.experiment.split(), claim.baseline]
+    evidence = _evidence(study.tier_of(nets), same_data)
     outcome = of_estimate(claim, estimate, evidence, study.name, (results.form(study.name, dataset), split))
-    said = [outcome.why, *short]
+    said = [outcome.why, *map(study.shortened, nets)]
     if outcome.dataset in COPIES:
         copy = COPIES[outcome.dataset]
         said.append(f"on {outcome.dataset}, {copy} of {dataset}")
@@ -119,13 +117,13 @@ def _in_study(claim: Claim, results: Results, study: Study) -> Outcome:
     return replace(outcome, why="; ".join(filter(None, said)))
 
 
-def _evidence(study: Study, own_data: bool) -> str:
-    """How strong a study's numbers are; other data than the claim's are a proxy, whatever the size."""
-    if study.tier == "demo":
+def _evidence(tier: str, own_data: bool) -> str:
+    """How strong a tier's numbers are; other data than the claim's are a proxy, whatever the size."""
+    if tier == "demo":
         return "demo"
-    if not own_data or study.tier == "proxy":
+    if not own_data or tier == "proxy":
         return "proxy"
-    return "paper scale" if study.tier == "paper" else "reduced scale"
+    return "paper scale" if tier == "paper" else "reduced scale"
 
 
 def _evaluated_on(claim: Claim, results: Results, study: Study) -> tuple[str, str]:
@@ -181,7 +179,7 @@ def _counted(claim: Claim, results: Results, study: Study) -> Outcome:
         ours = _count(claim, results.manifests[study.name, name])
         if ours is None:
             continue
-        seen = Outcome(claim, "pending", "", "paper scale" if own else _evidence(study, False), ours)
+        seen = Outcome(claim, "pending", "", "paper scale" if own else _evidence(study.tier, False), ours)
         seen = replace(seen, study=study.name, dataset=name, split=claim.split)
         if not own:
             why = f"the paper's data set is not packed; this is the {seen.evidence}'s"

@@ -230,13 +230,15 @@ def _needs(found: pd.DataFrame, words: str) -> Html:
     """What would settle some claims: what the verdicts say they need, else the commands that run what is missing."""
     if words:
         return Html(escape(words))
-    settled = bool(found["verdict"].eq("reproduced").all())
+    found = found[found["verdict"].ne("reproduced") | found["needed"].ne("")]
+    if found.empty:
+        return Html("Nothing more.")
     common = _common(found["needed"])
     said = [f"{text[:1].upper()}{text[1:]} ({count})." for text, count in common]
     told = sum(count for _, count in common)
-    if common and told < len(found) and not settled:
+    if common and told < len(found):
         said.append(f"The other {len(found) - told} say in their rows what they wait for.")
-    wanted = found[~found["verdict"].isin(["inconclusive", "reproduced"])]["command"]
+    wanted = found[found["verdict"] != "inconclusive"]["command"]
     studies = sorted(
         {name for text in wanted for name in re.findall(r"studies=\[(\w+)\]", text)} - set(found["study"])
     )
@@ -254,7 +256,7 @@ def _needs(found: pd.DataFrame, words: str) -> Html:
         )
         code = f"<code>snakemake --cores all --config studies=[{','.join(studies)}]</code>"
         return Html(escape(" ".join(said)) + code)
-    return Html(escape(" ".join(said)) or ("Nothing more." if settled else "–"))
+    return Html(escape(" ".join(said)) or "–")
 
 
 def _common(values: pd.Series, most: int = 2) -> list[tuple[str, int]]:

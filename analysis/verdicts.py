@@ -256,7 +256,7 @@ def _needed(claim: Claim, evidence: str, estimate: Estimate) -> str:
         against = (
             evidence != "paper scale" and null is not None and (estimate.value - null) * side(claim, null) < 0
         )
-        settles = "would settle it, against the paper" if against else "would settle it"
+        settles = f"would settle it{', against the paper' if against else ''}"
         return to_settle(estimate.noises, min(away), settles) if away else ""
     if math.isnan(estimate.low) and min(estimate.seeds, estimate.baseline_seeds or 2) < 2:
         return "three seeds of each net are the fewest that show how much seeds differ"
