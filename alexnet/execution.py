@@ -37,9 +37,14 @@ class Execution:
     def device(self, rank: int = 0) -> torch.device:
         return torch.device(self.devices[rank])
 
+    @property
+    def gpus(self) -> list[str]:
+        """What the CUDA devices among `devices` call themselves."""
+        return [torch.cuda.get_device_name(name) for name in self.devices if name != "cpu"]
+
     def record(self) -> dict[str, Any]:
         """For run.json."""
-        return asdict(self) | {"devices": list(self.devices)}
+        return asdict(self) | {"devices": list(self.devices), "gpus": self.gpus}
 
     def apply(self, rank: int = 0) -> None:
         """Set torch up, in the process of a run, for its device number `rank`."""

@@ -3,7 +3,7 @@
 A lease is a lock of the operating system: it ends with the process that holds it, killed or not. Cards are told apart by
 their UUIDs, which are the same in every container and allocation; a MIG instance is a card of its own.
 
-Tested with a list of cards that a test makes up, *untested on GPUs*.
+Tested with a list of cards that a test makes up, and by tests/test_gpu.py with one real card; *untested with several*.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """Turns a packed split into training batches, made in the background while the net computes.
 
 A batch depends on seed, epoch and position alone, not on the number of workers. On CUDA the stored uint8 images go to the
-device and are cropped, reflected and coloured there; *that path was never run on a GPU*, its arithmetic is tested
-on the processor.
+device and are cropped, reflected and coloured there (tests/test_gpu.py; its arithmetic is tested on the processor too).
 """
 
 from __future__ import annotations
@@ -70,7 +69,7 @@ def augment_on_device(
 ) -> Tensor:
     """Stored images (B, S, S, 3) uint8 -> (B, 3, crop, crop) float32, channels last, on the device that they are on.
 
-    Untested on CUDA; on the processor the same to the bit as `alexnet.gather.crops`.
+    The same to the bit as `alexnet.gather.crops`.
 
     Args:
         draws: those of these B images.

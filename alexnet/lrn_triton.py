@@ -1,6 +1,6 @@
 """Turns activations on a CUDA device into normalised ones and back, in one Triton kernel each way.
 
-*Untested on a GPU*: the kernels' arithmetic is tested in Triton's interpreter, where Triton is installed. It
+Tested by tests/test_gpu.py where there is a GPU, else in Triton's interpreter where Triton is installed. It
 comes with torch for CUDA; without it `alexnet.layers` takes the expression in torch and does not import this.
 """
 

@@ -4,7 +4,7 @@ Each device holds its half of the kernels and of the units (s. 3.2). Activations
 both towers (conv3 and the fully connected ones), their gradients on the way back, and the halves of the output, so
 that both devices see the whole softmax. It is the mathematics of one device: losses and weights agree to rounding.
 
-*Untested with NCCL and on GPUs*; with gloo, on the processor, it is tested.
+*Untested with NCCL and on two GPUs*; with gloo, on the processor, it is tested.
 """
 
 from __future__ import annotations
