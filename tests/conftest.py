@@ -10,11 +10,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
 
 from alexnet import experiments
 
 ROOT = Path(__file__).resolve().parent.parent
+
+# The tests are about the processor, where equal is equal to the bit, also on a machine with GPUs; test_gpu.py is about those.
+# CUDA reads this variable once, at the first question: what this process sees is settled, its children see none.
+GPUS = os.environ.get("CUDA_VISIBLE_DEVICES")
+THERE_IS_A_GPU = torch.cuda.is_available()
+os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 TINY_STUDY = {
     "title": "Tiny (tests)",
@@ -62,6 +69,17 @@ TINY_STUDY = {
     },
     "recipe_diffs": {"code2012": {"augmentation": {"images_per_crop": 4}}},
 }
+
+
+@pytest.fixture(autouse=True)
+def without_gpus(request, monkeypatch):
+    """No CUDA device, but in test_gpu.py all that there are."""
+    if request.module.__name__ != "test_gpu":
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    elif GPUS is None:
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    else:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", GPUS)
 
 
 @pytest.fixture
