@@ -7,7 +7,7 @@ import pandas as pd
 
 from analysis.cells import plural
 from analysis.context import Context
-from analysis.origin import elapsed, evaluation_hours
+from analysis.origin import elapsed, evaluation_hours, machine
 from analysis.page import Html, heading, note, say, stack, table
 from analysis.power import DAYS, GPUS, RUN_HOURS
 from analysis.speed_tables import IMAGES, RAW_BYTES, number, read_bench
@@ -41,7 +41,12 @@ def measured(ctx: Context) -> Html:
             run["final"]["images_per_second"] for run in runs if run.get("final", {}).get("images_per_second")
         ]
         peaks = [run["peak_memory_mb"] for run in runs if run.get("peak_memory_mb")]
-        machines = sorted({f"{_processor(run)}, {plural(run.get('threads', 1), 'thread')}" for run in runs})
+        machines = sorted(
+            {
+                f"{machine(run) or 'an unknown processor'}, {plural(run.get('threads', 1), 'thread')}"
+                for run in runs
+            }
+        )
         rows.append(
             [
                 study.title,
@@ -73,17 +78,6 @@ def measured(ctx: Context) -> Html:
         "added up; minutes and images/s are medians"
     )
     return table(heads, rows, caption)
-
-
-def _processor(run: dict[str, object]) -> str:
-    made = run.get("provenance")
-    devices = run.get("devices") or ["cpu"]
-    assert isinstance(devices, list)
-    if devices[0] != "cpu":
-        return ", ".join(map(str, devices))
-    return (
-        str(made.get("cpu") or "an unknown processor") if isinstance(made, dict) else "an unknown processor"
-    )
 
 
 def nets_wanted(table_: pd.DataFrame) -> list[str]:

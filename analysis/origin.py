@@ -36,11 +36,26 @@ def sentences(results: Results) -> list[str]:
         lines.append(
             f"- `{study.name}` ({study.tier}): {study.data}.{size} {plural(len(runs), 'run')} of {plural(len(seeds), 'network')}, {each}; "
             f"{seconds / 3600:.1f} thread-hours of training{clock}{evaluated}, {plural(int(threads), 'thread') if threads.isdigit() else threads} a run, "
-            f"{several(run.get('precision') for run in runs.values())}, on {several(record.get('cpu') for record in made)}; {when}, commit "
+            f"{several(run.get('precision') for run in runs.values())}, on {several(map(machine, runs.values()))}; {when}, commit "
             f"{several(str(record.get('git_commit') or 'unknown')[:7] for record in made)}."
             + (f" `{command}`" if command else "")
         )  # fmt: skip
     return lines
+
+
+def machine(run: dict[str, Any]) -> str | None:
+    """What a run was trained on: its GPUs if it had some, else the processor; None where it does not say."""
+    named = [*dict.fromkeys(run.get("gpus") or ())]
+    named = named or [name for name in run.get("devices") or () if name != "cpu"]
+    return " and ".join(named) or run.get("provenance", {}).get("cpu")
+
+
+def devices(run: dict[str, Any]) -> str:
+    """Its devices as torch calls them, with what the GPUs call themselves."""
+    names, gpus = run.get("devices") or [], run.get("gpus") or []
+    return (
+        " and ".join(f"{n} ({g})" for n, g in zip(names, gpus, strict=True)) if gpus else " and ".join(names)
+    )
 
 
 def elapsed(runs: Iterable[dict[str, Any]]) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from analysis.cells import plural
 from analysis.evidence import Results
+from analysis.origin import devices
 from analysis.page import Html, escape, folded, note, stack, table
 from analysis.state import stale_badge
 
@@ -48,7 +49,7 @@ def runs_table(results: Results, keys: list[tuple[str, str, int]], title: str) -
             Html(f"<code>{escape(commit)}</code>"),
             Html(f"<code>{escape(str(made.get('code_sha256', '–'))[:10])}</code>"),
             str(made.get("cpu") or "–"),
-            ", ".join(run.get("devices", ["–"])),
+            devices(run) or "–",
             str(run.get("threads", "–")),
             "–" if wall is None else f"{wall / 60:,.1f}",
             "–" if run.get("peak_memory_mb") is None else f"{run['peak_memory_mb']:,.0f}",

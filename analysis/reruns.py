@@ -19,6 +19,7 @@ from analysis.cells import plural
 from analysis.errors import UserError
 from analysis.evidence import Results
 from analysis.files import write_text
+from analysis.origin import devices
 from analysis.page import Html, escape, heading, say, stack, table
 
 FILE = "reruns.csv"
@@ -113,7 +114,7 @@ def facts(run: dict[str, Any]) -> dict[str, Any]:
         **{key: run.get(key, "") for key in ("experiment", "seed", "config_fingerprint", "data_fingerprint", "weights_sha256")},
         **{key: final.get(key, float("nan")) for key in ("train_error", "validation_error")},
         **{key: made.get(key, "") for key in ("git_commit", "code_sha256", "cpu")},
-        "device": " and ".join(run.get("devices", [])),
+        "device": devices(run),
         "threads": run.get("threads", ""),
         "torch": made.get("packages", {}).get("torch", ""),
         "finished": (run.get("sessions") or [{}])[-1].get("finished", ""),
@@ -191,6 +192,10 @@ def page(results: Results) -> Html | None:
         f"type of processor with the same code, torch and number of threads: {sum(one.same for one in like)} of {len(like)} ended with the "
         "same weights, bit for bit."
     )
+    others = [one for one in found if one.differs]
+    more = (
+        f"Of {len(others)} with something else, which the table names, {sum(one.same for one in others)} did."
+    )
     rows = [
         [
             " / ".join(map(str, one.key)),
@@ -205,7 +210,7 @@ def page(results: Results) -> Html | None:
     heads = ["Run", "Kind", "Result", "What was different", "When", "Commit"]
     return stack(
         heading("Trained again"),
-        say(*([said] if like else [])),
+        say(*([said] if like else []), *([more] if others else [])),
         table(heads, rows, "Published runs that were trained a second time"),
     )
 

@@ -13,6 +13,7 @@ from analysis.cells import plural
 from analysis.context import Context
 from analysis.evidence import Results, Study
 from analysis.page import Html, escape, heading, note, stack
+from analysis.reruns import recorded
 
 CODE = Path(__file__).resolve().parent.parent / "alexnet"
 TAIL = 12  # lines of a log
@@ -116,11 +117,26 @@ def warnings(ctx: Context) -> Html | None:
     stale = sum(changed(run) for run in results.runs.values())
     if stale:
         words = f"made by {stale:,} of {plural(len(results.runs), 'run')}, of which the training code is not that of this checkout"
-        parts.append(_warning("code has changed since this run", f"Numbers {words}."))
+        parts.append(
+            _warning("code has changed since this run", f"Numbers {words}. {_again(results)}".strip())
+        )
     if results.set_aside:
         count = plural(len(results.set_aside), "result")
         parts.append(_warning("not used", f"{count} found but set aside as out of date or incomplete."))
     return stack(*parts) if parts else None
+
+
+def _again(results: Results) -> str:
+    """What is known of runs by other code that were trained again by that of this checkout; nothing if none was."""
+    found = [one for one in recorded(results) if changed(results.runs[one.key])]
+    found = [one for one in found if one.rerun["code_sha256"] == code_now()]
+    same = sum(one.same for one in found)
+    if not found:
+        return ""
+    return (
+        f"{len(found)} of them {'was' if len(found) == 1 else 'were'} trained again with the code of this checkout: {same} of {len(found)} "
+        "ended with the same weights, bit for bit."
+    )
 
 
 def _warning(label: str, text: str) -> Html:

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import fabricate
+import pandas as pd
 import pytest
 
-from analysis import reruns
+from analysis import cost, origin, provenance_tables, reruns, state
 from analysis.__main__ import main
+from analysis.context import Context
 from analysis.evidence import load_results
 
 RUN = "demo/runs/{}/2/run.json"
@@ -87,6 +89,47 @@ def test_another_machine_is_named_and_does_not_count_as_the_same_one(again, publ
     html = reruns.page(load_results(published)).text
     assert "1 run of 1 kind was trained again" in html and "1 of 1 ended" in html
     assert "A &lt;fast&gt; &amp; cheap processor" in html
+
+
+def test_what_older_code_made_and_the_code_of_this_checkout_made_again_is_said(again, published, capsys):
+    def said() -> str:
+        found = state.warnings(Context(load_results(published), pd.DataFrame()))
+        assert found is not None
+        return " ".join(re.sub(r"<[^>]+>", " ", found.text).split())
+
+    runs = len(list(published.glob("demo/runs/*/*/run.json")))
+    assert (
+        compare(again, published, "--record") == 0
+    )  # by the same older code: it says nothing of this checkout's
+    assert f"made by {runs} of {runs} runs, of which the training code is not" in said()
+    assert "again" not in said()
+    for name, weights in (("alexnet", {}), ("no_lrn", {"weights_sha256": "0" * 64})):
+        path = again / RUN.format(name)
+        made = json.loads(path.read_text())["provenance"] | {"code_sha256": state.code_now()}
+        sessions = [{"started": "2027-03-04T04:00:00", "finished": "2027-03-04T05:00:00"}]
+        change(path, provenance=made, sessions=sessions, **weights)
+    assert compare(again, published, "--record") == 1
+    assert "2 of them were trained again with the code of this checkout: 1 of 2 ended with the same" in said()
+    html = reruns.page(load_results(published)).text
+    assert "2 of 2 ended with the same weights" in html
+    assert "Of 2 with something else, which the table names, 1 did." in html
+
+
+def test_a_gpu_is_named_wherever_the_machine_is(again, published, capsys):
+    path = again / RUN.format("alexnet")
+    change(path, devices=["cuda:0"], gpus=["NVIDIA H100"])
+    assert compare(again, published, "--record") == 0
+    line = capsys.readouterr().out.splitlines()[0]
+    assert line.endswith("bit for bit (device cuda:0 (NVIDIA H100) instead of cpu)")
+    results = load_results(again)
+    (sentence,) = origin.sentences(results)
+    assert "on A <fast> & cheap processor, NVIDIA H100; " in sentence
+    shown = provenance_tables.runs_tables(results).text
+    assert shown.count("cuda:0 (NVIDIA H100)") == 1
+    measured = cost.measured(Context(results, pd.DataFrame())).text
+    assert "A &lt;fast&gt; &amp; cheap processor, 1 thread; NVIDIA H100, 1 thread" in measured
+    change(path, devices=["cuda:0", "cuda:1"], gpus=[])  # by code that did not ask for their names
+    assert "cuda:0 and cuda:1" in origin.sentences(load_results(again))[0]
 
 
 def test_another_experiment_under_the_same_name_is_not_compared(again, published, capsys):
