@@ -112,7 +112,7 @@ def _in_study(claim: Claim, results: Results, study: Study) -> Outcome:
     if outcome.dataset in COPIES:
         copy = COPIES[outcome.dataset]
         said.append(f"on {outcome.dataset}, {copy} of {dataset}")
-        if outcome.verdict == "reproduced":
+        if outcome.verdict in ("reproduced", "not reproduced"):
             outcome = replace(outcome, needed=f"the official archive, where {copy} stood for it")
     return replace(outcome, why="; ".join(filter(None, said)))
 
