@@ -14,7 +14,7 @@ from analysis.outcomes import interval, number, verdict_words
 from analysis.page import Html, escape, framed
 from analysis.provenance_tables import anchor
 from analysis.race_tables import judged_under
-from analysis.state import changed
+from analysis.state import outdated
 
 TRAINED = ["demo", "proxy", "reduced scale", "paper scale"]
 LESSER = TRAINED[:-1]  # other classes or sizes: an absolute number says nothing about the paper's
@@ -218,7 +218,7 @@ def _runs(ctx: Context, row: dict[str, Any]) -> list[str]:
     if not row["study"] or row["kind"] == "dataset":
         return []
     results, study = ctx.results, row["study"]
-    said = []
+    said, old = [], outdated(results)
     for name in _names(row):
         keys = sorted(key for key in results.runs if key[:2] == (study, name))
         if not keys:
@@ -227,7 +227,7 @@ def _runs(ctx: Context, row: dict[str, Any]) -> list[str]:
         made = [results.runs[key] for key in keys]
         commits = sorted({str(run.get("provenance", {}).get("git_commit") or "unknown")[:7] for run in made})
         minutes = sum(run.get("wall_seconds") or 0 for run in made) / 60
-        stale = ' <span class="stale">code has changed since</span>' if any(map(changed, made)) else ""
+        stale = ' <span class="stale">code has changed since</span>' if old & set(keys) else ""
         word = "seed" if len(keys) == 1 else "seeds"
         said.append(
             f"Runs: {escape(name)}, {word} {links}; {minutes:,.1f} minutes, commit <code>{escape(', '.join(commits))}</code>{stale}."

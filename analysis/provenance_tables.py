@@ -6,7 +6,9 @@ from analysis.cells import plural
 from analysis.evidence import Results
 from analysis.origin import devices
 from analysis.page import Html, escape, folded, note, stack, table
-from analysis.state import stale_badge
+from analysis.state import outdated
+
+STALE = ' <span class="stale">code has changed since this run</span>'
 
 
 def runs_tables(results: Results) -> Html:
@@ -36,7 +38,7 @@ def anchor(study: str, experiment: str, seed: int) -> str:
 
 def runs_table(results: Results, keys: list[tuple[str, str, int]], title: str) -> Html:
     """Where the runs came from: code, machine, time, data."""
-    rows = []
+    rows, old = [], outdated(results)
     for study, name, seed in keys:
         run = results.runs[study, name, seed]
         made = run.get("provenance", {})
@@ -45,7 +47,7 @@ def runs_table(results: Results, keys: list[tuple[str, str, int]], title: str) -
         )
         wall = run.get("wall_seconds")
         rows.append([
-            Html(f'<span id="{anchor(study, name, seed)}">{escape(f"{study} / {name} / {seed}")}</span>{stale_badge(run)}'),
+            Html(f'<span id="{anchor(study, name, seed)}">{escape(f"{study} / {name} / {seed}")}</span>{STALE if (study, name, seed) in old else ""}'),
             Html(f"<code>{escape(commit)}</code>"),
             Html(f"<code>{escape(str(made.get('code_sha256', '–'))[:10])}</code>"),
             str(made.get("cpu") or "–"),

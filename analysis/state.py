@@ -13,7 +13,7 @@ from analysis.cells import plural
 from analysis.context import Context
 from analysis.evidence import Results, Study
 from analysis.page import Html, escape, heading, note, stack
-from analysis.reruns import recorded
+from analysis.reruns import Rerun, recorded
 
 CODE = Path(__file__).resolve().parent.parent / "alexnet"
 TAIL = 12  # lines of a log
@@ -76,15 +76,37 @@ def code_now(package: Path = CODE) -> str | None:
     return digest.hexdigest() if paths else None
 
 
-def changed(run: dict[str, Any]) -> bool:
-    """Whether a run was made by other code than that of this checkout; a run that does not say counts as unchanged."""
+def _by_other_code(run: dict[str, Any]) -> bool:
+    """Whether a run was made by other code than that of this checkout; one that does not say counts as made by it."""
     made, now = run.get("provenance", {}).get("code_sha256"), code_now()
     return bool(made and now and made != now)
 
 
-def stale_badge(run: dict[str, Any]) -> str:
-    """HTML: the badge of a run made by other code, or nothing."""
-    return ' <span class="stale">code has changed since this run</span>' if changed(run) else ""
+def outdated(results: Results) -> set[RunKey]:
+    """Runs by other code than this checkout's of which it is not known that they would end as they did.
+
+    It is known of those of a study, a kind and a version of the code of which this checkout's code trained some again, and all
+    of these ended with the same weights.
+    """
+    again: dict[tuple[str, str, str], list[bool]] = {}
+    for one in _again(results):
+        again.setdefault(_sort(results, one.key), []).append(one.same)
+    return {
+        key
+        for key, run in results.runs.items()
+        if _by_other_code(run) and not all(again.get(_sort(results, key), [False]))
+    }
+
+
+def _sort(results: Results, key: RunKey) -> tuple[str, str, str]:
+    code = results.runs[key].get("provenance", {}).get("code_sha256")
+    return key[0], results.studies[key[0]].kind(key[1]), str(code)
+
+
+def _again(results: Results) -> list[Rerun]:
+    """Runs by other code that were trained again by that of this checkout."""
+    found = [one for one in recorded(results) if one.rerun["code_sha256"] == code_now()]
+    return [one for one in found if _by_other_code(results.runs[one.key])]
 
 
 def _named(key: RunKey) -> str:
@@ -114,29 +136,31 @@ def warnings(ctx: Context) -> Html | None:
         parts.append(_warning("failed", f"{plural(len(failed), 'run')} failed: {names}."))
     if begun:
         parts.append(_warning("unfinished", f"{plural(len(begun), 'run')} begun but not finished."))
-    stale = sum(changed(run) for run in results.runs.values())
-    if stale:
-        words = f"made by {stale:,} of {plural(len(results.runs), 'run')}, of which the training code is not that of this checkout"
-        parts.append(
-            _warning("code has changed since this run", f"Numbers {words}. {_again(results)}".strip())
-        )
+    parts += _about_code(results)
     if results.set_aside:
         count = plural(len(results.set_aside), "result")
         parts.append(_warning("not used", f"{count} found but set aside as out of date or incomplete."))
     return stack(*parts) if parts else None
 
 
-def _again(results: Results) -> str:
-    """What is known of runs by other code that were trained again by that of this checkout; nothing if none was."""
-    found = [one for one in recorded(results) if changed(results.runs[one.key])]
-    found = [one for one in found if one.rerun["code_sha256"] == code_now()]
-    same = sum(one.same for one in found)
-    if not found:
-        return ""
-    return (
-        f"{len(found)} of them {'was' if len(found) == 1 else 'were'} trained again with the code of this checkout: {same} of {len(found)} "
-        "ended with the same weights, bit for bit."
-    )
+def _about_code(results: Results) -> list[Html]:
+    """That runs were made by other code than this checkout's, and what is known of how little that matters."""
+    other, again = sum(map(_by_other_code, results.runs.values())), _again(results)
+    if not other:
+        return []
+    words = f"Numbers made by {other:,} of {plural(len(results.runs), 'run')}, of which the training code is not that of this checkout."
+    if again:
+        words += (
+            f" {len(again)} of them {'was' if len(again) == 1 else 'were'} trained again with the code of this checkout: "
+            f"{sum(one.same for one in again)} of {len(again)} ended with the same weights, bit for bit."
+        )
+    known = not outdated(results)
+    return [
+        _warning(
+            "code has changed, to no effect where tried" if known else "code has changed since this run",
+            words,
+        )
+    ]
 
 
 def _warning(label: str, text: str) -> Html:

@@ -97,12 +97,18 @@ def test_what_older_code_made_and_the_code_of_this_checkout_made_again_is_said(a
         assert found is not None
         return " ".join(re.sub(r"<[^>]+>", " ", found.text).split())
 
-    runs = len(list(published.glob("demo/runs/*/*/run.json")))
+    def outdated() -> set[str]:
+        return {name for _, name, _ in state.outdated(load_results(published))}
+
+    runs, names = (
+        len(list(published.glob("demo/runs/*/*/run.json"))),
+        {path.name for path in published.glob("demo/runs/*")},
+    )
     assert (
         compare(again, published, "--record") == 0
     )  # by the same older code: it says nothing of this checkout's
     assert f"made by {runs} of {runs} runs, of which the training code is not" in said()
-    assert "again" not in said()
+    assert "again" not in said() and outdated() == names
     for name, weights in (("alexnet", {}), ("no_lrn", {"weights_sha256": "0" * 64})):
         path = again / RUN.format(name)
         made = json.loads(path.read_text())["provenance"] | {"code_sha256": state.code_now()}
@@ -110,6 +116,9 @@ def test_what_older_code_made_and_the_code_of_this_checkout_made_again_is_said(a
         change(path, provenance=made, sessions=sessions, **weights)
     assert compare(again, published, "--record") == 1
     assert "2 of them were trained again with the code of this checkout: 1 of 2 ended with the same" in said()
+    assert said().startswith("code has changed since this run")
+    # the base ended as before, an ablation did not: what is known of the one kind is not known of the other
+    assert outdated() == names - {"alexnet"}
     html = reruns.page(load_results(published)).text
     assert "2 of 2 ended with the same weights" in html
     assert "Of 2 with something else, which the table names, 1 did." in html
