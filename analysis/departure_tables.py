@@ -21,8 +21,10 @@ PARTS = {"model", "layers", "optimizer", "augmentation", "schedule"}  # steps of
 # Does the printed text train? ----------------------------------------------------------------------------------
 
 
-def recipes(ctx: Context, study: Study) -> Html:
-    """Which complete records leave chance in one study, with the error at which each ended."""
+def recipes(ctx: Context, study: Study) -> Html | None:
+    """Which complete records leave chance in one study, with the error at which each ended; None: it is no study of the paper's net."""
+    if study.experiments and "alexnet" not in study.experiments:
+        return None
     names = [name for name in ctx.trained(study) if study.kind(name) in ("base", "recipe")]
     if "alexnet" not in names or len(names) < 2:
         return stack(heading(study.title, 4), note("This study has not trained two recipes yet."))

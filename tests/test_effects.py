@@ -129,9 +129,13 @@ def test_one_line_a_study_and_view_for_the_terminal(folder: Path, capsys: pytest
 def test_the_page_says_which_recipe_trains_and_shows_every_departure(folder: Path, results: Results) -> None:
     ctx = Context(results, read_table(folder / "claims.csv"))
     (study,) = ctx.studies
-    html = departure_tables.recipes(ctx, study).text
+    found = departure_tables.recipes(ctx, study)
+    assert found is not None
+    html = found.text
     assert "Stayed at chance (91.7\u00a0%) with at least one seed: paper." in html
     assert re.search(r"Left chance, with the validation error at the end: alexnet \([\d.]+\u00a0%\)\.", html)
+    other = replace(study, record=study.record | {"experiments": [{"name": "cifar_lrn", "kind": "base"}]})
+    assert departure_tables.recipes(ctx, other) is None
     html = departure_tables.departures(ctx).text
     for row in json.loads((folder / "departures.json").read_text())["departures"]:
         assert f"<code>{row['name']}</code>" in html
