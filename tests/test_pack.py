@@ -525,18 +525,30 @@ pack.pack("folders", sys.argv[1], sys.argv[2], image_size=48, workers=2, storage
 """
 
 
+def written(file):
+    """When it was written; None: not there."""
+    try:
+        return file.stat().st_mtime_ns
+    except FileNotFoundError:
+        return None
+
+
 @pytest.mark.parametrize("storage", ["raw", "jpeg"])
 def test_killed_at_any_time_it_ends_with_the_same_bytes(tmp_path, storage):
     files = {f"train/{c}/{i:03d}.jpg": encoded(picture(seed=i)) for c in "abc" for i in range(150)}
     root = class_folders(tmp_path / "in", files | {f"val/{c}/0.jpg": encoded(picture()) for c in "abc"})
     plain = pack("folders", root, tmp_path / "plain", image_size=48, storage=storage, progress=io.StringIO())
     out, went_on = tmp_path / "out", 0
-    for delay in (1.0, 1.4, 1.8, 2.2):
+    records = {split: out / ".partial" / f"{split}.state" for split in ("train", "val")}
+    for delay in (0.0, 0.2, 0.4, 0.6):
         command = [sys.executable, "-c", SLOW, str(root), str(out), storage]
+        before = {split: written(record) for split, record in records.items()}
         job = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-        started = time.monotonic()
-        while time.monotonic() - started < delay and job.poll() is None:
-            time.sleep(0.02)
+        end = time.monotonic() + 60
+        while job.poll() is None and before == {split: written(record) for split, record in records.items()}:
+            assert time.monotonic() < end, "it records nothing"
+            time.sleep(0.01)
+        time.sleep(delay)  # any time after its first record
         job.kill()
         _, lines = job.communicate()
         first = re.search(r"([\d,]+)/453 images", lines)
