@@ -144,7 +144,7 @@ def test_conditions_differ_by_what_they_are_named_after():
     assert difference("fig1_relu_initial") == {"initial"}
     assert difference("fig1_relu_scale") == {"input_divisors"}
     assert difference("fig1_relu_pool") == pooling
-    assert difference("fig1_relu_modern_fp32") == pooling | {"initial", "input_divisors", "precision"}
+    assert difference("fig1_relu_2012_fp32") == {"precision"}
     assert difference("fig1_relu_modern") == pooling | {"initial", "input_divisors"}
     assert difference("fig1_tanh_modern") == pooling | {"initial", "input_divisors", "activation"}
     lrn = experiments.resolve("cifar10", "cifar_lrn", 1)
