@@ -283,7 +283,7 @@ def _curves(ctx: Context, study: Study, run: list[tuple[str, str]], mark: float)
             ("ReLU", "tanh"), pair[::-1], _choices(ctx, study, pair[::-1]), strict=True
         ):
             curves = ctx.results.curves(study.name, choice.experiment)
-            others = [curve for seed, curve in curves.items() if seed != study.races[name]["seeds"][0]]
+            others = [curves[seed] for seed in races.judges(study, name) if seed in curves]
             drawn = others or list(curves.values())
             points = [
                 (curve["epoch"].to_numpy(float), 100 * curve["train_error"].to_numpy(float))
@@ -292,20 +292,24 @@ def _curves(ctx: Context, study: Study, run: list[tuple[str, str]], mark: float)
             lanes.setdefault(words, []).append(Lane(label, points))
             side = list(races.judged(ctx.results, study, name).values())
             said.append(f"{words}, {label} at rate {choice.rate:g}: {_epochs(side)} epochs")
-    caption = f"{study.title}: running training error over epochs, a line a seed, each net at its fastest rate; the line is at {mark:g} %. A run ends an epoch after it crossed; the panels differ in their epochs."
+    caption = f"{study.title}: running training error over epochs, a line a seed, each net at the rate in the table; the line is at {mark:g} %. A run ends an epoch after it crossed; the panels differ in their epochs."
     return figure(figures.lanes(lanes, mark), f"A panel a condition: {'; '.join(said)}", caption)
 
 
-def _rates(ctx: Context, study: Study, run: list[tuple[str, str]], mark: float) -> Html:
+def _rates(ctx: Context, study: Study, run: list[tuple[str, str]], mark: float) -> Html | None:
     """A panel a condition with the epochs of the first seed over learning rates."""
     sweeps: dict[str, dict[str, Choice]] = {}
     said = []
     for pair in run:
         words = study.races[pair[0]]["condition"]
         for label, choice in zip(("ReLU", "tanh"), _choices(ctx, study, pair[::-1]), strict=True):
+            if choice.given:
+                continue
             sweeps.setdefault(words, {})[label] = choice
             swept = ", ".join(f"{rate:g}: {races.shown(r)}" for rate, r in choice.swept.items())
             said.append(f"{words}, {label}: {swept}")
+    if not sweeps:
+        return None
     seed = study.races[run[0][0]]["seeds"][0]
     caption = f"{study.title}: epochs to {mark:g} % over the learning rate, seed {seed} alone, which chose the rates (filled) and is not judged. Triangles: not reached within the epochs given; a run whose error falls ever slower is given up when at its last pace it would not get there."
     swept_only = {

@@ -1,8 +1,8 @@
 """Turns races at several learning rates into each net's fastest rate, and two nets' epochs into their ratio.
 
 A race trains a net until its running training error reaches a mark (Fig. 1). Its rate is chosen on one seed, and judged on
-the others, which had no part in the choice. A run that never reaches the mark, or diverges, is censored at the last epoch
-that it was given.
+the others, which had no part in the choice; a single rate is given, not chosen, and all seeds judge it. A run that never
+reaches the mark, or diverges, is censored at the last epoch that it was given.
 """
 
 from __future__ import annotations
@@ -29,12 +29,13 @@ class Choice:
     rate: float
     swept: dict[float, Reached]  # by rate, in rising order
     missing: int  # rates that have no finished run on that seed
+    given: bool = False  # the race has this one rate: nothing was chosen
 
     @property
     def edge(self) -> str:
-        """ "smallest" or "largest" if no rate beyond the chosen one was tried; else nothing."""
+        """ "smallest" or "largest" if no rate beyond the chosen one was tried; nothing else, or if the rate was given."""
         rates = list(self.swept)
-        return {rates[-1]: "largest", rates[0]: "smallest"}.get(self.rate, "")
+        return "" if self.given else {rates[-1]: "largest", rates[0]: "smallest"}.get(self.rate, "")
 
 
 def reached(curve: pd.DataFrame, mark: float, cap: int) -> Reached:
@@ -60,7 +61,8 @@ def choose(results: Results, study: Study, race: str) -> Choice:
     if not swept:
         raise NoEstimate(f"{race} has no finished run with seed {first} yet")
     best = min(swept, key=lambda rate: (swept[rate].censored, swept[rate].epoch, _or_last(ends[rate])))
-    return Choice(race, names[best], best, swept, len(about["rates"]) - len(swept))
+    missing, given = len(about["rates"]) - len(swept), len(about["rates"]) == 1
+    return Choice(race, names[best], best, swept, missing, given)
 
 
 def _or_last(error: float) -> float:
@@ -68,17 +70,23 @@ def _or_last(error: float) -> float:
     return error if error == error else 2.0
 
 
+def judges(study: Study, race: str) -> list[int]:
+    """The seeds that had no part in the choice of the rate."""
+    about = study.races[race]
+    return list(about["seeds"][len(about["rates"]) > 1 :])
+
+
 def judged(results: Results, study: Study, race: str) -> dict[int, Reached]:
-    """When each other seed reached the mark, at the rate that the first one chose."""
+    """When each of the `judges` reached the mark, at the rate of `choose`."""
     about = study.races[race]
     curves = judged_curves(results, study, race).items()
     return {seed: reached(curve, about["train_error"], about["epochs"]) for seed, curve in curves}
 
 
 def judged_curves(results: Results, study: Study, race: str) -> dict[int, pd.DataFrame]:
-    """The epochs of each other seed than the first, at the rate that the first one chose."""
+    """The epochs of each of the `judges`, at the rate of `choose`."""
     curves = results.curves(study.name, choose(results, study, race).experiment)
-    return {seed: curves[seed] for seed in study.races[race]["seeds"][1:] if seed in curves}
+    return {seed: curves[seed] for seed in judges(study, race) if seed in curves}
 
 
 def ratio(results: Results, study: Study, race: str, baseline: str) -> Estimate:

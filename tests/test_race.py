@@ -112,6 +112,22 @@ def test_the_rate_is_chosen_on_the_first_seed_and_judged_on_the_others(folder):
     assert "as published" in estimate.remark and "tanh at rate 0.002" in estimate.remark
 
 
+def test_a_single_rate_is_given_and_judged_by_all_seeds(tmp_path, monkeypatch):
+    monkeypatch.setattr(f"{__name__}.RATES", (0.002,))
+    study(tmp_path)
+    runs(tmp_path, "relu", {(0.002, 1): 8.3, (0.002, 2): 8.6, (0.002, 3): 9.1})
+    runs(tmp_path, "tanh", {(0.002, 1): 41.5, (0.002, 2): 43.0, (0.002, 3): 40.0})
+    results = load_results(tmp_path)
+    record = results.studies["cifar10"]
+    choice = races.choose(results, record, "tanh")
+    assert choice.given and not choice.edge and not choice.missing
+    estimate = races.ratio(results, record, "tanh", "relu")
+    assert estimate.value == pytest.approx((41.5 * 43.0 * 40.0 / (8.3 * 8.6 * 9.1)) ** (1 / 3))
+    assert estimate.conclusive and (estimate.seeds, estimate.baseline_seeds) == (3, 3)
+    html = race_tables.fig1(context(tmp_path), record).text
+    assert "3 vs 3" in html and "over the learning rate" not in html  # no rates to draw
+
+
 def test_a_finer_grid_gains_what_a_parabola_has_below_the_chosen_rate(folder):
     def gain(*epochs: float | None) -> float | None:
         swept = {

@@ -230,7 +230,7 @@ def runs_of(study, experiment, chosen):
 
 
 def swept(study, race):
-    """Runs of a race at all its rates, with the first seed."""
+    """Runs of a race at all its rates, with the seed that chooses: the first."""
     known = [name for name in STUDIES[study]["experiments"] if KNOWN[name].get("race") == race]
     return [run for name in known for run in runs_of(study, name, seeds(study, name)[:1])]
 
@@ -243,7 +243,7 @@ def races_of(study, among=None):
             chosen = checkpoints.choose.get(study=study, race=race).output[0]
             with open(chosen) as record:
                 experiment = json.load(record)["experiment"]
-            return runs_of(study, experiment, seeds(study, experiment)[1:])
+            return runs_of(study, experiment, seeds(study, experiment))
 
         return runs
 
