@@ -1,7 +1,9 @@
 """Turns examinations of finished nets (`python -m alexnet examine`) into estimates of what the paper says about their inside.
 
-Noise between seeds is that of a net's own seeds; where images count too, they are another source (`intervals`). One seed
-gives no interval.
+Noise between seeds is that of a net's own seeds; where images count too, they are another source, counted as `inference`
+counts it: without the luck of single answers, which stands in the seeds' noise already. Training images are those that the
+claim speaks of, so a sample of them varies less the more of them it holds (s^2 / n times 1 - n / N, Cochran 1977, s. 2.6),
+and not at all if it holds all. One seed gives no interval.
 
 Towers are compared by permutation: kernels are dealt to the towers anew, all seeds alike. The number is the absolute
 difference, since nothing says which tower becomes the colourful one; its lower bound is what remains after taking
@@ -22,7 +24,7 @@ import pandas as pd
 from analysis.claims import Claim
 from analysis.estimates import Estimate, NoEstimate, at_chance
 from analysis.evidence import Results
-from analysis.inference import ONE_SEED, with_interval
+from analysis.inference import ONE_SEED, image_noise, moments, with_interval
 from analysis.intervals import CONFIDENCE, Noise
 
 HOWS = (
@@ -96,11 +98,32 @@ def _of_the_mean(values: np.ndarray, kind: str) -> Noise:
     return Noise(kind, float(np.var(values, ddof=1)), len(values), len(values) - 1)
 
 
-def _around(plain: Estimate, noises: Sequence[Noise], seeds: Sequence[int]) -> Estimate:
+def _of_images(ours: pd.DataFrame, base: pd.DataFrame | None = None, of: int = 0) -> tuple[Noise, float]:
+    """Noise of the choice of images, and the variance that images and luck together add at least (`inference.moments`).
+
+    `of`: how many images there are to choose from; 0: no end of them.
+
+    Raises:
+        NoEstimate: the two nets share fewer than two images.
+    """
+    if base is not None:
+        shared = ours.index.intersection(base.index)
+        if len(shared) < 2:
+            raise NoEstimate("the two nets did not see the same images")
+        ours, base = ours.loc[shared], base.loc[shared]
+    found = moments(ours.to_numpy(float), None if base is None else base.to_numpy(float))
+    left = max(0.0, 1 - found.images / of) if of else 1.0
+    noise = image_noise(found)
+    return replace(noise, variance=left * noise.variance), left * found.between_images / found.images
+
+
+def _around(
+    plain: Estimate, noises: Sequence[Noise], seeds: Sequence[int], floor: float = 0.0
+) -> Estimate:
     """The estimate with its interval; `seeds`: of each net, one of which alone says nothing about the others."""
     if min(seeds) < 2:
         return _inconclusive(plain, ONE_SEED)
-    return with_interval(plain, tuple(noises))
+    return with_interval(plain, tuple(noises), floor)
 
 
 def _inconclusive(found: Estimate, why: str) -> Estimate:
@@ -114,8 +137,8 @@ def _inconclusive(found: Estimate, why: str) -> Estimate:
 def generalization_gap(results: Results, study: str, experiment: str, baseline: str) -> Estimate:
     """Validation minus training error of the finished net (top-1, centre view): experiment minus baseline.
 
-    Training images are a fixed sample, the same for both. The noise of both samples of images is that of the
-    difference of the two nets on each image.
+    Both nets saw the same training images. The noise of either choice of images is that of the difference of the two nets
+    on each image.
 
     Raises:
         NoEstimate: one of the two has no examination, or no evaluation of the validation split.
@@ -140,15 +163,15 @@ def generalization_gap(results: Results, study: str, experiment: str, baseline: 
         sides.append(float(gaps.mean()))
         counts.append(len(seeds))
         noises += [_of_the_mean(gaps, SEEDS[side])] if len(gaps) > 1 else []
-    for ours, base in (train, held_out):
-        noises.append(_of_the_mean(_paired(ours, base, experiment, baseline), "images"))
+    of = _training_images(results, study, experiment)
+    (noise, floor), (other, other_floor) = _of_images(*train, of), _of_images(held_out[0], held_out[1])
     images = len(train[0]) + len(held_out[0])
     plain = Estimate(sides[0] - sides[1], math.nan, math.nan, counts[0], counts[1], images, 0.0)
-    return _around(plain, noises, counts)
+    return _around(plain, [*noises, noise, other], counts, floor + other_floor)
 
 
 def sample_difference(results: Results, study: str, experiment: str, baseline: str) -> Estimate:
-    """Error of the finished net on the fixed sample of training images (top-1, centre view): experiment minus baseline.
+    """Error of the finished net on the training images that were examined (top-1, centre view): experiment minus baseline.
 
     Raises:
         NoEstimate: one of the two has no examination.
@@ -159,10 +182,10 @@ def sample_difference(results: Results, study: str, experiment: str, baseline: s
     noises = [
         _of_the_mean(values, kind) for values, kind in zip(means, SEEDS, strict=True) if len(values) > 1
     ]
-    noises.append(_of_the_mean(_paired(ours, base, experiment, baseline), "images"))
+    noise, floor = _of_images(ours, base, _training_images(results, study, experiment))
     value = float(means[0].mean() - means[1].mean())
     plain = Estimate(value, math.nan, math.nan, counts[0], counts[1], len(ours), 0.0)
-    return _around(plain, noises, counts)
+    return _around(plain, [*noises, noise], counts, floor)
 
 
 def _sample_errors(
@@ -172,12 +195,12 @@ def _sample_errors(
     return ours, base
 
 
-def _paired(ours: pd.DataFrame, base: pd.DataFrame, experiment: str, baseline: str) -> np.ndarray:
-    """Difference of the seed-averaged errors on each image that both saw."""
-    paired = (ours.mean(axis=1) - base.mean(axis=1)).dropna().to_numpy(float)
-    if len(paired) < 2:
-        raise NoEstimate(f"{experiment} and {baseline} did not see the same images")
-    return paired
+def _training_images(results: Results, study: str, experiment: str) -> int:
+    """How many training images the examined ones were drawn from."""
+    record = next(iter(examined(results, study, experiment).values()))
+    sample = record["sample"]
+    assert isinstance(sample, dict)
+    return int(sample["of"])
 
 
 # Neighbours, and thinned nets ---------------------------------------------------------------------------------------
@@ -198,10 +221,10 @@ def of_queries(
         raise NoEstimate(f"the examination of {experiment} does not hold {column}")
     per_seed = table.mean().to_numpy(float)
     count = len(per_seed)
-    noises = [_of_the_mean(table.mean(axis=1).to_numpy(float), "images")]
-    noises += [_of_the_mean(per_seed, "seeds")] if count > 1 else []
+    noise, floor = _of_images(table)
+    noises = [noise, *([_of_the_mean(per_seed, "seeds")] if count > 1 else [])]
     plain = Estimate(float(per_seed.mean()), math.nan, math.nan, count, images=len(table), null=null)
-    return _around(plain, noises, [count])
+    return _around(plain, noises, [count], floor)
 
 
 # First kernels ------------------------------------------------------------------------------------------------------

@@ -277,8 +277,9 @@ def examination(
     chroma: tuple[np.ndarray, np.ndarray] | None = None,
     fingerprint: str = "",
     tier: str = "demo",
+    of: int = 3600,
 ) -> None:
-    """An examination whose sample has these top-1 errors; `chroma`: shares of the kernels of both towers."""
+    """An examination whose sample, of `of` images, has these top-1 errors; `chroma`: shares of the kernels of both towers."""
     where = folder / study / "examined" / experiment / str(seed)
     where.mkdir(parents=True, exist_ok=True)
     n = len(sample)
@@ -322,7 +323,7 @@ def examination(
         "weights_sha256": "e" * 64,
         "sample": {
             "images": n,
-            "of": 3600,
+            "of": of,
             "top1_error": float(errors.mean()),
             "top5_error": 0.1,
             "loss": 1.0,

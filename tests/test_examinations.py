@@ -44,7 +44,19 @@ def test_every_way_of_measuring_is_used_by_a_claim_and_known_to_the_workflow() -
     assert [word.strip(' ",\n') for word in listed.split(",")][:-1] == list(examinations.HOWS)
 
 
-def test_the_gap_is_that_of_the_finished_net(tmp_path: Path) -> None:
+def shares(ours: list, base: list | None = None, of: float = np.inf) -> tuple[float, float]:
+    """Squared half-width that images add, and the least of all noise: arrays of a seed each, by the formulas of `inference`."""
+    nets = [np.array(net, float) for net in (ours, base) if net is not None]
+    answers = nets[0].mean(0) - (nets[1].mean(0) if base is not None else 0.0)
+    n, luck = len(answers), sum(net.var(axis=0, ddof=1).mean() / len(net) for net in nets)
+    left = 1 - n / of
+    between = np.var(answers, ddof=1)
+    part = left * max(0.0, between - luck) / n
+    return stats.t.ppf(0.975, n - 1) ** 2 * part, left * between / n
+
+
+@pytest.mark.parametrize("of", [3600, 500])  # a sample of the training images, and all of them
+def test_the_gap_is_that_of_the_finished_net(tmp_path: Path, of: int) -> None:
     rng = np.random.default_rng(0)
     fabricate.study(tmp_path, "demo")
     gaps: dict[str, list[float]] = {"alexnet": [], "no_dropout": []}
@@ -52,7 +64,7 @@ def test_the_gap_is_that_of_the_finished_net(tmp_path: Path) -> None:
     for name, (of_train, of_val) in {"alexnet": (0.3, 0.4), "no_dropout": (0.1, 0.45)}.items():
         for seed in (1, 2, 3):
             train, val = (rng.random(500) < of_train) * 1.0, (rng.random(400) < of_val) * 1.0
-            net(tmp_path, name, seed, list(train), list(val))
+            net(tmp_path, name, seed, list(train), list(val), of=of)
             gaps[name].append(val.mean() - train.mean())
             for key, errors in (("train", train), ("val", val)):
                 tables.setdefault((name, key), []).append(errors)
@@ -61,9 +73,10 @@ def test_the_gap_is_that_of_the_finished_net(tmp_path: Path) -> None:
     assert o.ours == pytest.approx(100 * value)
     t = stats.t.ppf(0.975, 2)
     squares = sum(t**2 * np.var(values, ddof=1) / 3 for values in gaps.values())
-    for key, n in (("train", 500), ("val", 400)):
-        paired = np.mean(tables["no_dropout", key], 0) - np.mean(tables["alexnet", key], 0)
-        squares += stats.t.ppf(0.975, n - 1) ** 2 * np.var(paired, ddof=1) / n
+    parts = [
+        shares(tables["no_dropout", key], tables["alexnet", key], n) for key, n in (("train", of), ("val", np.inf))
+    ]
+    squares = max(squares + sum(part for part, _ in parts), stats.norm.ppf(0.975) ** 2 * sum(f for _, f in parts))
     assert (o.low, o.high) == pytest.approx((100 * (value - squares**0.5), 100 * (value + squares**0.5)))
     assert (o.verdict, o.seeds, o.baseline_seeds, o.n) == ("direction agrees", 3, 3, 900)
 
@@ -80,6 +93,21 @@ def test_dropout_in_training_no_longer_decides_the_gap(tmp_path: Path) -> None:
     o = outcome(tmp_path, "drop-overfit")
     assert o.ours == pytest.approx(0)
     assert o.verdict == "inconclusive"
+
+
+def test_where_all_training_images_were_seen_only_seeds_make_the_interval(tmp_path: Path) -> None:
+    rng = np.random.default_rng(4)
+    fabricate.study(tmp_path, "demo")
+    means: dict[str, list[float]] = {"alexnet": [], "no_dropout": []}
+    for name, error in {"alexnet": 0.2, "no_dropout": 0.3}.items():
+        for seed in (1, 2, 3):
+            errors = (rng.random(400) < error + 0.01 * seed) * 1.0
+            means[name].append(errors.mean())
+            net(tmp_path, name, seed, list(errors), [0, 1] * 20, of=400)
+    found = examinations.sample_difference(load_results(tmp_path), "demo", "no_dropout", "alexnet")
+    t = stats.t.ppf(0.975, 2)
+    half = np.sqrt(sum(t**2 * np.var(values, ddof=1) / 3 for values in means.values()))
+    assert (found.low, found.high) == pytest.approx((found.value - half, found.value + half))
 
 
 def test_one_seed_and_missing_parts_give_no_verdict(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -186,10 +214,9 @@ def test_neighbours_are_paired_over_queries(tmp_path: Path) -> None:
         net(tmp_path, "alexnet", seed, [0, 1] * 9, [0, 1] * 9, queries=queries)
     o = outcome(tmp_path, "fig4-retrieval")
     gains = np.array(layer) - hard
-    half = np.sqrt(
-        stats.t.ppf(0.975, 1) ** 2 * gains.mean(1).var(ddof=1) / 2
-        + stats.t.ppf(0.975, 59) ** 2 * gains.mean(0).var(ddof=1) / 60
-    )
+    of_images, least = shares(list(gains))
+    of_seeds = stats.t.ppf(0.975, 1) ** 2 * gains.mean(1).var(ddof=1) / 2
+    half = np.sqrt(max(of_seeds + of_images, stats.norm.ppf(0.975) ** 2 * least))
     assert o.ours == pytest.approx(100 * gains.mean())
     assert o.low == pytest.approx(100 * (gains.mean() - half))
     pixels = outcome(tmp_path, "fig4-pixels")
