@@ -57,8 +57,9 @@ def _unless_dead(estimate: Estimate, dead: str) -> Estimate:
 
 
 def _borrowed(results: Results, study: str, spread: Spread | None) -> Spread | None:
-    """The spread, where the study may borrow it: at paper scale, whose nets are those of the logs."""
-    return spread if results.studies[study].tier == "paper" else None
+    """The spread, where the study may borrow it: at paper scale on ImageNet, whose nets are those of the logs."""
+    found = results.studies[study]
+    return spread if found.tier == "paper" and found.training_set.startswith("ilsvrc") else None
 
 
 def _images(

@@ -29,13 +29,14 @@ def smallest_step(
     ]
     least = min(range(len(steps)), key=lambda i: steps[i].value)
     smallest, names = steps[least], (order[least], order[least + 1])
+    seeds = min(min(step.seeds, step.baseline_seeds) for step in steps)  # of the net that has the fewest
     remark = f"smallest of {len(steps)} steps: {names[0]} minus {names[1]}"
     stuck = [step.remark for step in steps if not step.conclusive]
     return Estimate(
         smallest.value,
         min(step.low for step in steps) if not stuck else smallest.low,
         min(step.high for step in steps) if not stuck else smallest.high,
-        min(step.seeds for step in steps),
+        seeds,
         0,
         smallest.images,
         0.0,

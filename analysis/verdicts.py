@@ -252,15 +252,20 @@ def _needed(claim: Claim, evidence: str, estimate: Estimate) -> str:
         marks += [mark / unit for mark in accepted(claim) if math.isfinite(mark)]
     if estimate.conclusive and math.isfinite(estimate.value):
         away = [estimate.distance(mark) for mark in marks]
-        null = estimate.null
-        against = (
-            evidence != "paper scale" and null is not None and (estimate.value - null) * side(claim, null) < 0
-        )
-        settles = f"would settle it{', against the paper' if against else ''}"
+        settles = f"would settle it{', against the paper' if _against(claim, estimate) else ''}"
         return to_settle(estimate.noises, min(away), settles) if away else ""
     if math.isnan(estimate.low) and min(estimate.seeds, estimate.baseline_seeds or 2) < 2:
         return "three seeds of each net are the fewest that show how much seeds differ"
     return ""
+
+
+def _against(claim: Claim, estimate: Estimate) -> bool:
+    """Whether the number, if it stays, ends against the paper: on the other side of no effect or, where no side counts, outside."""
+    null = estimate.null
+    if null is not None and side(claim, null):
+        return (estimate.value - null) * side(claim, null) < 0
+    low, high = accepted(claim)
+    return not low <= scaled(claim, estimate.value) <= high
 
 
 def adjusted(outcomes: list[Outcome]) -> list[Outcome]:

@@ -105,4 +105,6 @@ def test_the_order_of_the_parts(tmp_path: Path) -> None:
         outcome = judge(claim, fabricate.in_memory(errors))[0]
         assert outcome.verdict == verdict
         assert outcome.ours == pytest.approx(100 * min(0.2, 0.4 - last))
-        assert "smallest of 3 steps" in outcome.why
+        assert "smallest of 3 steps" in outcome.why and outcome.seeds == 3
+    errors["non_overlapping_pooling", "ilsvrc2012", "val", "ten"] = np.array(runs).T[:, :2]
+    assert judge(claim, fabricate.in_memory(errors))[0].seeds == 2  # the fewest, wherever they stand

@@ -560,3 +560,16 @@ def test_what_would_settle_an_open_direction_says_for_which_side(value: float, s
     found = of_estimate(CLAIMS["lrn-delta-top1"], estimate, "proxy", "imagenette", ("imagenette", "val"))
     assert found.verdict == "inconclusive"
     assert found.needed.endswith(f" seeds of each net would settle it{says}")
+    paper = of_estimate(CLAIMS["lrn-delta-top1"], estimate, "paper scale", "ilsvrc2012", VAL[:2])
+    assert paper.verdict == "inconclusive" and paper.needed.endswith(
+        f" seeds of each net would settle it{says}"
+    )
+
+
+@pytest.mark.parametrize(("value", "says"), [(0.133, ""), (0.148, ", against the paper")])
+def test_what_would_settle_an_open_number_says_for_which_side(value: float, says: str) -> None:
+    """13 %, within 0.5: a number outside of that range would, if it stays, be settled against it."""
+    noises = (Noise("seeds", 1e-4, 3, 2.0),)
+    estimate = with_interval(Estimate(value, math.nan, math.nan, 3), noises)
+    found = of_estimate(CLAIMS["lrn-cifar-without"], estimate, "paper scale", "cifar10", ("cifar10", "test"))
+    assert found.verdict == "inconclusive" and found.needed.endswith(f" seeds would settle it{says}")
