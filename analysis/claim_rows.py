@@ -7,9 +7,12 @@ from typing import Any
 
 import pandas as pd
 
+from analysis import races
 from analysis.cells import badge, plural, value
 from analysis.context import Context
+from analysis.estimates import NoEstimate
 from analysis.explain import HOW
+from analysis.origin import machine, several
 from analysis.outcomes import interval, number, verdict_words
 from analysis.page import Html, escape, framed
 from analysis.provenance_tables import anchor
@@ -213,13 +216,27 @@ def _names(row: dict[str, Any]) -> list[str]:
     return list(dict.fromkeys([*row["experiment"].split(), *row["baseline"].split()]))
 
 
+def _trained(ctx: Context, row: dict[str, Any]) -> list[str]:
+    """Experiments of which the runs were read; of a race, that at the rate in which it is judged."""
+    study = ctx.results.studies.get(row["study"])
+    found = []
+    for name in _names(row):
+        if study and name in study.races:
+            try:
+                name = races.choose(ctx.results, study, name).experiment
+            except NoEstimate:
+                continue
+        found.append(name)
+    return found
+
+
 def _runs(ctx: Context, row: dict[str, Any]) -> list[str]:
     """Runs that the number was read from, each a link to where it came from."""
     if not row["study"] or row["kind"] == "dataset":
         return []
     results, study = ctx.results, row["study"]
     said, old = [], outdated(results)
-    for name in _names(row):
+    for name in _trained(ctx, row):
         keys = sorted(key for key in results.runs if key[:2] == (study, name))
         if not keys:
             continue
@@ -227,10 +244,12 @@ def _runs(ctx: Context, row: dict[str, Any]) -> list[str]:
         made = [results.runs[key] for key in keys]
         commits = sorted({str(run.get("provenance", {}).get("git_commit") or "unknown")[:7] for run in made})
         minutes = sum(run.get("wall_seconds") or 0 for run in made) / 60
+        on = escape(several(map(machine, made)))
+        made_in = escape(several(run.get("precision") for run in made))
         stale = ' <span class="stale">code has changed since</span>' if old & set(keys) else ""
         word = "seed" if len(keys) == 1 else "seeds"
         said.append(
-            f"Runs: {escape(name)}, {word} {links}; {minutes:,.1f} minutes, commit <code>{escape(', '.join(commits))}</code>{stale}."
+            f"Runs: {escape(name)}, {word} {links}; {minutes:,.1f} minutes in all on {on}, in {made_in}, commit <code>{escape(', '.join(commits))}</code>{stale}."
         )
     return said
 
@@ -250,7 +269,7 @@ def _test(row: dict[str, Any]) -> str:
     if row["p"] != row["p"]:
         return ""
     return (
-        f"p = {row['p']:.2g} for no effect; adjusted over all tests here {row['p_holm']:.2g} (Holm) "
+        f"p = {row['p']:.2g} for no effect; adjusted over all claims of this table that have a test {row['p_holm']:.2g} (Holm) "
         f"and {row['p_bh']:.2g} (Benjamini and Hochberg)."
     )
 
@@ -278,21 +297,33 @@ def _commands(ctx: Context, row: dict[str, Any]) -> list[str]:
     said = []
     if row["command"]:
         begun = row["study"] and row["verdict"] != "pending" and row["kind"] != "dataset"
+        first = _trained(ctx, row)[:1]
         files = [
             f"{ctx.results.folder.name}/{study}/runs/{name}/{seed}/model.pt"
             for study, name, seed in sorted(ctx.results.runs)
-            if begun and study == row["study"] and name in row["experiment"].split()[:1]
+            if begun and study == row["study"] and name in first
         ]
         again = f"{row['command']} --forcerun {' '.join(files)}" if files else row["command"]
-        words = "To train it again" if files else "To run it"
+        words = f"To train {escape(first[0])} again, and what is missing" if files else "To run it"
         said.append(f"{words}: <code>{escape(again)}</code>")
-    said.append(f"In a terminal: <code>python -m analysis explain {escape(row['id'])}</code>")
+    said.append(
+        f"In a terminal: <code>python -m analysis explain {escape(row['id'] + _elsewhere_than_results(ctx))}</code>"
+    )
     return said
+
+
+def _elsewhere_than_results(ctx: Context) -> str:
+    """The option that names the results folder, where it is not the usual one; a full path says nothing on another machine."""
+    folder = ctx.results.folder
+    return "" if folder.is_absolute() or str(folder) == "results" else f" --results {folder}"
 
 
 def _chapter(ctx: Context, row: dict[str, Any]) -> str:
     claim = ctx.claims.get(row["id"])
-    if claim and claim.metric == "validation_loss":  # epochs to its lowest: no race
+    elsewhere = (
+        claim and claim.how == "value" and claim.dataset == "cifar10"
+    )  # Tables 1 and 2 are about ImageNet
+    if claim and (claim.metric == "validation_loss" or elsewhere):  # epochs to its lowest: no race
         return 'More on the page <a href="#training">Training and testing</a>.'
     found = CHAPTERS.get(row["how"] if row["kind"] not in ("arithmetic", "dataset") else "", ())
     found = found or CHAPTERS.get(row["kind"], ())

@@ -1,5 +1,8 @@
 """Turns training curves into epochs-to-a-mark and the ratio of two nets' epochs, with runs that never got there.
 
+The error of an epoch is the mean over its steps, and counts at the epoch's end, where the lab's logs print it too. Taken as that of
+the epoch's middle, every crossing would come half an epoch earlier and a ratio lie further from 1: `earlier` says how far.
+
 A run that never reaches the mark is censored at its last epoch. If only runs above the fraction line are
 censored, the ratio is a lower bound; if only runs below it, an upper bound; if both, nothing can be said.
 """
@@ -68,13 +71,29 @@ def ratio(results: Results, study: str, experiment: str, baseline: str, metric: 
             sides.append([epochs_to(curve, mark) for curve in curves.values()])
         else:
             sides.append([epochs_to_lowest(curve, metric) for curve in curves.values()])
+    remark = ""
     if metric == "train_error":
+        remark = at_middles(sides[0], sides[1])
         goal = f"a training error of {100 * results.studies[study].threshold:g} %"
     else:
         goal = "its lowest validation loss before the last epoch"
     estimate = ratio_of(sides[0], sides[1], experiment, baseline, goal)
+    estimate = replace(estimate, remark="; ".join(filter(None, [estimate.remark, remark])))
     dead = at_chance(results, study, {experiment, baseline})
     return replace(estimate, conclusive=False, remark=dead, noises=()) if dead else estimate
+
+
+def earlier(side: list[Reached]) -> list[Reached]:
+    """The same runs with the error of an epoch taken as that of its middle; a crossing within the first epoch stays half of one."""
+    return [replace(r, epoch=max(r.epoch - 0.5, 0.5)) for r in side]
+
+
+def at_middles(above: list[Reached], below: list[Reached]) -> str:
+    """The ratio with its interval if crossings are counted at the epochs' middles, in words; nothing where it is a bound."""
+    found = ratio_of(earlier(above), earlier(below), "", "", "")
+    if found.bound or not found.conclusive:
+        return ""
+    return f"counted at the middle of the epochs instead of their end it is {found.value:.2f} [{found.low:.2f}, {found.high:.2f}]"
 
 
 def shown_ratio(above: list[Reached], below: list[Reached]) -> str:

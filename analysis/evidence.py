@@ -75,6 +75,10 @@ class Study:
         """Kind of an experiment; one that the study does not know is taken for a comparison of the paper."""
         return str(self.experiments.get(experiment, {}).get("kind", "ablation"))
 
+    def net(self, experiment: str) -> str:
+        """The net that an experiment trains: that of its race, whose experiments differ by the learning rate alone, or its own."""
+        return str(self.experiments.get(experiment, {}).get("race", experiment))
+
     @property
     def shrunk(self) -> str:
         """To what the paper's net and training are shrunk, in words; nothing at the paper's size."""

@@ -40,7 +40,7 @@ def judge(claim: Claim, results: Results) -> list[Outcome]:
         except NoEstimate as reason:
             lacking.append(f"{study.name}: {reason}")
     if not found:
-        return [_pending(claim, "; ".join(lacking) or "nothing has been run yet")]
+        return [_pending(claim, "; ".join(lacking) or "nothing has been run yet", _home(claim, results))]
     return sorted(found, key=_strength, reverse=True)
 
 
@@ -49,8 +49,18 @@ def _strength(outcome: Outcome) -> tuple[int, bool, int, int]:
     return STRENGTH.index(outcome.evidence), settled, outcome.seeds, outcome.n
 
 
-def _pending(claim: Claim, why: str) -> Outcome:
-    return Outcome(claim, "pending", why, command=command(claim, claim.dataset))
+def _pending(claim: Claim, why: str, study: str = "") -> Outcome:
+    return Outcome(claim, "pending", why, command=command(claim, study or claim.dataset))
+
+
+def _home(claim: Claim, results: Results) -> str:
+    """The study in which the claim's nets are trained on its data at full size and length; nothing if none is known."""
+    nets = list(filter(None, [*claim.experiment.split(), claim.baseline]))
+    for study in results.studies.values():
+        known = study.training_set == claim.dataset and all(name in study.experiments for name in nets)
+        if nets and known and study.tier_of(nets) == "paper":
+            return study.name
+    return ""
 
 
 # Arithmetic -----------------------------------------------------------------------------------------------------
@@ -108,6 +118,8 @@ def _in_study(claim: Claim, results: Results, study: Study) -> Outcome:
     nets = [*claim.experiment.split(), claim.baseline]
     evidence = _evidence(study.tier_of(nets), same_data)
     outcome = of_estimate(claim, estimate, evidence, study.name, (results.form(study.name, dataset), split))
+    if claim.experiment in study.races:  # its own target, not that of all conditions
+        outcome = replace(outcome, command=command(replace(claim, group=claim.experiment), study.name))
     said = [outcome.why, *map(study.shortened, nets)]
     if outcome.dataset in COPIES:
         copy = COPIES[outcome.dataset]
@@ -188,7 +200,7 @@ def _counted(claim: Claim, results: Results, study: Study) -> Outcome:
         verdict = "reproduced" if agrees else "not reproduced"
         why = f"counted in the packed data: {ours:,.6g}"
         return replace(seen, verdict=verdict, why=why, command=command(claim, study.name))
-    raise NoEstimate("the data set is not packed yet")
+    raise NoEstimate("its packed data have no such part" if sets else "the data set is not packed yet")
 
 
 def _count(claim: Claim, manifest: dict[str, object]) -> float | None:

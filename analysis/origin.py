@@ -17,7 +17,12 @@ def sentences(results: Results) -> list[str]:
         runs = {key: run for key, run in results.runs.items() if key[0] == study.name}
         if not runs:
             continue
-        seeds = {name: sum(key[1] == name for key in runs) for _, name, _ in runs}
+        by_net: dict[str, set[int]] = {}
+        for _, name, seed in runs:
+            by_net.setdefault(study.net(name), set()).add(seed)
+        seeds = {net: len(found) for net, found in by_net.items()}
+        races = sum(net in study.races for net in seeds)
+        rates = f", {races} of them at several learning rates" if races else ""
         made = [run.get("provenance", {}) for run in runs.values()]
         threads = several(run.get("threads") for run in runs.values())
         seconds = sum(
@@ -34,7 +39,7 @@ def sentences(results: Results) -> list[str]:
         size = f" The paper's net and training shrunk to {study.shrunk}." if study.shrunk else ""
         command = study.record.get("command", "")
         lines.append(
-            f"- `{study.name}` ({study.tier}): {study.data}.{size} {plural(len(runs), 'run')} of {plural(len(seeds), 'network')}, {each}; "
+            f"- `{study.name}` ({study.tier}): {study.data}.{size} {plural(len(runs), 'run')} of {plural(len(seeds), 'network')}{rates}, {each}; "
             f"{seconds / 3600:.1f} thread-hours of training{clock}{evaluated}, {plural(int(threads), 'thread') if threads.isdigit() else threads} a run, "
             f"{several(run.get('precision') for run in runs.values())}, on {several(map(machine, runs.values()))}; {when}, commit "
             f"{several(str(record.get('git_commit') or 'unknown')[:7] for record in made)}."

@@ -73,7 +73,8 @@ def runs_table(results: Results, keys: list[tuple[str, str, int]], title: str) -
     return table(
         heads,
         rows,
-        f"{title}: finished runs; Minutes are wall time, Sessions above 1 mean that the run was resumed",
+        f"{title}: finished runs; Minutes are wall time, Sessions above 1 mean that the run was resumed; (changed): files differed from "
+        "the commit, so that Code, a hash of the package that trains, says what ran",
     )
 
 
@@ -83,7 +84,7 @@ def packages_table(results: Results) -> Html | None:
     for run in results.runs.values():
         made = run.get("provenance", {})
         for name, version in {"python": made.get("python"), **made.get("packages", {})}.items():
-            seen.setdefault(name, set()).add(str(version))
+            seen.setdefault(name, set()).add(str(version or "not installed"))
     rows = [[name, ", ".join(sorted(versions))] for name, versions in sorted(seen.items())]
     return table(["Package", "Version"], rows, "Software that the runs recorded") if rows else None
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from analysis.convergence import Reached, epochs_to, ratio_of
+from analysis.convergence import Reached, at_middles, epochs_to, ratio_of
 from analysis.errors import UserError
 from analysis.estimates import NoEstimate
 from analysis.evidence import Results, Study
@@ -117,7 +117,7 @@ def ratio(results: Results, study: Study, race: str, baseline: str) -> Estimate:
         if choice.edge:
             said.append(f"the {choice.edge} tried, so that it may not be the fastest")
         open_ = open_ or bool(choice.missing or choice.edge)
-    remark = "; ".join(filter(None, [*said, estimate.remark]))
+    remark = "; ".join(filter(None, [*said, estimate.remark, at_middles(sides[0], sides[1])]))
     return replace(estimate, remark=remark, conclusive=estimate.conclusive and not open_)
 
 

@@ -36,13 +36,19 @@ class Unfinished:
 
 
 def wanted(study: Study) -> list[RunKey]:
-    """Runs that a study asks for; averages of nets have none of their own."""
+    """Runs that a study may ask for, of a race at every rate with every seed; averages of nets have none of their own."""
     return [
         (study.name, name, int(seed))
         for name, about in study.experiments.items()
         if "members" not in about
         for seed in about.get("seeds", [])
     ]
+
+
+def _asked(study: Study) -> int:
+    """How many runs a study asks for: of a race all rates with the seed that chooses, and one rate with the others."""
+    plain = sum(study.net(name) == name for _, name, _ in wanted(study))
+    return plain + sum(len(race["rates"]) + len(race["seeds"]) - 1 for race in study.races.values())
 
 
 def unfinished(results: Results) -> list[Unfinished]:
@@ -115,13 +121,12 @@ def _named(key: RunKey) -> str:
 
 def progress(ctx: Context, study: Study) -> str:
     """How many of the runs that a study asks for are finished."""
-    asked = wanted(study)
-    done = sum(key in ctx.results.runs for key in asked)
+    asked, done = _asked(study), sum(key in ctx.results.runs for key in wanted(study))
     others = sum(key[0] == study.name for key in ctx.results.runs) - done
     more = f" and {others} more" if others else ""
     if not asked:
         return f"{plural(others, 'run')} finished."
-    return f"{done:,} of {plural(len(asked), 'run')}{more} finished."
+    return f"{done:,} of {plural(asked, 'run')}{more} finished."
 
 
 def warnings(ctx: Context) -> Html | None:

@@ -6,6 +6,7 @@ import re
 
 import pandas as pd
 
+from analysis import race_tables
 from analysis.cells import MARKS, badge, plural
 from analysis.claim_rows import TRAINED, claims, reasons
 from analysis.context import Context
@@ -79,7 +80,7 @@ def study_line(ctx: Context, study: Study) -> str:
     runs = [key for key in ctx.results.runs if key[0] == study.name]
     seeds = len({seed for _, _, seed in runs})
     size = f"; the paper's net and training shrunk to {study.shrunk}" if study.shrunk else ""
-    nets = plural(len({name for _, name, _ in runs}), "experiment")
+    nets = plural(len({study.net(name) for _, name, _ in runs}), "network")
     return (
         f"{study.title} ({KINDS[study.tier]}): {study.data.rstrip('.')}{size}; {nets}, {plural(seeds, 'different seed')}; "
         f"{progress(ctx, study)}"
@@ -125,13 +126,26 @@ def _tested(ctx: Context) -> list[str]:
         if len(full)
         else ["None of its experiments has been repeated with its own data at full size yet."]
     )
+    said += race_tables.elsewhere(ctx)
     if len(lesser):
         titles = [study.title for study in ctx.studies if (lesser["study"] == study.name).any()]
         said.append(
             f"{plural(len(lesser), 'effect')} {'was' if len(lesser) == 1 else 'were'} tried on {' and '.join(titles)}: "
-            f"{_counted(lesser)}. Such runs can show a direction, no more."
+            f"{_counted(lesser)}. Such runs can show a direction, no more.{_after_holm(lesser)}"
         )
     return said
+
+
+def _after_holm(rows: pd.DataFrame) -> str:
+    """How many of the shown directions stay shown when all tests of the table are counted."""
+    shown = rows[rows["verdict"].isin(["direction agrees", "direction disagrees"])]
+    lost = int((shown["p_holm"] >= 0.05).sum())
+    if not lost:
+        return ""
+    return (
+        f" {lost} of the {len(shown)} shown directions {'does' if lost == 1 else 'do'} not stay shown once all tests of this table are "
+        "counted (Holm), so one or another of these may be luck."
+    )
 
 
 def _counted(rows: pd.DataFrame) -> str:
@@ -141,7 +155,8 @@ def _counted(rows: pd.DataFrame) -> str:
 
 def _how(ctx: Context) -> str:
     runs = ctx.results.runs
-    nets = len({key[:2] for key in runs})
+    studies = ctx.results.studies
+    nets = len({(key[0], studies[key[0]].net(key[1]) if key[0] in studies else key[1]) for key in runs})
     many = (
         f"What was trained comes from {plural(len(runs), 'finished run')} of {plural(nets, 'network')}, what was counted from their "
         "layers at full size, what the lab had from its logs. "

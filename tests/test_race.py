@@ -18,7 +18,7 @@ from scipy import stats
 from analysis import claim_rows, race_tables, races, reading, summary
 from analysis.__main__ import main
 from analysis.context import Context
-from analysis.convergence import Reached, epochs_to, ratio_of, shown_ratio
+from analysis.convergence import Reached, earlier, epochs_to, ratio_of, shown_ratio
 from analysis.errors import UserError
 from analysis.estimates import NoEstimate
 from analysis.evidence import COPIES, load_results, shrunken
@@ -43,7 +43,8 @@ def study(folder: Path, nets: tuple[str, ...] = ("relu", "tanh"), **more) -> Non
             "about": net, "condition": "as published", "baseline": nets[0], "rates": rates,
             "epochs": CAP, "train_error": 0.25, "seeds": [1, 2, 3, 4],
         }  # fmt: skip
-        about += [{"name": name, "kind": "race", "baseline": name, "race": net} for name in rates]
+        more_about = {"kind": "race", "race": net, "seeds": [1, 2, 3, 4]}
+        about += [{"name": name, "baseline": name} | more_about for name in rates]
     fabricate.study(
         folder, "cifar10", "paper", threshold=0.25, classes=10, image_size=32, crop=32, epochs=40,
         training_set="cifar10", experiments=about, races=found, data="CIFAR-10",
@@ -273,6 +274,58 @@ def text_of_all(folder: Path) -> list[str]:
     page = race_tables.fig1(ctx, ctx.studies[0]).text
     (badge,) = re.findall(r'<span class="verdict .*?</p>|<span class="verdict .*?<p>', page, re.S)
     return [summary.verdict_paragraph(ctx).text, summary.answers(ctx).text, verdict, line, badge]
+
+
+def test_the_first_page_says_how_many_other_conditions_miss_the_factor(tmp_path):
+    nets = ("fig1_relu_2012", "fig1_tanh_2012")
+    study(tmp_path, nets)
+    runs(tmp_path, nets[0], {run: 0.8 * epochs for run, epochs in FAST.items()})  # a factor of 6
+    runs(tmp_path, nets[1], SLOW)
+    path = tmp_path / "cifar10/study.json"
+    record = json.loads(path.read_text())
+    for net, times in zip(("x_relu", "x_tanh"), (1.0, 0.5), strict=True):  # a factor of 2.4
+        rates = {f"{net}_lr{f'{rate:g}'[2:]}": rate for rate in RATES}
+        record["races"][net] = record["races"][nets[0]] | {
+            "about": net,
+            "condition": "another",
+            "baseline": "x_relu",
+            "rates": rates,
+        }
+        more_about = {"kind": "race", "race": net, "seeds": [1, 2, 3, 4]}
+        record["experiments"] += [{"name": n, "baseline": n} | more_about for n in rates]
+        record["fingerprints"] |= {n: {str(s): f"cifar10-{n}-{s}" for s in range(1, 5)} for n in rates}
+        given = FAST if net == "x_relu" else SLOW
+        path.write_text(json.dumps(record))
+        runs(tmp_path, net, {run: times * epochs for run, epochs in given.items()})
+    ctx = context(tmp_path)
+    said = summary.verdict_paragraph(ctx).text
+    assert (
+        "holds in the one condition in which it is judged; in 1 of 1 other condition the interval misses it"
+        in said
+    )
+    row = claim_rows.claims(ctx).text.partition('id="claim-relu-speedup-cifar10"')[2].partition("</tr>")[0]
+    text = re.sub(r"<[^>]+>", "", row)
+    assert "Runs: fig1_tanh_2012_lr002, seeds 1, 2, 3, 4;" in text and "in fp32" in text
+    assert "snakemake --cores all fig1_tanh_2012 --config studies=[cifar10] --forcerun" in text
+    assert text.count("runs/fig1_tanh_2012_lr002/") == 4
+    plain = len(RATES) + 3  # of each race: all rates with the first seed, one with the others
+    assert summary.study_line(ctx, ctx.studies[0]).endswith(f"24 of {4 * plain} runs finished.")
+    assert "4 networks" in summary.study_line(ctx, ctx.studies[0])
+
+
+def test_crossings_at_the_middle_of_epochs_are_half_an_epoch_earlier(folder):
+    results = load_results(folder)
+    record = results.studies["cifar10"]
+    fast, slow = np.log(np.array([8.6, 9.1, 8.9]) - 0.5), np.log(np.array([43.0, 40.0, 44.5]) - 0.5)
+    half = stats.t.ppf(0.975, 2) * math.sqrt((fast.var(ddof=1) + slow.var(ddof=1)) / 3)
+    middle = slow.mean() - fast.mean()
+    numbers = [f"{math.exp(middle + sign * half):.2f}" for sign in (0, -1, 1)]
+    said = f"counted at the middle of the epochs instead of their end it is {numbers[0]} [{numbers[1]}, {numbers[2]}]"
+    assert said in races.ratio(results, record, "tanh", "relu").remark
+    ctx = context(folder)
+    html = race_tables.middles(ctx, ctx.studies[0], [("tanh", "relu")]).text
+    assert f">{numbers[0]}" in html and ">4.79" in html
+    assert earlier([Reached(0.7, False), Reached(60, True)]) == [Reached(0.5, False), Reached(59.5, True)]
 
 
 def test_two_ratios_are_compared_with_the_noise_of_all_four_nets():
