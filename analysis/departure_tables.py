@@ -41,6 +41,11 @@ def recipes(ctx: Context, study: Study) -> Html | None:
         f"{study.title}: mean over seeds of the last epoch (lowest – highest), {plural(_epochs(ctx, study), 'epoch')}; "
         f"chance {number(100 * study.chance, '%', 1)} % ({TIER_WORDS[study.tier]})"
     )
+    scaled = (
+        "The net is smaller than the paper's: initial standard deviations grow as the root of the inputs that a layer has lost, but "
+        "where a recipe is called unscaled, and the rule of the text that lowers the rates waits fewer epochs, as there are few."
+    )
+    sentences += [scaled] if study.shrunk else []
     return stack(
         heading(study.title, 4),
         say(*sentences),
@@ -268,7 +273,8 @@ def effects_table(study: Study, found: list[Effect]) -> Html:
         "Reading",
     ]
     where = f"{found[0].dataset} {found[0].split}"
-    return table(heads, rows, f"Effects in {study.title}, {where}, ten views")
+    caption = f"Effects in {study.title}, {where}, ten views; p is adjusted over the rows of this table"
+    return table(heads, rows, caption)
 
 
 def recipes_side_by_side(ctx: Context) -> Html:

@@ -117,9 +117,7 @@ def _of_images(ours: pd.DataFrame, base: pd.DataFrame | None = None, of: int = 0
     return replace(noise, variance=left * noise.variance), left * found.between_images / found.images
 
 
-def _around(
-    plain: Estimate, noises: Sequence[Noise], seeds: Sequence[int], floor: float = 0.0
-) -> Estimate:
+def _around(plain: Estimate, noises: Sequence[Noise], seeds: Sequence[int], floor: float = 0.0) -> Estimate:
     """The estimate with its interval; `seeds`: of each net, one of which alone says nothing about the others."""
     if min(seeds) < 2:
         return _inconclusive(plain, ONE_SEED)

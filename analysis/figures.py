@@ -74,7 +74,7 @@ def canvas(
 def _styled(axis: Axes) -> None:
     from matplotlib.ticker import MaxNLocator
 
-    axis.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
 
 
 def color(experiment: str, experiments: list[str]) -> tuple[str, Any]:
@@ -338,8 +338,8 @@ def chroma_by_tower(runs: dict[int, tuple[np.ndarray, np.ndarray]]) -> Figure:
             spread = np.linspace(-0.25, 0.25, len(shares)) if len(shares) > 1 else np.zeros(1)
             axis.plot(i + spread, 100 * np.sort(shares), "o", color=COLORS[i], markersize=4.5)
             axis.plot([i - 0.3, i + 0.3], [100 * shares.mean()] * 2, color=INK, linewidth=2)
-        axis.set_xticks([0, 1], ["tower 1", "tower 2"])
-        axis.set(ylim=(-3, 103), xlim=(-0.6, 1.6))
+        axis.set_xticks([0, 1], ["1", "2"])
+        axis.set(ylim=(-3, 103), xlim=(-0.6, 1.6), xlabel="tower")
         axis.set_title(f"seed {seed}", color=INK)
         axis.grid(axis="x", visible=False)
     axes[0].set(ylabel="energy that is colour (%)")
@@ -355,7 +355,10 @@ def lab_differences(
         y = len(labels) - 1 - i
         hue = COLORS[0] if value - half > 0 else COLORS[6]
         _interval(axis, y, float(value), (float(value - half), float(value + half)), hue)
-        axis.plot(printed[i], y, "D", color=COLORS[1], markersize=5)
+        if not np.isnan(printed[i]):
+            axis.plot(
+                printed[i], y, "D", markerfacecolor="none", markeredgecolor=INK, markersize=9, label="printed"
+            )
     axis.set(xlabel="difference of the top-1 error (points)")
     return fig
 
@@ -433,9 +436,8 @@ def error_rates(settings: pd.DataFrame, kinds: dict[str, str], allowed: float) -
         place = np.array([present.index(kind) for kind in chosen["kind"]], float)
         place += 0.7 * ((i + 0.5) / len(counts) - 0.5) + rng.uniform(-0.04, 0.04, len(chosen))
         label = f"{n:.0f} seed" if n == 1 else f"{n:.0f} seeds"
-        axis.plot(
-            place, 100 * chosen["rate"], "o", color=COLORS[i % len(COLORS)], ms=2.6, alpha=0.7, label=label
-        )
+        look: dict[str, Any] = {"color": COLORS[i % len(COLORS)], "marker": "os^Dv"[i % 5]}
+        axis.plot(place, 100 * chosen["rate"], linestyle="", ms=2.8, alpha=0.7, label=label, **look)
     error = 3 * (allowed * (1 - allowed) / repeats) ** 0.5
     axis.axhline(100 * allowed, color=INK, lw=1)
     axis.axhspan(100 * (allowed - error), 100 * (allowed + error), color=INK, alpha=0.08, lw=0)
