@@ -202,9 +202,9 @@ def test_a_race_makes_one_experiment_a_rate():
         assert float(f"0.{name.rpartition('_lr')[2]}") == stages[0]["weights"]
         assert stages == [{"until": 1, "weights": stages[0]["weights"], "biases": 2 * stages[0]["weights"]}]
         assert experiments.seeds_of("cifar10", name) == study["seeds_by_kind"]["race"]
-    for net in ("relu", "tanh"):  # rates given, not chosen: those seeds that judge the twin
-        alone = [name for name in study["experiments"] if name.startswith(f"fig1_{net}_2012_fp32")]
-        assert [experiments.seeds_of("cifar10", name) for name in alone] == [study["seeds_by_kind"]["race"][1:]]
+    for net in ("relu", "tanh"):  # a rate given, not chosen: a seed that judges the twin too
+        (alone,) = (name for name in study["experiments"] if name.startswith(f"fig1_{net}_2012_fp32"))
+        assert set(experiments.seeds_of("cifar10", alone)) < set(study["seeds_by_kind"]["race"][1:])
 
 
 def test_a_crop_larger_than_the_pictures_is_refused(definitions):

@@ -74,9 +74,12 @@ def test_the_gap_is_that_of_the_finished_net(tmp_path: Path, of: int) -> None:
     t = stats.t.ppf(0.975, 2)
     squares = sum(t**2 * np.var(values, ddof=1) / 3 for values in gaps.values())
     parts = [
-        shares(tables["no_dropout", key], tables["alexnet", key], n) for key, n in (("train", of), ("val", np.inf))
+        shares(tables["no_dropout", key], tables["alexnet", key], n)
+        for key, n in (("train", of), ("val", np.inf))
     ]
-    squares = max(squares + sum(part for part, _ in parts), stats.norm.ppf(0.975) ** 2 * sum(f for _, f in parts))
+    squares = max(
+        squares + sum(part for part, _ in parts), stats.norm.ppf(0.975) ** 2 * sum(f for _, f in parts)
+    )
     assert (o.low, o.high) == pytest.approx((100 * (value - squares**0.5), 100 * (value + squares**0.5)))
     assert (o.verdict, o.seeds, o.baseline_seeds, o.n) == ("direction agrees", 3, 3, 900)
 
