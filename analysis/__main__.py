@@ -175,6 +175,12 @@ def _parser() -> argparse.ArgumentParser:
     compared.add_argument(
         "--record", action="store_true", help="note the reruns beside the published results"
     )
+    compared.add_argument(
+        "--processor",
+        default="",
+        metavar="WORDS",
+        help="what they were trained again on, where the name that it gives itself hides the model (virtual machines)",
+    )
 
     again = _verb(
         verbs, "rebuild", _rebuild, "judge results and build the report from them, training nothing"
@@ -406,7 +412,8 @@ def _compare(options: argparse.Namespace) -> int:
     from analysis import reruns
     from analysis.evidence import load_results
 
-    found = reruns.compare(load_results(options.results), load_results(options.published))
+    folders = load_results(options.results), load_results(options.published)
+    found = reruns.compare(*folders, options.processor)
     print("\n".join(reruns.lines(found)))
     if options.record:
         reruns.record([one for one in found if one.comparable], options.published)

@@ -58,14 +58,18 @@ class Rerun:
         return all(self.rerun[key] == self.published[key] for key in keys)
 
     @property
+    def other(self) -> set[str]:
+        """What was not as in the published run, of all that can move a bit."""
+        return {words for key, words in MACHINE.items() if str(self.rerun[key]) != str(self.published[key])}
+
+    @property
     def differs(self) -> str:
-        """What was not as in the published run, in words; nothing if all that can move a bit was as there."""
-        other = [
+        """The same in words; nothing if all was as there."""
+        return ", ".join(
             f"{words} {_short(self.rerun[key])} instead of {_short(self.published[key])}"
             for key, words in MACHINE.items()
-            if str(self.rerun[key]) != str(self.published[key])
-        ]
-        return ", ".join(other)
+            if words in self.other
+        )
 
     @property
     def words(self) -> str:
@@ -83,14 +87,18 @@ class Rerun:
         return f"other weights; {', '.join(errors)}"
 
 
-def compare(ours: Results, published: Results) -> list[Rerun]:
+def compare(ours: Results, published: Results, processor: str = "") -> list[Rerun]:
     """Runs that both folders hold; not those that are the same run, copied.
+
+    `processor`: what the reruns were made on, where the name that it gives itself says too little: a virtual machine may hide the
+    model and its vector instructions, on which the bits depend.
 
     Raises:
         UserError: there are none.
     """
+    named = {"cpu": processor} if processor else {}
     found = [
-        Rerun(key, facts(ours.runs[key]), facts(published.runs[key]))
+        Rerun(key, facts(ours.runs[key]) | named, facts(published.runs[key]))
         for key in sorted(set(ours.runs) & set(published.runs))
         if _when(ours.runs[key]) != _when(published.runs[key])
     ]

@@ -110,9 +110,9 @@ def _sort(results: Results, key: RunKey) -> tuple[str, str, str]:
 
 
 def _again(results: Results) -> list[Rerun]:
-    """Runs by other code that were trained again by that of this checkout."""
+    """Runs by other code that were trained again by that of this checkout, where nothing else was different."""
     found = [one for one in recorded(results) if one.rerun["code_sha256"] == code_now()]
-    return [one for one in found if _by_other_code(results.runs[one.key])]
+    return [one for one in found if _by_other_code(results.runs[one.key]) and one.other <= {"code"}]
 
 
 def _named(key: RunKey) -> str:

@@ -122,6 +122,10 @@ def test_what_older_code_made_and_the_code_of_this_checkout_made_again_is_said(a
     html = reruns.page(load_results(published)).text
     assert "2 of 2 ended with the same weights" in html
     assert "Of 2 with something else, which the table names, 1 did." in html
+    # made on another processor, which calls itself the same: that says nothing about the code
+    assert compare(again, published, "--record", "--processor", "cheap processor, AVX2") == 1
+    assert "(processor cheap processor, AVX2 instead of A <fast> & cheap processor" in capsys.readouterr().out
+    assert outdated() == names and "again" not in said()
 
 
 def test_a_gpu_is_named_wherever_the_machine_is(again, published, capsys):
