@@ -1,7 +1,7 @@
 """Turns training curves into epochs-to-a-mark and the ratio of two nets' epochs, with runs that never got there.
 
-The error of an epoch is the mean over its steps, and counts at the epoch's end, where the lab's logs print it too. Taken as that of
-the epoch's middle, every crossing would come half an epoch earlier and a ratio lie further from 1: `earlier` says how far.
+The error of an epoch is the mean over its steps, and counts at the epoch's end, when it is known. Taken as that of the epoch's
+middle, every crossing would come half an epoch earlier and a ratio lie further from 1: `at_middles` says how far.
 
 A run that never reaches the mark is censored at its last epoch. If only runs above the fraction line are
 censored, the ratio is a lower bound; if only runs below it, an upper bound; if both, nothing can be said.
