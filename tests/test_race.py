@@ -22,6 +22,7 @@ from analysis.convergence import Reached, earlier, epochs_to, ratio_of, shown_ra
 from analysis.errors import UserError
 from analysis.estimates import NoEstimate
 from analysis.evidence import COPIES, load_results, shrunken
+from analysis.origin import sentences
 from analysis.outcomes import read_table
 
 RATES = (0.001, 0.002, 0.004)
@@ -111,6 +112,7 @@ def test_the_rate_is_chosen_on_the_first_seed_and_judged_on_the_others(folder):
     assert estimate.value == pytest.approx((43.0 * 40.0 * 44.5 / (8.6 * 9.1 * 8.9)) ** (1 / 3))
     assert estimate.conclusive and (estimate.seeds, estimate.baseline_seeds) == (3, 3)
     assert "as published" in estimate.remark and "tanh at rate 0.002" in estimate.remark
+    assert " 13 runs of 2 networks, 2 of them at several learning rates, 4 seeds each; " in sentences(results)[0]
 
 
 def test_a_single_rate_is_given_and_judged_by_all_seeds(tmp_path, monkeypatch):
@@ -127,6 +129,7 @@ def test_a_single_rate_is_given_and_judged_by_all_seeds(tmp_path, monkeypatch):
     assert estimate.conclusive and (estimate.seeds, estimate.baseline_seeds) == (3, 3)
     html = race_tables.fig1(context(tmp_path), record).text
     assert "3 vs 3" in html and "over the learning rate" not in html  # no rates to draw
+    assert " 6 runs of 2 networks, 3 seeds each; " in sentences(results)[0]  # neither at several rates
 
 
 def test_a_finer_grid_gains_what_a_parabola_has_below_the_chosen_rate(folder):
