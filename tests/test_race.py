@@ -112,7 +112,9 @@ def test_the_rate_is_chosen_on_the_first_seed_and_judged_on_the_others(folder):
     assert estimate.value == pytest.approx((43.0 * 40.0 * 44.5 / (8.6 * 9.1 * 8.9)) ** (1 / 3))
     assert estimate.conclusive and (estimate.seeds, estimate.baseline_seeds) == (3, 3)
     assert "as published" in estimate.remark and "tanh at rate 0.002" in estimate.remark
-    assert " 13 runs of 2 networks, 2 of them at several learning rates, 4 seeds each; " in sentences(results)[0]
+    assert (
+        " 13 runs of 2 networks, 2 of them at several learning rates, 4 seeds each; " in sentences(results)[0]
+    )
 
 
 def test_a_single_rate_is_given_and_judged_by_all_seeds(tmp_path, monkeypatch):
