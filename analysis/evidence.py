@@ -61,6 +61,10 @@ class Study:
         found: dict[str, dict[str, Any]] = self.record.get("races", {})
         return found
 
+    def sweeps(self, race: str) -> bool:
+        """Whether a race has several learning rates to choose from; a single one is given. False for what is no race."""
+        return len(self.races.get(race, {}).get("rates", ())) > 1
+
     def shortened(self, experiment: str) -> str:
         """How much shorter an experiment is trained than its recipe says, in words; nothing if it is not."""
         epochs = self.experiments.get(experiment, {}).get("epochs")

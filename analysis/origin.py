@@ -21,7 +21,7 @@ def sentences(results: Results) -> list[str]:
         for _, name, seed in runs:
             by_net.setdefault(study.net(name), set()).add(seed)
         seeds = {net: len(found) for net, found in by_net.items()}
-        races = sum(net in study.races and len(study.races[net]["rates"]) > 1 for net in seeds)
+        races = sum(map(study.sweeps, seeds))
         rates = f", {races} of them at several learning rates" if races else ""
         made = [run.get("provenance", {}) for run in runs.values()]
         threads = several(run.get("threads") for run in runs.values())

@@ -61,8 +61,8 @@ def choose(results: Results, study: Study, race: str) -> Choice:
     if not swept:
         raise NoEstimate(f"{race} has no finished run with seed {first} yet")
     best = min(swept, key=lambda rate: (swept[rate].censored, swept[rate].epoch, _or_last(ends[rate])))
-    missing, given = len(about["rates"]) - len(swept), len(about["rates"]) == 1
-    return Choice(race, names[best], best, swept, missing, given)
+    missing = len(about["rates"]) - len(swept)
+    return Choice(race, names[best], best, swept, missing, not study.sweeps(race))
 
 
 def _or_last(error: float) -> float:
@@ -72,8 +72,8 @@ def _or_last(error: float) -> float:
 
 def judges(study: Study, race: str) -> list[int]:
     """The seeds that had no part in the choice of the rate."""
-    about = study.races[race]
-    return list(about["seeds"][len(about["rates"]) > 1 :])
+    seeds = study.races[race]["seeds"]
+    return list(seeds[1:] if study.sweeps(race) else seeds)
 
 
 def judged(results: Results, study: Study, race: str) -> dict[int, Reached]:
