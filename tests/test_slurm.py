@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -203,12 +204,14 @@ def test_jobs_that_are_cancelled_and_preempted_end_as_if_nothing_had_been(slurm,
             workflow.wait()
     assert set(disturbed) == {"alexnet", "no_lrn"}, log.read_text()[-3000:]
     data = project / "results/tiny/data/ilsvrc2012"
-    undisturbed = []
-    for name, folder in runs.items():
-        command = ["train", folder / "config.json", "--data", data, "--out", tmp_path / name]
+
+    def undisturbed(name: str) -> None:
+        command = ["train", runs[name] / "config.json", "--data", data, "--out", tmp_path / name]
         alone = [sys.executable, "-m", "alexnet", *map(str, command), "--threads", "1", "--devices", "0"]
-        undisturbed.append(subprocess.Popen(alone, cwd=project, env=environment, stderr=subprocess.DEVNULL))
-    assert [run.wait(300) for run in undisturbed] == [0, 0]
+        subprocess.run(alone, cwd=project, env=environment, check=True, capture_output=True, timeout=300)
+
+    with ThreadPoolExecutor() as side_by_side:
+        list(side_by_side.map(undisturbed, runs))
     for name, folder in runs.items():
         record = json.loads((folder / "run.json").read_text())
         assert len(record["sessions"]) >= 2 and record["epochs"] == EPOCHS
