@@ -105,6 +105,19 @@ def _parser() -> argparse.ArgumentParser:
     )
     verb.add_argument("--definitions", default="config", help="folder of experiments.yaml and studies/")
 
+    verb = verbs.add_parser("search-rate", help="pilot runs of an experiment -> errors by rate, as JSON")
+    verb.add_argument("--study", required=True)
+    verb.add_argument("--experiment", required=True)
+    verb.add_argument("--results", type=Path, required=True, help="results folder")
+    verb.add_argument("--factors", type=_time, nargs="+", required=True, help="on the rates, as tried")
+    verb.add_argument("--definitions", default="config", help="folder of experiments.yaml and studies/")
+    verb.add_argument("--out", type=Path, required=True, metavar="FILE.json")
+
+    verb = verbs.add_parser("choose-rates", help="what search-rate wrote -> rates.csv among the definitions")
+    verb.add_argument("searches", type=Path, nargs="+", metavar="FILE.json")
+    verb.add_argument("--study", required=True)
+    verb.add_argument("--definitions", default="config", help="folder of experiments.yaml and studies/")
+
     verb = verbs.add_parser("train", help="configuration + packed set -> model.pt, metrics.csv, run.json")
     verb.add_argument("config", type=Path, metavar="CONFIG.json")
     verb.add_argument("--data", type=Path, required=True, help="folder of the packed set")
@@ -255,6 +268,16 @@ def _run(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
         else:
             record = experiments.describe_experiment(args.study, args.experiment, args.definitions)
         print(json.dumps(record, indent=2))
+    elif args.verb == "search-rate":
+        from alexnet import files, tuning
+
+        found = tuning.search(args.study, args.experiment, args.results, args.factors, args.definitions)
+        files.write_json(args.out, found)
+    elif args.verb == "choose-rates":
+        from alexnet import tuning
+
+        found = [json.loads(path.read_text()) for path in args.searches]
+        tuning.write_choices(args.study, {one["experiment"]: one["tried"] for one in found}, args.definitions)
     elif args.verb == "train":
         from alexnet.train import Cadence, train
 

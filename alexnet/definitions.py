@@ -70,6 +70,19 @@ def _read_yaml(path: Path) -> Any:
         raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
 
 
+def merge(base: dict[str, Any], diff: dict[str, Any]) -> dict[str, Any]:
+    """A new dict: `diff` over `base`; dicts merge, other values replace, None removes the key."""
+    out = copy.deepcopy(base)
+    for key, value in diff.items():
+        if value is None:
+            out.pop(key, None)
+        elif isinstance(value, dict) and isinstance(out.get(key), dict):
+            out[key] = merge(out[key], value)
+        else:
+            out[key] = copy.deepcopy(value)
+    return out
+
+
 @cache
 def load(folder: str = "config") -> dict[str, Any]:
     """Recipes and experiments from <folder>/experiments.yaml, validated."""
@@ -150,11 +163,15 @@ def load_study(study: str, folder: str = "config") -> dict[str, Any]:
         studies = sorted(p.stem for p in (Path(folder) / "studies").glob("*.yaml"))
         raise UserError(f"unknown study {study!r}{did_you_mean(study, studies)}")
     loaded: dict[str, Any] = _read_yaml(path)
+    if isinstance(loaded, dict) and isinstance(extended := loaded.pop("extends", None), str):
+        loaded = merge(_extended(extended, path), loaded)
     check(loaded, "study", str(path))
     defaults = {k: v["default"] for k, v in _schema("study")["properties"].items() if "default" in v}
     loaded = copy.deepcopy(defaults) | loaded
     known = load(folder)
-    for name in [*loaded["experiments"], *loaded["experiment_diffs"], *loaded["seeds_by_experiment"]]:
+    shared = loaded.get("pilot", {}).get("at_rate_of", {})
+    named = [loaded[key] for key in ("experiments", "experiment_diffs", "seeds_by_experiment")]
+    for name in [name for names in (*named, shared, shared.values()) for name in names]:
         if name not in known["experiments"]:
             hint = did_you_mean(name, list(known["experiments"]))
             raise UserError(f"{path}: unknown experiment {name!r}{hint}")
@@ -162,6 +179,8 @@ def load_study(study: str, folder: str = "config") -> dict[str, Any]:
         if name not in known["recipes"]:
             hint = did_you_mean(name, list(known["recipes"]))
             raise UserError(f"{path}: unknown recipe {name!r}{hint}")
+    if "pilot" in loaded:
+        _check_pilot(loaded, known["experiments"], path)
     loaded["experiments"] = [
         child
         for name in loaded["experiments"]
@@ -193,3 +212,34 @@ def load_study(study: str, folder: str = "config") -> dict[str, Any]:
             f"{path}: `crop` ({loaded['crop']}) is larger than `image_size` ({loaded['image_size']})"
         )
     return loaded
+
+
+def _extended(name: str, path: Path) -> dict[str, Any]:
+    """What the study file that another one extends says."""
+    base = path.with_name(f"{name}.yaml")
+    if not base.is_file():
+        studies = sorted(p.stem for p in path.parent.glob("*.yaml"))
+        raise UserError(f"{path}: `extends`: unknown study {name!r}{did_you_mean(name, studies)}")
+    record: dict[str, Any] = _read_yaml(base)
+    if "extends" in record:
+        raise UserError(
+            f"{path}: `extends` names {name!r}, which extends another study itself; name that one"
+        )
+    return record
+
+
+def _check_pilot(study: dict[str, Any], known: dict[str, Any], path: Path) -> None:
+    seed, shared = study["pilot"]["seed"], study["pilot"].get("at_rate_of", {})
+    counted = [study["seeds"], *study["seeds_by_kind"].values(), *study["seeds_by_experiment"].values()]
+    if any(seed in seeds for seeds in counted):
+        raise UserError(f"{path}: `pilot.seed` {seed} is also a seed of the study's runs; choose another")
+    for name, source in shared.items():
+        if source in shared or source not in study["experiments"]:
+            raise UserError(
+                f"{path}: `pilot.at_rate_of`: {name} takes the rate of {source}, which the pilot does not choose"
+            )
+    for name in study["experiments"]:
+        if known[name]["kind"] == "race":
+            raise UserError(
+                f"{path}: {name} is a race, whose rates `rates` in experiments.yaml names; leave it out"
+            )

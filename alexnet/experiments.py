@@ -14,25 +14,13 @@ import math
 from functools import cache
 from typing import Any
 
+from alexnet import tuning
 from alexnet.architecture import describe, in_order, layer_table
-from alexnet.definitions import BASE, check, did_you_mean, lineage, load, load_study, races
+from alexnet.definitions import BASE, check, did_you_mean, lineage, load, load_study, merge, races
 from alexnet.errors import UserError
 
 FULL_CROP = 224  # s. 3.5
 IDENTITY = ("study", "experiment", "seed", "fingerprint")
-
-
-def merge(base: dict[str, Any], diff: dict[str, Any]) -> dict[str, Any]:
-    """A new dict: `diff` over `base`; dicts merge, other values replace, None removes the key."""
-    out = copy.deepcopy(base)
-    for key, value in diff.items():
-        if value is None:
-            out.pop(key, None)
-        elif isinstance(value, dict) and isinstance(out.get(key), dict):
-            out[key] = merge(out[key], value)
-        else:
-            out[key] = copy.deepcopy(value)
-    return out
 
 
 def fingerprint(record: dict[str, Any]) -> str:
@@ -57,14 +45,14 @@ def resolve(study: str, experiment: str, seed: int, folder: str = "config") -> d
 
     Returns:
         study, experiment, seed, tier, data, model, augmentation, optimizer, training, precision, where it starts
-        from trained weights `starts_from`, and `fingerprint`, the sha256 of all the rest; of an ensemble instead of
-        these `members`.
+        from trained weights `starts_from`, `rate` where a pilot chose it or chooses it (`tuning`), and `fingerprint`,
+        the sha256 of all the rest; of an ensemble instead of these `members`.
 
     Raises:
         UserError: unknown study or experiment, an unknown key, or a net that cannot be built.
     """
     config = copy.deepcopy(_without_seed(study, experiment, folder)) | {"seed": seed}
-    about = load(folder)["experiments"][experiment]
+    about = load(folder)["experiments"][tuning.arm_of(experiment)[0]]
     if "members" in about:
         config["members"] = [
             {"experiment": name, "seed": s, "fingerprint": resolve(study, name, s, folder)["fingerprint"]}
@@ -82,12 +70,13 @@ def _without_seed(study: str, experiment: str, folder: str) -> dict[str, Any]:
     """What all seeds of an experiment share."""
     record = load_study(study, folder)
     known = load(folder)
+    config = {"study": study, "experiment": experiment, "seed": None, "tier": record["tier"]}
+    experiment, factor = tuning.arm_of(experiment)
     if experiment not in known["experiments"]:
         raise UserError(
             f"unknown experiment {experiment!r}{did_you_mean(experiment, list(known['experiments']))}"
         )
     about = known["experiments"][experiment]
-    config = {"study": study, "experiment": experiment, "seed": None, "tier": record["tier"]}
     if "members" in about:
         return config
     name = about.get("recipe", record["recipe"])
@@ -119,6 +108,11 @@ def _without_seed(study: str, experiment: str, folder: str) -> dict[str, Any]:
         unshrunken["layers"] = in_order(unshrunken["layers"])
         _scale_std(model, unshrunken, crop, classes)
     layer_table(model, crop, classes)  # raises where it cannot be built
+    if rate := _rate(study, experiment, factor, record, known["experiments"], folder):
+        full["optimizer"]["schedule"] = tuning.scaled(full["optimizer"]["schedule"], rate["factor"])
+        config["rate"] = rate
+        if rate.get("pilot"):
+            epochs = record["pilot"].get("epochs", epochs)
     return config | {
         "data": {
             "set": train["set"],
@@ -137,9 +131,30 @@ def _without_seed(study: str, experiment: str, folder: str) -> dict[str, Any]:
     }
 
 
+def _rate(
+    study: str,
+    experiment: str,
+    factor: float | None,
+    record: dict[str, Any],
+    known: dict[str, Any],
+    folder: str,
+) -> dict[str, Any] | None:
+    """The factor on an experiment's rates, with `pilot` if that is being tried; None where no pilot chooses it."""
+    if "pilot" not in record:
+        if factor is not None:
+            raise UserError(f"study {study} has no `pilot`; {tuning.pilot_run(experiment, factor)} needs one")
+        return None
+    if factor is not None:
+        return {"factor": factor, "pilot": True}
+    source = record["pilot"].get("at_rate_of", {}).get(experiment, experiment)
+    if source not in tuning.arms(record, known):
+        return None
+    return {"factor": float(tuning.chosen(study, source, folder)["factor"])}
+
+
 def forget() -> None:
     """Forget what was read of the definitions; for a process in which the files change."""
-    for remembered in (load, load_study, _without_seed):
+    for remembered in (load, load_study, _without_seed, tuning.table):
         remembered.cache_clear()
 
 
@@ -209,6 +224,7 @@ def study_record(study: str, folder: str = "config") -> dict[str, Any]:
         "evaluate": record["evaluate"],
         "experiments": [_about(study, name, folder) for name in names],
         **_races(study, folder),
+        **_pilot(study, folder),
         "fingerprints": {
             name: {
                 str(seed): resolve(study, name, seed, folder)["fingerprint"]
@@ -218,6 +234,35 @@ def study_record(study: str, folder: str = "config") -> dict[str, Any]:
         },
         "command": f"snakemake --cores all --config studies=[{study}]",
     }
+
+
+def _pilot(study: str, folder: str) -> dict[str, Any]:
+    """What study.json says of its pilot: seed, epochs, and by experiment the factor chosen and the errors of all tried.
+
+    Raises:
+        UserError: a rate was chosen for another configuration than the present one.
+    """
+    record = load_study(study, folder)
+    if "pilot" not in record:
+        return {}
+    pilot = record["pilot"]
+    rates = {}
+    for name in tuning.arms(record, load(folder)["experiments"]):
+        curve = tuning.curve(study, name, folder)
+        for row in curve:
+            run = tuning.pilot_run(name, float(row["factor"]))
+            if resolve(study, run, pilot["seed"], folder)["fingerprint"] != row["fingerprint"]:
+                raise UserError(
+                    f"{folder}/{tuning.TABLE}: the rate of {study}/{name} was chosen for another configuration; "
+                    f"run `snakemake --cores all pilot --config studies=[{study}]` again"
+                )
+        rates[name] = {
+            "factor": float(tuning.chosen(study, name, folder)["factor"]),
+            "tried": {row["factor"]: float(row["validation_error"]) for row in curve},
+        }
+    epochs = pilot.get("epochs", record["epochs"])
+    shared = {"at_rate_of": pilot["at_rate_of"]} if "at_rate_of" in pilot else {}
+    return {"pilot": {"seed": pilot["seed"], "epochs": epochs, **shared, "rates": rates}}
 
 
 def _races(study: str, folder: str) -> dict[str, Any]:

@@ -532,9 +532,9 @@ def _epochs(run: Run) -> None:
         try:
             row |= run.train_epoch(epoch, partial(progress.batch, epoch))
         except Diverged as reason:
-            if "stop_at" not in run.config["optimizer"]:
+            if "stop_at" not in run.config["optimizer"] and not run.config.get("rate", {}).get("pilot"):
                 raise
-            progress.note(f"{reason}; in a race that is a result")
+            progress.note(f"{reason}; in a race or a pilot that is a result")
             state.history.append(row | lost_epoch(run, epoch, time.monotonic() - run.epoch_started))
             state.begin_epoch(epoch + 1)
             break

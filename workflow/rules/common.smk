@@ -16,7 +16,17 @@ sys.path.insert(0, ROOT)
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [ROOT, os.environ.get("PYTHONPATH")]))
 os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
 
-from alexnet import archives, definitions, experiments, ilsvrc, interruption, known_files, leases, sole
+from alexnet import (
+    archives,
+    definitions,
+    experiments,
+    ilsvrc,
+    interruption,
+    known_files,
+    leases,
+    sole,
+    tuning,
+)
 from alexnet.errors import UserError
 
 
@@ -108,9 +118,10 @@ def study_record(study):
 
 def run_fingerprint(wildcards):
     """Identity of one run; a changed one makes its config.json, and so the run, stale."""
-    known = study_record(wildcards.study)["fingerprints"].get(wildcards.experiment, {})
-    if wildcards.seed in known:
-        return known[wildcards.seed]
+    if tuning.arm_of(wildcards.experiment)[1] is None:
+        known = study_record(wildcards.study)["fingerprints"].get(wildcards.experiment, {})
+        if wildcards.seed in known:
+            return known[wildcards.seed]
     arguments = (wildcards.study, wildcards.experiment, int(wildcards.seed), DEFINITIONS)
     return checked(experiments.resolve, *arguments)["fingerprint"]
 
@@ -186,16 +197,21 @@ def require_archives(study, name):
         stop(f"study {study}: {known_files.describe_missing(source, missing, FOLDERS, None)}")
 
 
+def definition(wildcards):
+    """What experiments.yaml says of a run's experiment, or of that whose rate a pilot run tries."""
+    return KNOWN[tuning.arm_of(wildcards.experiment)[0]]
+
+
 def training_data(wildcards):
     """Packed files that a run reads."""
     record = STUDIES[wildcards.study]
-    before = KNOWN[wildcards.experiment].get("data") == "pretraining"
+    before = definition(wildcards).get("data") == "pretraining"
     return packed(wildcards.study, (record["pretraining"] if before else record)["train"]["set"])
 
 
 def start_weights(wildcards):
     """Weights that a run starts from, if it does not start from random ones."""
-    start = KNOWN[wildcards.experiment].get("starts_from")
+    start = definition(wildcards).get("starts_from")
     name = start and start["experiment"]
     return [f"{RESULTS}/{wildcards.study}/runs/{name}/{wildcards.seed}/model.pt"] if start else []
 
@@ -233,6 +249,45 @@ def swept(study, race):
     """Runs of a race at all its rates, with the seed that chooses: the first."""
     known = [name for name in STUDIES[study]["experiments"] if KNOWN[name].get("race") == race]
     return [run for name in known for run in runs_of(study, name, seeds(study, name)[:1])]
+
+
+def pilot_arms():
+    """(study, experiment) of all whose rate a pilot chooses, in the chosen studies."""
+    studies = [(study, record) for study, record in STUDIES.items() if "pilot" in record]
+    return [(study, name) for study, record in studies for name in tuning.arms(record, KNOWN)]
+
+
+def pilot_factors(wildcards):
+    """Factors that a pilot tries on the rates: the study's, and those beyond them that an earlier search asks for."""
+    study, name, wider = wildcards.study, wildcards.experiment, int(wildcards.wider)
+    if not wider:
+        return STUDIES[study]["pilot"]["factors"]
+    found = last_search(study, name, wider - 1)
+    return [*[run["factor"] for run in found["tried"]], *found["next"]]
+
+
+def last_search(study, name, wider):
+    """What a search found; its runs are trained first where it is not done."""
+    with open(checkpoints.search_rate.get(study=study, experiment=name, wider=wider).output[0]) as record:
+        return json.load(record)
+
+
+def pilot_runs(wildcards):
+    """Runs of one experiment at the pilot's factors."""
+    seed = [STUDIES[wildcards.study]["pilot"]["seed"]]
+    names = [tuning.pilot_run(wildcards.experiment, factor) for factor in pilot_factors(wildcards)]
+    return [run for name in names for run in runs_of(wildcards.study, name, seed)]
+
+
+def searched(wildcards):
+    """The last search of each experiment of a study's pilot: one that asks for no other factor, or the last allowed."""
+    files = []
+    for name in [name for study, name in pilot_arms() if study == wildcards.study]:
+        wider = 0
+        while last_search(wildcards.study, name, wider)["next"] and wider < tuning.WIDER:
+            wider += 1
+        files.append(f"{RESULTS}/{wildcards.study}/pilot/{name}-{wider}.json")
+    return files
 
 
 def races_of(study, among=None):

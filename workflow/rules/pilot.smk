@@ -1,0 +1,40 @@
+# Learning rates: pilot runs -> errors by rate -> rates.csv among the definitions. Only target `pilot` comes here.
+
+
+# Whether the search goes on is known when the first factors were trained.
+checkpoint search_rate:
+    input:
+        pilot_runs,
+    output:
+        f"{RESULTS}/{{study}}/pilot/{{experiment}}-{{wider}}.json",
+    log:
+        f"{RESULTS}/logs/{{study}}/pilot/{{experiment}}-{{wider}}.log",
+    params:
+        results=RESULTS,
+        definitions=DEFINITIONS,
+        factors=pilot_factors,
+    shell:
+        "python -m alexnet search-rate --study {wildcards.study:q} --experiment {wildcards.experiment:q}"
+        " --results {params.results:q} --definitions {params.definitions:q} --factors {params.factors}"
+        " --out {output:q} 2> {log:q}"
+
+
+# rates.csv is not an output: Snakemake would delete the choices of all other studies.
+rule choose_rates:
+    input:
+        searched,
+    output:
+        touch(f"{RESULTS}/{{study}}/pilot/chosen"),
+    log:
+        f"{RESULTS}/logs/{{study}}/pilot/choose.log",
+    params:
+        definitions=DEFINITIONS,
+    shell:
+        "python -m alexnet choose-rates {input:q} --study {wildcards.study:q}"
+        " --definitions {params.definitions:q} 2> {log:q}"
+
+
+rule pilot:
+    """The learning rate of each experiment, searched anew: config/rates.csv"""
+    input:
+        [f"{RESULTS}/{study}/pilot/chosen" for study in dict(pilot_arms())],
