@@ -276,8 +276,9 @@ def _run(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
     elif args.verb == "choose-rates":
         from alexnet import tuning
 
-        found = [json.loads(path.read_text()) for path in args.searches]
-        tuning.write_choices(args.study, {one["experiment"]: one["tried"] for one in found}, args.definitions)
+        searches = [json.loads(path.read_text()) for path in args.searches]
+        curves = {search["experiment"]: search["tried"] for search in searches}
+        tuning.write_choices(args.study, curves, args.definitions)
     elif args.verb == "train":
         from alexnet.train import Cadence, train
 

@@ -232,12 +232,19 @@ def results_of(study, experiment):
         for seed in seeds(study, experiment)
         for where in splits_of(study, experiment)
     ]
-    if experiment in examined():
+    if experiment in examined() or experiment in tuned_in(study):
         files += [
             f"{RESULTS}/{study}/examined/{experiment}/{seed}/examination.json"
             for seed in seeds(study, experiment)
         ]
     return files
+
+
+def block_files(wildcards):
+    """Evaluations and examinations of all nets of a study with one seed."""
+    study = wildcards.study
+    files = [file for name in STUDIES[study]["experiments"] for file in results_of(study, name)]
+    return [file for file in files if Path(file).parent.name == wildcards.seed]
 
 
 def runs_of(study, experiment, chosen):
@@ -251,10 +258,14 @@ def swept(study, race):
     return [run for name in known for run in runs_of(study, name, seeds(study, name)[:1])]
 
 
-def pilot_arms():
-    """(study, experiment) of all whose rate a pilot chooses, in the chosen studies."""
-    studies = [(study, record) for study, record in STUDIES.items() if "pilot" in record]
-    return [(study, name) for study, record in studies for name in tuning.arms(record, KNOWN)]
+def tuned_in(study):
+    """Experiments of a study whose rate a pilot chooses; all of them are examined."""
+    return tuning.arms(STUDIES[study], KNOWN) if "pilot" in STUDIES[study] else []
+
+
+def pilot_studies():
+    """Chosen studies that have a pilot."""
+    return [study for study, record in STUDIES.items() if "pilot" in record]
 
 
 def pilot_factors(wildcards):
@@ -279,10 +290,15 @@ def pilot_runs(wildcards):
     return [run for name in names for run in runs_of(wildcards.study, name, seed)]
 
 
+def first_searches(wildcards):
+    """Searches among the study's own factors, of all experiments of its pilot."""
+    return [f"{RESULTS}/{wildcards.study}/pilot/{name}-0.json" for name in tuned_in(wildcards.study)]
+
+
 def searched(wildcards):
     """The last search of each experiment of a study's pilot: one that asks for no other factor, or the last allowed."""
     files = []
-    for name in [name for study, name in pilot_arms() if study == wildcards.study]:
+    for name in tuned_in(wildcards.study):
         wider = 0
         while last_search(wildcards.study, name, wider)["next"] and wider < tuning.WIDER:
             wider += 1

@@ -22,7 +22,8 @@ checkpoint search_rate:
 # rates.csv is not an output: Snakemake would delete the choices of all other studies.
 rule choose_rates:
     input:
-        searched,
+        first_searches,  # all at once, where `searched` asks for one after the other
+        last=searched,
     output:
         touch(f"{RESULTS}/{{study}}/pilot/chosen"),
     log:
@@ -30,11 +31,21 @@ rule choose_rates:
     params:
         definitions=DEFINITIONS,
     shell:
-        "python -m alexnet choose-rates {input:q} --study {wildcards.study:q}"
+        "python -m alexnet choose-rates {input.last:q} --study {wildcards.study:q}"
         " --definitions {params.definitions:q} 2> {log:q}"
 
 
 rule pilot:
     """The learning rate of each experiment, searched anew: config/rates.csv"""
     input:
-        [f"{RESULTS}/{study}/pilot/chosen" for study in dict(pilot_arms())],
+        [f"{RESULTS}/{study}/pilot/chosen" for study in pilot_studies()],
+
+
+# A campaign that is cut off keeps whole blocks: `snakemake results/<study>/blocks/2` makes everything with seed 2.
+rule block:
+    input:
+        block_files,
+    output:
+        touch(f"{RESULTS}/{{study}}/blocks/{{seed}}"),
+    log:
+        f"{RESULTS}/logs/{{study}}/blocks/{{seed}}.log",
