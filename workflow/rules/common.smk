@@ -2,6 +2,7 @@
 import csv
 import json
 import os
+import shlex
 import subprocess
 import sys
 from functools import cache
@@ -454,9 +455,23 @@ def report_of_the_rest():
         print(f"the report without what failed: {made}", file=sys.stderr)
 
 
+def words(*arguments):
+    """Words of a command, quoted for the shell: what a rule puts into its command without `:q`.
+
+    Rules whose results take hours keep such text, and not a list, as their parameter: another one would remake them.
+    """
+    return shlex.join(map(str, arguments))
+
+
 def flags(record):
-    """A dict as command-line flags."""
-    return " ".join(f"--{key.replace('_', '-')} {value}" for key, value in sorted(record.items()))
+    """A dict as words of a command."""
+    return [word for key, value in sorted(record.items()) for word in (f"--{key.replace('_', '-')}", value)]
+
+
+def stand_ins(study):
+    """Where the archives of a generated study are, as words of a command."""
+    made = ["--stand-ins", "--archives", f"{RESULTS}/{study}/archives"]
+    return made if "synthetic" in STUDIES[study] else []
 
 
 def store_of(record):
@@ -465,7 +480,7 @@ def store_of(record):
 
 
 def store_flags(record):
-    """The same as command-line flags."""
+    """The same as words of a command."""
     store = store_of(record)
-    quality = f"--quality {store['quality']} " if store["format"] == "jpeg" else ""
-    return f"--storage {store['format']} {quality}--allow-undecodable {store['undecodable']}"
+    quality = ["--quality", store["quality"]] if store["format"] == "jpeg" else []
+    return ["--storage", store["format"], *quality, "--allow-undecodable", store["undecodable"]]

@@ -13,10 +13,10 @@ for _study, _record in STUDIES.items():
             threads: workflow.cores
             params:
                 out=f"{RESULTS}/{_study}/archives",
-                flags=flags(_record["synthetic"]),
+                flags=words(*flags(_record["synthetic"])),
             shell:
-                "python -m alexnet synthesize --out {params.out} {params.flags}"
-                " --workers {threads} > {log} 2>&1"
+                "python -m alexnet synthesize --out {params.out:q} {params.flags}"
+                " --workers {threads} > {log:q} 2>&1"
 
     for _set, _data in _record["sets"].items():
 
@@ -33,15 +33,13 @@ for _study, _record in STUDIES.items():
             params:
                 out=f"{RESULTS}/{_study}/data/{_set}",
                 source=_data["source"],
-                splits=" ".join(_data["splits"]),
-                archives=(
-                    f"--stand-ins --archives {RESULTS}/{_study}/archives" if "synthetic" in _record else ""
-                ),
+                splits=words(*_data["splits"]),
+                archives=words(*stand_ins(_study)),
                 size=_record["image_size"],
-                store=store_flags(_record),
+                store=words(*store_flags(_record)),
             shell:
-                "python -m alexnet pack --source {params.source} --splits {params.splits} {params.archives}"
-                " --image-size {params.size} {params.store} --workers {threads} --out {params.out} > {log} 2>&1"
+                "python -m alexnet pack --source {params.source:q} --splits {params.splits} {params.archives}"
+                " --image-size {params.size:q} {params.store} --workers {threads} --out {params.out:q} > {log:q} 2>&1"
 
 
 for _study, _record in STUDIES.items():

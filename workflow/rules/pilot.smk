@@ -15,7 +15,7 @@ checkpoint search_rate:
         factors=pilot_factors,
     shell:
         "python -m alexnet search-rate --study {wildcards.study:q} --experiment {wildcards.experiment:q}"
-        " --results {params.results:q} --definitions {params.definitions:q} --factors {params.factors}"
+        " --results {params.results:q} --definitions {params.definitions:q} --factors {params.factors:q}"
         " --out {output:q} 2> {log:q}"
 
 

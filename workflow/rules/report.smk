@@ -14,7 +14,7 @@ rule check:
     params:
         results=RESULTS,
     shell:
-        "python -m analysis check --claims {input.claims} --results {params.results} --out {output} 2> {log}"
+        "python -m analysis check --claims {input.claims:q} --results {params.results:q} --out {output:q} 2> {log:q}"
 
 
 rule notebook:
@@ -31,8 +31,8 @@ rule notebook:
     params:
         results=RESULTS,
     shell:
-        "python -m analysis notebook {input.notebook} --results {params.results} --claims {input.claims}"
-        " --out {output} > {log} 2>&1"
+        "python -m analysis notebook {input.notebook:q} --results {params.results:q} --claims {input.claims:q}"
+        " --out {output:q} > {log:q} 2>&1"
 
 
 rule report:
@@ -51,8 +51,8 @@ rule report:
     params:
         results=RESULTS,
     shell:
-        "python -m analysis report {input.notebooks} --claims {input.claims} --results {params.results}"
-        " --out {output.html} 2> {log}"
+        "python -m analysis report {input.notebooks:q} --claims {input.claims:q} --results {params.results:q}"
+        " --out {output.html:q} 2> {log:q}"
 
 
 rule draft:
@@ -70,8 +70,8 @@ rule draft:
         executed=f"{RESULTS}/draft",
         out=str(Path(config["report"]).parent / "draft" / Path(config["report"]).name),
     shell:
-        "python -m analysis rebuild --results {params.results} --out {params.out}"
-        " --pages {params.executed} --jobs {threads} > {log} 2>&1"
+        "python -m analysis rebuild --results {params.results:q} --out {params.out:q}"
+        " --pages {params.executed:q} --jobs {threads} > {log:q} 2>&1"
 
 
 rule bench:
@@ -82,7 +82,7 @@ rule bench:
         f"{RESULTS}/logs/bench.log",
     threads: workflow.cores
     shell:
-        "python -m alexnet bench --out {output} 2>&1 | tee {log}"
+        "python -m alexnet bench --out {output:q} 2>&1 | tee {log:q}"
 
 
 for _name in [name for name in KNOWN if "race" not in KNOWN[name]]:
@@ -98,12 +98,12 @@ for _name in [name for name in KNOWN if "race" not in KNOWN[name]]:
         params:
             results=RESULTS,
             name=_name,
-            group=f"--group {KNOWN[_name]['claims']}" if KNOWN[_name]["claims"] else "",
-            measured="race --race" if KNOWN[_name]["kind"] == "race" else "effects --experiment",
+            groups=list(filter(None, [KNOWN[_name]["claims"]])),
+            measured=["race", "--race"] if KNOWN[_name]["kind"] == "race" else ["effects", "--experiment"],
         shell:
-            "( if [ -n '{params.group}' ]; then python -m analysis verdicts --claims {input.claims}"
-            " --results {params.results} {params.group}; fi &&"
-            " python -m analysis {params.measured} {params.name} --results {params.results} ) 2> {log}"
+            "( for group in {params.groups:q}; do python -m analysis verdicts --claims {input.claims:q}"
+            ' --results {params.results:q} --group "$group"; done &&'
+            " python -m analysis {params.measured:q} {params.name:q} --results {params.results:q} ) 2> {log:q}"
 
     workflow.get_rule(_name).docstring = KNOWN[_name]["about"]
 
@@ -122,8 +122,8 @@ for _name in claim_groups():
             results=RESULTS,
             group=_name,
         shell:
-            "python -m analysis verdicts --claims {input.claims} --results {params.results}"
-            " --group {params.group} 2> {log}"
+            "python -m analysis verdicts --claims {input.claims:q} --results {params.results:q}"
+            " --group {params.group:q} 2> {log:q}"
 
     workflow.get_rule(_name).docstring = (
         f"Verdicts of the claims about {_name.replace('_', ' ')}"

@@ -10,8 +10,8 @@ rule configure:
         fingerprint=run_fingerprint,
         definitions=DEFINITIONS,
     shell:
-        "python -m alexnet configure --study {wildcards.study} --experiment {wildcards.experiment}"
-        " --seed {wildcards.seed} --definitions {params.definitions} > {output}.part 2> {log} && mv {output}.part {output}"
+        "python -m alexnet configure --study {wildcards.study:q} --experiment {wildcards.experiment:q}"
+        " --seed {wildcards.seed:q} --definitions {params.definitions:q} > {output:q}.part 2> {log:q} && mv {output:q}.part {output:q}"
 
 
 rule describe:
@@ -24,8 +24,8 @@ rule describe:
         definitions=DEFINITIONS,
         study=full_study,
     shell:
-        "python -m alexnet describe --study {params.study} --experiment {wildcards.experiment}"
-        " --definitions {params.definitions} > {output}.part 2> {log} && mv {output}.part {output}"
+        "python -m alexnet describe --study {params.study:q} --experiment {wildcards.experiment:q}"
+        " --definitions {params.definitions:q} > {output:q}.part 2> {log:q} && mv {output:q}.part {output:q}"
 
 
 rule study:
@@ -37,8 +37,8 @@ rule study:
         fingerprint=study_fingerprint,
         definitions=DEFINITIONS,
     shell:
-        "python -m alexnet study --study {wildcards.study} --definitions {params.definitions}"
-        " > {output}.part 2> {log} && mv {output}.part {output}"
+        "python -m alexnet study --study {wildcards.study:q} --definitions {params.definitions:q}"
+        " > {output:q}.part 2> {log:q} && mv {output:q}.part {output:q}"
 
 
 rule departures:
@@ -51,7 +51,7 @@ rule departures:
         fingerprint=departures_fingerprint,
         definitions=DEFINITIONS,
     shell:
-        "python -m alexnet departures --definitions {params.definitions} > {output}.part 2> {log} && mv {output}.part {output}"
+        "python -m alexnet departures --definitions {params.definitions:q} > {output:q}.part 2> {log:q} && mv {output:q}.part {output:q}"
 
 
 # The checkpoint from which an interrupted run resumes is not an output: Snakemake would delete it.
@@ -74,10 +74,10 @@ rule train:
     params:
         data=lambda wildcards, input: Path(input[0]).parent,
         out=lambda wildcards, output: Path(output.weights).parent,
-        start=lambda wildcards, input: f"--start {input.start}" if input.start else "",
+        start=lambda wildcards, input: ["--start", str(input.start)] if input.start else [],
     shell:
-        "python -m alexnet train {input.config} --data {params.data} --out {params.out} {params.start}"
-        " --devices {resources.gpu} --threads {threads} 2> {log}"
+        "python -m alexnet train {input.config:q} --data {params.data:q} --out {params.out:q} {params.start:q}"
+        " --devices {resources.gpu} --threads {threads} 2> {log:q}"
 
 
 rule evaluate:
@@ -100,9 +100,9 @@ rule evaluate:
         out=lambda wildcards, output: Path(output.record).parent,
         keep=in_ensembles,
     shell:
-        "python -m alexnet evaluate {input.config} --data {params.data} --weights {input.weights}"
-        " --split {wildcards.split} --out {params.out} {params.keep}"
-        " --devices {resources.gpu} --threads {threads} 2> {log}"
+        "python -m alexnet evaluate {input.config:q} --data {params.data:q} --weights {input.weights:q}"
+        " --split {wildcards.split:q} --out {params.out:q} {params.keep:q}"
+        " --devices {resources.gpu} --threads {threads} 2> {log:q}"
 
 
 # Which rate a race goes on with is known when all of them were trained with one seed.
@@ -118,8 +118,8 @@ checkpoint choose:
     params:
         results=RESULTS,
     shell:
-        "python -m analysis choose --results {params.results} --study {wildcards.study} --race {wildcards.race}"
-        " --out {output} 2> {log}"
+        "python -m analysis choose --results {params.results:q} --study {wildcards.study:q} --race {wildcards.race:q}"
+        " --out {output:q} 2> {log:q}"
 
 
 rule examine:
@@ -141,8 +141,8 @@ rule examine:
         data=lambda wildcards, input: Path(input[0]).parent,
         out=lambda wildcards, output: Path(output.record).parent,
     shell:
-        "python -m alexnet examine {input.config} --data {params.data} --weights {input.weights}"
-        " --out {params.out} --devices {resources.gpu} --threads {threads} 2> {log}"
+        "python -m alexnet examine {input.config:q} --data {params.data:q} --weights {input.weights:q}"
+        " --out {params.out:q} --devices {resources.gpu} --threads {threads} 2> {log:q}"
 
 
 rule ensemble_evaluate:
@@ -159,7 +159,7 @@ rule ensemble_evaluate:
     params:
         out=lambda wildcards, output: Path(output.record).parent,
     shell:
-        "python -m alexnet ensemble {input.config} --members {input.members} --out {params.out} 2> {log}"
+        "python -m alexnet ensemble {input.config:q} --members {input.members:q} --out {params.out:q} 2> {log:q}"
 
 
 rule baselines:
@@ -174,5 +174,5 @@ rule baselines:
         train=lambda wildcards: STUDIES[wildcards.study]["train"]["split"],
         test=lambda wildcards: STUDIES[wildcards.study]["validate"]["split"],
     shell:
-        "python -m analysis baselines --data {params.data} --train-split {params.train}"
-        " --test-split {params.test} --out {output} > {log} 2>&1"
+        "python -m analysis baselines --data {params.data:q} --train-split {params.train:q}"
+        " --test-split {params.test:q} --out {output:q} > {log:q} 2>&1"
