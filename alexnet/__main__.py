@@ -203,8 +203,9 @@ def _pack(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
     url = args.download or json.loads(os.environ.get("ALEXNET_DOWNLOADS", "{}")).get(args.source)
     if missing and url and not args.plan:
         from alexnet import download
+        from alexnet.credentials import Credentials
 
-        account = download.Credentials.from_environment() if args.source in archives.ACCOUNT else None
+        account = Credentials.from_environment() if args.source in archives.ACCOUNT else None
         download.fetch_missing(missing, url, folders[0], account, sys.stderr)
     if args.plan:
         if not args.stand_ins:
