@@ -85,6 +85,11 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument(
         "--stand-ins", action="store_true", help="the archives only bear official names; compare no hashes"
     )
+    verb.add_argument(
+        "--archive-order",
+        action="store_true",
+        help="ILSVRC images as their archives have them, not by label and name",
+    )
     verb.add_argument("--plan", action="store_true", help="say what it would take, and stop")
 
     for name, text in (
@@ -224,6 +229,7 @@ def _pack(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
         quality=args.quality,
         allow_undecodable=args.allow_undecodable,
         stand_ins=args.stand_ins,
+        archive_order=args.archive_order,
     )
 
 

@@ -35,7 +35,9 @@ for _study, _record in STUDIES.items():
                 source=_data["source"],
                 splits=" ".join(_data["splits"]),
                 archives=(
-                    f"--stand-ins --archives {RESULTS}/{_study}/archives" if "synthetic" in _record else ""
+                    f"--stand-ins --archive-order --archives {RESULTS}/{_study}/archives"
+                    if "synthetic" in _record
+                    else ""
                 ),
                 size=_record["image_size"],
                 store=store_flags(_record),
