@@ -85,6 +85,11 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument(
         "--stand-ins", action="store_true", help="the archives only bear official names; compare no hashes"
     )
+    verb.add_argument(
+        "--archive-order",
+        action="store_true",
+        help="ILSVRC images as their archives have them, not by label and name",
+    )
     verb.add_argument("--plan", action="store_true", help="say what it would take, and stop")
 
     for name, text in (
@@ -216,8 +221,9 @@ def _pack(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
     url = args.download or json.loads(os.environ.get("ALEXNET_DOWNLOADS", "{}")).get(args.source)
     if missing and url and not args.plan:
         from alexnet import download
+        from alexnet.credentials import Credentials
 
-        account = download.Credentials.from_environment() if args.source in archives.ACCOUNT else None
+        account = Credentials.from_environment() if args.source in archives.ACCOUNT else None
         download.fetch_missing(missing, url, folders[0], account, sys.stderr)
     if args.plan:
         if not args.stand_ins:
@@ -236,6 +242,7 @@ def _pack(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
         quality=args.quality,
         allow_undecodable=args.allow_undecodable,
         stand_ins=args.stand_ins,
+        archive_order=args.archive_order,
     )
 
 

@@ -152,11 +152,15 @@ def located(source: str, folders: Folders, splits: Sequence[str] | None = None) 
     return [path for path in paths if path.is_file()]
 
 
-def open_source(source: str, folders: Folders, splits: Sequence[str] | None = None) -> Catalogue:
+def open_source(
+    source: str, folders: Folders, splits: Sequence[str] | None = None, archive_order: bool = False
+) -> Catalogue:
     """Look through the archives of a source: classes, splits and counts; no image is decoded.
 
-    `folders` are searched in order. `splits`: those wanted; None for all that the source offers (of
-    ilsvrc2010 and folders: all that are there).
+    Args:
+        folders: searched in order.
+        splits: those wanted; None for all that the source offers (of ilsvrc2010 and folders: all that are there).
+        archive_order: official ILSVRC archives are read in their own order, not in that of labels and names.
 
     Raises:
         UserError: an archive is missing or damaged, a class is empty, a label is outside the map, counts
@@ -171,17 +175,20 @@ def open_source(source: str, folders: Folders, splits: Sequence[str] | None = No
             f"{' or '.join(map(str, searched))}"
         )
     if source == "folders":
-        return open_class_folders(source, splits, _loose(searched, splits))
+        return open_class_folders(source, splits, _loose(searched, splits), searched)
     wanted = _splits(source, searched, splits)
     paths = {name: _locate(name, searched) for name in _needed(source, searched, splits)}
+    odd = next((path for path in paths.values() if not (path.is_file() or path.is_dir())), None)
+    if odd:
+        raise UserError(f"{odd} is neither a file nor a folder; take it away")
     first = next(iter(paths.values()))
     if kaggle.MAPPING in paths:
-        return kaggle.open_kaggle(source, wanted, paths)
+        return kaggle.open_kaggle(source, wanted, paths, searched)
     if source in YEARS:
         patches = _locate(ilsvrc.PATCHES, searched)
         if source == "ilsvrc2010" and patches.exists():
             paths[ilsvrc.PATCHES] = patches
-        return ilsvrc.open_ilsvrc(source, YEARS[source], wanted, paths)
+        return ilsvrc.open_ilsvrc(source, YEARS[source], wanted, paths, archive_order)
     if source.startswith("fall"):
         return synset_tars.open_synset_tars(source, wanted, first)
     if source == "tiny_imagenet":
@@ -189,4 +196,4 @@ def open_source(source: str, folders: Folders, splits: Sequence[str] | None = No
     if cifar.ARCHIVE in paths:
         return cifar.open_cifar(source, wanted, first)
     variant = first.name.split(".")[0].removesuffix("-train").removesuffix("-val")
-    return open_class_folders(source, wanted, list(paths.values()), variant)
+    return open_class_folders(source, wanted, list(paths.values()), searched, variant)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from alexnet.errors import UserError
 
@@ -24,13 +24,26 @@ class ImageClass:
     name: str
 
 
-@dataclass(frozen=True)
+class Lazy(Protocol):
+    """Bytes that are read when they are needed, `size` of them; `read` raises UserError if they cannot be."""
+
+    @property
+    def size(self) -> int: ...
+
+    def read(self) -> bytes: ...
+
+
+@dataclass(frozen=True, slots=True)
 class Extent:
-    """Bytes that stand in a file as they are, so that whoever needs them can read them there."""
+    """Bytes that stand in a file as they are, so that whoever needs them can read them there.
+
+    `keep`: what holds the file open if it has no name of its own.
+    """
 
     path: Path
     offset: int
     size: int
+    keep: object = None
 
     def read(self) -> bytes:
         """The bytes.
@@ -57,24 +70,33 @@ class Extent:
         return data
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Picture:
-    """One image: the bytes of its file, or where they stand, or its pixels (height, width, 3)."""
+    """One image: where the bytes of its file stand, or its pixels (height, width, 3)."""
 
     name: str
     label: int
     archive: str  # where it came from: the archive, and within it the inner archive
-    data: bytes | Extent | NDArray[np.uint8]
+    data: Lazy | NDArray[np.uint8]
     repairs: tuple[str, ...] = ()  # what was done before decoding
 
     def read(self) -> bytes | NDArray[np.uint8]:
         """The bytes or pixels; see `Extent.read` for what it raises."""
-        return self.data.read() if isinstance(self.data, Extent) else self.data
+        return self.data.read() if hasattr(self.data, "read") else self.data
+
+    @property
+    def rank(self) -> tuple[int, str]:
+        """Its place in the canonical order of a split: by label, then by name, whatever the archive's order."""
+        return self.label, self.name
 
 
 @dataclass(frozen=True)
 class Split:
-    """One split: how many images it has, and a function that streams them, always in the same order."""
+    """One split: how many images it has, and a function that streams them, always in the same order.
+
+    The order is that of `Picture.rank`, so that the same images give the same store however they are kept; of
+    official CIFAR-10 it is that of the batches.
+    """
 
     name: str
     images: int

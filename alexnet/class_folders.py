@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from alexnet import tars, zips
-from alexnet.catalogue import SPLITS, Catalogue, Extent, ImageClass, Picture, Split
+from alexnet.catalogue import SPLITS, Catalogue, ImageClass, Lazy, Picture, Split
 from alexnet.errors import UserError
+from alexnet.local_folders import images, printable, subfolders
 
 IMAGENETTE = {
     "n01440764": "tench",
@@ -35,11 +35,6 @@ class Place:
     name: str
 
 
-def printable(name: str) -> str:
-    """The name, with bytes that are not UTF-8 as \\xff, so that it can be written into an index."""
-    return os.fsencode(name).decode(errors="backslashreplace")
-
-
 def place(parts: Sequence[str]) -> Place | None:
     """The place of [...]/<split>/<class>/<image>; None for all else (a list, a readme, what is hidden)."""
     if len(parts) < 3 or parts[-3] not in SPLITS or parts[-2].startswith(".") or parts[-1].startswith("."):
@@ -47,14 +42,11 @@ def place(parts: Sequence[str]) -> Place | None:
     return Place(parts[-3], printable(parts[-2]), printable(parts[-1]))
 
 
-def count(path: Path, counts: dict[tuple[str, str], int]) -> None:
-    """Add the images of a tar, or folder <split>, to the counts per (split, class); empty classes get 0."""
+def count(path: Path, roots: Sequence[Path], counts: dict[tuple[str, str], int]) -> None:
+    """Add the images of an archive, or folder <split>, to the counts per (split, class); empty classes get 0."""
     if path.is_dir():
-        for folder in path.iterdir():
-            if folder.is_dir() and not folder.name.startswith("."):
-                images = sum(1 for file in folder.iterdir() if place(file.parts) and file.is_file())
-                key = path.name, printable(folder.name)
-                counts[key] = counts.get(key, 0) + images
+        for name, folder in subfolders(path, roots):
+            counts[path.name, name] = counts.get((path.name, name), 0) + len(images(folder, roots))
         return
     for name, folder_member in entries(path):
         parts = name.rstrip("/").split("/")
@@ -76,69 +68,76 @@ def entries(path: Path) -> Iterator[tuple[str, bool]]:
             yield member.name, member.isdir()
 
 
-def walk(path: Path) -> Iterator[tuple[Place, str, bytes | Extent]]:
-    """The images of an archive in its order, or of a folder <split> in sorted order: place, archive, bytes."""
-    if path.is_dir():
-        for file in sorted(path.glob("*/*")):
-            found = place(file.parts)
-            if found and file.is_file():
-                yield found, f"{found.split}/{found.folder}", Extent(file, 0, file.stat().st_size)
-        return
+def members(path: Path) -> Iterator[tuple[str, Lazy]]:
+    """Name and bytes of each file in a tar or zip, in archive order."""
     if path.suffix == ".zip":
         with zips.opened(path) as archive:
             for info in zips.files(archive, path.name):
-                found = place(info.filename.split("/"))
-                if found:
-                    yield found, path.name, zips.content(archive, info, path.name)
+                yield info.filename, zips.part(archive, info, path)
         return
     with tars.opened(path) as tar:
         for member in tars.files(tar, path.name):
-            found = place(member.name.split("/"))
-            if found:
-                yield found, path.name, tars.piece(tar, member, path.name, path)
+            yield member.name, tars.piece(tar, member, path.name)
 
 
-def stream(paths: Sequence[Path], split: str, labels: dict[str, int]) -> Iterator[Picture]:
-    """The images of one split."""
+def stream(
+    paths: Sequence[Path], roots: Sequence[Path], split: str, labels: dict[str, int]
+) -> Iterator[Picture]:
+    """The images of one split, from folders class by class, from archives all sorted at once."""
+    gathered = []
     for path in paths:
-        if path.is_dir() and path.name != split:
-            continue
-        for found, archive, data in walk(path):
-            if found.split == split:
-                yield Picture(found.name, labels[found.folder], archive, data)
+        if not path.is_dir():
+            for name, data in members(path):
+                found = place(name.split("/"))
+                if found and found.split == split:
+                    gathered.append(Picture(found.name, labels[found.folder], path.name, data))
+        elif path.name == split:
+            for folder_name, folder in subfolders(path, roots):
+                where = f"{split}/{folder_name}"
+                for name, extent in images(folder, roots):
+                    yield Picture(name, labels[folder_name], where, extent)
+    yield from sorted(gathered, key=lambda picture: picture.rank)
 
 
 def open_class_folders(
-    source: str, splits: Sequence[str] | None, paths: Sequence[Path], variant: str = ""
+    source: str,
+    splits: Sequence[str] | None,
+    paths: Sequence[Path],
+    folders: Sequence[Path],
+    variant: str = "",
 ) -> Catalogue:
     """Count the images of archives, or of folders called <split>; the classes are those of all splits together.
 
+    Args:
+        folders: those that the user named: links in the folders of `paths` may lead anywhere in them.
+
     Raises:
-        UserError: there is no image, or a class has none in a split.
+        UserError: there is no image, or a class has none in a split; or see `local_folders.images`.
     """
     counts: dict[tuple[str, str], int] = {}
+    roots = [*folders, *paths]
     for path in paths:
-        count(path, counts)
+        count(path, roots, counts)
     places = ", ".join(path.name for path in paths)
     wanted = [
         split for split in SPLITS if (split in splits if splits else any(s == split for s, _ in counts))
     ]
-    folders = sorted({folder for split, folder in counts if split in wanted})
-    if not folders:
+    names = sorted({folder for split, folder in counts if split in wanted})
+    if not names:
         raise UserError(f"{places} has no {'/'.join(wanted) or 'train'}/<class>/<image>; check its layout")
     for split in wanted:
-        for folder in folders:
+        for folder in names:
             if not counts.get((split, folder)):
                 raise UserError(
                     f"class {folder} has no images in split {split} of {places}; "
                     "add some, or remove the class from every split"
                 )
-    labels = {folder: label for label, folder in enumerate(folders)}
+    labels = {folder: label for label, folder in enumerate(names)}
     words = IMAGENETTE if source == "imagenette" else {}
     opened = []
     for split in wanted:
-        images = sum(n for (s, _), n in counts.items() if s == split)
-        pictures: Callable[[], Iterator[Picture]] = partial(stream, paths, split, labels)
-        opened.append(Split(split, images, pictures))
-    classes = tuple(ImageClass(folder, words.get(folder, folder)) for folder in folders)
+        total = sum(n for (s, _), n in counts.items() if s == split)
+        pictures: Callable[[], Iterator[Picture]] = partial(stream, paths, roots, split, labels)
+        opened.append(Split(split, total, pictures))
+    classes = tuple(ImageClass(name, words.get(name, name)) for name in names)
     return Catalogue(source, classes, tuple(opened), tuple(paths), variant)

@@ -1,14 +1,12 @@
 """Turns a URL into a complete, verified file.
 
 The bytes go to `<target>.part`; what the server said about them to `<target>.part.json`, so that a later call
-goes on where this one stopped. Credentials go to the host of the URL alone, and with user info and query they
-stay out of messages and files: errors are raised outside the handlers of the errors that they replace, since
+goes on where this one stopped. Credentials and queries stay out of messages and files: errors are raised outside the handlers of the errors that they replace, since
 those name whole URLs.
 """
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import email.utils
 import fcntl
@@ -20,15 +18,16 @@ import re
 import shutil
 import time
 from collections.abc import Generator, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC
 from pathlib import Path
 from typing import Any, TextIO
-from urllib.parse import quote, unquote, urljoin, urlsplit, urlunsplit
+from urllib.parse import quote, urljoin, urlsplit, urlunsplit
 
 import requests
 from urllib3.exceptions import HTTPError
 
+from alexnet.credentials import Credentials, advice
 from alexnet.errors import UserError
 from alexnet.files import write_json
 from alexnet.known_files import CREDENTIALS, KNOWN, human_size, public
@@ -41,40 +40,6 @@ REDIRECTS = 5
 REDIRECTED = (301, 302, 303, 307, 308)
 RETRIED = (408, 429, 500, 502, 503, 504)
 LONGEST_WAIT, LONGEST_BACKOFF = 120.0, 60.0
-
-
-@dataclass(frozen=True)
-class Credentials:
-    """A user and a password, or a token; never shown."""
-
-    user: str | None = field(default=None, repr=False)
-    password: str | None = field(default=None, repr=False)
-    token: str | None = field(default=None, repr=False)
-
-    def __post_init__(self) -> None:
-        if self.token is not None and not (self.token.isascii() and self.token.isprintable()):
-            raise UserError("the token (ALEXNET_TOKEN) holds characters that no HTTP header may hold")
-
-    @classmethod
-    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Credentials | None:
-        """Those of ALEXNET_TOKEN, else of ALEXNET_USER and ALEXNET_PASSWORD; None if none is set.
-
-        Raises:
-            UserError: one of user and password is missing, or the token is no token.
-        """
-        user, password, token = (environment.get(f"ALEXNET_{n}") for n in ("USER", "PASSWORD", "TOKEN"))
-        if token and token.strip():
-            return cls(token=token.strip())
-        if bool(user) != bool(password):
-            raise UserError("of ALEXNET_USER and ALEXNET_PASSWORD only one is set; set both, or neither")
-        return cls(user=user, password=password) if user else None
-
-    def header(self) -> str:
-        """The value of the header Authorization."""
-        if self.token is not None:
-            return f"Bearer {self.token}"
-        pair = f"{self.user or ''}:{self.password or ''}"
-        return "Basic " + base64.b64encode(pair.encode()).decode()
 
 
 @dataclass(frozen=True)
@@ -269,34 +234,6 @@ def _retry_after(response: requests.Response) -> float:
     return min(max(seconds, 0.0), LONGEST_WAIT)
 
 
-def _split_user_info(url: str) -> tuple[str, Credentials | None]:
-    """The URL without user and password, and those."""
-    parts = urlsplit(url)
-    info, _, host = parts.netloc.rpartition("@")
-    user, _, password = info.partition(":")
-    found = Credentials(unquote(user), unquote(password)) if info else None
-    return urlunsplit(parts._replace(netloc=host, fragment="")), found
-
-
-def _origin(url: str) -> tuple[str, str | None, int | None]:
-    parts = urlsplit(url)
-    return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)
-
-
-def _trusted(first: str, url: str) -> bool:
-    """Whether credentials for the host of `first` may go to `url`: the same host, and not in the clear."""
-    before, now = _origin(first), _origin(url)
-    upgraded = before[0] == "http" and before[2] == 80 and now == ("https", before[1], 443)
-    return (before == now or upgraded) and not _in_the_clear(url)
-
-
-def _in_the_clear(url: str) -> bool:
-    """Whether anyone between could read along: http to another machine."""
-    scheme, host, _ = _origin(url)
-    local = host in ("localhost", "::1") or re.fullmatch(r"127(\.\d+){3}", host or "") is not None
-    return scheme == "http" and not local
-
-
 def _check_url(name: str, url: str) -> None:
     """Raise UserError unless requests can be sent there."""
     try:
@@ -304,6 +241,11 @@ def _check_url(name: str, url: str) -> None:
         good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
         good = False
+    if good and "@" in parts.netloc:
+        raise UserError(
+            f"{name}: the address {public(url)} holds a user or a password; take them out, credentials come from the "
+            "environment"
+        )
     if not good:
         raise UserError(f"{name} is to come from {public(url)}; only http:// and https:// are possible")
 
@@ -352,15 +294,15 @@ class _Fetch:
         self, name: str, url: str, size: int | None, credentials: Credentials | None, timeout: float
     ) -> None:
         _check_url(name, url)
-        self.url, own = _split_user_info(url)
-        self.name, self.size, self.timeout = name, size, timeout
-        self.credentials = own or credentials
+        self.url, self.name, self.size, self.timeout = url, name, size, timeout
+        self.credentials = credentials
         self.session = _Session()
         self.resumed_from = 0
 
     def _ask(self, url: str, headers: Mapping[str, str]) -> requests.Response:
         """One request; no redirect is followed, and ~/.netrc is not read since there always is an `auth`."""
-        trusted = self.credentials if _trusted(self.url, url) else None
+        known = self.credentials
+        trusted = known if known and not known.withheld(url) else None
 
         def authorize(request: requests.PreparedRequest) -> requests.PreparedRequest:
             if trusted:
@@ -396,7 +338,6 @@ class _Fetch:
             except ValueError:
                 url = ""
             _check_url(self.name, url)
-            url, _ = _split_user_info(url)
             if urlsplit(before).scheme == "https" and urlsplit(url).scheme == "http":
                 raise UserError(
                     f"{self.name}: {public(before)} redirects from https to http ({public(url)}), which is "
@@ -410,13 +351,9 @@ class _Fetch:
         if status in RETRIED:
             return _Interrupted(f"the server answers {status}", _retry_after(response))
         if status in (401, 403):
-            if self.credentials and _in_the_clear(self.url):
-                cure = "credentials are sent over https only, so the base URL must begin with https://"
-            elif self.credentials:
-                cure = f"check the values of {CREDENTIALS} in the environment, and accept the terms there"
-            else:
-                cure = f"set {CREDENTIALS} in the environment"
-            return UserError(f"{self.name}: {where} refuses access ({status}); {cure}")
+            return UserError(
+                f"{self.name}: {where} refuses access ({status}); {advice(self.credentials, response.url)}"
+            )
         if status in (404, 410):
             return UserError(f"{self.name} is not at {where} ({status}); check the base URL")
         return UserError(f"{self.name}: {where} answers with status {status}, not with the file")
@@ -627,6 +564,8 @@ def fetch_missing(
             f"{', '.join(unknown)} cannot be downloaded: nothing is known about it; put it into {folder}"
         )
     _check_url(names[0] if names else "the archive", base_url)
+    if credentials and progress and (why := credentials.withheld(base_url)):
+        print(f"download {names[0]}  {why}", file=progress, flush=True)
     paths = []
     for file in (KNOWN[name] for name in names):
         parts = urlsplit(base_url)

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
-from typing import IO, cast
 
 from alexnet import tars
 from alexnet.catalogue import Catalogue, Picture, Split
@@ -39,24 +38,25 @@ def basename(name: str) -> str:
 
 
 def _inner_tars(
-    path: Path, labels: dict[str, int], kit: Devkit
-) -> Iterator[tuple[str, str, IO[bytes], int | None]]:
-    """(wnid, name for messages, stream, where it begins in the file) of each <wnid>.tar in the training archive."""
+    path: Path, labels: dict[str, int], kit: Devkit, archive_order: bool = False
+) -> Iterator[tuple[str, str, tars.Tar]]:
+    """(wnid, name for messages, tar) of each <wnid>.tar in the training archive, by wnid or in archive order."""
     with tars.opened(path) as outer:
-        for member in tars.files(outer, path.name):
-            file = basename(member.name)
-            wnid = file.removesuffix(".tar")
-            if wnid == file or wnid not in labels:
+        members = list(tars.files(outer, path.name))
+        for member in members:
+            wnid, dot, ending = basename(member.name).rpartition(".")
+            if (dot + ending, wnid in labels) != (".tar", True):
                 raise UserError(
                     f"{path.name} holds {member.name!r}, which is no class of {kit.file}; "
                     f"check that both are of {kit.year}"
                 )
-            yield (
-                wnid,
-                f"{path.name}/{file}",
-                cast(IO[bytes], outer.extractfile(member)),
-                tars.start(outer, member),
-            )
+        if not archive_order:
+            members.sort(key=lambda member: basename(member.name))
+        for member in members:
+            file = basename(member.name)
+            where = f"{path.name}/{file}"
+            with tars.inside(outer, member, where) as inner:
+                yield file.removesuffix(".tar"), where, inner
 
 
 def read_patches(path: Path) -> Patches:
@@ -65,9 +65,7 @@ def read_patches(path: Path) -> Patches:
     with tars.opened(path) as tar:
         for member in tars.files(tar, path.name):
             name = basename(member.name)
-            patches[name] = Picture(
-                name, -1, path.name, tars.piece(tar, member, path.name, path), ("patched",)
-            )
+            patches[name] = Picture(name, -1, path.name, tars.piece(tar, member, path.name), ("patched",))
     return patches
 
 
@@ -77,10 +75,10 @@ def patched(picture: Picture, patches: Patches) -> Picture:
     return replace(patch, label=picture.label) if patch else picture
 
 
-def tar_of_tars(path: Path, kit: Devkit, patches: Patches, used: set[str]) -> Split:
+def tar_of_tars(path: Path, kit: Devkit, patches: Patches, used: set[str], archive_order: bool) -> Split:
     """Training images: one inner tar per class, named <wnid>.tar, with as many images as meta.mat says.
 
-    Names of patches that replace an image are added to `used`.
+    Names of patches that replace an image are added to `used`. `archive_order`: see `open_ilsvrc`.
 
     Raises:
         UserError: a class is absent, twice there, empty or unknown; while streaming: a count differs.
@@ -88,17 +86,14 @@ def tar_of_tars(path: Path, kit: Devkit, patches: Patches, used: set[str]) -> Sp
     labels = {c.wnid: label for label, c in enumerate(kit.classes)}
     seen = set()
     classes_with_patches = {name.split("_")[0] for name in patches}
-    for wnid, where, stream, _ in _inner_tars(path, labels, kit):
+    for wnid, where, inner in _inner_tars(path, labels, kit):
+        members = tars.files(inner, where)
+        first = next(members, None)
+        if first is None:
+            name = kit.classes[labels[wnid]].name
+            raise UserError(f"class {wnid} ({name}) has no images: {where} is empty; fetch {path.name} again")
         if wnid in classes_with_patches:
-            with tars.opened(path, stream, where) as inner:
-                used.update(patches.keys() & {basename(member.name) for member in tars.files(inner, where)})
-            stream.seek(0)
-        with tars.opened(path, stream, where) as inner:
-            if next(tars.files(inner, where), None) is None:
-                name = kit.classes[labels[wnid]].name
-                raise UserError(
-                    f"class {wnid} ({name}) has no images: {where} is empty; fetch {path.name} again"
-                )
+            used.update(patches.keys() & {basename(member.name) for member in (first, *members)})
         if wnid in seen:
             raise UserError(f"{path.name} holds class {wnid} twice; fetch it again")
         seen.add(wnid)
@@ -110,26 +105,38 @@ def tar_of_tars(path: Path, kit: Devkit, patches: Patches, used: set[str]) -> Sp
         )
 
     def pictures() -> Iterator[Picture]:
-        for wnid, where, stream, base in _inner_tars(path, labels, kit):
-            label, count = labels[wnid], 0
-            with tars.opened(path, stream, where) as inner:
-                for member in tars.files(inner, where):
-                    data = tars.piece(inner, member, where, path, base)
-                    yield patched(Picture(basename(member.name), label, where, data), patches)
-                    count += 1
-            if count != kit.train_images[label]:
+        for wnid, where, inner in _inner_tars(path, labels, kit, archive_order):
+            label = labels[wnid]
+            found = [
+                Picture(basename(member.name), label, where, tars.piece(inner, member, where))
+                for member in tars.files(inner, where)
+            ]
+            if len(found) != kit.train_images[label]:
                 raise UserError(
-                    f"class {wnid}: {where} has {count} images, but data/meta.mat in {kit.file} says "
+                    f"class {wnid}: {where} has {len(found)} images, but data/meta.mat in {kit.file} says "
                     f"{kit.train_images[label]}; fetch {path.name} again"
                 )
+            if not archive_order:
+                found.sort(key=lambda picture: picture.rank)
+            for picture in found:
+                yield patched(picture, patches)
 
     return Split("train", sum(kit.train_images), pictures)
 
 
 def flat_tar(
-    split: str, year: int, path: Path, labels: list[int], truth: str, patches: Patches, used: set[str]
+    split: str,
+    year: int,
+    path: Path,
+    labels: list[int],
+    truth: str,
+    patches: Patches,
+    used: set[str],
+    archive_order: bool,
 ) -> Split:
     """Validation or test images: line n of the ground truth `truth` is about the n-th name in sorted order.
+
+    `archive_order`: see `open_ilsvrc`.
 
     Raises:
         UserError: there are more or fewer images than lines, a name is there twice, or is one of another year.
@@ -155,16 +162,25 @@ def flat_tar(
 
     def pictures() -> Iterator[Picture]:
         with tars.opened(path) as tar:
-            for member in tars.files(tar, path.name):
-                name = basename(member.name)
-                data = tars.piece(tar, member, path.name, path)
-                yield patched(Picture(name, label_of[name], path.name, data), patches)
+            pieces = [
+                (basename(member.name), tars.piece(tar, member, path.name))
+                for member in tars.files(tar, path.name)
+            ]
+        found = [Picture(name, label_of[name], path.name, data) for name, data in pieces]
+        if not archive_order:
+            found.sort(key=lambda picture: picture.rank)
+        return (patched(picture, patches) for picture in found)
 
     return Split(split, len(names), pictures)
 
 
-def open_ilsvrc(source: str, year: int, splits: Sequence[str], paths: dict[str, Path]) -> Catalogue:
+def open_ilsvrc(
+    source: str, year: int, splits: Sequence[str], paths: dict[str, Path], archive_order: bool = False
+) -> Catalogue:
     """Look through a year's archives; `paths` has those that `needed` names, and patch_images.tar if it is there.
+
+    Args:
+        archive_order: images come as they stand in the archives, not by label and name.
 
     Raises:
         UserError: see `read_devkit`, `read_ground_truth`, `tar_of_tars` and `flat_tar`; or a patch replaces no
@@ -178,14 +194,15 @@ def open_ilsvrc(source: str, year: int, splits: Sequence[str], paths: dict[str, 
     for split in splits:
         path = paths[IMAGES[year].format(split)]
         if split == "train":
-            opened.append(tar_of_tars(path, kit, patches, used))
+            opened.append(tar_of_tars(path, kit, patches, used, archive_order))
             continue
         if split == "val":
             truth = f"ILSVRC{year}_validation_ground_truth.txt"
             text, where = tars.find(devkit, f"data/{truth}"), f"{truth} in {devkit.name}"
         else:
             text, where = paths[TEST_GROUND_TRUTH].read_bytes(), TEST_GROUND_TRUTH
-        opened.append(flat_tar(split, year, path, read_ground_truth(text, where, kit), where, patches, used))
+        labels = read_ground_truth(text, where, kit)
+        opened.append(flat_tar(split, year, path, labels, where, patches, used, archive_order))
     unused = sorted(patches.keys() - used)
     if unused and len(splits) == len(OFFERED[year]):
         raise UserError(

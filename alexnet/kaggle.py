@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
-from alexnet.catalogue import Catalogue, Extent, ImageClass, Picture, Split
+from alexnet.catalogue import Catalogue, ImageClass, Picture, Split
 from alexnet.errors import UserError
+from alexnet.local_folders import images, subfolders
 
 IMAGES, MAPPING, SOLUTION = "ILSVRC/Data/CLS-LOC", "LOC_synset_mapping.txt", "LOC_val_solution.csv"
 
@@ -64,59 +65,55 @@ def read_solution(path: Path, labels: dict[str, int]) -> dict[str, int]:
     return found
 
 
-def _picture(file: Path, label: int, archive: str) -> Picture:
-    return Picture(file.name, label, archive, Extent(file, 0, file.stat().st_size))
-
-
-def _images(folder: Path) -> list[Path]:
-    return sorted(file for file in folder.iterdir() if file.is_file() and not file.name.startswith("."))
-
-
-def train(root: Path, labels: dict[str, int]) -> Iterator[Picture]:
-    """The training images, class by class in sorted order."""
+def train(root: Path, roots: Sequence[Path], labels: dict[str, int]) -> Iterator[Picture]:
+    """The training images."""
     for wnid, label in labels.items():
-        for file in _images(root / wnid):
-            yield _picture(file, label, f"{IMAGES}/train/{wnid}")
+        for name, data in images(root / wnid, roots):
+            yield Picture(name, label, f"{IMAGES}/train/{wnid}", data)
 
 
-def val(root: Path, label_of: dict[str, int]) -> Iterator[Picture]:
-    """The validation images in sorted order."""
-    for file in _images(root):
-        yield _picture(file, label_of[file.stem], f"{IMAGES}/val")
+def val(root: Path, roots: Sequence[Path], label_of: dict[str, int]) -> Iterator[Picture]:
+    """The validation images."""
+    found = images(root, roots)
+    pictures = [Picture(name, label_of[Path(name).stem], f"{IMAGES}/val", data) for name, data in found]
+    return iter(sorted(pictures, key=lambda picture: picture.rank))
 
 
-def open_kaggle(source: str, splits: Sequence[str], paths: dict[str, Path]) -> Catalogue:
-    """Look through the folders; `paths` has those that `needed` names.
+def open_kaggle(
+    source: str, splits: Sequence[str], paths: dict[str, Path], folders: Sequence[Path]
+) -> Catalogue:
+    """Look through the folders; `paths` has those that `needed` names, `folders` are those that the user named.
 
     Raises:
-        UserError: see `read_classes` and `read_solution`; a class or an image is missing or unknown.
+        UserError: see `read_classes`, `read_solution` and `local_folders.images`; a class or an image is missing
+            or unknown.
     """
     classes = read_classes(paths[MAPPING])
     labels = {c.wnid: label for label, c in enumerate(classes)}
     opened = []
     for split in splits:
         root = paths[f"{IMAGES}/{split}"]
+        roots = [*folders, root]
         if split == "train":
-            folders = {folder.name for folder in root.iterdir() if folder.is_dir()}
-            odd = sorted(folders ^ labels.keys())
+            odd = sorted({name for name, _ in subfolders(root, roots)} ^ labels.keys())
             if odd:
                 raise UserError(
                     f"{root}: class {odd[0]} is not both a folder and in {MAPPING} ({len(odd)} are not)"
                 )
-            counts = {wnid: len(_images(root / wnid)) for wnid in labels}
+            counts = {wnid: len(images(root / wnid, roots)) for wnid in labels}
             empty = [wnid for wnid, count in counts.items() if not count]
             if empty:
                 raise UserError(f"class {empty[0]} has no images in {root}; fetch it again")
-            images, pictures = sum(counts.values()), partial(train, root, labels)
+            total, pictures = sum(counts.values()), partial(train, root, roots, labels)
         else:
             label_of = read_solution(paths[SOLUTION], labels)
-            odd = sorted(label_of.keys() ^ {file.stem for file in _images(root)})
+            odd = sorted(label_of.keys() ^ {Path(name).stem for name, _ in images(root, roots)})
             if odd:
                 raise UserError(
                     f"{root}: image {odd[0]} is not both there and in {SOLUTION} ({len(odd)} are not)"
                 )
-            images, pictures = len(label_of), partial(val, root, label_of)
+            total, pictures = len(label_of), partial(val, root, roots, label_of)
         stream: Callable[[], Iterator[Picture]] = pictures
-        opened.append(Split(split, images, stream))
+        opened.append(Split(split, total, stream))
     files = tuple(path for path in paths.values() if path.is_file())
     return Catalogue(source, classes, tuple(opened), files, "Kaggle folders")

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 WIDTH, MOST_FILES, MOST_FOLDERS = 110, 7, 4
 CREDENTIALS = "ALEXNET_USER and ALEXNET_PASSWORD, or ALEXNET_TOKEN"
+ACCOUNT_HOST = "image-net.org"  # credentials are for it, unless ALEXNET_HOST names another
 IMAGE_NET = "https://image-net.org/download (with an account, after accepting the terms)"
 NOT_PUBLIC = "no public page: "
 

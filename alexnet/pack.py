@@ -1,13 +1,13 @@
 """Turns the archives of a data set into a packed set: S x S RGB images, indexes, statistics and a manifest.
 
-    <split>.npy    raw store: uint8 (N, S, S, 3), in archive order (training shuffles); np.load(mmap_mode="r") reads it
+    <split>.npy    raw store: uint8 (N, S, S, 3), by label, then name (training shuffles); np.load(mmap_mode="r") reads it
     <split>.jpegs  jpeg store: S x S JPEG files end to end. *Deviation*: encoded once more, without chroma subsampling
-    <split>.csv    name, label, archive, width, height, repairs, digest of each image; in a jpeg store offset, bytes
+    <split>.csv    name, label, width, height, repairs, digest of each image; in a jpeg store offset, bytes
     mean.npy       float32 (S, S, 3), 0-255: mean image of the training split, if there is one
     manifest.json  counts, hashes, classes, colour statistics; written last: a folder that has it is complete
 
-The bytes of the store depend on the archives, the image size and the quality only, not on the number of workers
-nor on interruptions: what is finished stands in <out>/.partial, where the next call goes on.
+The bytes of the store depend on the images, the image size and the quality only, not on how the images are kept, the
+number of workers or interruptions: what is finished stands in <out>/.partial, where the next call goes on.
 """
 
 from __future__ import annotations
@@ -195,6 +195,7 @@ def pack(
     quality: int = QUALITY,
     allow_undecodable: int = 0,
     stand_ins: bool = False,
+    archive_order: bool = False,
     progress: TextIO | None = None,
 ) -> dict[str, Any]:
     """Pack a source's archives into `out`, return the manifest; an earlier set stays until this is complete.
@@ -205,6 +206,7 @@ def pack(
         storage: "raw" or "jpeg"; `quality` is that of the JPEG files.
         allow_undecodable: so many images may be left out; they are listed in the manifest.
         stand_ins: the archives only bear official names (generated ones do), so that no hash was published.
+        archive_order: see `open_source`; the demo's results stand on the order of the generated archives.
         progress: where lines go, stderr by default.
 
     Raises:
@@ -221,7 +223,7 @@ def pack(
     progress = progress or sys.stderr
     if not stand_ins:
         check_small(source, archives, splits)
-    catalogue = open_source(source, archives, splits)
+    catalogue = open_source(source, archives, splits, archive_order)
     partial = out / ".partial"
     needed = plan(catalogue, out, image_size, storage)
     print(
@@ -234,6 +236,7 @@ def pack(
     job = {
         "format": FORMAT,
         "source": source,
+        "archive_order": archive_order,
         "image_size": image_size,
         "storage": [storage, quality * (storage == "jpeg"), INTERPOLATION, CHUNK],
         "splits": needed["images"],

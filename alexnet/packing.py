@@ -31,7 +31,7 @@ from alexnet.errors import UserError
 from alexnet.files import write_atomically
 from alexnet.writers import JpegWriter, RawWriter
 
-COLUMNS = ("name", "label", "archive", "width", "height", "repairs", "digest")
+COLUMNS = ("name", "label", "width", "height", "repairs", "digest")
 PLACES = ("offset", "bytes")  # further columns of a jpeg store
 RECORD_SECONDS = 10.0  # between two records of what is finished
 
@@ -90,7 +90,7 @@ def same_pictures(pictures: Iterator[Picture], index: Path, state: State) -> boo
             if (picture.name, picture.archive) in wrong:
                 continue
             row = next(rows, None)
-            if row is None or row[:3] != [picture.name, str(picture.label), picture.archive]:
+            if row is None or row[:2] != [picture.name, str(picture.label)]:
                 return False
     return True
 
@@ -247,7 +247,6 @@ class SplitPacker:
             cells = [
                 row.name,
                 row.label,
-                row.archive,
                 row.width,
                 row.height,
                 ";".join(row.repairs),

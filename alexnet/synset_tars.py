@@ -12,36 +12,28 @@ import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import IO, cast
 
 from alexnet import tars
 from alexnet.catalogue import Catalogue, ImageClass, Picture, Split
 from alexnet.errors import UserError
 
 OFFERED = ("train", "test")
-Tar = tuple[
-    str, str, Path, IO[bytes] | None, int | None
-]  # wnid, name for messages, file, stream inside it, its start
 
 
-def synset_tars(path: Path) -> Iterator[Tar]:
-    """Each <wnid>.tar of a folder, in sorted order, or of a tar, in its order."""
+def synset_tars(path: Path) -> Iterator[tuple[str, str, tars.Tar]]:
+    """(wnid, name for messages, tar) of each <wnid>.tar of a folder or a tar, in the order of the wnids."""
     if path.is_dir():
         for file in sorted(path.glob("*.tar")):
-            yield file.stem, file.name, file, None, 0
+            with tars.opened(file) as tar:
+                yield file.stem, file.name, tar
         return
     with tars.opened(path) as outer:
-        for member in tars.files(outer, path.name):
-            name = member.name.rsplit("/", 1)[-1]
+        members = [(member.name.rsplit("/", 1)[-1], member) for member in tars.files(outer, path.name)]
+        for name, member in sorted(members, key=lambda pair: pair[0]):
             if name.endswith(".tar"):
-                stream = cast(IO[bytes], outer.extractfile(member))
-                yield (
-                    name.removesuffix(".tar"),
-                    f"{path.name}/{name}",
-                    path,
-                    stream,
-                    tars.start(outer, member),
-                )
+                where = f"{path.name}/{name}"
+                with tars.inside(outer, member, where) as tar:
+                    yield name.removesuffix(".tar"), where, tar
 
 
 def training_half(names: Sequence[str]) -> set[str]:
@@ -54,14 +46,13 @@ def training_half(names: Sequence[str]) -> set[str]:
 
 def stream(path: Path, split: str, labels: dict[str, int]) -> Iterator[Picture]:
     """The images of one half."""
-    for wnid, where, file, inner, base in synset_tars(path):
-        with tars.opened(file, inner, where) as tar:
-            found = [
-                (member.name.rsplit("/", 1)[-1], tars.piece(tar, member, where, file, base))
-                for member in tars.files(tar, where)
-            ]
-        train = training_half([name for name, _ in found])
-        for name, data in found:
+    for wnid, where, tar in synset_tars(path):
+        found = {
+            member.name.rsplit("/", 1)[-1]: tars.piece(tar, member, where)
+            for member in tars.files(tar, where)
+        }
+        train = training_half(list(found))
+        for name, data in sorted(found.items()):
             if (name in train) == (split == "train"):
                 yield Picture(name, labels[wnid], where, data)
 
@@ -74,9 +65,8 @@ def open_synset_tars(source: str, splits: Sequence[str], path: Path) -> Catalogu
             there twice in a class.
     """
     counts: dict[str, int] = {}
-    for wnid, where, file, inner, _ in synset_tars(path):
-        with tars.opened(file, inner, where) as tar:
-            names = [member.name.rsplit("/", 1)[-1] for member in tars.files(tar, where)]
+    for wnid, where, tar in synset_tars(path):
+        names = [member.name.rsplit("/", 1)[-1] for member in tars.files(tar, where)]
         if wnid in counts:
             raise UserError(f"{path.name} holds class {wnid} twice; fetch it again")
         if len(names) < 2 or len(set(names)) < len(names):

@@ -18,12 +18,12 @@ ENDINGS = (".jpeg", ".jpg")
 def lines(path: Path, name: str) -> list[list[str]]:
     """The tab-separated lines of a text file in the zip."""
     with zips.opened(path) as archive:
-        text = zips.content(archive, f"{ROOT}/{name}", path.name).decode("utf-8", "replace")
+        text = zips.part(archive, f"{ROOT}/{name}", path).read().decode("utf-8", "replace")
     return [line.split("\t") for line in text.splitlines() if line.strip()]
 
 
 def labelled(path: Path, split: str, labels: dict[str, int]) -> list[tuple[str, int]]:
-    """Member and label of each image of a split, in archive order.
+    """Member and label of each image of a split, by label, then by file name.
 
     Raises:
         UserError: an image of no class, or without its line in val_annotations.txt.
@@ -39,7 +39,7 @@ def labelled(path: Path, split: str, labels: dict[str, int]) -> list[tuple[str, 
             if wnid not in labels:
                 raise UserError(f"{path.name}: {info.filename} is of no class of wnids.txt; fetch it again")
             found.append((info.filename, labels[wnid]))
-    return found
+    return sorted(found, key=lambda pair: (pair[1], pair[0].rsplit("/", 1)[-1]))
 
 
 def stream(path: Path, split: str, labels: dict[str, int]) -> Iterator[Picture]:
@@ -47,7 +47,7 @@ def stream(path: Path, split: str, labels: dict[str, int]) -> Iterator[Picture]:
     members = labelled(path, split, labels)
     with zips.opened(path) as archive:
         for name, label in members:
-            data = zips.content(archive, name, path.name)
+            data = zips.part(archive, name, path)
             yield Picture(name.rsplit("/", 1)[-1], label, path.name, data)
 
 

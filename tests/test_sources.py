@@ -916,7 +916,7 @@ def test_a_compressed_tar_with_damage(tmp_path, compress):
             everything("folders", tmp_path)
 
 
-def test_a_tar_with_a_sparse_member_of_enormous_size_is_refused(tmp_path):
+def test_a_tar_with_a_sparse_member_is_refused(tmp_path):
     info = tarfile.TarInfo("train/a/2.jpg")
     info.type = tarfile.GNUTYPE_SPARSE
     header = bytearray(info.tobuf(tarfile.GNU_FORMAT))
@@ -926,10 +926,8 @@ def test_a_tar_with_a_sparse_member_of_enormous_size_is_refused(tmp_path):
     header[148:156] = b"%06o\0 " % sum(header)
     first = tar_of({"train/a/1.jpg": b"x"})[:1024]
     (tmp_path / "any.tar").write_bytes(first + header + bytes(1024))
-    with pytest.raises(
-        UserError, match=r"any\.tar holds 'train/a/2\.jpg' with 3,000,000,000 bytes, more than"
-    ):
-        everything("folders", tmp_path)
+    with pytest.raises(UserError, match=r"any\.tar in .* \('train/a/2\.jpg' is a sparse file\)"):
+        open_source("folders", tmp_path)
 
 
 def test_a_tar_with_an_image_of_enormous_size_is_refused(tmp_path):

@@ -470,7 +470,7 @@ def flags(record):
 
 def stand_ins(study):
     """Where the archives of a generated study are, as words of a command."""
-    made = ["--stand-ins", "--archives", f"{RESULTS}/{study}/archives"]
+    made = ["--stand-ins", "--archive-order", "--archives", f"{RESULTS}/{study}/archives"]
     return made if "synthetic" in STUDIES[study] else []
 
 
