@@ -105,6 +105,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     verb.add_argument("--definitions", default="config", help="folder of experiments.yaml and studies/")
 
+    verbs.add_parser(
+        "fingerprint",
+        help="hash of the code that each stage reaches, as records carry it, on standard output",
+    )
+
     verb = verbs.add_parser("train", help="configuration + packed set -> model.pt, metrics.csv, run.json")
     verb.add_argument("config", type=Path, metavar="CONFIG.json")
     verb.add_argument("--data", type=Path, required=True, help="folder of the packed set")
@@ -255,6 +260,10 @@ def _run(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
         else:
             record = experiments.describe_experiment(args.study, args.experiment, args.definitions)
         print(json.dumps(record, indent=2))
+    elif args.verb == "fingerprint":
+        from alexnet.fingerprint import STAGES, code_sha256
+
+        print(json.dumps({stage: code_sha256(stage) for stage in STAGES}, indent=2))
     elif args.verb == "train":
         from alexnet.train import Cadence, train
 
