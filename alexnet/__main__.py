@@ -122,6 +122,10 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("searches", type=Path, nargs="+", metavar="FILE.json")
     verb.add_argument("--study", required=True)
     verb.add_argument("--definitions", default="config", help="folder of experiments.yaml and studies/")
+    verbs.add_parser(
+        "fingerprint",
+        help="hash of the code that each stage reaches, as records carry it, on standard output",
+    )
 
     verb = verbs.add_parser("train", help="configuration + packed set -> model.pt, metrics.csv, run.json")
     verb.add_argument("config", type=Path, metavar="CONFIG.json")
@@ -286,6 +290,10 @@ def _run(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
         searches = [json.loads(path.read_text()) for path in args.searches]
         curves = {search["experiment"]: search["tried"] for search in searches}
         tuning.write_choices(args.study, curves, args.definitions)
+    elif args.verb == "fingerprint":
+        from alexnet.fingerprint import STAGES, code_sha256
+
+        print(json.dumps({stage: code_sha256(stage) for stage in STAGES}, indent=2))
     elif args.verb == "train":
         from alexnet.train import Cadence, train
 

@@ -60,6 +60,6 @@ def bench(
             writer.writerows(rows)
 
     write_atomically(out, write)
-    machine = provenance.collect() | {"threads": torch.get_num_threads()}
+    machine = provenance.collect("train") | {"threads": torch.get_num_threads()}
     write_json(out.with_suffix(".json"), machine)
     return rows

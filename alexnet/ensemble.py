@@ -67,7 +67,7 @@ def ensemble(config_path: Path, members: list[Path], out: Path) -> dict[str, Any
     assert total is not None
     mean = torch.from_numpy((total / len(records)).astype(np.float32))
     record = {
-        **identity(config),
+        **identity(config, "ensemble"),
         **{key: first[1][key] for key in ("set", "split", "images", "data_fingerprint")},
         "members": {
             wanted[record["config_fingerprint"]]: record["weights_sha256"] for record in records.values()

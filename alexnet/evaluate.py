@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from alexnet import fingerprint
 from alexnet.data import VIEWS, Split, mean_views, open_split, test_views, to_batch
 from alexnet.errors import UserError
 from alexnet.execution import plan
@@ -112,7 +113,7 @@ def evaluate(
     if any(len(p) != split.manifest["splits"][split.split]["images"] for p in probabilities.values()):
         raise UserError(f"{data}: the number of predictions is not the manifest's; pack again")
     record = {
-        **identity(config),
+        **identity(config, "evaluate"),
         "set": split.set,
         "split": split.split,
         "images": len(split),
@@ -132,10 +133,11 @@ class Scores:
     probabilities: dict[str, Tensor]  # view -> (N, classes)
 
 
-def identity(config: dict[str, Any]) -> dict[str, Any]:
-    """Whose evaluation it is."""
-    keys = ("study", "experiment", "seed", "tier")
-    return {"format": 1, **{key: config[key] for key in keys}, "config_fingerprint": config["fingerprint"]}
+def identity(config: dict[str, Any], stage: str) -> dict[str, Any]:
+    """Whose evaluation it is, and by which code of a stage of `alexnet.fingerprint.STAGES`."""
+    of = {key: config[key] for key in ("study", "experiment", "seed", "tier")}
+    code = fingerprint.code_sha256(stage)
+    return {"format": 1, **of, "config_fingerprint": config["fingerprint"], "code_sha256": code}
 
 
 def write_scores(

@@ -302,7 +302,7 @@ def examine(
         "thinned": thinned,
     }
     record = {
-        **identity(config),
+        **identity(config, "examine"),
         "set": trained.split.set,
         "train_split": trained.split.split,
         "validation_split": asked.split.split,

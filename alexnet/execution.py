@@ -44,7 +44,12 @@ class Execution:
 
     def record(self) -> dict[str, Any]:
         """For run.json."""
-        return asdict(self) | {"devices": list(self.devices), "gpus": self.gpus}
+        vectors = torch.backends.cpu.get_cpu_capability()  # such as AVX512; bits depend on it
+        return asdict(self) | {
+            "devices": list(self.devices),
+            "gpus": self.gpus,
+            "vector_instructions": vectors,
+        }
 
     def apply(self, rank: int = 0) -> None:
         """Set torch up, in the process of a run, for its device number `rank`."""

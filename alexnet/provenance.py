@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
 import os
 import platform
@@ -11,8 +10,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from alexnet import fingerprint
+
 PACKAGE = Path(__file__).resolve().parent
-PACKAGES = ("torch", "torchvision", "numpy", "pillow", "pandas", "snakemake")
+PACKAGES = ("torch", "torchvision", "numpy", "numba", "pillow", "pandas", "snakemake")
 
 
 def _git(*arguments: str) -> str | None:
@@ -23,14 +24,6 @@ def _git(*arguments: str) -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip()
-
-
-def code_sha256() -> str:
-    """Hash of the names and contents of all modules of this package."""
-    digest = hashlib.sha256()
-    for path in sorted(PACKAGE.glob("*.py")):
-        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
-    return digest.hexdigest()
 
 
 def _processor() -> str:
@@ -50,13 +43,17 @@ def _version(name: str) -> str | None:
         return None
 
 
-def collect() -> dict[str, Any]:
-    """Commit, dirtiness, code hash, Python, packages, platform, processor, cores. Null where unknown."""
+def collect(stage: str) -> dict[str, Any]:
+    """Commit, dirtiness, hash of the code, Python, packages, platform, processor, cores. Null where unknown.
+
+    Args:
+        stage: of `alexnet.fingerprint.STAGES`, whose code it is.
+    """
     status = _git("status", "--porcelain", "--untracked-files=no")
     return {
         "git_commit": _git("rev-parse", "HEAD"),
         "git_dirty": None if status is None else bool(status),
-        "code_sha256": code_sha256(),
+        "code_sha256": fingerprint.code_sha256(stage),
         "python": sys.version.split()[0],
         "packages": {name: _version(name) for name in PACKAGES},
         "platform": platform.platform(),

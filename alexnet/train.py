@@ -27,7 +27,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from alexnet import checkpoints, interruption, provenance
+from alexnet import checkpoints, fingerprint, interruption, provenance
 from alexnet.data import Split, central_crop, mean_views, open_split, to_batch
 from alexnet.errors import UserError
 from alexnet.execution import Execution, plan
@@ -159,8 +159,12 @@ class Run:
         self.load_state(saved["net"], saved["velocity"])
         self.state = state
         self._say(f"{self.name}: resumed {state.place}")
-        if saved.get("code_sha256") != provenance.code_sha256():
-            self._say(f"{self.name}: the checkpoint was written by another version of the code")
+        theirs, ours = str(saved.get("code_sha256")), fingerprint.code_sha256("train")
+        if theirs != ours:
+            self._say(
+                f"{self.name}: the checkpoint is of training code {theirs[:10]}, this checkout has {ours[:10]} (`code_sha256`, "
+                "the hash of what training reaches); the run goes on with the latter"
+            )
 
     def _say(self, words: str) -> None:
         if not self.rank:
@@ -499,7 +503,7 @@ def _train(
     run.resume()
     if link and (len(set(link.numbers(run.state.epoch))) > 1 or len(set(link.numbers(run.state.step))) > 1):
         raise UserError(f"{run.checkpoint} was not read alike by both towers; run the same again")
-    run.session = {"started": _now(), **provenance.collect(), **execution.record()}
+    run.session = {"started": _now(), **provenance.collect("train"), **execution.record()}
     run.session["device"] = execution.devices[0]
     _epochs(run)
     _publish(run)
@@ -624,6 +628,6 @@ def _publish(run: Run) -> None:
             **execution.record(),
             **({"traffic": traffic[-1]} if traffic else {}),
             "sessions": state.sessions,
-            "provenance": provenance.collect(),
+            "provenance": provenance.collect("train"),
         },
     )

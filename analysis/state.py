@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
+import json
 import re
+import subprocess
+import sys
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -15,7 +17,7 @@ from analysis.evidence import Results, Study
 from analysis.page import Html, escape, heading, note, stack
 from analysis.reruns import Rerun, recorded
 
-CODE = Path(__file__).resolve().parent.parent / "alexnet"
+CHECKOUT = Path(__file__).resolve().parent.parent
 TAIL = 12  # lines of a log
 FAILED = re.compile(r"^(Traceback \(|error: |\w*(Error|Exception)\b|Killed)", re.MULTILINE)
 RunKey = tuple[str, str, int]
@@ -73,13 +75,14 @@ def _text(path: Path) -> str:
 
 
 @cache
-def code_now(package: Path = CODE) -> str | None:
-    """Hash of the training code beside this report, made as the runs make theirs; None where it is not there."""
-    paths = sorted(package.glob("*.py"))
-    digest = hashlib.sha256()
-    for path in paths:
-        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
-    return digest.hexdigest() if paths else None
+def code_now(stage: str = "train") -> str | None:
+    """Hash of the code beside this report that a stage reaches, made as records make theirs; None where it is not there."""
+    command = [sys.executable, "-m", "alexnet", "fingerprint"]
+    try:
+        said = subprocess.run(command, cwd=CHECKOUT, capture_output=True, check=True).stdout
+        return str(json.loads(said)[stage])
+    except (OSError, subprocess.SubprocessError, ValueError, KeyError):
+        return None
 
 
 def _by_other_code(run: dict[str, Any]) -> bool:

@@ -140,9 +140,11 @@ def test_one_seed(tmp_path: Path) -> None:
 
 
 def test_the_hash_of_the_code_is_the_one_that_runs_record() -> None:
-    from alexnet.provenance import code_sha256
+    from alexnet.fingerprint import STAGES, code_sha256
 
-    assert state.code_now() == code_sha256()
+    assert {stage: state.code_now(stage) for stage in STAGES} == {
+        stage: code_sha256(stage) for stage in STAGES
+    }
 
 
 def test_results_of_other_code_say_so(tmp_path: Path) -> None:

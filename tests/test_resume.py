@@ -19,7 +19,7 @@ import torch
 from conftest import ROOT, make_packed_set
 from test_towers import running, towers_of, wait_for
 
-from alexnet import checkpoints, interruption, train
+from alexnet import checkpoints, fingerprint, interruption, train
 from alexnet.__main__ import main
 from alexnet.data import open_split
 from alexnet.errors import UserError
@@ -338,7 +338,16 @@ def test_a_file_that_is_no_checkpoint_of_this_run_is_refused_and_nothing_of_it_u
     path.parent.mkdir()
     path.write_bytes(good)
     train.train(config, packed_set, out, threads=1)
-    assert "resumed after epoch 0 and 2 steps" in capsys.readouterr().err  # the good one was good
+    log = capsys.readouterr().err
+    assert "resumed after epoch 0 and 2 steps" in log and "training code" not in log  # the good one was good
+    assert outcome(out) == wanted
+    path.parent.mkdir()
+    saved(code_sha256="0123456789abcdef")
+    train.train(config, packed_set, out, threads=1)
+    now = fingerprint.code_sha256("train")[:10]
+    assert (
+        f"the checkpoint is of training code 0123456789, this checkout has {now}" in capsys.readouterr().err
+    )
     assert outcome(out) == wanted
 
 

@@ -5,10 +5,11 @@ import fcntl
 import hashlib
 import json
 
+import numba
 import pytest
 import torch
 
-from alexnet import train
+from alexnet import fingerprint, train
 from alexnet.__main__ import main
 from alexnet.errors import UserError
 from alexnet.model import build
@@ -45,6 +46,9 @@ def test_it_learns_and_writes_what_it_should(configure, packed_set, tmp_path, ca
         (41, "stage 2 of 2"),
     ]
     assert record["provenance"]["packages"]["torch"].startswith(torch.__version__.split("+")[0])
+    assert record["provenance"]["packages"]["numba"] == numba.__version__
+    assert record["provenance"]["code_sha256"] == fingerprint.code_sha256("train")
+    assert record["vector_instructions"] == torch.backends.cpu.get_cpu_capability()
     assert not (out / "checkpoint").exists()
     output, log = capsys.readouterr()
     assert "tiny/alexnet/1  epoch 41: rates 0.001, biases 0.001 (stage 2 of 2)" in log.splitlines()

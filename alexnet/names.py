@@ -1,0 +1,174 @@
+"""Turns the source of a package into what its names stand for, without importing it."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+FUNCTIONS = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
+COMPREHENSIONS = ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp
+NAMED = (
+    ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.ExceptHandler | ast.MatchAs | ast.MatchStar
+)
+IMPORTS = ast.Import | ast.ImportFrom
+
+Key = tuple[str, str]  # a module and a name in it; "" for the statements that bind none
+
+
+class Source:
+    """The modules of a package, each parsed once.
+
+    Args:
+        folder: of the package, whose name it bears.
+        cut: dotted names of modules and definitions that are not followed.
+    """
+
+    def __init__(self, folder: Path, cut: Sequence[str] = ()) -> None:
+        self.folder, self.cut = folder, cut
+        self.modules: dict[str, Module] = {}
+        self.paths: dict[str, Path | None] = {}
+
+    def module(self, name: str) -> Module:
+        """The module with this dotted name."""
+        if name not in self.modules:
+            path = self._path(name)
+            if path is None:
+                raise LookupError(f"{self.folder} has no module {name}")
+            self.modules[name] = Module(name, path)
+        return self.modules[name]
+
+    def _path(self, name: str) -> Path | None:
+        if name not in self.paths:
+            first, *rest = name.split(".")
+            stem = self.folder.joinpath(*rest)
+            possible = [stem / "__init__.py", *([stem.with_name(f"{stem.name}.py")] if rest else [])]
+            found = (path for path in possible if first == self.folder.name and path.is_file())
+            self.paths[name] = next(found, None)
+        return self.paths[name]
+
+    def run_by(self, dotted: str) -> list[str]:
+        """The modules, of those that are not cut, that an import of `dotted` runs: packages around it, and itself."""
+        parts = dotted.split(".")
+        names = [".".join(parts[: n + 1]) for n in range(len(parts))]
+        return [name for name in names if self._path(name) and not self.is_cut(name)]
+
+    def is_cut(self, dotted: str) -> bool:
+        return any(f"{dotted}.".startswith(f"{name}.") for name in self.cut)
+
+    def find(self, dotted: str) -> tuple[str, list[str]] | None:
+        """Module and the rest of a dotted name, through all imports under other names; None outside of the package."""
+        parts = dotted.split(".")
+        if parts[0] != self.folder.name:
+            return None
+        for length in range(len(parts), 0, -1):
+            name, rest = ".".join(parts[:length]), parts[length:]
+            if self._path(name):
+                if not rest or self.is_cut(dotted) or rest[0] in self.module(name).bindings:
+                    return name, rest
+                given = self.module(name).imports.get(rest[0])
+                if given is None:
+                    raise LookupError(f"{name} has no {rest[0]}")
+                return self.find(".".join([given, *rest[1:]]))
+        return None
+
+    def definitions(self, dotted: str) -> list[Key]:
+        """What a dotted name of the package stands for: one definition, or all of a module."""
+        place = self.find(dotted)
+        if place is None or self.is_cut(dotted) or self.is_cut(".".join([place[0], *place[1][:1]])):
+            return []
+        module, rest = place
+        return [(module, name) for name in ([rest[0]] if rest else self.module(module).bindings)]
+
+
+class Module:
+    """One parsed file.
+
+    Attributes:
+        bindings: the statements that define each name, in their order; of compound ones such as `try` no copy is here.
+        imports: what names of imports stand for, dotted.
+        effects: all other statements.
+
+    Raises:
+        LookupError: it imports by a star, so that its names cannot be told.
+    """
+
+    def __init__(self, name: str, path: Path) -> None:
+        self.name = name
+        self.package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+        self.bindings: dict[str, list[ast.stmt]] = {}
+        self.imports: dict[str, str] = {}
+        self.effects: list[ast.stmt] = []
+        for statement in ast.parse(path.read_bytes(), str(path)).body:
+            self._sort(statement)
+
+    def _sort(self, statement: ast.stmt) -> None:
+        if isinstance(statement, IMPORTS):
+            self.imports |= self.meant(statement)
+        elif isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            self.bindings.setdefault(statement.name, []).append(statement)
+        elif not says_nothing(statement) and not _is_main(statement):
+            names = set(bound([statement]))
+            for node in here([statement]):
+                if isinstance(node, IMPORTS):
+                    self.imports |= self.meant(node)
+            for name in names - set(self.imports):
+                self.bindings.setdefault(name, []).append(statement)
+            if not isinstance(statement, ast.Assign | ast.AnnAssign | ast.AugAssign) or _changes(statement):
+                self.effects.append(statement)
+
+    def meant(self, statement: ast.Import | ast.ImportFrom) -> dict[str, str]:
+        """The names that an import binds, with what they stand for."""
+        if isinstance(statement, ast.Import):
+            return {
+                n.asname or n.name.partition(".")[0]: n.name if n.asname else n.name.partition(".")[0]
+                for n in statement.names
+            }
+        around = self.package.split(".")[: len(self.package.split(".")) - statement.level + 1]
+        source = ".".join([*(around if statement.level else []), *filter(None, [statement.module])])
+        if any(n.name == "*" for n in statement.names):
+            raise LookupError(f"{self.name} imports * from {source}: name what it needs")
+        return {n.asname or n.name: f"{source}.{n.name}" for n in statement.names}
+
+
+def bound(nodes: Iterable[ast.AST]) -> Iterator[str]:
+    """The names that statements or targets bind where they stand, imports included."""
+    for node in here(nodes):
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store | ast.Del):
+            yield node.id
+        elif isinstance(node, NAMED):
+            yield from filter(None, [node.name])
+        elif isinstance(node, ast.MatchMapping):
+            yield from filter(None, [node.rest])
+        elif isinstance(node, IMPORTS):
+            yield from (n.asname or n.name.partition(".")[0] for n in node.names)
+
+
+def here(nodes: Iterable[ast.AST]) -> Iterator[ast.AST]:
+    """Nodes and what is in them, but not inside of functions and classes, whose names are their own; of comprehensions `:=`."""
+    for node in nodes:
+        yield node
+        if isinstance(node, COMPREHENSIONS):
+            yield from (n.target for n in ast.walk(node) if isinstance(n, ast.NamedExpr))
+        elif not isinstance(node, FUNCTIONS | ast.ClassDef):
+            yield from here(ast.iter_child_nodes(node))
+
+
+def says_nothing(node: object) -> bool:
+    """Whether a statement computes nothing: an import, `pass`, or a text that nobody takes."""
+    text = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+    return text or isinstance(node, IMPORTS | ast.Pass)
+
+
+def _changes(node: ast.stmt) -> bool:
+    """Whether an assignment changes an object, an attribute or entry of it, rather than binds names."""
+    objects = ast.Attribute | ast.Subscript
+    return any(isinstance(n, objects) and isinstance(n.ctx, ast.Store) for n in ast.walk(node))
+
+
+def _is_main(node: ast.stmt) -> bool:
+    """Whether a statement is left out when a module is imported, or for type checkers alone."""
+    return isinstance(node, ast.If) and any(
+        isinstance(name, ast.Name) and name.id in ("__name__", "TYPE_CHECKING")
+        for name in ast.walk(node.test)
+    )
