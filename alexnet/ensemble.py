@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from alexnet.data import VIEWS
 from alexnet.errors import UserError
 from alexnet.evaluate import Scores, identity, probabilities_of, write_scores
+from alexnet.files import sha256
 from alexnet.inputs import read_config
 
 
@@ -84,10 +85,14 @@ def _record(path: Path) -> dict[str, Any]:
             record[key]
             for key in ("config_fingerprint", "set", "split", "images", "data_fingerprint", "weights_sha256")
         ]
+        named = {path.parent / Path(name).name: value for name, value in record.get("files", {}).items()}
     except FileNotFoundError:
         raise UserError(f"{path} does not exist; evaluate that member first") from None
-    except (ValueError, KeyError, TypeError) as error:
+    except (AttributeError, OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path} is no evaluation of a net ({error}); evaluate again") from None
+    for file, value in named.items():
+        if file.is_file() and sha256(file) != value:
+            raise UserError(f"{file} has changed since {path.name} was written beside it; evaluate again")
     return record
 
 

@@ -18,7 +18,7 @@ from alexnet import fingerprint
 from alexnet.data import VIEWS, Split, mean_views, open_split, test_views, to_batch
 from alexnet.errors import UserError
 from alexnet.execution import plan
-from alexnet.files import sha256, write_atomically, write_json
+from alexnet.files import hashes, sha256, write_atomically, write_json
 from alexnet.inputs import load_weights, read_config
 from alexnet.metrics import log_loss, top_k_error
 from alexnet.model import AlexNet, build
@@ -146,7 +146,7 @@ def write_scores(
     """Errors and predictions of each image to <out>/<set>-<split>.parquet, the summary, last, to .json.
 
     Returns:
-        The summary: `record` with errors and loss by view.
+        The summary: `record` with errors and loss by view, and the hashes of the other files.
     """
     import pandas as pd
 
@@ -172,10 +172,13 @@ def write_scores(
     record = {**record, "views": views, "seconds": time.monotonic() - started}
     stem = f"{record['set']}-{record['split']}"
     (out / f"{stem}.json").unlink(missing_ok=True)  # its presence says that all of them belong together
+    files = [out / f"{stem}.parquet"]
+    write_atomically(files[0], lambda path: pd.DataFrame(table).to_parquet(path, index=False))
     if keep_probabilities:
         stacked = torch.stack([scores.probabilities[view] for view in VIEWS]).numpy()
-        write_atomically(probabilities_of(out / f"{stem}.json"), lambda path: save_array(path, stacked))
-    write_atomically(out / f"{stem}.parquet", lambda path: pd.DataFrame(table).to_parquet(path, index=False))
+        files.append(probabilities_of(out / f"{stem}.json"))
+        write_atomically(files[1], lambda path: save_array(path, stacked))
+    record["files"] = hashes(*files)
     write_json(out / f"{stem}.json", record)
     return record
 

@@ -41,7 +41,7 @@ from alexnet.data import Split, mean_views, open_split, test_views, to_batch
 from alexnet.errors import UserError
 from alexnet.evaluate import BATCH, identity, same_classes, save_array
 from alexnet.execution import plan
-from alexnet.files import sha256, write_atomically, write_json
+from alexnet.files import hashes, sha256, write_atomically, write_json
 from alexnet.inputs import load_weights, read_config
 from alexnet.layers import Dropout
 from alexnet.metrics import log_loss, top_k_error
@@ -338,7 +338,8 @@ def _write(out: Path, record: dict[str, Any], tables: dict[str, dict[str, Any]],
         write_atomically(out / f"{name}.parquet", partial(frame.to_parquet, index=False))
     pictures = first_kernels(net).float().permute(0, 2, 3, 1).contiguous().numpy()
     write_atomically(out / "kernels.npy", lambda path: save_array(path, pictures))
-    write_json(out / "examination.json", record)
+    files = hashes(*(out / f"{name}.parquet" for name in tables), out / "kernels.npy")
+    write_json(out / "examination.json", record | {"files": files})
 
 
 def _means(columns: dict[str, Tensor]) -> dict[str, float | None]:

@@ -10,7 +10,10 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Event
 from typing import Any
+
+BLOCK = 1 << 20  # bytes hashed at a time
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
@@ -111,7 +114,21 @@ def write_json(path: Path, record: Any) -> None:
     write_atomically(path, lambda target: target.write_text(text))
 
 
+def digests(path: Path, kinds: Iterable[str] = ("sha256",), stop: Event | None = None) -> dict[str, str]:
+    """Hexadecimal hashes of a file's content, by kind; what comes out after `stop` was set is not to be used."""
+    found = {kind: hashlib.new(kind, usedforsecurity=False) for kind in kinds}
+    with open(path, "rb") as file:
+        while not (stop and stop.is_set()) and (block := file.read(BLOCK)):
+            for digest in found.values():
+                digest.update(block)
+    return {kind: digest.hexdigest() for kind, digest in found.items()}
+
+
 def sha256(path: Path) -> str:
-    """Hex sha256 of a file's content."""
-    with open(path, "rb") as source:
-        return hashlib.file_digest(source, "sha256").hexdigest()
+    """Hexadecimal sha256 of a file's content."""
+    return digests(path)["sha256"]
+
+
+def hashes(*paths: Path) -> dict[str, str]:
+    """What a record says of the files that belong to it: sha256 by name."""
+    return {path.name: sha256(path) for path in paths}

@@ -9,9 +9,9 @@ from threading import Event
 from typing import Any
 
 from alexnet.errors import UserError
+from alexnet.files import digests
 
 FORMAT = 2
-BLOCK = 1 << 20  # bytes hashed at a time
 
 
 def hash_file(path: Path, with_md5: bool = False, stop: Event | None = None) -> dict[str, Any]:
@@ -20,21 +20,13 @@ def hash_file(path: Path, with_md5: bool = False, stop: Event | None = None) -> 
     Raises:
         UserError: the file cannot be read.
     """
-    digests = {
-        "sha256": hashlib.sha256(),
-        **({"md5": hashlib.md5(usedforsecurity=False)} if with_md5 else {}),
-    }
     try:
-        with open(path, "rb") as file:
-            while not (stop and stop.is_set()) and (block := file.read(BLOCK)):
-                for digest in digests.values():
-                    digest.update(block)
+        found = digests(path, ("sha256", "md5") if with_md5 else ("sha256",), stop)
     except OSError as error:
         raise UserError(
             f"{path} cannot be read ({error.strerror or error}); check the disk, or fetch it again"
         ) from error
-    hashes = {kind: digest.hexdigest() for kind, digest in digests.items()}
-    return {"file": path.name, "bytes": path.stat().st_size, **hashes}
+    return {"file": path.name, "bytes": path.stat().st_size, **found}
 
 
 def fingerprint(record: dict[str, Any]) -> str:

@@ -31,7 +31,7 @@ from alexnet import checkpoints, fingerprint, interruption, provenance
 from alexnet.data import Split, central_crop, mean_views, open_split, to_batch
 from alexnet.errors import UserError
 from alexnet.execution import Execution, plan
-from alexnet.files import from_the_future, held, remove_leftovers, sha256, write_atomically, write_json
+from alexnet.files import from_the_future, hashes, held, remove_leftovers, write_atomically, write_json
 from alexnet.inputs import mean_image, read_config, start_from
 from alexnet.leases import leased
 from alexnet.loader import TrainingBatches, minibatches
@@ -600,9 +600,10 @@ def _publish(run: Run) -> None:
         "mean": torch.from_numpy(run.mean),
         "state_dict": {name: tensor.cpu() for name, tensor in net.items()},
     }
-    write_atomically(run.out / "metrics.csv", write_metrics)
     (run.out / "run.json").unlink(missing_ok=True)  # its presence says that the three belong together
+    write_atomically(run.out / "metrics.csv", write_metrics)
     checkpoints.save_tensors(run.out / "model.pt", weights)
+    files = hashes(run.out / "metrics.csv", run.out / "model.pt")
     write_json(
         run.out / "run.json",
         {
@@ -618,7 +619,8 @@ def _publish(run: Run) -> None:
             "rate_changes": run.rate_changes(),
             **({"started_from_sha256": run.started_from} if run.started_from else {}),
             "parameters": sum(net[name].numel() for name in run.names),
-            "weights_sha256": sha256(run.out / "model.pt"),
+            "weights_sha256": files["model.pt"],
+            "files": files,
             "final": {key: None if math.isnan(v) else v for key, v in state.history[-1].items()},
             **({"diverged": True} if math.isnan(state.history[-1]["train_error"]) else {}),
             "wall_seconds": sum(row["seconds"] for row in state.history),

@@ -1,5 +1,6 @@
 """Evaluation against explicit loops, joined through synset names, counted exactly."""
 
+import hashlib
 import json
 
 import numpy as np
@@ -49,6 +50,9 @@ def test_both_views_equal_an_explicit_loop(run, tmp_path):
         np.testing.assert_array_equal(table[f"{view}_top1_error"], expected)
     assert record["images"] == len(table) == 24
     assert list(table["name"]) == split.names
+    content = (tmp_path / "evals" / "ilsvrc2012-val.parquet").read_bytes()
+    assert record["files"] == {"ilsvrc2012-val.parquet": hashlib.sha256(content).hexdigest()}
+    assert json.loads((tmp_path / "evals" / "ilsvrc2012-val.json").read_text()) == record
 
 
 def test_views_of_the_printed_recipe_lose_their_own_mean(definitions, packed_set, tmp_path):

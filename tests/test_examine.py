@@ -1,5 +1,6 @@
 """Examination of finished nets against closed forms, explicit loops and NumPy."""
 
+import hashlib
 import json
 
 import numpy as np
@@ -191,6 +192,8 @@ def test_kernels_have_their_tower_their_start_and_their_picture(run, tmp_path):
     assert kernels["initial_chroma"] != kernels["chroma"]
     np.testing.assert_array_equal(np.load(tmp_path / "e/kernels.npy"), trained.permute(0, 2, 3, 1))
     assert record["sample"]["images"] == 10 and record["queries"]["images"] == 5
+    others = {path.name: path.read_bytes() for path in (tmp_path / "e").iterdir() if path.suffix != ".json"}
+    assert record["files"] == {name: hashlib.sha256(content).hexdigest() for name, content in others.items()}
 
 
 def test_it_is_the_same_again(run, tmp_path):

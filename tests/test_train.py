@@ -40,6 +40,10 @@ def test_it_learns_and_writes_what_it_should(configure, packed_set, tmp_path, ca
     record = json.loads((out / "run.json").read_text())
     assert record["status"] == "finished" and record["epochs"] == 60
     assert record["parameters"] == sum(tensor.numel() for tensor in weights(out).values())
+    named = {
+        name: hashlib.sha256((out / name).read_bytes()).hexdigest() for name in ("metrics.csv", "model.pt")
+    }
+    assert record["files"] == named and record["weights_sha256"] == named["model.pt"]
     assert record["data_fingerprint"] == json.loads((packed_set / "manifest.json").read_text())["fingerprint"]
     assert [(change["epoch"], change["reason"]) for change in record["rate_changes"]] == [
         (1, "stage 1 of 2"),
