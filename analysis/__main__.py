@@ -4,6 +4,7 @@ python -m analysis check --results results --out reports/claims.csv
 python -m analysis verdicts --results results --group no_lrn
 python -m analysis claims --status inconclusive
 python -m analysis explain lrn-delta-top1
+python -m analysis judge --claims claims.csv --measurements measurements.csv --out verdicts
 """
 
 from __future__ import annotations
@@ -191,6 +192,28 @@ def _parser() -> argparse.ArgumentParser:
     again.add_argument("--out", type=Path, required=True, metavar="FILE.html")
     again.add_argument("--jobs", type=int, default=2, metavar="N", help="pages at once (default: 2)")
     again.add_argument("--pages", type=Path, metavar="DIR", help="keep the executed notebooks there")
+
+    judged = _verb(verbs, "judge", _judge, "judge any table of claims by any table of measurements")
+    judged.add_argument(
+        "--claims",
+        type=Path,
+        required=True,
+        metavar="FILE.csv",
+        help="id, statement, how, arm, baseline, relation, paper, tolerance, unit (and limit, spread)",
+    )
+    judged.add_argument(
+        "--measurements", type=Path, required=True, metavar="FILE.csv", help="arm, seed, value, n"
+    )
+    judged.add_argument(
+        "--minimum",
+        type=int,
+        default=3,
+        metavar="N",
+        help="fewest runs of each arm, or pairs, for a word (default: 3)",
+    )
+    judged.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="gets verdicts.csv and report.html"
+    )
 
     calibrate = _verb(
         verbs, "calibrate", _calibrate, "judge fabricated results of known truth and count wrong verdicts"
@@ -424,6 +447,21 @@ def _rebuild(options: argparse.Namespace) -> None:
     from analysis.rebuild import rebuild
 
     rebuild(options.results, options.out, options.jobs, executed=options.pages)
+
+
+def _judge(options: argparse.Namespace) -> None:
+    from analysis.files import write_text
+    from analysis.stats import judge, pages
+    from analysis.stats.tables import TableError
+
+    if options.minimum < 2:
+        raise UserError(f"--minimum {options.minimum}: one run shows no spread; ask for 2 at least")
+    try:
+        found = judge.judge_files(options.claims, options.measurements, options.minimum)
+    except TableError as error:
+        raise UserError(str(error)) from None
+    write_text(options.out / "verdicts.csv", judge.to_csv([verdict for _, verdict in found]))
+    write_text(options.out / "report.html", pages.page(found))
 
 
 def _calibrate(options: argparse.Namespace) -> None:

@@ -9,8 +9,8 @@ from analysis import estimates
 from analysis.estimates import NoEstimate
 from analysis.evidence import Results, Study
 from analysis.inference import Estimate
-from analysis.intervals import holm
 from analysis.outcomes import interval, number
+from analysis.stats.intervals import holm
 
 TIER_WORDS = {"demo": "demo", "proxy": "proxy", "reduced": "paper's data, reduced", "paper": "paper scale"}
 READINGS = ("worse", "better", "no difference shown")  # of effects whose interval says something

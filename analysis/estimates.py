@@ -12,7 +12,6 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from analysis import intervals
 from analysis.evidence import Results
 from analysis.inference import (
     FEW,
@@ -28,7 +27,8 @@ from analysis.inference import (
     split_gap_of,
     with_interval,
 )
-from analysis.intervals import Noise
+from analysis.stats import intervals
+from analysis.stats.intervals import Noise
 
 
 class NoEstimate(Exception):

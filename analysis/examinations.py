@@ -25,7 +25,7 @@ from analysis.claims import Claim
 from analysis.estimates import Estimate, NoEstimate, at_chance
 from analysis.evidence import Results
 from analysis.inference import ONE_SEED, image_noise, moments, with_interval
-from analysis.intervals import CONFIDENCE, Noise
+from analysis.stats.intervals import CONFIDENCE, Noise
 
 HOWS = (
     "generalization_gap",

@@ -27,8 +27,8 @@ from functools import cached_property
 
 import numpy as np
 
-from analysis import intervals
-from analysis.intervals import INCLUSION, Noise
+from analysis.stats import intervals
+from analysis.stats.intervals import INCLUSION, Noise
 
 # Nets 169, 170, 171, 175 and 170-256 of the authors' program (layers/layer-params-*.cfg, trailing notes): the same
 # layers and nearly the same rates; one centre view, ILSVRC-2012 validation, %.

@@ -16,10 +16,10 @@ import numpy as np
 from analysis import figures
 from analysis.claims import Claim
 from analysis.context import Context
-from analysis.intervals import Noise, half_width
 from analysis.lab_logs import LabLog, load_lab_logs, logged, rows_of, view_gains
 from analysis.outcomes import number, paper_value, with_unit
 from analysis.page import Html, escape, figure, folded, note, say, stack, table
+from analysis.stats.intervals import Noise, half_width
 
 IMAGES = {("ilsvrc2010", "test"): 150_000, ("ilsvrc2010", "val"): 50_000, ("ilsvrc2012", "val"): 50_000}
 TWINS = ("169", "170", "171", "175", "170-256-double")

@@ -24,7 +24,7 @@ from dataclasses import dataclass, replace
 
 from analysis.claims import Claim
 from analysis.inference import Estimate
-from analysis.intervals import benjamini_hochberg, holm, to_settle
+from analysis.stats.intervals import benjamini_hochberg, holm, to_settle
 
 OPEN = ("pending", "not testable", "cited")
 WEAK = ("direction agrees", "direction disagrees", "inconclusive", "pending", "not testable")

@@ -17,8 +17,8 @@ from analysis import departure_tables, effects, estimates
 from analysis.__main__ import main
 from analysis.context import Context
 from analysis.evidence import Results, load_results
-from analysis.intervals import holm
 from analysis.outcomes import read_table
+from analysis.stats.intervals import holm
 
 
 @pytest.fixture(scope="module")

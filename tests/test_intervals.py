@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from scipy import special, stats
 
-from analysis import intervals
 from analysis.inference import LAB_TWINS, lab_spread, moments, seed_noise
-from analysis.intervals import Noise, benjamini_hochberg, half_width, mcnemar, p_value, to_settle
+from analysis.stats import intervals
+from analysis.stats.intervals import Noise, benjamini_hochberg, half_width, mcnemar, p_value, to_settle
 
 
 def test_one_source_is_students_interval() -> None:

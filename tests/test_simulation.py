@@ -13,13 +13,14 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from analysis import intervals, power, simulation, worlds
+from analysis import power, simulation, worlds
 from analysis.__main__ import main
 from analysis.calibration import behaviour
 from analysis.claims import load_claims
-from analysis.intervals import Noise
 from analysis.settings import all_settings
 from analysis.simulation import NOMINAL, Setting, calibrate, wrong_words
+from analysis.stats import intervals
+from analysis.stats.intervals import Noise
 from analysis.worlds import World
 
 CLAIMS = {claim.id: claim for claim in load_claims()}

@@ -18,8 +18,8 @@ from analysis.claims import Claim, load_claims
 from analysis.convergence import Reached
 from analysis.evidence import load_results
 from analysis.inference import LAB_TWINS, Estimate, with_interval
-from analysis.intervals import Noise
 from analysis.judging import judge, judge_all
+from analysis.stats.intervals import Noise
 from analysis.verdicts import ALLOWED, Outcome, adjusted, conclude, of_estimate
 
 CLAIMS = {claim.id: claim for claim in load_claims()}

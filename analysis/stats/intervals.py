@@ -33,7 +33,7 @@ MOST_SEEDS, MOST_IMAGES = 200, 10**8  # further than that nobody plans
 class Noise:
     """One source of noise of a measured number."""
 
-    kind: str  # "seeds", "baseline seeds", "images" or "test images"
+    kind: str  # "seeds", "baseline seeds", "pairs of seeds", "images" or "test images"
     variance: float  # of one draw
     n: int  # draws that were averaged
     df: float  # of the estimate of `variance`; inf: known

@@ -1,0 +1,149 @@
+"""Turns claims and measurements into verdicts: a number, two intervals, a word about direction and one about size."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from analysis.stats import axes
+from analysis.stats.axes import Interval, Question
+from analysis.stats.samples import NONE, living, over_images, over_seeds
+from analysis.stats.tables import Arm, Claim, read_claims, read_measurements
+
+NULLS = {"difference": 0.0, "ratio": 1.0}
+MINIMUM = 3  # runs of each arm, or pairs, from which on there are words
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One row of verdicts.csv; numbers that do not exist are NaN."""
+
+    id: str
+    ours: float
+    low: float
+    high: float
+    low90: float
+    high90: float
+    direction: str
+    size: str
+    seeds: int
+    why: str
+
+
+COLUMNS = tuple(field.name for field in fields(Verdict))
+
+
+def question(claim: Claim) -> Question:
+    """What the claim asks; of a side without a size the tolerance is the smallest effect that counts."""
+    return Question(claim.relation, claim.paper, claim.tolerance, NULLS.get(claim.how), claim.tolerance)
+
+
+def judge(claim: Claim, ours: Arm, base: Arm | None = None, minimum: int = MINIMUM) -> Verdict:
+    """The verdict on one claim. `minimum`: runs of each arm, or pairs, with fewer of which there is no word."""
+    arms = [ours] if base is None else [ours, base]
+    remarks = [_died(name, arm) for name, arm in zip((claim.arm, claim.baseline), arms, strict=False)]
+    if claim.spread:
+        value, outer, inner, seeds = _by_images(claim, arms)
+        few = "" if seeds else "no run of it is left"
+        remarks.append("the interval covers the choice of images only")
+    else:
+        found = over_seeds(ours.values, base.values if base else None, claim.how == "ratio")
+        value, seeds = found.value, found.seeds
+        outer, inner = found.spans()
+        unit = "pairs" if found.paired else "runs" if base is None else "runs of each arm"
+        few = f"{seeds} {unit}, and {minimum} are the fewest for a word" if seeds < minimum else ""
+        if not few and not found.noises:
+            few = "the runs do not vary at all, which shows no spread"
+        if found.lonely:
+            remarks.append(f"runs left out because their seed has no living partner: {found.lonely}")
+    asked = question(claim)
+    direction, size = axes.direction(asked, outer, inner), axes.size(asked, outer, inner)
+    if few or claim.limit:
+        direction, size = axes.CANNOT_TELL if direction else "", axes.UNKNOWN
+        reasons = [few, claim.limit]
+    else:
+        reasons = [said_direction(asked, direction), said_size(asked, size, claim.unit)]
+    why = "; ".join(filter(None, [*reasons, *remarks]))
+    return Verdict(claim.id, value, *outer, *inner, direction, size, seeds, why)
+
+
+def _died(name: str, arm: Arm) -> str:
+    dead = len(arm.values) - len(living(arm.values))
+    return (
+        f"{dead} of {len(arm.values)} runs of {name} died; the number is of those that live" if dead else ""
+    )
+
+
+def _by_images(claim: Claim, arms: list[Arm]) -> tuple[float, Interval, Interval, int]:
+    """Several runs of an arm share their images, so they count as one run on as many."""
+    shares = []
+    alive = [living(arm.values) for arm in arms]
+    if not all(alive):
+        return math.nan, NONE, NONE, 0
+    for arm, runs in zip(arms, alive, strict=True):
+        n = min(arm.images[seed] or 0 for seed in runs)
+        shares.append((math.fsum(runs.values()) / len(runs), float(n)))
+    return *over_images(shares, claim.how), min(map(len, alive))
+
+
+def said_direction(asked: Question, word: str) -> str:
+    """Why the word, in words; nothing of a plain value."""
+    nothing = f"{asked.null:g}" if asked.null is not None else ""
+    claimed = "on the claimed side of" if asked.side else "within what is claimed, near"
+    return {
+        "": "",
+        axes.AGREES: f"the 95 % interval lies {claimed} {nothing}",
+        axes.CONTRADICTS: f"the 95 % interval lies {'on the other side of ' + nothing if asked.side else 'outside of what is claimed'}",
+        axes.NOT_SHOWN: f"the 95 % interval includes {nothing}, and the 90 % interval leaves out the claimed effect",
+        axes.CANNOT_TELL: f"the 95 % interval includes {nothing}, and the 90 % interval does not leave out the claimed effect",
+    }[word]
+
+
+def said_size(asked: Question, word: str, unit: str = "") -> str:
+    """Why the word, in words."""
+    if asked.paper is None:
+        return "the claim names no size"
+    mark = f"{asked.paper:g}"
+    if asked.relation in axes.SIDES:
+        return {
+            axes.MATCHES: f"the 95 % interval lies beyond the mark {mark} {unit}".rstrip(),
+            axes.DIFFERS: f"the 95 % interval falls short of the mark {mark} {unit}".rstrip(),
+            axes.UNKNOWN: f"the 95 % interval includes the mark {mark} {unit}".rstrip(),
+        }[word]
+    about = f"{mark} ± {asked.tolerance:g} {unit}".rstrip()
+    return {
+        axes.MATCHES: f"the 90 % interval lies within {about}",
+        axes.DIFFERS: f"the 95 % interval lies outside of {about}",
+        axes.UNKNOWN: f"the intervals do not tell it from {about}",
+    }[word]
+
+
+def judge_files(claims: Path, measurements: Path, minimum: int = MINIMUM) -> list[tuple[Claim, Verdict]]:
+    """The verdict on every claim of a file, in its order.
+
+    Raises:
+        TableError: one of the files cannot be read or breaks a rule of its columns.
+    """
+    arms = read_measurements(measurements)
+    found = read_claims(claims, arms, measurements)
+    sides = ((claim, arms.get(claim.baseline) if claim.how != "value" else None) for claim in found)
+    return [(claim, judge(claim, arms[claim.arm], base, minimum)) for claim, base in sides]
+
+
+def to_csv(verdicts: list[Verdict]) -> str:
+    """verdicts.csv as text; numbers with twelve digits, absent ones empty."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for verdict in verdicts:
+        writer.writerow(_cell(getattr(verdict, name)) for name in COLUMNS)
+    return out.getvalue()
+
+
+def _cell(value: object) -> object:
+    if isinstance(value, float):
+        return "" if math.isnan(value) else f"{value:.12g}"
+    return value
