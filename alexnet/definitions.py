@@ -187,6 +187,8 @@ def load_study(study: str, folder: str = "config") -> dict[str, Any]:
         if name not in known["recipes"]:
             hint = did_you_mean(name, list(known["recipes"]))
             raise UserError(f"{path}: unknown recipe {name!r}{hint}")
+    if "plan" in loaded and not plan_of(loaded, folder).is_file():
+        raise UserError(f"{path}: `plan`: {plan_of(loaded, folder)} does not exist")
     if "pilot" in loaded:
         _check_pilot(loaded, known["experiments"], path)
     loaded["experiments"] = [
@@ -220,6 +222,11 @@ def load_study(study: str, folder: str = "config") -> dict[str, Any]:
             f"{path}: `crop` ({loaded['crop']}) is larger than `image_size` ({loaded['image_size']})"
         )
     return loaded
+
+
+def plan_of(study: dict[str, Any], folder: str) -> Path:
+    """File of the registered plan of a study that has one (`plan`)."""
+    return Path(folder) / "plans" / f"{study['plan']}.md"
 
 
 def _extended(name: str, path: Path) -> dict[str, Any]:

@@ -16,8 +16,9 @@ from typing import Any
 
 from alexnet import tuning
 from alexnet.architecture import describe, in_order, layer_table
-from alexnet.definitions import BASE, check, did_you_mean, lineage, load, load_study, merge, races
+from alexnet.definitions import BASE, check, did_you_mean, lineage, load, load_study, merge, plan_of, races
 from alexnet.errors import UserError
+from alexnet.files import sha256
 
 FULL_CROP = 224  # s. 3.5
 IDENTITY = ("study", "experiment", "seed", "fingerprint")
@@ -225,6 +226,7 @@ def study_record(study: str, folder: str = "config") -> dict[str, Any]:
         "experiments": [_about(study, name, folder) for name in names],
         **_races(study, folder),
         **_pilot(study, folder),
+        **_plan(record, folder),
         "fingerprints": {
             name: {
                 str(seed): resolve(study, name, seed, folder)["fingerprint"]
@@ -234,6 +236,13 @@ def study_record(study: str, folder: str = "config") -> dict[str, Any]:
         },
         "command": f"snakemake --cores all --config studies=[{study}]",
     }
+
+
+def _plan(record: dict[str, Any], folder: str) -> dict[str, Any]:
+    """What study.json says of the study's registered plan: its name and the sha256 of its text."""
+    if "plan" not in record:
+        return {}
+    return {"plan": {"name": record["plan"], "sha256": sha256(plan_of(record, folder))}}
 
 
 def _pilot(study: str, folder: str) -> dict[str, Any]:

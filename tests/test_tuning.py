@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 
 import pytest
@@ -150,6 +151,19 @@ def test_a_study_may_extend_another(definitions):
     (definitions / "studies/wider.yaml").write_text(yaml.safe_dump({"extends": "wide"}))
     with pytest.raises(UserError, match="extends another study itself"):
         experiments.load_study("wider", str(definitions))
+
+
+def test_a_study_names_its_plan_and_the_hash_of_its_text(tuned):
+    study = yaml.safe_load((tuned / "studies/tiny.yaml").read_text())
+    (tuned / "studies/tiny.yaml").write_text(yaml.safe_dump(study | {"plan": "trial"}))
+    experiments.forget()
+    with pytest.raises(UserError, match="`plan`: .*plans/trial.md does not exist"):
+        experiments.study_record("tiny", str(tuned))
+    (tuned / "plans").mkdir()
+    (tuned / "plans/trial.md").write_text("One contrast, five pairs.\n")
+    record = experiments.study_record("tiny", str(tuned))
+    digest = hashlib.sha256(b"One contrast, five pairs.\n").hexdigest()
+    assert record["plan"] == {"name": "trial", "sha256": digest}
 
 
 def test_target_pilot_searches_and_writes_the_table_that_ordinary_runs_read(tmp_path):
