@@ -2,7 +2,7 @@
 
 python -m analysis check --results results --out reports/claims.csv
 python -m analysis verdicts --results results --group no_lrn
-python -m analysis claims --status inconclusive
+python -m analysis claims --status "cannot tell"
 python -m analysis explain lrn-delta-top1
 python -m analysis judge --claims claims.csv --measurements measurements.csv --out verdicts
 """

@@ -4,21 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from analysis.labels import LABELS
 from analysis.outcomes import paper_value, weakness, with_unit
 from analysis.page import Html, escape
-
-MARKS = {
-    "reproduced": "✓",
-    "direction agrees": "↗",
-    "direction only": "↗",
-    "paper inconsistent": "≠",
-    "not reproduced": "✗",
-    "direction disagrees": "↘",
-    "inconclusive": "~",
-    "pending": "…",
-    "not testable": "∅",
-    "cited": "”",
-}
 
 
 def plural(count: int, word: str) -> str:
@@ -29,9 +17,11 @@ def badge(verdict: str, evidence: str, dataset: str = "") -> Html:
     """The verdict in a word, a mark and a colour, with its evidence where that is weaker than the paper's data at full size."""
     short = weakness(evidence, dataset)
     weak = f' <span class="weak">({escape(short)})</span>' if short else ""
-    slug = verdict.replace(" ", "-")
-    mark = f'<span aria-hidden="true">{MARKS[verdict]}</span>'
-    return Html(f'<span class="verdict v-{slug}">{mark} {escape(verdict)}{weak}</span>')
+    label = LABELS[verdict]
+    tone = f" v-{label.tone}" if label.tone else ""
+    return Html(
+        f'<span class="verdict{tone}"><span aria-hidden="true">{label.mark}</span> {escape(verdict)}{weak}</span>'
+    )
 
 
 def value(row: dict[str, Any], column: str) -> str:

@@ -12,6 +12,7 @@ from analysis.cells import badge, plural, value
 from analysis.context import Context
 from analysis.estimates import NoEstimate
 from analysis.explain import HOW
+from analysis.labels import COUNTED
 from analysis.origin import machine, several
 from analysis.outcomes import interval, number, verdict_words
 from analysis.page import Html, escape, framed
@@ -50,7 +51,7 @@ CHAPTERS = {
 def groups(t: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     """The claims under the headings of the table: tested, counted, pending, and the rest."""
     trained = t["evidence"].isin(TRAINED) & (t["verdict"] != "pending")
-    settled = (t["evidence"] == "arithmetic") & (t["verdict"] != "not testable")
+    settled = t["verdict"].isin(COUNTED)
     pending = t["verdict"] == "pending"
     parts = [
         ("Tested by training or counting images", t[trained]),

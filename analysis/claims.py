@@ -63,6 +63,12 @@ class Claim:
         except ValueError:
             return None
 
+    @property
+    def core(self) -> bool:
+        """Whether it is one of the registered family of tests: an effect that training shows, told by the top-1 error or by epochs."""
+        tested = self.how in COMPARED or self.how == "view_gain"
+        return tested and self.testable and self.kind in ("training", "cifar") and "top5" not in self.metric
+
 
 @cache
 def _schema() -> dict[str, Any]:

@@ -10,17 +10,21 @@ censored, the ratio is a lower bound; if only runs below it, an upper bound; if 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from statistics import geometric_mean
 
 import numpy as np
 import pandas as pd
 
-from analysis.estimates import NoEstimate, at_chance
+from analysis.estimates import curves, settled
 from analysis.evidence import Results
-from analysis.inference import Estimate, seed_noise, with_interval
+from analysis.inference import Estimate, with_interval
+from analysis.stats.intervals import Noise
+from analysis.stats.samples import Runs, Sample, over_seeds
 
 ONE_EPOCH_SD = 1 / math.sqrt(12)  # epochs; of a mark that may lie anywhere within one
+TIE = 1e-20  # variance of logarithms up to which they are equal
 
 
 @dataclass(frozen=True)
@@ -61,34 +65,28 @@ def ratio(results: Results, study: str, experiment: str, baseline: str, metric: 
     Raises:
         NoEstimate: one of the two has no finished run.
     """
-    sides: list[list[Reached]] = []
+    sides: list[dict[int, Reached]] = []
+    mark = results.studies[study].threshold
     for name in (experiment, baseline):
-        curves = results.curves(study, name)
-        if not curves:
-            raise NoEstimate(f"{name} has no finished run yet")
+        found = curves(results, study, name).items()
         if metric == "train_error":
-            mark = results.studies[study].threshold
-            sides.append([epochs_to(curve, mark) for curve in curves.values()])
+            sides.append({seed: epochs_to(curve, mark) for seed, curve in found})
         else:
-            sides.append([epochs_to_lowest(curve, metric) for curve in curves.values()])
-    remark = ""
+            sides.append({seed: epochs_to_lowest(curve, metric) for seed, curve in found})
+    remark, goal = "", "its lowest validation loss before the last epoch"
     if metric == "train_error":
-        remark = at_middles(sides[0], sides[1])
-        goal = f"a training error of {100 * results.studies[study].threshold:g} %"
-    else:
-        goal = "its lowest validation loss before the last epoch"
+        remark, goal = at_middles(*sides), f"a training error of {100 * mark:g} %"
     estimate = ratio_of(sides[0], sides[1], experiment, baseline, goal)
     estimate = replace(estimate, remark="; ".join(filter(None, [estimate.remark, remark])))
-    dead = at_chance(results, study, {experiment, baseline})
-    return replace(estimate, conclusive=False, remark=dead, noises=()) if dead else estimate
+    return settled(results, study, estimate, (experiment, baseline))
 
 
-def earlier(side: list[Reached]) -> list[Reached]:
+def earlier(side: Mapping[int, Reached]) -> dict[int, Reached]:
     """The same runs with the error of an epoch taken as that of its middle; a crossing within the first epoch stays half of one."""
-    return [replace(r, epoch=max(r.epoch - 0.5, 0.5)) for r in side]
+    return {seed: replace(r, epoch=max(r.epoch - 0.5, 0.5)) for seed, r in side.items()}
 
 
-def at_middles(above: list[Reached], below: list[Reached]) -> str:
+def at_middles(above: Mapping[int, Reached], below: Mapping[int, Reached]) -> str:
     """The ratio with its interval if crossings are counted at the epochs' middles, in words; nothing where it is a bound."""
     found = ratio_of(earlier(above), earlier(below), "", "", "")
     if found.bound or not found.conclusive:
@@ -106,19 +104,23 @@ def shown_ratio(above: list[Reached], below: list[Reached]) -> str:
 
 
 def ratio_of(
-    above: list[Reached], below: list[Reached], experiment: str, baseline: str, goal: str
+    above: Mapping[int, Reached], below: Mapping[int, Reached], experiment: str, baseline: str, goal: str
 ) -> Estimate:
-    """Geometric mean ratio of two sets of epochs, with what censoring leaves of it.
+    """Geometric mean ratio of two sets of epochs by seed, in pairs where seeds are shared, with what censoring leaves of it.
 
-    On logarithms, with each side's own spread. A censored run counts with its last epoch, which is too early, so the
-    ratio is a bound and its interval is open on one side. Such runs crowd at that epoch and hide their spread: a side
-    with one is taken to vary at least as much as the other side does.
+    On logarithms. A censored run counts with its last epoch, which is too early, so the ratio is a bound and its interval is
+    open on one side. Such runs crowd at that epoch and hide their spread: it is taken to be at least that of the other net.
     """
-    logs = [np.log([reached.epoch for reached in side]) for side in (above, below)]
-    value = math.exp(float(np.mean(logs[0]) - np.mean(logs[1])))
+    late = sum(reached.censored for reached in above.values()), sum(r.censored for r in below.values())
     n = len(above), len(below)
-    late = sum(reached.censored for reached in above), sum(reached.censored for reached in below)
-    plain = Estimate(value, math.nan, math.nan, *n, null=1.0, log=True)
+    epochs: list[Runs] = [
+        {str(seed): reached.epoch for seed, reached in side.items()} for side in (above, below)
+    ]
+    found = over_seeds(epochs[0], epochs[1], log=True)
+    counts = (found.seeds, 0) if found.paired else n
+    plain = Estimate(
+        found.value, math.nan, math.nan, *counts, null=1.0, log=True, paired=found.paired, values=found.values
+    )
     if late[0] and late[1]:
         remark = f"{late[0]} of {n[0]} runs of {experiment} and {late[1]} of {n[1]} of {baseline} did not reach {goal}; train longer"
         return replace(plain, value=math.nan, conclusive=False, remark=remark)
@@ -127,23 +129,17 @@ def ratio_of(
     if bound:
         name, count, of = (experiment, late[0], n[0]) if late[0] else (baseline, late[1], n[1])
         remarks.append(f"{count} of {of} runs of {name} never reached {goal}, so the ratio is a bound")
-    sides = [
-        seed_noise(kind, values, None) for kind, values in zip(("seeds", "baseline seeds"), logs, strict=True)
-    ]
-    known = [side for side in sides if side is not None]
-    if len(known) < 2:
+    if plain.fewest < 2:
         remarks.append("one seed cannot show how far the ratio varies; add seeds")
-        return replace(plain, bound=bound, conclusive=False, remark="; ".join(remarks), noises=tuple(known))
+        return replace(plain, bound=bound, conclusive=False, remark="; ".join(remarks))
+    logs = [np.log([reached.epoch for reached in side.values()]) for side in (above, below)]
+    least = [(ONE_EPOCH_SD / math.exp(float(values.mean()))) ** 2 for values in logs]
     if bound:
-        hidden, seen = (0, 1) if late[0] else (1, 0)
-        if known[hidden].variance <= known[seen].variance:
-            df = min(known[hidden].df, known[seen].df)
-            known[hidden] = replace(known[hidden], variance=known[seen].variance, df=df)
-    for i, side in enumerate(known):
-        if side.variance == 0:  # ties: seeds cannot agree better than a mark that is read off once an epoch
-            known[i] = replace(side, variance=(ONE_EPOCH_SD / math.exp(float(np.mean(logs[i])))) ** 2)
-            remarks.append("seeds tie, so the spread of rounding to an epoch is taken")
-    estimate = with_interval(plain, tuple(known))
+        seen = float(logs[1 if late[0] else 0].var(ddof=1))
+        least = [seen if seen > TIE else rounding for rounding in least]
+    noises, tie = _at_least(found, least, logs, bool(bound))
+    remarks += ["seeds tie, so the spread of rounding to an epoch is taken"] if tie else []
+    estimate = with_interval(plain, noises)
     low, high = estimate.low, estimate.high
     inner = estimate.inside
     if bound == ">=":
@@ -152,3 +148,24 @@ def ratio_of(
         low, inner = 0.0, (0.0, inner[1])
     remark = "; ".join(dict.fromkeys(filter(None, [*remarks, estimate.remark])))
     return replace(estimate, low=low, high=high, inner=inner, bound=bound, remark=remark)
+
+
+def _at_least(
+    found: Sample, least: list[float], logs: list[np.ndarray], hidden: bool
+) -> tuple[tuple[Noise, ...], bool]:
+    """The noise of two nets' logarithms, where seeds tie or runs `hidden` by censoring vary too little that of `least`."""
+    if found.paired:
+        n, kinds = [found.seeds], ["pairs of seeds"]
+        seen, least = [sum(noise.variance for noise in found.noises)], [sum(least)]
+    else:
+        n, kinds = [len(values) for values in logs], ["seeds", "baseline seeds"]
+        seen = [float(values.var(ddof=1)) for values in logs]
+    ties = [variance < TIE for variance in seen]
+    df = min(n) - 1 if hidden else math.inf
+    noises = []
+    for kind, variance, floor, tie, count in zip(kinds, seen, least, ties, n, strict=True):
+        raised = tie or (hidden and variance < floor)
+        noises.append(
+            Noise(kind, floor if raised else variance, count, min(count - 1, df) if raised else count - 1)
+        )
+    return tuple(noises), any(ties) and not hidden

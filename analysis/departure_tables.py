@@ -9,7 +9,7 @@ from analysis import effects, figures
 from analysis.cells import plural
 from analysis.context import Context
 from analysis.effects import TIER_WORDS, Effect
-from analysis.estimates import untrained
+from analysis.estimates import DEAD, untrained
 from analysis.evidence import Study
 from analysis.outcomes import interval, number
 from analysis.page import Html, escape, figure, folded, heading, note, say, stack, table
@@ -36,7 +36,7 @@ def recipes(ctx: Context, study: Study) -> Html | None:
         sentences.append(f"Left chance, with the validation error at the end: {', '.join(ends)}.")
     if stuck := [name for name in names if name in dead]:
         chance = number(100 * study.chance, "%", 1)
-        sentences.append(f"Stayed at chance ({chance} %) with at least one seed: {', '.join(stuck)}.")
+        sentences.append(f"Stayed at chance ({chance} %) with every seed: {', '.join(stuck)}.")
     caption = (
         f"{study.title}: mean over seeds of the last epoch (lowest – highest), {plural(_epochs(ctx, study), 'epoch')}; "
         f"chance {number(100 * study.chance, '%', 1)} % ({TIER_WORDS[study.tier]})"
@@ -113,7 +113,7 @@ def _stuck(ctx: Context, study: Study, names: list[str]) -> set[str]:
     """Experiments with a run whose last validation error is near chance; evaluated or not."""
     if math.isnan(study.chance):
         return set()
-    return {name for name in names if max(_ends(ctx, study, name, "validation_error")) > 0.95 * study.chance}
+    return {name for name in names if min(_ends(ctx, study, name, "validation_error")) > DEAD * study.chance}
 
 
 def _ends(ctx: Context, study: Study, name: str, column: str) -> list[float]:

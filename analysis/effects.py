@@ -54,6 +54,8 @@ class Effect:
     def seeds(self) -> str:
         if self.estimate is None:
             return "\u2013"
+        if self.estimate.paired:
+            return f"{self.estimate.seeds} {'pair' if self.estimate.seeds == 1 else 'pairs'} of"
         return f"{self.estimate.seeds} vs {self.estimate.baseline_seeds}"
 
 
@@ -103,7 +105,7 @@ def _reading(results: Results, study: Study, name: str, baseline: str, estimate:
     if baseline in dead:
         return "trains, its baseline stays at chance"
     if not estimate.conclusive:
-        return f"no reading: {estimate.remark}"
+        return f"no reading: {estimate.remark.partition(';')[0]}"
     if estimate.low > 0:
         return "worse"
     return "better" if estimate.high < 0 else "no difference shown"

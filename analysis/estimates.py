@@ -6,7 +6,8 @@ paper are applied in `verdicts`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 import numpy as np
@@ -14,11 +15,12 @@ import pandas as pd
 
 from analysis.evidence import Results
 from analysis.inference import (
-    FEW,
     LAB_GAIN_NETS,
     LAB_GAINS,
     Estimate,
+    Moments,
     Spread,
+    fewest,
     image_noise,
     lab_spread,
     moments,
@@ -30,30 +32,61 @@ from analysis.inference import (
 from analysis.stats import intervals
 from analysis.stats.intervals import Noise
 
+DEAD = 0.9  # a run is dead above this share of the error of guessing: 81 % among ten classes, 89.9 % among a thousand
+
 
 class NoEstimate(Exception):
     """The results do not hold what is needed; the message says what is missing."""
 
 
-def untrained(results: Results, study: str) -> set[str]:
-    """Experiments with a run at chance: a top-1 error above 0.95 (1 - 1/classes) on some split."""
-    classes = results.studies[study].record.get("classes") if study in results.studies else None
-    if not classes:
-        return set()
-    chance = 1 - 1 / classes
+def failed(results: Results, study: str) -> set[tuple[str, int]]:
+    """Runs (experiment, seed) that failed to train: a top-1 error above `DEAD` times that of guessing on some split."""
+    chance = results.studies[study].chance if study in results.studies else math.nan
     table = results.evals[results.evals["study"] == study]
-    return set(table.loc[table["top1_error"].astype(float) > 0.95 * chance, "experiment"])
+    dead = table[table["top1_error"].astype(float) > DEAD * chance]
+    return set(zip(dead["experiment"], dead["seed"].astype(int), strict=True))
 
 
-def at_chance(results: Results, study: str, compared: set[str]) -> str:
-    """Why a comparison shows nothing: one of the nets never trained; else nothing."""
-    names = " and of ".join(sorted(untrained(results, study) & compared))
-    return f"a run of {names} never left chance: that shows a failed training, no effect" if names else ""
+def untrained(results: Results, study: str) -> set[str]:
+    """Experiments of which every evaluated run failed to train."""
+    dead, table = failed(results, study), results.evals[results.evals["study"] == study]
+    alive = {
+        run for run in zip(table["experiment"], table["seed"].astype(int), strict=True) if run not in dead
+    }
+    return {name for name, _ in dead} - {name for name, _ in alive}
 
 
-def _unless_dead(estimate: Estimate, dead: str) -> Estimate:
-    """The estimate, or one that carries no verdict where a net never trained."""
-    return replace(estimate, conclusive=False, remark=dead, noises=()) if dead else estimate
+def settled(
+    results: Results, study: str, estimate: Estimate, nets: Iterable[str], race: bool = False
+) -> Estimate:
+    """The estimate with what is to be said of runs that failed; it carries no word with too few runs left."""
+    dead = failed(results, study)
+    said, stuck = [], False
+    for name in dict.fromkeys(filter(None, nets)):
+        runs = {key[2] for key in results.runs if key[:2] == (study, name)}
+        failures = {seed for of, seed in dead if of == name}
+        count, all_of = len(failures), len(runs | failures)
+        if count:
+            left = "the number is of the others" if count < all_of else "that shows no effect"
+            said.append(f"{count} of {all_of} runs of {name} failed to train: {left}")
+            stuck = stuck or count == all_of
+    wanted = fewest(results.studies[study].tier, race)
+    few = estimate.fewest < wanted
+    if few:
+        unit = (
+            "pairs of seeds"
+            if estimate.paired
+            else "seeds of each net"
+            if estimate.baseline_seeds
+            else "seeds"
+        )
+        said.append(f"too few {unit} for a word: {estimate.fewest}, where {wanted} are the fewest")
+    return replace(
+        estimate,
+        conclusive=estimate.conclusive and not few and not stuck,
+        few=wanted if few and not stuck else 0,
+        remark="; ".join(filter(None, [*said, estimate.remark])),
+    )
 
 
 def _borrowed(results: Results, study: str, spread: Spread | None) -> Spread | None:
@@ -62,21 +95,29 @@ def _borrowed(results: Results, study: str, spread: Spread | None) -> Spread | N
     return spread if found.tier == "paper" and found.training_set.startswith("ilsvrc") else None
 
 
-def _images(
+def images(
     results: Results, study: str, experiment: str, set_: str, split: str, view: str, metric: str
 ) -> pd.DataFrame:
+    """Errors by image of the runs that trained; of all where none did.
+
+    Raises:
+        NoEstimate: there is no evaluation.
+    """
     table = results.errors_by_image(study, experiment, set_, split, view, metric)
     if table.empty:
         raise NoEstimate(f"{experiment} has no evaluation on {set_}/{split} yet")
-    return table
+    dead = failed(results, study)
+    alive = [seed for seed in table.columns if (experiment, int(seed)) not in dead]
+    return table[alive or list(table.columns)]
 
 
-def _shared(ours: pd.DataFrame, base: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-    """Errors of both nets on the images that both saw, in the same order."""
-    if not ours.index.equals(base.index):
-        shared = ours.index.intersection(base.index)
-        ours, base = ours.loc[shared], base.loc[shared]
-    return ours.to_numpy(float), base.to_numpy(float)
+def compared(ours: pd.DataFrame, base: pd.DataFrame) -> tuple[Moments, bool]:
+    """Moments of two nets on the images that both saw: of pairs of seeds where there are any, and whether there are."""
+    shared = ours.index.intersection(base.index)
+    ours, base = ours.loc[shared], base.loc[shared]
+    if pairs := [seed for seed in ours.columns if seed in base.columns]:
+        return moments((ours[pairs] - base[pairs]).to_numpy(float)), True
+    return moments(ours.to_numpy(float), base.to_numpy(float)), False
 
 
 def difference(
@@ -94,17 +135,24 @@ def difference(
     Raises:
         NoEstimate: one of the two has no evaluation, or they share no image.
     """
-    ours, base = _shared(
-        _images(results, study, experiment, set_, split, view, metric),
-        _images(results, study, baseline, set_, split, view, metric),
-    )
-    if not len(ours):
+    ours, base = (images(results, study, name, set_, split, view, metric) for name in (experiment, baseline))
+    if ours.index.intersection(base.index).empty:
         raise NoEstimate(f"{experiment} and {baseline} were evaluated on different images of {set_}/{split}")
-    estimate = of_moments(moments(ours, base), 0.0, _borrowed(results, study, lab_spread(metric)))
-    if ours.shape[1] == base.shape[1] == 1:
-        these = _these_two(ours[:, 0], base[:, 0])
+    found, paired = compared(ours, base)
+    spread = _borrowed(results, study, lab_spread(metric))
+    if spread and paired:
+        spread = Spread(math.sqrt(2) * spread.sd, spread.df)
+    estimate = of_moments(found, 0.0, spread, paired)
+    if estimate.seeds == 1 and ours.shape[1] == base.shape[1] == 1:
+        these = _these_two(*_shared(ours, base))
         estimate = replace(estimate, remark="; ".join(filter(None, [estimate.remark, these])))
-    return _unless_dead(estimate, at_chance(results, study, {experiment, baseline}))
+    return settled(results, study, estimate, (experiment, baseline))
+
+
+def _shared(ours: pd.DataFrame, base: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """Errors of the first seed of both nets on the images that both saw, in the same order."""
+    shared = ours.index.intersection(base.index)
+    return ours.loc[shared].to_numpy(float)[:, 0], base.loc[shared].to_numpy(float)[:, 0]
 
 
 def _these_two(ours: np.ndarray, base: np.ndarray) -> str:
@@ -119,28 +167,26 @@ def error(
     results: Results, study: str, experiment: str, set_: str, split: str, view: str, metric: str
 ) -> Estimate:
     """Mean error of one experiment over seeds. One seed, and none to borrow: the interval covers the images only."""
-    table = _images(results, study, experiment, set_, split, view, metric).to_numpy(float)
-    found = moments(table)
+    found = moments(images(results, study, experiment, set_, split, view, metric).to_numpy(float))
     estimate = of_moments(found, None, _borrowed(results, study, lab_spread(metric)))
     if not estimate.conclusive:
         estimate = with_interval(replace(estimate, conclusive=True), (image_noise(found),))
         estimate = replace(estimate, remark="one seed: the interval covers the images only")
-    elif estimate.seeds < FEW and "members" in results.studies[study].experiments.get(experiment, {}):
+    elif estimate.seeds < 3 and "members" in results.studies[study].experiments.get(experiment, {}):
         average = "an average of nets varies less than one net, so this is too wide rather than too narrow"
         estimate = replace(estimate, remark=f"{estimate.remark}; {average}")
-    return estimate
+    return settled(results, study, estimate, (experiment,))
 
 
 def view_gain(results: Results, study: str, experiment: str, set_: str, split: str, metric: str) -> Estimate:
     """Error of the centre view minus error of ten views, for the same nets on the same images."""
-    one = results.errors_by_image(study, experiment, set_, split, "center", metric)
-    ten = results.errors_by_image(study, experiment, set_, split, "ten", metric)
+    one, ten = (images(results, study, experiment, set_, split, view, metric) for view in ("center", "ten"))
     both = (one - ten).dropna(how="all", axis=1).dropna()
     if both.empty:
         raise NoEstimate(f"{experiment} has no evaluation with one and ten views on {set_}/{split} yet")
     known = Spread(LAB_GAINS[metric], LAB_GAIN_NETS - 1) if metric in LAB_GAINS else None
     estimate = of_moments(moments(both.to_numpy(float)), 0.0, _borrowed(results, study, known))
-    return _unless_dead(estimate, at_chance(results, study, {experiment}))
+    return settled(results, study, estimate, (experiment,))
 
 
 def split_gap(results: Results, study: str, experiment: str, set_: str, view: str, metric: str) -> Estimate:
@@ -150,12 +196,13 @@ def split_gap(results: Results, study: str, experiment: str, set_: str, view: st
     """
     sides = []
     for split in ("val", "test"):
-        table = _images(results, study, experiment, set_, split, view, metric).to_numpy(float)
+        table = images(results, study, experiment, set_, split, view, metric).to_numpy(float)
         averaged = table.mean(axis=1)
         if len(averaged) < 2:
             raise NoEstimate(f"{experiment} was evaluated on one image of {set_}/{split}")
         sides.append((float(averaged.mean()), float(averaged.var(ddof=1)), len(averaged), table.shape[1]))
-    return split_gap_of([side[:3] for side in sides], sides[1][3])
+    estimate = split_gap_of([side[:3] for side in sides], sides[1][3])
+    return settled(results, study, estimate, (experiment,))
 
 
 def _last_gap(row: pd.Series) -> float:
@@ -173,20 +220,34 @@ def gap(results: Results, study: str, experiment: str, baseline: str) -> Estimat
     images are those of the claim, not a sample of more.
     """
     set_, view = results.studies[study].training_set, "center"
-    tables = [
-        results.errors_by_image(study, name, set_, "val", view, "top1_error")
-        for name in (experiment, baseline)
-    ]
-    images = None
-    if not any(table.empty for table in tables):
-        pair = _shared(*tables)
-        images = image_noise(moments(*pair)) if len(pair[0]) > 1 else None
-    return _at_the_end(results, study, experiment, baseline, _last_gap, images)
+    try:
+        tables = [
+            images(results, study, name, set_, "val", view, "top1_error") for name in (experiment, baseline)
+        ]
+    except NoEstimate:
+        noise = None
+    else:
+        found, _ = compared(*tables)
+        noise = image_noise(found) if found.images > 1 else None
+    return _at_the_end(results, study, experiment, baseline, _last_gap, noise)
 
 
 def train_difference(results: Results, study: str, experiment: str, baseline: str) -> Estimate:
     """Running training error of the last epoch: experiment minus baseline, over seeds."""
     return _at_the_end(results, study, experiment, baseline, _last_error, None)
+
+
+def curves(results: Results, study: str, experiment: str) -> dict[int, pd.DataFrame]:
+    """Epoch tables of the runs that trained; of all where none did.
+
+    Raises:
+        NoEstimate: there is no finished run.
+    """
+    found = results.curves(study, experiment)
+    if not found:
+        raise NoEstimate(f"{experiment} has no finished run yet")
+    dead = failed(results, study)
+    return {seed: curve for seed, curve in found.items() if (experiment, seed) not in dead} or found
 
 
 def _at_the_end(
@@ -195,13 +256,11 @@ def _at_the_end(
     experiment: str,
     baseline: str,
     read: Callable[[pd.Series], float],
-    images: Noise | None,
+    noise: Noise | None,
 ) -> Estimate:
     """Difference of what `read` makes of the last epoch of each run."""
-    values = []
-    for name in (experiment, baseline):
-        values.append(np.array([read(curve.iloc[-1]) for curve in results.curves(study, name).values()]))
-        if not len(values[-1]):
-            raise NoEstimate(f"{name} has no finished run yet")
-    estimate = of_ends(values[0], values[1], images)
-    return _unless_dead(estimate, at_chance(results, study, {experiment, baseline}))
+    ours, base = (
+        {str(seed): read(curve.iloc[-1]) for seed, curve in curves(results, study, name).items()}
+        for name in (experiment, baseline)
+    )
+    return settled(results, study, of_ends(ours, base, noise), (experiment, baseline))

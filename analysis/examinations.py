@@ -14,7 +14,7 @@ twenty gives as much.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,10 +22,11 @@ import numpy as np
 import pandas as pd
 
 from analysis.claims import Claim
-from analysis.estimates import Estimate, NoEstimate, at_chance
+from analysis.estimates import Estimate, NoEstimate, compared, failed, settled
 from analysis.evidence import Results
 from analysis.inference import ONE_SEED, image_noise, moments, with_interval
 from analysis.stats.intervals import CONFIDENCE, Noise
+from analysis.stats.samples import over_seeds
 
 HOWS = (
     "generalization_gap",
@@ -38,7 +39,6 @@ HOWS = (
     "geometric_mean",
 )
 COMMAND = "not examined yet (`python -m alexnet examine`)"
-SEEDS = ("seeds", "baseline seeds")
 DEALINGS = 9_999  # of kernels to towers
 ALPHA = 0.05
 
@@ -65,17 +65,21 @@ def estimate(claim: Claim, results: Results, study: str) -> Estimate:
         found = of_queries(results, study, ours, "far_in_pixels", "", null=0.5)
     else:
         found = of_queries(results, study, ours, "thinned", "halved", null=0.0)
-    dead = at_chance(results, study, {ours, base} - {""})
-    return _inconclusive(found, dead) if dead else found
+    return settled(results, study, found, (ours, base))
 
 
 def examined(results: Results, study: str, experiment: str) -> dict[int, dict[str, object]]:
-    """Examination of each seed of an experiment, by seed.
+    """Examination of each run of an experiment that trained, by seed.
 
     Raises:
         NoEstimate: there is none.
     """
-    found = {key[2]: record for key, record in results.examined.items() if key[:2] == (study, experiment)}
+    dead = failed(results, study)
+    found = {
+        key[2]: record
+        for key, record in results.examined.items()
+        if key[:2] == (study, experiment) and key[1:] not in dead
+    }
     if not found:
         raise NoEstimate(f"{experiment} is {COMMAND}")
     return dict(sorted(found.items()))
@@ -106,15 +110,27 @@ def _of_images(ours: pd.DataFrame, base: pd.DataFrame | None = None, of: int = 0
     Raises:
         NoEstimate: the two nets share fewer than two images.
     """
-    if base is not None:
-        shared = ours.index.intersection(base.index)
-        if len(shared) < 2:
-            raise NoEstimate("the two nets did not see the same images")
-        ours, base = ours.loc[shared], base.loc[shared]
-    found = moments(ours.to_numpy(float), None if base is None else base.to_numpy(float))
+    if base is None:
+        found = moments(ours.to_numpy(float))
+    elif len(ours.index.intersection(base.index)) < 2:
+        raise NoEstimate("the two nets did not see the same images")
+    else:
+        found, _ = compared(ours, base)
     left = max(0.0, 1 - found.images / of) if of else 1.0
     noise = image_noise(found)
     return replace(noise, variance=left * noise.variance), left * found.between_images / found.images
+
+
+def _two_nets(
+    sides: Sequence[Mapping[str, float]], noises: Sequence[Noise], images: int, floor: float
+) -> Estimate:
+    """Difference of two nets with one number a seed, in pairs where seeds are shared; `noises`: of the images."""
+    found = over_seeds(sides[0], sides[1])
+    counts = (found.seeds, 0) if found.paired else (len(sides[0]), len(sides[1]))
+    plain = Estimate(
+        found.value, math.nan, math.nan, *counts, images, 0.0, paired=found.paired, values=found.values
+    )
+    return _around(plain, [*found.noises, *noises], [plain.fewest], floor)
 
 
 def _around(plain: Estimate, noises: Sequence[Noise], seeds: Sequence[int], floor: float = 0.0) -> Estimate:
@@ -150,22 +166,16 @@ def generalization_gap(results: Results, study: str, experiment: str, baseline: 
     for name, table in zip((experiment, baseline), held_out, strict=True):
         if table.empty:
             raise NoEstimate(f"{name} has no evaluation on {set_}/val yet")
-    sides: list[float] = []
-    noises: list[Noise] = []
-    counts: list[int] = []
+    sides = []
     for side in (0, 1):
         seeds = [seed for seed in train[side].columns if seed in held_out[side].columns]
         if not seeds:
             raise NoEstimate(f"{(experiment, baseline)[side]}: no seed was both examined and evaluated")
-        gaps = (held_out[side][seeds].mean() - train[side][seeds].mean()).to_numpy(float)
-        sides.append(float(gaps.mean()))
-        counts.append(len(seeds))
-        noises += [_of_the_mean(gaps, SEEDS[side])] if len(gaps) > 1 else []
+        gaps = held_out[side][seeds].mean() - train[side][seeds].mean()
+        sides.append({str(seed): float(gap) for seed, gap in gaps.items()})
     of = _training_images(results, study, experiment)
     (noise, floor), (other, other_floor) = _of_images(*train, of), _of_images(held_out[0], held_out[1])
-    images = len(train[0]) + len(held_out[0])
-    plain = Estimate(sides[0] - sides[1], math.nan, math.nan, counts[0], counts[1], images, 0.0)
-    return _around(plain, [*noises, noise, other], counts, floor + other_floor)
+    return _two_nets(sides, [noise, other], len(train[0]) + len(held_out[0]), floor + other_floor)
 
 
 def sample_difference(results: Results, study: str, experiment: str, baseline: str) -> Estimate:
@@ -175,15 +185,9 @@ def sample_difference(results: Results, study: str, experiment: str, baseline: s
         NoEstimate: one of the two has no examination.
     """
     ours, base = _sample_errors(results, study, experiment, baseline)
-    means = [table.mean().to_numpy(float) for table in (ours, base)]
-    counts = [len(values) for values in means]
-    noises = [
-        _of_the_mean(values, kind) for values, kind in zip(means, SEEDS, strict=True) if len(values) > 1
-    ]
+    sides = [{str(seed): float(mean) for seed, mean in table.mean().items()} for table in (ours, base)]
     noise, floor = _of_images(ours, base, _training_images(results, study, experiment))
-    value = float(means[0].mean() - means[1].mean())
-    plain = Estimate(value, math.nan, math.nan, counts[0], counts[1], len(ours), 0.0)
-    return _around(plain, [*noises, noise], counts, floor)
+    return _two_nets(sides, [noise], len(ours), floor)
 
 
 def _sample_errors(
@@ -222,6 +226,7 @@ def of_queries(
     noise, floor = _of_images(table)
     noises = [noise, *([_of_the_mean(per_seed, "seeds")] if count > 1 else [])]
     plain = Estimate(float(per_seed.mean()), math.nan, math.nan, count, images=len(table), null=null)
+    plain = replace(plain, values=(tuple(map(float, per_seed)),))
     return _around(plain, noises, [count], floor)
 
 
@@ -307,5 +312,6 @@ def orientation_selectivity(results: Results, study: str, experiment: str) -> Es
         changes.append(np.array(kernels["orientation"], float) - np.array(kernels["initial_orientation"]))
     per_seed = np.array([change.mean() for change in changes])
     plain = Estimate(float(per_seed.mean()), math.nan, math.nan, len(per_seed), null=0.0)
+    plain = replace(plain, values=(tuple(map(float, per_seed)),))
     noises = [_of_the_mean(per_seed, "seeds")] if len(per_seed) > 1 else []
     return _around(plain, noises, [len(per_seed)])

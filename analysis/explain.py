@@ -8,6 +8,7 @@ import textwrap
 from analysis.claims import Claim
 from analysis.errors import UserError
 from analysis.lab_logs import load_lab_logs, rows_of
+from analysis.labels import LABELS
 from analysis.numerals import load_numerals, places
 from analysis.outcomes import interval, number, paper_value, verdict_words, with_unit
 from analysis.verdicts import Outcome
@@ -59,9 +60,7 @@ def with_status(outcomes: list[Outcome], status: str) -> list[Outcome]:
     Raises:
         UserError: no outcome can have that verdict.
     """
-    from analysis.verdicts import ALLOWED
-
-    known = sorted({word for words in ALLOWED.values() for word in words})
+    known = sorted(LABELS)
     if status not in known:
         close = difflib.get_close_matches(status, known, n=1)
         hint = f"did you mean {close[0]}? " if close else ""

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.evidence import Results
+from analysis.labels import AGAINST, FOR
 from analysis.page import INK
 
 if TYPE_CHECKING:
@@ -285,9 +286,9 @@ def _interval(axis: Axes, y: int, value: float, span: tuple[float, float] | None
 
 
 def _hue(verdict: str) -> str:
-    if verdict in ("direction agrees", "reproduced", "direction only"):
+    if verdict in FOR:
         return COLORS[0]
-    return COLORS[1] if verdict in ("direction disagrees", "not reproduced") else COLORS[6]
+    return COLORS[1] if verdict in AGAINST else COLORS[6]
 
 
 def shares(net: dict[str, Any]) -> Figure:

@@ -1,20 +1,20 @@
 """Turns arrays of errors, one column a seed, into a number with its interval: what each source of noise adds.
 
-Errors of nets on the same images. y_jk is the error of seed k on image j. Three variances are estimated, each by
-itself (`intervals` makes an interval of them):
+Errors of nets on the same images. Seeds of two nets with the same number share initial weights, order, crops and masks, so
+their errors are subtracted image by image (a pair), and the difference is treated as the errors of one net; nets without a
+common seed are independent. y_jk is the error (or difference) of seed k on image j. The variances are estimated each by itself
+(`stats.intervals` makes an interval of them):
 
-    seeds        s^2, between the mean errors of a net's own seeds, n - 1 degrees of freedom. It holds the luck of a
-                 run and the luck of that run's answers on single images. Nothing is pooled over experiments: how
+    seeds        s^2, between the means of a net's own seeds, or of the pairs, n - 1 degrees of freedom. It holds the luck of
+                 a run and the luck of that run's answers on single images. Nothing is pooled over experiments: how
                  much their seeds vary differs, and a pool would be wrong for the one that varies most
-    baseline     the same for the other net
+    baseline     the same for the other net, where there are no pairs
     images       of the seed-averaged (difference of) errors d_j between images, less what is the luck of single
                  answers, r^2 / n, with r^2 the mean over images of the variance between seeds: that stands in s^2
                  already. The whole is never taken to be below Var_j(d_j) / images
 
-One seed of a net says nothing about s^2. At paper scale, with one or two seeds, the spread of five near-identical nets
-in the authors' own logs (`LAB_TWINS`) is taken, pooled with the seeds that are there, and the remark says so; the luck of
-single answers then stays in the images' part, since nobody knows how much of it the logs' spread holds. Elsewhere one seed
-gives no interval.
+With fewer than `fewest` runs of each net, or pairs, there is no word about a claim. At paper scale an interval is shown even so:
+it takes the upper end of the spread of five near-identical nets in the authors' own logs (`LAB_TWINS`), and the remark says so.
 
 All errors are fractions here; units of the paper are applied in `verdicts`.
 """
@@ -26,9 +26,11 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
+from scipy.special import chdtri
 
 from analysis.stats import intervals
 from analysis.stats.intervals import INCLUSION, Noise
+from analysis.stats.samples import Runs, around, living, over_seeds
 
 # Nets 169, 170, 171, 175 and 170-256 of the authors' program (layers/layer-params-*.cfg, trailing notes): the same
 # layers and nearly the same rates; one centre view, ILSVRC-2012 validation, %.
@@ -39,7 +41,13 @@ LAB_TWINS = {
 # Spread of the gain of ten views over 16 nets of the same files, as fractions; these nets differ more than seeds do.
 LAB_GAINS = {"top1_error": 0.0013, "top5_error": 0.0009}
 LAB_GAIN_NETS = 16
-FEW = 3  # seeds from which on a net's own spread is used at paper scale
+MINIMUM = {"paper": 3}  # runs of each net, or pairs, that a word takes at a tier; five elsewhere
+FEW = 5
+
+
+def fewest(tier: str, race: bool = False) -> int:
+    """How many runs of each net, or pairs, a word takes; races of Fig. 1 take five at every tier."""
+    return FEW if race else MINIMUM.get(tier, FEW)
 
 
 @dataclass(frozen=True)
@@ -60,6 +68,22 @@ class Estimate:
     noises: tuple[Noise, ...] = field(default=(), repr=False)
     floor: float = 0.0
     log: bool = False  # noises are those of the logarithm
+    paired: bool = False  # `seeds` counts pairs
+    few: int = 0  # how many runs of each net, or pairs, a word would take; 0: there are enough
+    values: tuple[tuple[float, ...], ...] = field(
+        default=(), repr=False
+    )  # of each seed, an arm each, or of each pair
+
+    @property
+    def fewest(self) -> int:
+        """Runs of the net that has fewer, or pairs."""
+        return min(self.seeds, self.baseline_seeds or self.seeds)
+
+    def welch(self, one: bool = False) -> tuple[float, float]:
+        """Satterthwaite's interval or, with `one`, the one that predicts the paper's single measurement; NaN: none."""
+        if self.bound or not self.noises:
+            return math.nan, math.nan
+        return around(self.value, intervals.satterthwaite(self.noises, one=one), self.log)
 
     @cached_property
     def p(self) -> float | None:
@@ -87,6 +111,11 @@ class Spread:
     sd: float
     df: int
 
+    @property
+    def upper(self) -> float:
+        """Upper end of its own 95 % interval."""
+        return self.sd * math.sqrt(self.df / float(chdtri(self.df, 1 - (1 - intervals.CONFIDENCE) / 2)))
+
 
 def lab_spread(metric: str) -> Spread | None:
     """Spread of five near-identical nets in the authors' logs, as a fraction; None: they do not log the metric."""
@@ -98,17 +127,14 @@ def lab_spread(metric: str) -> Spread | None:
 def seed_noise(kind: str, values: np.ndarray, borrowed: Spread | None) -> Noise | None:
     """Noise between the seeds whose numbers are `values`; None: one seed, and no spread to borrow."""
     n = len(values)
-    own = float(np.var(values, ddof=1)) if n > 1 else 0.0
-    if borrowed and n < FEW:
-        df = borrowed.df + n - 1
-        return Noise(kind, (borrowed.df * borrowed.sd**2 + (n - 1) * own) / df, n, df)
-    return Noise(kind, own, n, n - 1) if n > 1 else None
+    if borrowed and n < MINIMUM["paper"]:
+        return Noise(kind, borrowed.upper**2, n, math.inf)
+    return Noise(kind, float(np.var(values, ddof=1)), n, n - 1) if n > 1 else None
 
 
 ONE_SEED = (
     "one seed cannot show whether the difference is more than the luck of a run; add seeds to the study"
 )
-TWO_SEEDS = "with two seeds Student's factor is 12.7, with three 4.3, with five 2.8"
 
 
 @dataclass(frozen=True)
@@ -137,26 +163,30 @@ def image_noise(found: Moments) -> Noise:
     return Noise("images", max(0.0, found.between_images - found.luck), found.images, found.images - 1)
 
 
-def of_moments(found: Moments, null: float | None, borrowed: Spread | None = None) -> Estimate:
-    """Mean error, or difference of mean errors, with its interval (module docstring).
+def of_moments(
+    found: Moments, null: float | None, borrowed: Spread | None = None, paired: bool = False
+) -> Estimate:
+    """Mean error, or difference of mean errors, with its interval (module docstring); `paired`: of differences of pairs.
 
     One seed of a net and nothing borrowed: no interval, not conclusive.
     """
     value = float(found.ours.mean()) - (0.0 if found.base is None else float(found.base.mean()))
     n, n_base = len(found.ours), 0 if found.base is None else len(found.base)
-    plain = Estimate(value, math.nan, math.nan, n, n_base, found.images, null)
-    sides = [seed_noise("seeds", found.ours, borrowed)]
+    plain = Estimate(value, math.nan, math.nan, n, n_base, found.images, null, paired=paired)
+    arms = (found.ours,) if found.base is None else (found.ours, found.base)
+    plain = replace(plain, values=tuple(tuple(map(float, arm)) for arm in arms))
+    sides = [seed_noise("pairs of seeds" if paired else "seeds", found.ours, borrowed)]
     if found.base is not None:
         sides.append(seed_noise("baseline seeds", found.base, borrowed))
     known = [side for side in sides if side is not None]
     if len(known) < len(sides):
         return replace(plain, conclusive=False, remark=ONE_SEED, noises=tuple(known))
-    few = borrowed is not None and min(n, n_base or n) < FEW
+    few = borrowed is not None and plain.fewest < MINIMUM["paper"]
     noises = (*known, image_noise(replace(found, luck=0.0) if few else found))
     estimate = with_interval(plain, noises, found.between_images / found.images)
     if borrowed and few:
         assumed = (
-            f"fewer than {FEW} seeds: a spread of {100 * borrowed.sd:.2f} points between seeds is assumed, that of "
+            f"a spread of {100 * borrowed.upper:.2f} points between seeds is assumed for this interval, the upper end of that of "
             f"{borrowed.df + 1} similar nets in the authors' logs"
         )
         estimate = replace(estimate, remark="; ".join(filter(None, [estimate.remark, assumed])))
@@ -171,17 +201,9 @@ def with_interval(estimate: Estimate, noises: tuple[Noise, ...], floor: float = 
         return replace(estimate, low=estimate.value, high=estimate.value, conclusive=False, remark=same)
     inner = intervals.half_width(noises, INCLUSION, floor)
 
-    def around(half: float) -> tuple[float, float]:
-        if estimate.log:
-            return estimate.value * math.exp(-half), estimate.value * math.exp(half)
-        return estimate.value - half, estimate.value + half
-
-    low, high = around(outer)
-    few = any("seeds" in noise.kind and noise.df == 1 for noise in noises)
-    remark = "; ".join(filter(None, [estimate.remark, TWO_SEEDS if few else ""]))
-    return replace(
-        estimate, low=low, high=high, inner=around(inner), noises=noises, floor=floor, remark=remark
-    )
+    low, high = around(estimate.value, outer, estimate.log)
+    inside = around(estimate.value, inner, estimate.log)
+    return replace(estimate, low=low, high=high, inner=inside, noises=noises, floor=floor)
 
 
 def split_gap_of(sides: list[tuple[float, float, int]], seeds: int) -> Estimate:
@@ -206,16 +228,21 @@ def _absolute(low: float, high: float) -> tuple[float, float]:
     return (low, high) if low > 0 else (-high, -low)
 
 
-def of_ends(ours: np.ndarray, base: np.ndarray, images: Noise | None = None) -> Estimate:
-    """Difference of the means of two sets of runs, one number a run; `images`: noise of the choice of images."""
-    count = images.n if images else 0
+def of_ends(ours: Runs, base: Runs, images: Noise | None = None) -> Estimate:
+    """Difference of the means of two sets of runs, one number a run, in pairs of seeds where there are any.
+
+    `images`: noise of the choice of images.
+    """
+    found = over_seeds(ours, base)
+    n_base = 0 if found.paired else len(living(base))
     plain = Estimate(
-        float(ours.mean() - base.mean()), math.nan, math.nan, len(ours), len(base), count, null=0.0
+        found.value, math.nan, math.nan, found.seeds if found.paired else len(living(ours)), n_base
     )
-    sides = (seed_noise("seeds", ours, None), seed_noise("baseline seeds", base, None))
-    known = tuple(side for side in sides if side is not None)
-    if len(known) < 2:
-        return replace(plain, conclusive=False, remark=ONE_SEED, noises=known)
-    estimate = with_interval(plain, (*known, *([images] if images else [])))
+    plain = replace(
+        plain, images=images.n if images else 0, null=0.0, paired=found.paired, values=found.values
+    )
+    if plain.fewest < 2:
+        return replace(plain, conclusive=False, remark=ONE_SEED)
+    estimate = with_interval(plain, (*found.noises, *([images] if images else [])))
     covered = "" if images else "the interval covers seeds only; all runs share their images"
     return replace(estimate, remark="; ".join(filter(None, [estimate.remark, covered])))

@@ -10,8 +10,11 @@ from analysis.claims import Claim
 from analysis.estimates import NoEstimate
 from analysis.evidence import COPIES, Results, Study
 from analysis.inference import Estimate
-from analysis.verdicts import OPEN, Outcome, adjusted, command, matches, of_estimate
+from analysis.labels import CITED, DIFFERS, HOLDS, HOLDS_NOT, MISCOUNTS, NOT_TESTABLE, PENDING
+from analysis.verdicts import Outcome, adjusted, command, matches, of_estimate
 
+FEW_CLASSES = 20  # up to which five answers are right too often by chance
+RATE = "rate not tuned: the nets share a learning rate that was chosen for one of them"
 STRENGTH = ("", "demo", "proxy", "reduced scale", "arithmetic", "paper scale")
 
 
@@ -23,11 +26,11 @@ def judge_all(claims: list[Claim], results: Results) -> list[Outcome]:
 def judge(claim: Claim, results: Results) -> list[Outcome]:
     """Every outcome of one claim, strongest evidence first; at least one."""
     if claim.kind == "cited":
-        return [Outcome(claim, "cited", claim.reason or "the paper quotes others")]
+        return [Outcome(claim, CITED, claim.reason or "the paper quotes others")]
     if claim.kind == "arithmetic" and claim.how:
         return [_arithmetic(claim, results)]
     if not claim.testable:
-        return [Outcome(claim, "not testable", claim.reason)]
+        return [Outcome(claim, NOT_TESTABLE, claim.reason)]
     if not claim.how:
         return [_pending(claim, claim.reason or "no result yet")]
     found: list[Outcome] = []
@@ -44,13 +47,13 @@ def judge(claim: Claim, results: Results) -> list[Outcome]:
     return sorted(found, key=_strength, reverse=True)
 
 
-def _strength(outcome: Outcome) -> tuple[int, bool, int, int]:
-    settled = outcome.verdict not in OPEN
-    return STRENGTH.index(outcome.evidence), settled, outcome.seeds, outcome.n
+def _strength(outcome: Outcome) -> tuple[int, bool, bool, int, int]:
+    settled = outcome.verdict != PENDING
+    return STRENGTH.index(outcome.evidence), settled, not outcome.limit, outcome.seeds, outcome.n
 
 
 def _pending(claim: Claim, why: str, study: str = "") -> Outcome:
-    return Outcome(claim, "pending", why, command=command(claim, study or claim.dataset))
+    return Outcome(claim, PENDING, why, command=command(claim, study or claim.dataset))
 
 
 def _home(claim: Claim, results: Results) -> str:
@@ -72,29 +75,23 @@ def _arithmetic(claim: Claim, results: Results) -> Outcome:
     except arithmetic.Absent as absent:
         if claim.testable:
             return _pending(claim, str(absent))
-        return Outcome(claim, "not testable", claim.reason)
-    verdict, why = ("not testable", claim.reason) if not claim.testable else _agree(claim, ours)
+        return Outcome(claim, NOT_TESTABLE, claim.reason)
+    verdict, why = (NOT_TESTABLE, claim.reason) if not claim.testable else _agree(claim, ours)
     return Outcome(claim, verdict, why, "arithmetic", ours, command=command(claim, ""))
 
 
 def _agree(claim: Claim, ours: float | str) -> tuple[str, str]:
-    """Verdict on a computed value, and why.
-
-    A setting that the bench itself took over from the paper confirms nothing, so it never reads "reproduced";
-    where the authors' program has another value, that is shown.
-    """
-    how = "set in the authors' program" if claim.setting else "counted at full size"
+    """Verdict on a computed value, and why; of a setting, whether text and authors' program agree, and by what line."""
     shown = ours if isinstance(ours, str) else f"{ours:,.6g}" if ours != int(ours) else f"{int(ours):,}"
     if matches(claim, ours, claim.paper):
-        if claim.setting:
-            return (
-                "not testable",
-                f"a setting, taken over from the authors' text or program ({shown}): there is nothing to measure",
-            )
-        return "reproduced", f"{how}: {shown}"
+        said = (
+            f"text and authors' program agree: {shown}" if claim.setting else f"counted at full size: {shown}"
+        )
+        return HOLDS, "; ".join(filter(None, [said, claim.reason]))
+    how = "set in the authors' program" if claim.setting else "counted at full size"
     if claim.implied and _same(ours, claim.implied):
-        return "paper inconsistent", f"{how}: {shown}; {claim.implied_reason}"
-    return "not reproduced", f"{how}: {shown}, where the paper has {claim.paper}"
+        return DIFFERS if claim.setting else MISCOUNTS, f"{how}: {shown}; {claim.implied_reason}"
+    return HOLDS_NOT, f"{how}: {shown}, where the paper has {claim.paper}"
 
 
 def _same(ours: float | str, implied: str) -> bool:
@@ -114,28 +111,50 @@ def _in_study(claim: Claim, results: Results, study: Study) -> Outcome:
         return _counted(claim, results, study)
     dataset, split = _evaluated_on(claim, results, study)
     estimate = _estimate(claim, results, study, dataset, split)
-    same_data = (dataset, split) == (claim.dataset, claim.split)
-    nets = [*claim.experiment.split(), claim.baseline]
-    evidence = _evidence(study.tier_of(nets), same_data)
-    outcome = of_estimate(claim, estimate, evidence, study.name, (results.form(study.name, dataset), split))
+    form = results.form(study.name, dataset)
+    copy = COPIES.get(form, "")
+    nets = list(filter(None, [*claim.experiment.split(), claim.baseline]))
+    evidence = _evidence(study.tier_of(nets), (dataset, split) == (claim.dataset, claim.split), bool(copy))
+    limit, said = _limit(claim, results, study, nets)
+    outcome = of_estimate(claim, estimate, evidence, study.name, (form, split), limit)
     if claim.experiment in study.races:  # its own target, not that of all conditions
         outcome = replace(outcome, command=command(replace(claim, group=claim.experiment), study.name))
-    said = [outcome.why, *map(study.shortened, nets)]
-    if outcome.dataset in COPIES:
-        copy = COPIES[outcome.dataset]
-        said.append(f"on {outcome.dataset}, {copy} of {dataset}")
-        if outcome.verdict in ("reproduced", "not reproduced"):
-            outcome = replace(outcome, needed=f"the official archive, where {copy} stood for it")
-    return replace(outcome, why="; ".join(filter(None, said)))
+    altered = f"on {form}, {copy} of {dataset}" if copy else ""
+    if altered and outcome.needed:
+        outcome = replace(outcome, needed=f"the official archive, where {copy} stood for it")
+    why = [outcome.why, said, *map(study.shortened, nets), altered]
+    return replace(outcome, why="; ".join(filter(None, why)))
 
 
-def _evidence(tier: str, own_data: bool) -> str:
-    """How strong a tier's numbers are; other data than the claim's are a proxy, whatever the size."""
+def _limit(claim: Claim, results: Results, study: Study, nets: list[str]) -> tuple[str, str]:
+    """Why no word can be said whatever the number, or nothing; and what is to be said of the rates."""
+    classes = study.record.get("classes") or math.inf
+    if "top5" in claim.metric and classes <= FEW_CLASSES:
+        return f"five guesses among {classes} classes are right in {500 / classes:.0f} % by chance", ""
+    if len(nets) < 2 or any(name in study.races for name in nets):
+        return "", ""  # each race has its own rate
+    if study.tier_of(nets) == "paper":
+        return "", "at the paper's rate"
+    return (
+        ("", "each net at a rate chosen for it")
+        if all(_tuned(results, study, n) for n in nets)
+        else (RATE, "")
+    )
+
+
+def _tuned(results: Results, study: Study, experiment: str) -> bool:
+    """Whether the rate of an experiment was chosen for it: its configurations name the factor on a key `rate`."""
+    found = [config for key, config in results.configs.items() if key[:2] == (study.name, experiment)]
+    return bool(found) and all((config.get("rate") or {}).get("factor") for config in found)
+
+
+def _evidence(tier: str, own_data: bool, altered: bool = False) -> str:
+    """How strong a tier's numbers are; other data than the claim's are a proxy, whatever the size, altered ones no paper scale."""
     if tier == "demo":
         return "demo"
     if not own_data or tier == "proxy":
         return "proxy"
-    return "paper scale" if tier == "paper" else "reduced scale"
+    return "paper scale" if tier == "paper" and not altered else "reduced scale"
 
 
 def _evaluated_on(claim: Claim, results: Results, study: Study) -> tuple[str, str]:
@@ -191,13 +210,12 @@ def _counted(claim: Claim, results: Results, study: Study) -> Outcome:
         ours = _count(claim, results.manifests[study.name, name])
         if ours is None:
             continue
-        seen = Outcome(claim, "pending", "", "paper scale" if own else _evidence(study.tier, False), ours)
+        seen = Outcome(claim, PENDING, "", "paper scale" if own else _evidence(study.tier, False), ours)
         seen = replace(seen, study=study.name, dataset=name, split=claim.split)
         if not own:
             why = f"the paper's data set is not packed; this is the {seen.evidence}'s"
             return replace(seen, why=why, command=command(claim, claim.dataset))
-        agrees = matches(claim, ours, claim.paper)
-        verdict = "reproduced" if agrees else "not reproduced"
+        verdict = HOLDS if matches(claim, ours, claim.paper) else HOLDS_NOT
         why = f"counted in the packed data: {ours:,.6g}"
         return replace(seen, verdict=verdict, why=why, command=command(claim, study.name))
     raise NoEstimate("its packed data have no such part" if sets else "the data set is not packed yet")

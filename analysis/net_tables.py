@@ -7,6 +7,7 @@ from typing import Any
 from analysis import figures
 from analysis.cells import value
 from analysis.context import Context
+from analysis.labels import DIFFERS, MISCOUNTS
 from analysis.page import Html, figure, folded, note, say, stack, table
 
 
@@ -52,8 +53,8 @@ def layer_table(net: dict[str, Any]) -> Html:
 
 
 def contradictions(ctx: Context) -> Html:
-    """Claims that the paper's own sizes contradict, with both numbers."""
-    t = ctx.table[ctx.table["verdict"] == "paper inconsistent"]
+    """Claims that the paper's own sizes or its authors' program contradict, with both numbers."""
+    t = ctx.table[ctx.table["verdict"].isin([MISCOUNTS, DIFFERS])]
     if t.empty:
         return note("No layer table yet, so nothing has been counted.")
     rows = [
@@ -62,14 +63,15 @@ def contradictions(ctx: Context) -> Html:
             r.statement,
             value(r._asdict(), "paper"),
             value(r._asdict(), "ours"),
+            r.verdict,
             r.why.partition("; ")[2],
         ]
-        for r in t.itertuples()
+        for r in t.sort_values("verdict", kind="stable").itertuples()
     ]
     return table(
-        ["Claim", "What the paper says", "Paper", "Counted", "Why"],
+        ["Claim", "What the paper says", "Paper", "Counted or set", "Verdict", "Why"],
         rows,
-        "Where the paper contradicts itself or its authors' configuration",
+        "Where the paper miscounts, and where its text differs from its authors' program",
     )
 
 

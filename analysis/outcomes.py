@@ -14,39 +14,73 @@ from analysis.files import write_text
 from analysis.verdicts import Outcome
 
 COLUMNS = [
-    *(
-        "id",
-        "section",
-        "statement",
-        "kind",
-        "group",
-        "paper",
-        "unit",
-        "lab_value",
-        "ours",
-        "low",
-        "high",
-        "bound",
-    ),
-    *("n", "seeds", "baseline_seeds", "evidence", "study", "dataset", "split", "views", "verdict", "why"),
-    *(
-        "p",
-        "p_holm",
-        "p_bh",
-        "needed",
-        "command",
-        "experiment",
-        "baseline",
-        "how",
-        "relation",
-        "lab_source",
-        "note",
-    ),
+    "id",
+    "section",
+    "statement",
+    "kind",
+    "group",
+    "paper",
+    "unit",
+    "tolerance",
+    "lab_value",
+    "ours",
+    "low",
+    "high",
+    "low90",
+    "high90",
+    "low_welch",
+    "high_welch",
+    "low_predicted",
+    "high_predicted",
+    "bound",
+    "n",
+    "seeds",
+    "baseline_seeds",
+    "values",
+    "noises",
+    "evidence",
+    "study",
+    "dataset",
+    "split",
+    "views",
+    "direction",
+    "size",
+    "verdict",
+    "limit",
+    "why",
+    "p",
+    "p_holm",
+    "p_bh",
+    "needed",
+    "command",
+    "experiment",
+    "baseline",
+    "how",
+    "relation",
+    "lab_source",
+    "note",
 ]
 UNITS = {"%": " %", "points": " points", "x": " ×"}
 DECIMAL = set(UNITS)  # units of measured numbers, shown with decimals
 RELATIONS = {"at_most": "≤ ", "at_least": "≥ ", "greater": "> ", "less": "< "}
-NUMERIC = ["lab_value", "low", "high", "n", "seeds", "baseline_seeds", "p", "p_holm", "p_bh"]
+NUMERIC = [
+    "tolerance",
+    "lab_value",
+    "low",
+    "high",
+    "low90",
+    "high90",
+    "low_welch",
+    "high_welch",
+    "low_predicted",
+    "high_predicted",
+    "n",
+    "seeds",
+    "baseline_seeds",
+    "p",
+    "p_holm",
+    "p_bh",
+]
 
 
 def table_of(outcomes: list[Outcome]) -> pd.DataFrame:
@@ -135,9 +169,7 @@ def paper_value(paper: str, unit: str, relation: str) -> str:
 
 def weakness(evidence: str, dataset: str) -> str:
     """In what evidence falls short of the paper's data at full size, in a word or two; nothing if in nothing."""
-    if evidence in ("demo", "proxy", "reduced scale"):
-        return evidence
-    return copied(dataset)
+    return copied(dataset) or (evidence if evidence in ("demo", "proxy", "reduced scale") else "")
 
 
 def copied(dataset: str) -> str:
@@ -146,7 +178,7 @@ def copied(dataset: str) -> str:
 
 
 def verdict_words(verdict: str, evidence: str, dataset: str = "") -> str:
-    """The verdict with its evidence where that is weaker than the paper's scale: `inconclusive (proxy)`."""
+    """The verdict with its evidence where that is weaker than the paper's scale: `cannot tell (proxy)`."""
     weak = weakness(evidence, dataset)
     return f"{verdict} ({weak})" if weak and verdict != "pending" else verdict
 

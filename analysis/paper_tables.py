@@ -35,14 +35,14 @@ class Row:
 TABLE_1 = [
     Row("Sparse coding", ("tab1-sparse", "tab1-sparse")),
     Row("SIFT + Fisher vectors", ("tab1-fv", "tab1-fv")),
-    Row("CNN", ("tab1-cnn", "tab1-cnn-top5")),
+    Row("CNN", ("abs-top1-2010", "abs-top5-2010")),
 ]
 TABLE_2 = [
-    Row("SIFT + Fisher vectors", ("", "", "tab2-fv")),
+    Row("SIFT + Fisher vectors", ("", "", "abs-second")),
     Row("1 CNN", ("tab2-1cnn", "tab2-1cnn-top5", "")),
     Row("5 CNNs", ("tab2-5cnn-val", "tab2-5cnn-val-top5", "tab2-5cnn-test")),
     Row("1 CNN, pre-trained", ("tab2-1cnn-pre", "tab2-1cnn-pre", "")),
-    Row("7 CNNs, two pre-trained", ("tab2-7cnn-val", "tab2-7cnn-val", "tab2-7cnn-test")),
+    Row("7 CNNs, two pre-trained", ("tab2-7cnn-val", "tab2-7cnn-val", "abs-ilsvrc12-win")),
 ]
 
 

@@ -20,6 +20,7 @@ from analysis.origin import several
 from analysis.outcomes import interval, number
 from analysis.page import Html, escape, figure, folded, heading, note, say, stack, table
 from analysis.races import Choice
+from analysis.stats import axes
 from analysis.verdicts import Outcome, misses_range
 
 SIX = 6  # "six times faster" (section 3.1)
@@ -98,7 +99,7 @@ def elsewhere(ctx: Context) -> list[str]:
             own = (outcome.claim.experiment, outcome.claim.baseline)
             others = [e for pair, e in _known(ctx, study) if pair != own and e.conclusive]
             missed = sum(misses_range(outcome.claim, e) for e in others)
-            if outcome.verdict == "reproduced" and others:
+            if outcome.size == axes.MATCHES and others:
                 said.append(
                     f"The factor of {outcome.claim.paper} between ReLU and tanh holds in the one condition in which it is judged; in {missed} of "
                     f"{plural(len(others), 'other condition')} the interval misses it."
@@ -403,7 +404,7 @@ def middles(ctx: Context, study: Study, run: list[tuple[str, str]]) -> Html:
     """The ratio of each condition with crossings counted at the end and at the middle of epochs, a line a condition."""
     rows = []
     for pair in run:
-        nets = [list(races.judged(ctx.results, study, name).values()) for name in pair]
+        nets = [races.judged(ctx.results, study, name) for name in pair]
         ends = _ratio(ctx, study, pair)
         if ends is None or not all(nets):
             continue

@@ -15,7 +15,7 @@ import pandas as pd
 
 from analysis.convergence import Reached, at_middles, epochs_to, ratio_of
 from analysis.errors import UserError
-from analysis.estimates import NoEstimate
+from analysis.estimates import NoEstimate, settled
 from analysis.evidence import Results, Study
 from analysis.inference import Estimate, with_interval
 
@@ -102,7 +102,7 @@ def ratio(results: Results, study: Study, race: str, baseline: str) -> Estimate:
         if name not in study.races:
             raise NoEstimate(f"the study has no race {name}")
         choices.append(choose(results, study, name))
-        sides.append(list(judged(results, study, name).values()))
+        sides.append(judged(results, study, name))
         if not sides[-1]:
             raise NoEstimate(
                 f"{choices[-1].experiment}, the fastest rate of {name}, has no run with another seed yet"
@@ -118,7 +118,8 @@ def ratio(results: Results, study: Study, race: str, baseline: str) -> Estimate:
             said.append(f"the {choice.edge} tried, so that it may not be the fastest")
         open_ = open_ or bool(choice.missing or choice.edge)
     remark = "; ".join(filter(None, [*said, estimate.remark, at_middles(sides[0], sides[1])]))
-    return replace(estimate, remark=remark, conclusive=estimate.conclusive and not open_)
+    estimate = replace(estimate, remark=remark, conclusive=estimate.conclusive and not open_)
+    return settled(results, study.name, estimate, (), race=True)
 
 
 def finer(choice: Choice) -> float | None:
@@ -146,7 +147,7 @@ def contrast(ours: Estimate, reference: Estimate) -> Estimate:
     other_way = {">=": "<=", "<=": ">="}.get(reference.bound, "")
     bounds = {ours.bound, other_way} - {""}
     value = ours.value / reference.value
-    seeds = min(ours.seeds, ours.baseline_seeds), min(reference.seeds, reference.baseline_seeds)
+    seeds = ours.fewest, reference.fewest
     plain = Estimate(value, math.nan, math.nan, *seeds, null=1.0, log=True)
     open_ = [ratio for ratio in (ours, reference) if not ratio.conclusive]
     if open_:

@@ -29,7 +29,7 @@ def smallest_step(
     ]
     least = min(range(len(steps)), key=lambda i: steps[i].value)
     smallest, names = steps[least], (order[least], order[least + 1])
-    seeds = min(min(step.seeds, step.baseline_seeds) for step in steps)  # of the net that has the fewest
+    seeds = min(step.fewest for step in steps)
     remark = f"smallest of {len(steps)} steps: {names[0]} minus {names[1]}"
     stuck = [step.remark for step in steps if not step.conclusive]
     return Estimate(

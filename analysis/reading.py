@@ -14,20 +14,19 @@ from analysis.context import Context
 from analysis.effects import Effect
 from analysis.estimates import untrained
 from analysis.evidence import Study
+from analysis.labels import AGAINST, DIFFERS, FOR, MISCOUNTS, OPEN
 from analysis.outcomes import interval, number, verdict_words
 from analysis.page import Html, escape, heading, listed, note, say, stack
 
-HOLDS = ("reproduced", "direction only", "direction agrees")
 PLANNED = (
     "So many seeds settle a number that stays where it is. New seeds move it, so that a campaign of this size settles it about every "
     "second time."
 )
-FAILS = ("not reproduced", "direction disagrees")
 
 
 def holds(ctx: Context) -> Html:
     """The claims that training bears out, a line each, with their numbers."""
-    return _claims(ctx, HOLDS, "No run bears out a claim of the paper yet.")
+    return _claims(ctx, FOR, "No run bears out a claim of the paper yet.")
 
 
 def fails(ctx: Context) -> Html:
@@ -35,35 +34,44 @@ def fails(ctx: Context) -> Html:
     elsewhere = [line for study in ctx.studies if study.races for line in race_tables.fails_in(ctx, study)]
     found = _claims(
         ctx,
-        FAILS,
+        AGAINST,
         "No claim gets the verdict that it does not hold."
         if elsewhere
         else "No run contradicts a claim of the paper.",
     )
     parts = [found, listed([Html(escape(line)) for line in elsewhere]) if elsewhere else None]
-    itself = int((ctx.table["verdict"] == "paper inconsistent").sum())
+    counts = ctx.table["verdict"].value_counts()
+    itself = [
+        f"{plural(int(counts[word]), 'printed number or setting')}: {word}"
+        for word in (MISCOUNTS, DIFFERS)
+        if word in counts
+    ]
     if itself:
-        many = f"{plural(itself, 'printed number')} or setting{'s' if itself > 1 else ''}"
-        words = (
-            f"{many} contradict{'s' if itself == 1 else ''} the paper's own sizes or its authors' program: "
-        )
-        parts.append(Html(f'<p>{escape(words)}<a href="#architecture">Architecture</a>.</p>'))
+        parts.append(Html(f'<p>{escape("; ".join(itself))}: <a href="#architecture">Architecture</a>.</p>'))
     return stack(*parts)
 
 
 def stays_open(ctx: Context) -> Html:
     """The claims that were tried and not settled, with what would settle them."""
-    found = _claims(ctx, ("inconclusive",), "Nothing that was tried is open.")
-    if not (ctx.table["verdict"].eq("inconclusive") & ctx.table["needed"].str.contains("seeds")).any():
+    found = _claims(ctx, OPEN, "Nothing that was tried is open.")
+    if not (ctx.table["verdict"].isin(OPEN) & ctx.table["needed"].str.contains("would settle")).any():
         return found
     return stack(found, note(PLANNED))
 
 
 def _claims(ctx: Context, verdicts: tuple[str, ...], nothing: str) -> Html:
-    """Rows of the verdict table that rest on training, strongest evidence first."""
-    t = ctx.table[ctx.table["evidence"].isin(TRAINED) & ctx.table["verdict"].isin(verdicts)]
-    rows = sorted(t.to_dict("records"), key=lambda row: -TRAINED.index(row["evidence"]))
+    """Rows of the verdict table that rest on training, strongest evidence first; a direction that may be luck is open."""
+    t = ctx.table[
+        ctx.table["evidence"].isin(TRAINED) & (ctx.table["verdict"].isin([*verdicts, *FOR, *AGAINST]))
+    ]
+    found = [row for row in t.to_dict("records") if (OPEN[0] if lucky(row) else row["verdict"]) in verdicts]
+    rows = sorted(found, key=lambda row: -TRAINED.index(row["evidence"]))
     return listed([_line(ctx, row) for row in rows]) if rows else note(nothing)
+
+
+def lucky(row: dict[str, Any]) -> bool:
+    """Whether a direction is no longer shown once all tests of the core claims are counted."""
+    return row["verdict"] in (*FOR, *AGAINST) and row["p_holm"] >= 0.05
 
 
 def _line(ctx: Context, row: dict[str, Any]) -> Html:
@@ -77,12 +85,13 @@ def _line(ctx: Context, row: dict[str, Any]) -> Html:
     numbers = [f"{whose} {value(row, 'paper')}" if row["paper"] else "", f"here {bound}{value(row, 'ours')}"]
     words = f"{', '.join(filter(None, numbers))} {escape(span)}".strip()
     reason = row["needed"] or row["why"].partition(";")[0]
-    needed = f"; {escape(reason)}" if row["verdict"] == "inconclusive" else ""
+    needed = f"; {escape(reason)}" if row["verdict"] in OPEN else ""
     link = f'<a href="#claim-{escape(row["id"])}">{escape(row["statement"])}</a>'
     under = race_tables.judged_under(ctx, row)
     where = f"{escape(title)}, {escape(under)}" if under else escape(title)
-    luck = row["verdict"].startswith("direction") and row["p_holm"] >= 0.05
-    holm = f"; with all tests counted no longer shown (Holm: p = {row['p_holm']:.2g})" if luck else ""
+    holm = (
+        f"; not shown once all core claims are counted (Holm: p = {row['p_holm']:.2g})" if lucky(row) else ""
+    )
     return Html(
         f"{link}: {words} on {where}{needed}{holm}. {badge(row['verdict'], row['evidence'], row['dataset']).text}"
     )

@@ -10,6 +10,7 @@ from analysis.context import Context
 from analysis.convergence import epochs_to, shown_ratio
 from analysis.effects import compared_on
 from analysis.evidence import Results, Study
+from analysis.labels import AGAINST, FOR
 from analysis.outcomes import interval, number, paper_value
 from analysis.page import Html, figure, folded, heading, note, say, stack, table
 from analysis.verdicts import Outcome
@@ -23,8 +24,8 @@ def ablations(ctx: Context, study: Study) -> Html:
     gaps = ctx.outcomes(study, {"gap", "generalization_gap", "sample_difference"})
     if not found:
         return stack(heading(study.title), note("This study has no two experiments to compare yet."))
-    agree = sum(o.verdict in ("direction agrees", "reproduced", "direction only") for o in found)
-    against = sum(o.verdict in ("direction disagrees", "not reproduced") for o in found)
+    agree = sum(o.verdict in FOR for o in found)
+    against = sum(o.verdict in AGAINST for o in found)
     rest = len(found) - agree - against
     words = (
         f"Of {plural(len(found), 'difference')} between two nets, or of one net's views, {agree} point the paper's way with an interval that excludes zero, "

@@ -2,7 +2,7 @@
 
 A setting is a claim, evidence, numbers of seeds and images, spreads between seeds, and what is true. Its campaigns are
 fabricated (`worlds`, or epochs with log-normal luck) and judged by the functions that judge real results:
-`inference.of_moments`, `of_ends`, `split_gap_of`, `convergence.ratio_of`, then `verdicts.verdict_on`. A verdict is wrong
+`inference.of_moments`, `of_ends`, `split_gap_of`, `convergence.ratio_of`, then `verdicts.words`. A word is wrong
 if what it says is false of the truth (`wrong_words`).
 """
 
@@ -13,6 +13,7 @@ import zlib
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -29,7 +30,8 @@ from analysis.inference import (
     of_moments,
     split_gap_of,
 )
-from analysis.verdicts import accepted, scaled, side, verdict_on
+from analysis.stats import axes
+from analysis.verdicts import question, scaled, words
 from analysis.worlds import World, outcomes
 
 NOMINAL = 0.05
@@ -77,7 +79,8 @@ def campaigns(setting: Setting, claim: Claim, rng: np.random.Generator, repeats:
     if claim.how in ("gap", "train_difference", "generalization_gap", "sample_difference"):
         for _ in range(repeats):
             ours = rng.normal(setting.truth, setting.sd, setting.seeds) / unit
-            yield of_ends(ours, rng.normal(0, setting.baseline_sd, setting.baseline_seeds) / unit)
+            base = rng.normal(0, setting.baseline_sd, setting.baseline_seeds) / unit
+            yield of_ends(*numbered(list(ours), list(base)))
         return
     if claim.how == "split_gap":
         yield from _split_gaps(setting, claim, rng, repeats)
@@ -99,7 +102,8 @@ def campaigns(setting: Setting, claim: Claim, rng: np.random.Generator, repeats:
         yield from _view_gains(setting, claim, world, rng, repeats)
         return
     for found in outcomes(world, rng, repeats):
-        yield of_moments(found, null_of(claim), borrowed)
+        paired = bool(world.baseline_seeds) and found.base is None
+        yield of_moments(found, null_of(claim), borrowed, paired)
 
 
 def _view_gains(
@@ -109,9 +113,7 @@ def _view_gains(
     spread = Spread(LAB_GAINS[claim.metric], LAB_GAIN_NETS - 1) if setting.evidence == "paper scale" else None
     pair = replace(world, baseline_sd=0.0, baseline_seeds=setting.seeds)
     for found in outcomes(pair, rng, repeats):
-        assert found.base is not None
-        single = replace(found, ours=found.ours - found.base, base=None)
-        yield of_moments(single, 0.0, spread)
+        yield of_moments(found, 0.0, spread)
 
 
 def _split_gaps(setting: Setting, claim: Claim, rng: np.random.Generator, repeats: int) -> Iterator[Estimate]:
@@ -142,39 +144,53 @@ def _ratios(setting: Setting, rng: np.random.Generator, repeats: int) -> Iterato
                 strict=True,
             )
         ]
-        yield ratio_of(sides[0], sides[1], "ours", "baseline", "the mark")
+        yield ratio_of(*numbered(*sides), "ours", "baseline", "the mark")
+
+
+def numbered(ours: list[Any], base: list[Any]) -> tuple[dict[Any, Any], dict[Any, Any]]:
+    """Runs by seed: in pairs where both nets have as many, else without a common seed."""
+    first = 0 if len(ours) == len(base) else len(ours)
+    return dict(enumerate(ours)), dict(enumerate(base, start=first))
 
 
 def wrong_words(claim: Claim, evidence: str, truth: float) -> set[str]:
-    """Verdicts that are false if `truth` (in the claim's unit) is true."""
-    low, high = accepted(claim)
-    inside = low <= truth <= high and not (claim.relation in ("greater", "less") and truth in (low, high))
-    null = null_of(claim)
-    if null is None or not side(claim, null):
-        if evidence == "paper scale":
-            return {"not reproduced"} if inside else {"reproduced"}
-        return {"direction disagrees"} if inside else {"direction agrees"}
-    right = (truth - null) * side(claim, null)
-    if evidence != "paper scale":
-        agrees, disagrees = {"direction agrees"}, {"direction disagrees"}
-        return disagrees if right > 0 else agrees if right < 0 else agrees | disagrees
-    if right > 0:
-        return {"not reproduced"} if inside else {"reproduced"}
-    shown = {"reproduced", "direction only"}
-    return shown | {"not reproduced"} if right == 0 and inside else shown
+    """Words of both axes that are false if `truth` (in the claim's unit) is true."""
+    asked = question(claim, null_of(claim))
+    low, high = asked.accepted
+    strictly = claim.relation in ("greater", "less") and truth in (low, high)
+    inside = low <= truth <= high and not strictly
+    wrong = set()
+    if evidence == "paper scale":
+        wrong.add(axes.DIFFERS if inside else axes.MATCHES)
+    if asked.null is None:
+        return wrong
+    if not asked.side:
+        return wrong | ({axes.CONTRADICTS} if inside else {axes.AGREES})
+    right = (truth - asked.null) * asked.side
+    if right >= 0:
+        wrong.add(axes.CONTRADICTS)
+    if right <= 0:
+        wrong.add(axes.AGREES)
+    if asked.effect is not None and (truth - asked.effect) * asked.side >= 0:
+        wrong.add(axes.NOT_SHOWN)
+    return wrong
 
 
-def verdicts_in(setting: Setting, claims: dict[str, Claim], repeats: int, seed: int) -> Counter[str]:
-    """Verdicts on `repeats` campaigns of a setting; the draws depend on the setting and `seed` alone."""
+def verdicts_in(
+    setting: Setting, claims: dict[str, Claim], repeats: int, seed: int
+) -> Counter[tuple[str, str]]:
+    """Words (direction, size) on `repeats` campaigns; the draws depend on the setting and `seed` alone."""
     claim = claim_of(setting, claims)
     rng = np.random.default_rng([seed, zlib.crc32(repr(setting).encode())])
     found = campaigns(setting, claim, rng, repeats)
-    return Counter(verdict_on(claim, setting.evidence, estimate)[0] for estimate in found)
+    return Counter(words(claim, setting.evidence, estimate)[:2] for estimate in found)
 
 
-def wrong_in(setting: Setting, claims: dict[str, Claim], counts: Counter[str]) -> int:
+def wrong_in(setting: Setting, claims: dict[str, Claim], counts: Counter[tuple[str, str]]) -> int:
+    """How many verdicts were wrong on the axis that erred more often."""
     claim = claim_of(setting, claims)
-    return sum(counts[word] for word in wrong_words(claim, setting.evidence, setting.truth))
+    false = wrong_words(claim, setting.evidence, setting.truth)
+    return max(sum(n for said, n in counts.items() if said[axis] in false) for axis in (0, 1))
 
 
 def calibrate(settings: list[Setting], repeats: int, seed: int) -> pd.DataFrame:
@@ -199,12 +215,11 @@ def calibrate(settings: list[Setting], repeats: int, seed: int) -> pd.DataFrame:
             "standard_error": math.sqrt(max(rate, 1 / repeats) * (1 - rate) / repeats),
             "low": float(test.proportion_ci(1 - 0.05 / len(settings)).low),
         }
-        said = {word.replace(" ", "_"): counts[word] for word in WORDS}
+        said = {
+            word.replace(" ", "_"): sum(n for pair, n in counts.items() if word in pair) for word in WORDS
+        }
         rows.append(asdict(setting) | numbers | said)
     return pd.DataFrame(rows)
 
 
-WORDS = (
-    *("reproduced", "direction only", "not reproduced", "direction agrees", "direction disagrees"),
-    *("inconclusive", "pending"),
-)
+WORDS = (*(axes.AGREES, axes.NOT_SHOWN, axes.CONTRADICTS, axes.CANNOT_TELL), *(axes.MATCHES, axes.DIFFERS))

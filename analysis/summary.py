@@ -7,41 +7,49 @@ import re
 import pandas as pd
 
 from analysis import race_tables
-from analysis.cells import MARKS, badge, plural
+from analysis.cells import badge, plural
 from analysis.claim_rows import TRAINED, claims, reasons
 from analysis.context import Context
 from analysis.evidence import COPIES, Study
+from analysis.labels import (
+    AGREES,
+    CANNOT_TELL,
+    CITED,
+    CONTRADICTS,
+    COUNTED,
+    DIFFERS,
+    HOLDS,
+    HOLDS_NOT,
+    LABELS,
+    MISCOUNTS,
+    NOT_REPLICATED,
+    NOT_SHOWN,
+    NOT_TESTABLE,
+    PENDING,
+    REPLICATED,
+)
 from analysis.page import Html, escape, say, table
 from analysis.power import DAYS, GPUS
+from analysis.reading import lucky
 from analysis.state import progress, warnings
 
 __all__ = ["answers", "claims", "first_screen", "study_line", "verdict_counts", "verdict_paragraph"]
 # Answers in the reader's words, the verdicts that give them, and what they would take if nothing else is known.
 ANSWERS = [
-    ("Hold", ("reproduced",), ""),
-    ("Hold in direction, with another size", ("direction only",), ""),
-    (
-        "Point the paper's way, on lesser evidence",
-        ("direction agrees",),
-        "The paper's own data at full size.",
-    ),
-    (
-        "Point the other way, on lesser evidence",
-        ("direction disagrees",),
-        "The paper's own data at full size.",
-    ),
-    (
-        "Do not hold, or contradict the paper's own sizes or its authors' program",
-        ("not reproduced", "paper inconsistent"),
-        "Nothing more.",
-    ),
-    ("Tested, and still open", ("inconclusive",), ""),
-    ("Not tested yet", ("pending",), ""),
-    ("Cannot be tested", ("not testable",), "Nothing would."),
-    ("Quoted from others", ("cited",), "Not this paper's results."),
+    ("Hold", (REPLICATED, HOLDS), ""),
+    ("Point the paper's way", (AGREES,), "The paper's own data at full size."),
+    ("Not shown: less than the paper's effect here", (NOT_SHOWN,), "The paper's own data at full size."),
+    ("Point the other way, on lesser evidence", (CONTRADICTS,), "The paper's own data at full size."),
+    ("Do not hold", (NOT_REPLICATED, HOLDS_NOT), "Nothing more."),
+    ("Printed numbers that contradict others of the paper", (MISCOUNTS,), "Nothing more."),
+    ("Text that differs from the authors' program", (DIFFERS,), "Nothing more."),
+    ("Tested, and still open", (CANNOT_TELL,), ""),
+    ("Not tested yet", (PENDING,), ""),
+    ("Cannot be tested", (NOT_TESTABLE,), "Nothing would."),
+    ("Quoted from others", (CITED,), "Not this paper's results."),
 ]
 LISTED = 3  # claims of a verdict that are named in a row of answers
-UNLISTED = ("not testable", "cited")
+UNLISTED = (NOT_TESTABLE, CITED)
 
 
 KINDS = {
@@ -49,14 +57,6 @@ KINDS = {
     "proxy": "other data than the paper's",
     "reduced": "the paper's data at reduced scale",
     "paper": "the paper's data",
-}
-SAID = {
-    "reproduced": ("is reproduced", "are reproduced"),
-    "direction only": ("agrees in direction, not in size", "agree in direction, not in size"),
-    "direction agrees": ("points the paper's way", "point the paper's way"),
-    "direction disagrees": ("points the other way", "point the other way"),
-    "not reproduced": ("is not reproduced", "are not reproduced"),
-    "inconclusive": ("is open", "are open"),
 }
 EVIDENCE = {
     "paper scale": "Paper scale",
@@ -91,20 +91,18 @@ def verdict_paragraph(ctx: Context) -> Html:
     """The first paragraphs of the report, all of it computed: does the paper hold, and how do you know."""
     t = ctx.table
     counted = t[t["evidence"] == "arithmetic"]["verdict"].value_counts()
-    settled = counted.drop("not testable", errors="ignore").sum()
+    settled = counted.drop(NOT_TESTABLE, errors="ignore").sum()
     left = t["verdict"].value_counts()
     first = f"Of {plural(len(t), 'statement')} in the paper, "
     first += (
         f"{settled} can be settled untrained, by counting on the full-size network or reading its authors' program: "
-        f"{counted.get('reproduced', 0)} hold, {counted.get('paper inconsistent', 0)} contradict the paper's own sizes or that program"
+        f"{', '.join(_said(counted, COUNTED))}."
         if settled
-        else "none is settled by counting yet: the layers of the network have not been listed"
+        else "none is settled by counting yet: the layers of the network have not been listed."
     )
-    wrong = counted.get("not reproduced", 0)
-    first += f", {wrong} do not hold for the network built here." if wrong else "."
     rest = (
-        f"{left.get('pending', 0)} are not tested yet, {left.get('not testable', 0)} cannot be tested and "
-        f"{left.get('cited', 0)} are quoted from others."
+        f"{left.get(PENDING, 0)} are not tested yet, {left.get(NOT_TESTABLE, 0)} cannot be tested and "
+        f"{left.get(CITED, 0)} are quoted from others."
     )
     return Html(say(first, *_tested(ctx)).text + say(rest, _how(ctx)).text)
 
@@ -113,44 +111,45 @@ def _tested(ctx: Context) -> list[str]:
     """What training and counting images showed: at the paper's scale first, then on lesser evidence."""
     t = ctx.table[ctx.table["evidence"].isin(TRAINED) & (ctx.table["verdict"] != "pending")]
     full, lesser = t[t["evidence"] == "paper scale"], t[t["evidence"] != "paper scale"]
-    copies = full["dataset"].isin(list(COPIES))
-    copied = (
-        f", {'' if copies.all() else f'{copies.sum()} of them '}on a lossy copy of its images"
-        if copies.any()
-        else ""
-    )
     said = (
         [
-            f"{plural(len(full), 'experiment')} {'was' if len(full) == 1 else 'were'} repeated at the paper's scale{copied}: {_counted(full)}."
+            f"{plural(len(full), 'experiment')} {'was' if len(full) == 1 else 'were'} repeated at the paper's scale: {_counted(full)}."
         ]
         if len(full)
-        else ["None of its experiments has been repeated with its own data at full size yet."]
+        else ["None of its experiments has been repeated with its own data, unaltered and at full size, yet."]
     )
     said += race_tables.elsewhere(ctx)
     if len(lesser):
         titles = [study.title for study in ctx.studies if (lesser["study"] == study.name).any()]
+        altered = (
+            ", in part on a lossy copy of the paper's images"
+            if lesser["dataset"].isin(list(COPIES)).any()
+            else ""
+        )
         said.append(
-            f"{plural(len(lesser), 'effect')} {'was' if len(lesser) == 1 else 'were'} tried on {' and '.join(titles)}: "
+            f"{plural(len(lesser), 'effect')} {'was' if len(lesser) == 1 else 'were'} tried on {' and '.join(titles)}{altered}: "
             f"{_counted(lesser)}. Such runs can show a direction, no more.{_after_holm(lesser)}"
         )
     return said
 
 
 def _after_holm(rows: pd.DataFrame) -> str:
-    """How many of the shown directions stay shown when all tests of the table are counted."""
-    shown = rows[rows["verdict"].isin(["direction agrees", "direction disagrees"])]
-    lost = int((shown["p_holm"] >= 0.05).sum())
+    """How many of the shown directions stay shown when all tests of the core claims are counted."""
+    lost = sum(lucky(row) for row in rows.to_dict("records"))
     if not lost:
         return ""
     return (
-        f" {lost} of the {len(shown)} shown directions {'does' if lost == 1 else 'do'} not stay shown once all tests of this table are "
-        "counted (Holm), so one or another of these may be luck."
+        f" {lost} of the shown directions {'does' if lost == 1 else 'do'} not stay shown once all core claims are counted (Holm), and "
+        f"{'is' if lost == 1 else 'are'} listed as open."
     )
 
 
 def _counted(rows: pd.DataFrame) -> str:
-    words: dict[str, int] = rows["verdict"].value_counts().to_dict()
-    return ", ".join(f"{words[word]} {text[words[word] > 1]}" for word, text in SAID.items() if word in words)
+    return ", ".join(_said(rows["verdict"].value_counts(), tuple(LABELS)))
+
+
+def _said(counts: pd.Series, words: tuple[str, ...]) -> list[str]:
+    return [f"{counts[word]} {LABELS[word].said[counts[word] > 1]}" for word in words if word in counts]
 
 
 def _how(ctx: Context) -> str:
@@ -171,7 +170,7 @@ def verdict_counts(ctx: Context) -> Html:
     t = ctx.table
     columns = [evidence for evidence in EVIDENCE if (t["evidence"] == evidence).any()]
     rows = []
-    for word in MARKS:
+    for word in LABELS:
         found = t[t["verdict"] == word]["evidence"].value_counts()
         if len(found):
             cells = [_linked(found.get(column, 0), word, column) for column in columns]
@@ -228,7 +227,7 @@ def _which(found: pd.DataFrame, verdicts: tuple[str, ...]) -> Html:
 
 def _why(found: pd.DataFrame) -> str:
     """The commonest reasons, with counts."""
-    if found["verdict"].isin(["reproduced", "not reproduced", "paper inconsistent"]).all():
+    if found["verdict"].isin([*COUNTED, REPLICATED, NOT_REPLICATED]).all():
         by = found["why"].str.replace(r"[:;].*", "", regex=True).value_counts()
         return "; ".join(f"{n} × {text}" for text, n in by.head(3).items())
     listed = reasons(found, 2)
@@ -245,7 +244,7 @@ def _needs(found: pd.DataFrame, words: str) -> Html:
     """What would settle some claims: what the verdicts say they need, else the commands that run what is missing."""
     if words:
         return Html(escape(words))
-    found = found[found["verdict"].ne("reproduced") | found["needed"].ne("")]
+    found = found[~found["verdict"].isin([REPLICATED, HOLDS]) | found["needed"].ne("")]
     if found.empty:
         return Html("Nothing more.")
     common = _common(found["needed"])
@@ -253,7 +252,7 @@ def _needs(found: pd.DataFrame, words: str) -> Html:
     told = sum(count for _, count in common)
     if common and told < len(found):
         said.append(f"The other {len(found) - told} say in their rows what they wait for.")
-    wanted = found[found["verdict"] != "inconclusive"]["command"]
+    wanted = found[found["verdict"] != CANNOT_TELL]["command"]
     studies = sorted(
         {name for text in wanted for name in re.findall(r"studies=\[(\w+)\]", text)} - set(found["study"])
     )

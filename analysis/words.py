@@ -3,27 +3,18 @@
 from __future__ import annotations
 
 from analysis.cells import badge
-from analysis.page import Html, escape, folded, stack
+from analysis.labels import LABELS
+from analysis.page import Html, escape, folded, say, stack
 
-VERDICTS = {
-    "reproduced": "At the paper's scale: the 95 % interval excludes no effect, on the paper's side, and the 90 % interval lies within the range "
-    "that counts as the paper's value. Untrained: the count agrees with the printed number.",
-    "direction only": "At the paper's scale: the 95 % interval excludes no effect, on the paper's side, but the size is not the paper's, or not "
-    "shown to be.",
-    "not reproduced": "At the paper's scale: the 95 % interval misses the range that counts as the paper's value, or excludes no effect on the "
-    "other side. Untrained: the count disagrees.",
-    "direction agrees": "On lesser evidence: the 95 % interval excludes no effect, on the paper's side. Says nothing about the size.",
-    "direction disagrees": "On lesser evidence: the 95 % interval excludes no effect, on the other side.",
-    "inconclusive": "Measured, but the interval, or a rule fixed beforehand, allows neither.",
-    "paper inconsistent": "The printed number contradicts other numbers of the paper or the program that its authors released.",
-    "pending": "Not run yet, or an absolute number that only the paper's own data at full size can test.",
-    "not testable": "A setting, a definition or a statement without a measure; the reason stands in its row.",
-    "cited": "The paper quotes somebody else's result.",
-}
+TERMINOLOGY = (
+    "A verdict names two things: the direction of an effect (agrees, not shown, contradicts, cannot tell) and its size (matches, "
+    "differs, unknown). Replicated is meant as the ACM and ReScience mean it: this is an independent implementation; to reproduce "
+    "would be to run the authors' own program again."
+)
 EVIDENCE = {
     "paper scale": "The paper's data, the full network, the full training (or, on CIFAR-10, until the mark is reached).",
     "arithmetic": "Counted on the full-size network, or read in the authors' program; nothing is trained.",
-    "reduced scale": "The paper's data with a smaller network, smaller pictures, fewer classes or a shorter training.",
+    "reduced scale": "The paper's data with a smaller network, smaller pictures, fewer classes or a shorter training, or a lossy copy of them.",
     "proxy": "Real pictures of other data than the paper's.",
     "demo": "Pictures that the bench generates; proves the machinery and says nothing about ImageNet.",
 }
@@ -56,7 +47,7 @@ TERMS = {
 
 def glossary() -> Html:
     """All terms, folded away."""
-    verdicts = _terms([(badge(word, "").text, text) for word, text in VERDICTS.items()])
+    verdicts = _terms([(badge(label.word, "").text, label.means) for label in LABELS.values()])
     groups = (("Evidence", EVIDENCE), ("Kinds of experiments", KINDS), ("Measures", TERMS))
     rest = (
         Html(
@@ -64,7 +55,7 @@ def glossary() -> Html:
         )
         for title, found in groups
     )
-    return folded("What the words mean", stack(Html("<h4>Verdicts</h4>"), verdicts, *rest))
+    return folded("What the words mean", stack(Html("<h4>Verdicts</h4>"), say(TERMINOLOGY), verdicts, *rest))
 
 
 def _terms(rows: list[tuple[str, str]]) -> Html:

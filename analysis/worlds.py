@@ -38,7 +38,7 @@ class World:
     baseline_sd: float
     images: int
     seeds: int
-    baseline_seeds: int  # 0: there is one net
+    baseline_seeds: int  # 0: there is one net; as many as `seeds`: pairs
 
 
 def kinds(error: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -75,7 +75,12 @@ def by_image(world: World, rng: np.random.Generator, repeats: int) -> Iterator[M
         def answers(p: np.ndarray, kind: np.ndarray = kind) -> np.ndarray:
             return (rng.random((world.images, len(p)), np.float32) < p[:, kind].T).astype(float)
 
-        yield moments(answers(ours[i]), None if base is None else answers(base[i]))
+        first, second = answers(ours[i]), None if base is None else answers(base[i])
+        yield (
+            moments(first - second)
+            if second is not None and second.shape == first.shape
+            else moments(first, second)
+        )
 
 
 def by_kind(world: World, rng: np.random.Generator, repeats: int) -> Iterator[Moments]:
@@ -84,27 +89,28 @@ def by_kind(world: World, rng: np.random.Generator, repeats: int) -> Iterator[Mo
     n = world.images
     of_kind = rng.multinomial(n, np.full(2 * DIFFICULTIES, 1 / (2 * DIFFICULTIES)), repeats)  # repeats, kinds
     counts = [rng.binomial(of_kind[:, None], side) for side in (ours, base) if side is not None]
-    weights = [
-        np.full(side.shape[1], sign / side.shape[1]) for side, sign in zip(counts, (1, -1), strict=False)
-    ]
-    every, weight = np.concatenate(counts, axis=1).astype(float), np.concatenate(weights)
+    every = np.concatenate(counts, axis=1).astype(float)
     products = np.einsum("rkc,rlc->rkl", every / np.maximum(of_kind, 1)[:, None], every)
-    seeds = np.arange(len(weight))
+    seeds = np.arange(every.shape[1])
     products[:, seeds, seeds] = every.sum(axis=2)  # an answer times itself
     means = every.sum(axis=2) / n
+    sizes = [side.shape[1] for side in counts]
+    if len(set(sizes)) == 1 and len(sizes) == 2:  # pairs
+        gain = np.hstack([np.eye(sizes[0]), -np.eye(sizes[0])])
+        products, means, sizes = gain @ products @ gain.T, means @ gain.T, sizes[:1]
+    weight = np.concatenate([np.full(k, sign / k) for k, sign in zip(sizes, (1, -1), strict=False)])
     squares = np.einsum("k,rkl,l->r", weight, products, weight)
     between = (squares - n * (means @ weight) ** 2) / (n - 1)
     luck, start = np.zeros(repeats), 0
-    for side in counts:
-        k = side.shape[1]
+    for k in sizes:
         block = products[:, start : start + k, start : start + k]
         if k > 1:
             own = np.trace(block, axis1=1, axis2=2) - block.sum(axis=(1, 2)) / k
             luck += own / (k - 1) / n / k
         start += k
-    k = world.seeds
+    k = sizes[0]
     for i in range(repeats):
-        second = None if base is None else means[i, k:]
+        second = means[i, k:] if len(sizes) > 1 else None
         yield Moments(means[i, :k], second, float(between[i]), float(luck[i]), n)
 
 

@@ -35,7 +35,7 @@ def changed(tmp_path: Path, id_: str, **cells: str) -> Path:
 def test_rows_that_the_experiments_feed_are_there(claims: dict[str, Claim]) -> None:
     fed = {
         "abs-params", "abs-neurons", "abs-depth", "intro-conv-1pct", "fig2-layer1", "gpu-half-params", "pool-same-dims",
-        "abs-top1-2010", "abs-top5-2010", "tab1-cnn", "tab2-1cnn", "fn5-center", "tenview-gain", "val-test-gap",
+        "abs-top1-2010", "abs-top5-2010", "tab2-1cnn", "fn5-center", "tenview-gain", "val-test-gap",
         "gpu-delta-top1", "gpu-delta-top5", "lrn-delta-top1", "lrn-delta-top5", "pool-delta-top1", "pool-delta-top5",
         "pool-overfit", "pca-delta", "drop-overfit", "drop-iters", "relu-several-times", "relu-speedup-cifar10",
     }  # fmt: skip

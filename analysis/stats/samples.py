@@ -27,6 +27,7 @@ class Sample:
     paired: bool = False
     lonely: int = 0  # living runs without a partner, left out of pairs
     log: bool = False
+    values: tuple[tuple[float, ...], ...] = ()  # of each run, an arm each, or of each pair; ratios as such
 
     def spans(self) -> tuple[Interval, Interval]:
         """The 95 and the 90 % interval; NaN where there is none."""
@@ -62,7 +63,7 @@ def over_seeds(ours: Runs, base: Runs | None = None, log: bool = False) -> Sampl
         size = max((abs(float(scale(side[seed]))) for side in alive for seed in both), default=0.0)
         noise = _noise("pairs of seeds", gains, size)
         lonely = len(alive[0]) + len(alive[1]) - 2 * len(both)
-        return Sample(_mean(gains, log), noise, len(both), True, lonely, log)
+        return Sample(_mean(gains, log), noise, len(both), True, lonely, log, (_plain(gains, log),))
     arms = [np.array(list(living(arm).values()), float) for arm in (ours, base) if arm is not None]
     values = [scale(arm) for arm in arms]
     found = [
@@ -73,7 +74,13 @@ def over_seeds(ours: Runs, base: Runs | None = None, log: bool = False) -> Sampl
     means = [_mean(arm) for arm in values]
     value = means[0] - (means[1] if len(means) > 1 else 0.0)
     seeds = min(map(len, values))
-    return Sample(math.exp(value) if log else value, sum(found, ()) if some else (), seeds, log=log)
+    plain = tuple(_plain(arm, log) for arm in values)
+    value = math.exp(value) if log else value
+    return Sample(value, sum(found, ()) if some else (), seeds, log=log, values=plain)
+
+
+def _plain(values: np.ndarray, log: bool) -> tuple[float, ...]:
+    return tuple(map(float, np.exp(values) if log else values))
 
 
 def _mean(values: np.ndarray, log: bool = False) -> float:

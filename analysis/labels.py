@@ -1,0 +1,79 @@
+"""The words of the verdict table, each with its mark, its colour, its meaning and how a sentence says it: the one place for all.
+
+A word is a label of two axes, direction and size (`stats.axes`), and of the evidence. "Replicated" is the word of the ACM (artifact
+review, version 1.1) and of ReScience for a result that an independent implementation obtains again, as this bench is one;
+"reproduced" would mean that the authors' own program was run again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from analysis.stats import axes
+
+
+@dataclass(frozen=True)
+class Label:
+    """One word; `tone` names its colour in the template, `said` is the predicate for one claim and for several."""
+
+    word: str
+    mark: str
+    tone: str
+    means: str
+    said: tuple[str, str]
+
+
+REPLICATED, NOT_REPLICATED, AGREES, CONTRADICTS = (
+    "replicated",
+    "not replicated",
+    "direction agrees",
+    "direction contradicts",
+)
+NOT_SHOWN, CANNOT_TELL, HOLDS, HOLDS_NOT = axes.NOT_SHOWN, axes.CANNOT_TELL, "holds", "does not hold"
+MISCOUNTS, DIFFERS = "paper miscounts", "text differs from program"
+PENDING, NOT_TESTABLE, CITED = "pending", "not testable", "cited"
+
+LABELS = {
+    label.word: label
+    for label in (
+        Label(REPLICATED, "✓", "good", "At the paper's scale, by this independent implementation: direction agrees (where there is one) and size matches: the 95 % interval lies on the paper's side of no effect, the 90 % interval within the range that counts as the paper's value.", ("is replicated", "are replicated")),
+        Label(HOLDS, "✓", "good", "Untrained: the count agrees with the printed number, or text and authors' program agree.", ("holds", "hold")),
+        Label(AGREES, "↗", "mild", "The 95 % interval lies on the paper's side of no effect. Says nothing about the size, which at the paper's scale differs or is not settled.", ("points the paper's way", "point the paper's way")),
+        Label(NOT_SHOWN, "○", "odd", "The 95 % interval shows neither side, and the 90 % interval leaves out the paper's effect: evidence that there is less than that here.", ("is not shown", "are not shown")),
+        Label(CONTRADICTS, "↘", "bad", "On lesser evidence: the 95 % interval lies on the other side of no effect.", ("points the other way", "point the other way")),
+        Label(NOT_REPLICATED, "✗", "bad", "At the paper's scale: the 95 % interval lies on the other side of no effect, or shows no side and misses the range that counts as the paper's value.", ("is not replicated", "are not replicated")),
+        Label(HOLDS_NOT, "✗", "bad", "Untrained: the count disagrees with the printed number, and nothing explains it.", ("does not hold", "do not hold")),
+        Label(MISCOUNTS, "≠", "odd", "The printed number contradicts other numbers of the paper, or of the files that it points to.", ("is a miscount of the paper", "are miscounts of the paper")),
+        Label(DIFFERS, "≠", "odd", "The text describes a setting that the authors' program does not have.", ("differs from the authors' program", "differ from the authors' program")),
+        Label(CANNOT_TELL, "~", "", "Measured, but the interval allows no word, or there are too few seeds, or something else than noise stands in the way: the reason stands in its row.", ("is open", "are open")),
+        Label(PENDING, "…", "", "Not run yet, or an absolute number that only the paper's own data at full size can test.", ("is pending", "are pending")),
+        Label(NOT_TESTABLE, "∅", "", "A definition or a statement without a measure; the reason stands in its row.", ("cannot be tested", "cannot be tested")),
+        Label(CITED, "”", "", "The paper quotes somebody else's result.", ("is quoted", "are quoted")),
+    )
+}  # fmt: skip
+FOR = (REPLICATED, AGREES)  # words of measured claims that speak for the paper
+AGAINST = (NOT_REPLICATED, CONTRADICTS)
+OPEN = (CANNOT_TELL, NOT_SHOWN)
+COUNTED = (HOLDS, HOLDS_NOT, MISCOUNTS, DIFFERS)
+WEAK = (AGREES, NOT_SHOWN, CONTRADICTS, CANNOT_TELL, PENDING)
+ALLOWED: dict[str, tuple[str, ...]] = {
+    "paper scale": (REPLICATED, AGREES, NOT_SHOWN, NOT_REPLICATED, CANNOT_TELL, PENDING, HOLDS, HOLDS_NOT),
+    "arithmetic": (*COUNTED, NOT_TESTABLE),
+    "reduced scale": WEAK,
+    "proxy": WEAK,
+    "demo": WEAK,
+    "": (PENDING, NOT_TESTABLE, CITED),
+}
+
+
+def label(direction: str, size: str, evidence: str) -> str:
+    """The word for a measured number by its two axes; lesser evidence than the paper's scale knows no size."""
+    if evidence != "paper scale":
+        return {"": PENDING, axes.AGREES: AGREES, axes.CONTRADICTS: CONTRADICTS}.get(direction, direction)
+    if direction in ("", axes.AGREES) and size == axes.MATCHES:
+        return REPLICATED
+    if direction == axes.AGREES:
+        return AGREES
+    if direction == axes.CONTRADICTS or size == axes.DIFFERS:
+        return NOT_REPLICATED
+    return direction or CANNOT_TELL
