@@ -181,7 +181,7 @@ def _parser() -> argparse.ArgumentParser:
         "--sample", type=_positive, default=50_000, help="training images at most (default: 50000)"
     )
     verb.add_argument(
-        "--queries", type=_positive, default=1_000, help="validation images at most (default: 1000)"
+        "--queries", type=_positive, default=500, help="validation images at most (default: 500)"
     )
     verb.add_argument(
         "--devices",
@@ -314,17 +314,19 @@ def _run(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
         ensemble(args.config, args.members, args.out)
     elif args.verb == "examine":
         from alexnet.examine import examine
+        from alexnet.leases import leased
 
-        examine(
-            args.config,
-            args.data,
-            args.weights,
-            args.out,
-            args.devices,
-            args.threads,
-            args.sample,
-            args.queries,
-        )
+        with leased("0" if args.devices == "0" else "1"):
+            examine(
+                args.config,
+                args.data,
+                args.weights,
+                args.out,
+                args.devices,
+                args.threads,
+                args.sample,
+                args.queries,
+            )
     elif args.verb == "bench":
         from alexnet import bench
 

@@ -4,20 +4,22 @@ One net gives, in the folder of its examination:
 
     sample.parquet     a row an image of a fixed sample of the training split, as the finished net sees it (centre view,
                        no augmentation, no dropout): name, label, top1_error, top5_error, loss
-    queries.parquet    a row an image of a fixed sample of the validation split: name, label, and
-                       chance             share of its class in the training sample
-                       same_class         share of its NEIGHBOURS nearest training images that are of its class, by L2
-                                          in the last hidden layer (s. 6.1)
-                       same_class_pixels  the same by L2 between pixels of the centre views
-                       far_in_pixels      share of the neighbours in the layer that are not among the nearest
-                                          hundredth of the sample in pixels
-                       halved             divergence, in nats, of the net with halved outputs from the geometric mean
-                                          of `MASKS` thinned nets (s. 4.2); NaN in a net without dropout
-                       thinned            the same of single thinned nets, their mean
-                       neighbours         names of the nearest training images in the layer, nearest first
+    queries.parquet    a row an image of a fixed sample of the validation split: name, label, top5 (the most probable
+                       labels), and of the nearest images of the training sample (s. 6.1; `probe_retrieval`)
+                       neighbours             their names, by L2 in the last hidden layer, nearest first
+                       pixel_ranks            the percentile rank of each among all of the sample by L2 between pixels
+                       pixel_rank             their mean; untrained_pixel_rank for neighbours in the layer of the untrained
+                                              net, class_pixel_rank for all images of the class
+                       same_class             share of the nearest `NEIGHBOURS` that are of its class
+                       same_class_*           the same by pixels, in the untrained net, by histograms of colours, and by
+                                              codes of 64 bits of the layer
+                       chance                 share of its class in the sample
+                       and, of a net with dropout, what `probe_dropout.compared` says (s. 4.2)
     kernels.npy        (kernels, rows, columns, RGB) float32, the first convolutional layer, tower 0 first
-    examination.json   whose it is, sizes of both samples, means of the columns, and `kernels`: one entry a kernel of
-                       the first convolutional layer and the tower it belongs to, see `kernels`
+    thumbnails.jpg     of the images under `pictures`, where they may be passed on (`probe_pictures`)
+    examination.json   whose it is, sizes of both samples, means of the columns, `pictures`, and `kernels`: one entry a kernel
+                       of the first layer: its tower, and what `probe_kernels.selectivity` says; `untrained_kernels`:
+                       the same before training
 
 The samples depend on the sizes of the splits alone, so all nets of a study meet the same images.
 """
@@ -37,22 +39,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from alexnet import probe_pictures, probe_retrieval
 from alexnet.data import Split, mean_views, open_split, test_views, to_batch
 from alexnet.errors import UserError
 from alexnet.evaluate import BATCH, identity, same_classes, save_array
 from alexnet.execution import plan
 from alexnet.files import hashes, sha256, write_atomically, write_json
 from alexnet.inputs import load_weights, read_config
-from alexnet.layers import Dropout
 from alexnet.metrics import log_loss, top_k_error
 from alexnet.model import AlexNet, build
+from alexnet.probe_dropout import MASKS, against_thinned_nets
+from alexnet.probe_kernels import selectivity
 
-NEIGHBOURS = 6  # Fig. 4
-NEAREST = (
-    0.01  # share of the sample that counts as near in pixels (ours: the paper says "generally not close")
-)
-MASKS = 20  # thinned nets of which the geometric mean is taken
-SAMPLE, QUERIES = 50_000, 1_000  # images; all of a smaller split
+SAMPLE, QUERIES = 50_000, 500  # images; all of a smaller split
 
 
 def fixed_sample(count: int, wanted: int) -> NDArray[np.int64]:
@@ -63,140 +62,19 @@ def fixed_sample(count: int, wanted: int) -> NDArray[np.int64]:
     return np.sort(generator.choice(count, wanted, replace=False))
 
 
-# First kernels ---------------------------------------------------------------------------------------------------
-
-
-def chroma_share(kernels: Tensor) -> Tensor:
-    """Share of each kernel's energy that is colour: 0 for a grey kernel, at most 1.
-
-    Args:
-        kernels: (K, 3, rows, columns), RGB.
-
-    Returns:
-        (K,): squared distance of the kernel from its grey part (at each place the mean of the three channels), over
-        the sum of squares. Independent Gaussian weights have 2/3 on average; a kernel of zeros has 0.
-    """
-    grey = kernels.mean(1, keepdim=True)
-    energy = kernels.square().sum((1, 2, 3))
-    return (kernels - grey).square().sum((1, 2, 3)) / energy.clamp_min(torch.finfo(kernels.dtype).tiny)
-
-
-def orientation_selectivity(kernels: Tensor) -> Tensor:
-    """How far the power of each kernel's grey part lies along one orientation: 0 for none, 1 for a grating.
-
-    Args:
-        kernels: (K, 3, rows, columns), RGB.
-
-    Returns:
-        (K,): |sum of P exp(2 i theta)| / sum of P, with P the power spectrum (zero frequency left out) and theta the
-        orientation of each frequency; a kernel without contrast has 0.
-    """
-    grey = kernels.mean(1)
-    grey = grey - grey.mean((1, 2), keepdim=True)
-    side = 4 * max(grey.shape[1:]) + 1  # odd: no frequency without its opposite
-    power = torch.fft.fft2(grey, s=(side, side)).abs().square()
-    frequency = torch.fft.fftfreq(side, dtype=power.dtype)
-    theta = torch.atan2(frequency[:, None].expand(side, side), frequency.expand(side, side))
-    power[:, 0, 0] = 0
-    turned = (power * torch.exp(2j * theta)).sum((1, 2)).abs()
-    return turned / power.sum((1, 2)).clamp_min(torch.finfo(power.dtype).tiny)
-
-
-def first_kernels(net: AlexNet) -> Tensor:
-    """(K, 3, rows, columns): weights of the first layer, on the processor."""
+def first_kernels(net: AlexNet) -> NDArray[np.float32]:
+    """(K, 3, rows, columns): weights of the first layer."""
     layer = net.layers[net.learned[0]]
     assert isinstance(layer, nn.Conv2d)
-    return layer.weight.detach().cpu()
-
-
-def kernels(net: AlexNet, start: AlexNet, towers: int) -> dict[str, list[float]]:
-    """The first layer's kernels in order, tower 0 first: tower, energy, chroma, orientation, and those two at the start.
-
-    Args:
-        start: the net before training.
-        towers: the maps are divided among them evenly.
-    """
-    weights, before = (first_kernels(n).double() for n in (net, start))
-    return {
-        "tower": [int(k * towers // len(weights)) for k in range(len(weights))],
-        "energy": weights.square().sum((1, 2, 3)).tolist(),
-        "chroma": chroma_share(weights).tolist(),
-        "orientation": orientation_selectivity(weights).tolist(),
-        "initial_chroma": chroma_share(before).tolist(),
-        "initial_orientation": orientation_selectivity(before).tolist(),
-    }
-
-
-# What the net says about images ----------------------------------------------------------------------------------
-
-
-def _views(split: Split, chosen: NDArray[np.int64], means: NDArray[np.float32], crop: int) -> Tensor:
-    """(B, 3, crop, crop): centre views of the chosen images, mean-subtracted."""
-    images = np.asarray(split.images[chosen])
-    return to_batch(np.ascontiguousarray(test_views(images, crop, "center")), means)
-
-
-def nearest(distances: Tensor, count: int = NEIGHBOURS) -> Tensor:
-    """(Q, count) columns of the smallest of each row of (Q, G) distances, nearest first; fewer if there are fewer."""
-    return distances.topk(min(count, distances.shape[1]), largest=False).indices
-
-
-def beyond(distances: Tensor, chosen: Tensor, share: float = NEAREST) -> Tensor:
-    """(Q,) share of the `chosen` (Q, k) that are not among the nearest `share` (at least one) of each row of (Q, G)."""
-    near = max(1, round(share * distances.shape[1]))
-    limit = distances.kthvalue(near, dim=1).values
-    return (distances.gather(1, chosen) > limit[:, None]).double().mean(1)
-
-
-def divergences(geometric: Tensor, predictions: Tensor) -> Tensor:
-    """Kullback-Leibler divergence, nats, of `predictions` from `geometric`; both (..., classes) log-probabilities."""
-    return (geometric.exp() * (geometric - predictions)).sum(-1)
-
-
-def geometric_mean(log_probabilities: Tensor) -> Tensor:
-    """(B, classes) normalised geometric mean of (masks, B, classes), all log-probabilities."""
-    return log_probabilities.mean(0).log_softmax(-1)
-
-
-def _tail(net: AlexNet) -> tuple[str, nn.Sequential]:
-    """The layer ("" for the input) before the first fully connected one, and all from there on; dropout comes later."""
-    names = list(net.layers)
-    linear = next(name for name in net.learned if isinstance(net.layers[name], nn.Linear))
-    before = net.learned[net.learned.index(linear) - 1] if linear != net.learned[0] else ""
-    if not before or any(isinstance(net.layers[name], Dropout) for name in names[: names.index(linear)]):
-        return "", nn.Sequential(net)
-    return before, nn.Sequential(nn.Flatten(), *(net.layers[name] for name in names[names.index(linear) :]))
-
-
-@torch.no_grad()
-def against_thinned_nets(net: AlexNet, views: Tensor, masks: int) -> tuple[Tensor, Tensor]:
-    """(B,) divergences of the halved net, and on average of a thinned one, from the geometric mean of thinned nets (s. 4.2).
-
-    NaN in a net without dropout.
-    """
-    dropouts = [module for module in net.modules() if isinstance(module, Dropout)]
-    if not dropouts:
-        return (torch.full((len(views),), torch.nan, dtype=torch.double),) * 2
-    net.eval()
-    before, tail = _tail(net)
-    hidden = net.features(views, before) if before else views  # the same for all masks
-    halved = tail(hidden).double().log_softmax(-1)
-    for module in dropouts:
-        module.train()
-    try:
-        thinned = torch.stack([tail(hidden).double().log_softmax(-1) for _ in range(masks)])
-    finally:
-        net.eval()
-    center = geometric_mean(thinned)
-    return divergences(center, halved).cpu(), divergences(center, thinned).mean(0).cpu()
+    return np.ascontiguousarray(layer.weight.detach().cpu().numpy())
 
 
 @torch.no_grad()
 def hidden_and_output(net: AlexNet, views: Tensor) -> tuple[Tensor, Tensor]:
-    """(B, units) activations of the last hidden layer and (B, classes) probabilities, on the processor."""
+    """(B, units) activations of the last hidden layer, and (B, classes) probabilities on the processor."""
     hidden = net.features(views, net.learned[-2]).flatten(1)
     last = net.layers[net.learned[-1]]
-    return hidden.cpu(), last(hidden).cpu().softmax(1)
+    return hidden, last(hidden).cpu().softmax(1)
 
 
 @dataclass(frozen=True)
@@ -209,14 +87,18 @@ class _Pictures:
     means: NDArray[np.float32]
     crop: int
 
-    def __iter__(self) -> Iterator[Tensor]:
+    def __iter__(self) -> Iterator[tuple[NDArray[np.uint8], Tensor, Tensor]]:
+        """Pixels (B, crop, crop, RGB), the net's input (B, 3, crop, crop), and labels (B,)."""
         for first in range(0, len(self.chosen), BATCH):
-            yield _views(self.split, self.chosen[first : first + BATCH], self.means, self.crop)
+            part = slice(first, first + BATCH)
+            images = np.asarray(self.split.images[self.chosen[part]])
+            views = np.ascontiguousarray(test_views(images, self.crop, "center"))
+            yield views[:, 0], to_batch(views, self.means), self.labels[part]
 
     def table(self, columns: dict[str, Tensor]) -> dict[str, Any]:
         """Names, labels and `columns`, one row an image."""
         named = {"name": [self.split.names[i] for i in self.chosen], "label": self.labels.numpy()}
-        return named | {key: values.double().numpy() for key, values in columns.items()}
+        return named | {key: values.float().numpy() for key, values in columns.items()}
 
 
 def _pictures(
@@ -236,6 +118,31 @@ def _pictures(
     chosen = fixed_sample(len(split), wanted)
     means = mean_views(saved["mean"].numpy(), of["crop"], "center", config["augmentation"]["mean"])
     return _Pictures(split, chosen, torch.from_numpy(units[split.labels[chosen]]), means, of["crop"])
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What is known of a batch of images: points in each space, and probabilities of the classes."""
+
+    points: dict[str, Tensor]
+    probabilities: Tensor
+
+    @classmethod
+    def of(cls, net: AlexNet, start: AlexNet, pixels: NDArray[np.uint8], views: Tensor) -> _Seen:
+        """Args: `start`, the net before training; `views`, on the device of the nets."""
+        hidden, probabilities = hidden_and_output(net, views)
+        points = {
+            "layer": hidden,
+            "pixels": views.flatten(1),
+            "untrained": hidden_and_output(start, views)[0],
+            "colours": probe_retrieval.colours(pixels),
+            "codes": probe_retrieval.projections(hidden),
+        }
+        return cls(points, probabilities)
+
+
+def _joined(parts: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    return {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
 
 
 def examine(
@@ -270,37 +177,53 @@ def examine(
     asked = _pictures(data, config["data"]["validation_split"], queries, config, saved)
     start, net = build(config), build(config)
     net.load_state_dict(saved["state_dict"])
-    net.to(device).eval()
+    before, after = (first_kernels(one) for one in (start, net))
+    if not np.isfinite(after).all():
+        raise UserError(
+            f"{weights}: the weights are not finite, the training diverged; there is nothing to examine"
+        )
+    for one in (start, net):
+        one.to(device).eval()
 
     torch.manual_seed(config["seed"])  # of the masks
-    own = [(views, against_thinned_nets(net, views.to(device), MASKS)) for views in asked]
-    pixels = torch.cat([views.flatten(1) for views, _ in own]).to(device)
-    features = torch.cat([hidden_and_output(net, views.to(device))[0] for views, _ in own]).to(device)
-    halved, thinned = (torch.cat([pair[i] for _, pair in own]) for i in (0, 1))
-
-    said, in_pixels, in_layer = [], [], []
-    for views in trained:
+    own: list[_Seen] = []
+    thinned: list[dict[str, Tensor]] = []
+    for pixels, views, labels in asked:
         views = views.to(device)
-        hidden, probabilities = hidden_and_output(net, views)
-        said.append(probabilities)
-        in_pixels.append(torch.cdist(pixels, views.flatten(1)).cpu())
-        in_layer.append(torch.cdist(features, hidden.to(device)).cpu())
-    probabilities, pixel_distances = torch.cat(said), torch.cat(in_pixels, 1)
+        own.append(_Seen.of(net, start, pixels, views))
+        thinned.append(against_thinned_nets(net, views, labels))
+    points = _joined([seen.points for seen in own])
+    said = torch.cat([seen.probabilities for seen in own])
+
+    distances: dict[str, list[Tensor]] = {key: [] for key in points if key != "codes"}
+    outputs, codes = [], []
+    for pixels, views, _ in trained:
+        seen = _Seen.of(net, start, pixels, views.to(device))
+        outputs.append(seen.probabilities)
+        codes.append(seen.points["codes"])
+        for key, parts in distances.items():
+            parts.append(torch.cdist(points[key], seen.points[key]).cpu())
+    away = {key: torch.cat(parts, 1) for key, parts in distances.items()}
+    away["codes"] = probe_retrieval.hamming(points["codes"], torch.cat(codes)).cpu()
+    probabilities = torch.cat(outputs)
     of_sample = {
         "top1_error": top_k_error(probabilities, trained.labels, 1),
         "top5_error": top_k_error(probabilities, trained.labels, 5),
         "loss": log_loss(probabilities, trained.labels),
     }
-    chosen = nearest(torch.cat(in_layer, 1))
-    same = asked.labels[:, None]
-    of_queries = {
-        "chance": (trained.labels[None] == same).double().mean(1),
-        "same_class": (trained.labels[chosen] == same).double().mean(1),
-        "same_class_pixels": (trained.labels[nearest(pixel_distances)] == same).double().mean(1),
-        "far_in_pixels": beyond(pixel_distances, chosen),
-        "halved": halved,
-        "thinned": thinned,
-    }
+    near = probe_retrieval.nearest(away["layer"])
+    pixel_ranks = probe_retrieval.ranks(away["pixels"], near)
+    of_queries = _alike(away, near, pixel_ranks, trained.labels, asked.labels) | _joined(thinned)
+    best, labels_of_best = said.topk(min(5, said.shape[1]))
+    neighbours = trained.chosen[near.numpy()]
+    entries, sheet = probe_pictures.record(
+        asked.split,
+        asked.chosen,
+        list(zip(labels_of_best.tolist(), best.tolist(), strict=True)),
+        trained.split,
+        neighbours,
+    )
+    towers = config["model"]["towers"]
     record = {
         **identity(config, "examine"),
         "set": trained.split.set,
@@ -310,25 +233,59 @@ def examine(
         "weights_sha256": sha256(weights),
         "sample": {"images": len(trained.chosen), "of": len(trained.split), **_means(of_sample)},
         "queries": {"images": len(asked.chosen), "of": len(asked.split), **_means(of_queries)},
-        "neighbours": {"count": chosen.shape[1], "layer": net.learned[-2], "dimensions": features.shape[1]},
+        "neighbours": {
+            "count": near.shape[1],
+            "layer": net.learned[-2],
+            "dimensions": points["layer"].shape[1],
+        },
         "masks": MASKS,
-        "kernels": kernels(net, start, config["model"]["towers"]),
+        "kernels": {"tower": [k * towers // len(after) for k in range(len(after))]}
+        | selectivity(after.astype(float)),
+        "untrained_kernels": selectivity(before.astype(float)),
+        "pictures": entries,
         "seconds": time.monotonic() - started,
     }
-    near = [[trained.split.names[trained.chosen[place]] for place in row] for row in chosen.tolist()]
-    answers = asked.table(of_queries) | {"neighbours": near}
-    _write(out, record, {"sample": trained.table(of_sample), "queries": answers}, net)
+    answers = asked.table(of_queries) | {
+        "top5": list(labels_of_best.to(torch.int16).numpy()),
+        "neighbours": [[trained.split.names[place] for place in row] for row in neighbours],
+        "pixel_ranks": list(pixel_ranks.float().numpy()),
+    }
+    _write(out, record, {"sample": trained.table(of_sample), "queries": answers}, after, sheet)
     print(
         f"{config['study']}/{config['experiment']}/{config['seed']}  training error "
         f"{record['sample']['top1_error']:.2%} (n={len(trained.chosen)})  neighbours of the same class "
-        f"{record['queries']['same_class']:.2%}, in pixels {record['queries']['same_class_pixels']:.2%} "
-        f"(n={len(asked.chosen)})",
+        f"{record['queries']['same_class']:.2%}, in pixels {record['queries']['same_class_pixels']:.2%}, untrained "
+        f"{record['queries']['same_class_untrained']:.2%} (n={len(asked.chosen)})",
         file=sys.stderr,
     )
     return record
 
 
-def _write(out: Path, record: dict[str, Any], tables: dict[str, dict[str, Any]], net: AlexNet) -> None:
+def _alike(
+    away: dict[str, Tensor], near: Tensor, pixel_ranks: Tensor, found: Tensor, asking: Tensor
+) -> dict[str, Tensor]:
+    """Columns of `queries` on neighbours: from distances (Q, G) in each space, and classes (G,) and (Q,)."""
+    untrained = probe_retrieval.nearest(away["untrained"])
+    return {
+        "chance": (found[None] == asking[:, None]).double().mean(1),
+        "same_class": probe_retrieval.same_class(away["layer"], found, asking),
+        **{
+            f"same_class_{key}": probe_retrieval.same_class(away[key], found, asking)
+            for key in ("pixels", "untrained", "colours", "codes")
+        },
+        "pixel_rank": pixel_ranks.mean(1),
+        "untrained_pixel_rank": probe_retrieval.ranks(away["pixels"], untrained).mean(1),
+        "class_pixel_rank": probe_retrieval.class_rank(away["pixels"], found, asking),
+    }
+
+
+def _write(
+    out: Path,
+    record: dict[str, Any],
+    tables: dict[str, dict[str, Any]],
+    kernels: NDArray[np.float32],
+    sheet: bytes | None,
+) -> None:
     """All files of an examination; the record's presence says that they belong together."""
     import pandas as pd
 
@@ -336,13 +293,18 @@ def _write(out: Path, record: dict[str, Any], tables: dict[str, dict[str, Any]],
     for name, table in tables.items():
         frame = pd.DataFrame(table)
         write_atomically(out / f"{name}.parquet", partial(frame.to_parquet, index=False))
-    pictures = first_kernels(net).float().permute(0, 2, 3, 1).contiguous().numpy()
+    pictures = np.ascontiguousarray(kernels.transpose(0, 2, 3, 1))
     write_atomically(out / "kernels.npy", lambda path: save_array(path, pictures))
-    files = hashes(*(out / f"{name}.parquet" for name in tables), out / "kernels.npy")
-    write_json(out / "examination.json", record | {"files": files})
+    made = [out / name for name in (*(f"{table}.parquet" for table in tables), "kernels.npy")]
+    if sheet:
+        write_atomically(out / "thumbnails.jpg", lambda path: path.write_bytes(sheet))
+        made.append(out / "thumbnails.jpg")
+    else:
+        (out / "thumbnails.jpg").unlink(missing_ok=True)
+    write_json(out / "examination.json", record | {"files": hashes(*made)})
 
 
 def _means(columns: dict[str, Tensor]) -> dict[str, float | None]:
     """Mean of each column; None where it is not measured."""
-    means = {key: values.double().mean().item() for key, values in columns.items()}
+    means = {key: values.double().nanmean().item() for key, values in columns.items()}
     return {key: None if np.isnan(mean) else mean for key, mean in means.items()}

@@ -7,28 +7,21 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
 from scipy.spatial.distance import cdist
 from scipy.special import log_softmax, rel_entr, softmax
-from scipy.stats import gmean
+from scipy.stats import rankdata
 
 from alexnet import experiments, train
 from alexnet.__main__ import main
 from alexnet.data import open_split
 from alexnet.errors import UserError
 from alexnet.evaluate import evaluate
-from alexnet.examine import (
-    beyond,
-    chroma_share,
-    divergences,
-    examine,
-    first_kernels,
-    fixed_sample,
-    geometric_mean,
-    nearest,
-    orientation_selectivity,
-)
+from alexnet.examine import examine, first_kernels, fixed_sample
 from alexnet.layers import Dropout
 from alexnet.model import build
+from alexnet.probe_dropout import MASKS
+from alexnet.probe_kernels import chroma_share, selectivity
 
 
 @pytest.fixture
@@ -40,41 +33,6 @@ def run(definitions, packed_set, tmp_path):
     return config, packed_set, tmp_path / "run" / "model.pt"
 
 
-def test_chroma_share_of_grey_coloured_and_random_kernels():
-    generator = torch.Generator().manual_seed(0)
-    pattern = torch.randn(5, 5, generator=generator)
-    grey = pattern.expand(3, 5, 5)
-    opponent = torch.stack([pattern, -pattern, torch.zeros(5, 5)])  # sums to nothing: all of it is colour
-    red = torch.stack([pattern, torch.zeros(5, 5), torch.zeros(5, 5)])  # (1,0,0) is 1/3 grey, 2/3 colour
-    shares = chroma_share(torch.stack([grey, opponent, red, torch.zeros(3, 5, 5)]))
-    torch.testing.assert_close(shares, torch.tensor([0.0, 1.0, 2 / 3, 0.0]))
-    noise = torch.randn(4000, 3, 5, 5, generator=generator)
-    assert chroma_share(noise).mean() == pytest.approx(2 / 3, abs=0.005)
-
-
-def test_orientation_selectivity_of_a_grating_a_blob_and_noise():
-    x = torch.arange(61, dtype=torch.double)  # many periods, so that the window's edges do not count
-    grating = torch.cos(2 * torch.pi * 0.2 * x).expand(61, 61)
-    turned = torch.cos(2 * torch.pi * 0.2 * (x[:, None] + x) / 2**0.5)
-    blob = torch.exp(-((x - 30) ** 2 + (x[:, None] - 30) ** 2) / 4)
-    flat = torch.ones(61, 61, dtype=torch.double)
-    kernels = torch.stack([grating, turned, blob, flat])[:, None].expand(-1, 3, -1, -1)
-    one, other, none, nothing = orientation_selectivity(kernels).tolist()
-    assert min(one, other) > 0.9
-    assert none == pytest.approx(0, abs=1e-9)
-    assert nothing == pytest.approx(0, abs=1e-9)
-    generator = torch.Generator().manual_seed(1)
-    noise = orientation_selectivity(torch.randn(500, 3, 11, 11, generator=generator, dtype=torch.double))
-    assert 0.02 < noise.mean() < 0.3
-
-
-def test_orientation_does_not_depend_on_the_direction():
-    """A kernel and the same turned by a quarter are equally selective."""
-    kernel = torch.randn(1, 3, 7, 7, generator=torch.Generator().manual_seed(2), dtype=torch.double)
-    turned = orientation_selectivity(kernel.rot90(1, (2, 3)))
-    torch.testing.assert_close(orientation_selectivity(kernel), turned)
-
-
 def test_a_sample_is_fixed_sorted_and_whole_where_the_split_is_small():
     chosen = fixed_sample(1000, 100)
     assert len(set(chosen)) == 100 and (np.diff(chosen) > 0).all() and chosen.max() < 1000
@@ -82,34 +40,11 @@ def test_a_sample_is_fixed_sorted_and_whole_where_the_split_is_small():
     np.testing.assert_array_equal(fixed_sample(7, 100), np.arange(7))
 
 
-def test_near_and_far_are_ranks_of_distances():
-    rng = np.random.default_rng(3)
-    distances = torch.from_numpy(rng.permuted(np.tile(np.arange(200.0), (9, 1)), axis=1))
-    np.testing.assert_array_equal(nearest(distances, 6), np.argsort(distances, axis=1)[:, :6])
-    chosen = torch.from_numpy(rng.integers(0, 200, (9, 6)))
-    ranks = distances.numpy()[np.arange(9)[:, None], chosen]
-    np.testing.assert_allclose(beyond(distances, chosen, 0.25), (ranks >= 50).mean(1))
-    np.testing.assert_allclose(
-        beyond(distances, chosen, 1e-6), (ranks >= 1).mean(1)
-    )  # at least the nearest one
-
-
-def test_geometric_mean_and_divergence_are_those_of_scipy():
-    rng = np.random.default_rng(4)
-    logits = rng.normal(0, 2, (5, 3, 7))
-    log_p = torch.from_numpy(log_softmax(logits, -1))
-    mean = gmean(softmax(logits, -1), axis=0)
-    mean /= mean.sum(-1, keepdims=True)
-    np.testing.assert_allclose(geometric_mean(log_p).exp(), mean)
-    expected = rel_entr(mean, softmax(logits[0], -1)).sum(-1)
-    np.testing.assert_allclose(divergences(geometric_mean(log_p), log_p[0]), expected)
-
-
 def test_an_examination_is_what_explicit_loops_give(run, tmp_path):
     config_path, data, weights = run
     record = examine(config_path, data, weights, tmp_path / "e", threads=1)
     config, saved = json.loads(config_path.read_text()), torch.load(weights, weights_only=True)
-    net = build(config).eval()
+    start, net = build(config).eval(), build(config).eval()
     net.load_state_dict(saved["state_dict"])
     mean = np.load(data / "mean.npy")[4:36, 4:36]
     seen = {}
@@ -122,9 +57,10 @@ def test_an_examination_is_what_explicit_loops_give(run, tmp_path):
                 pixels.reshape(len(pixels), -1),
                 net.features(views, "fc7").numpy(),
                 net(views).numpy(),
+                start.features(views, "fc7").numpy(),
             )
-            seen[name] += (split.labels,)
-    pixels, features, logits, labels = seen["train"]
+            seen[name] += (split.labels, np.asarray(split.images)[:, 4:36, 4:36])
+    pixels, features, logits, before, labels, images = seen["train"]
     errors = (logits.argmax(1) != labels).astype(float)
     sample = pd.read_parquet(tmp_path / "e/sample.parquet")
     np.testing.assert_array_equal(sample["top1_error"], errors)
@@ -132,17 +68,36 @@ def test_an_examination_is_what_explicit_loops_give(run, tmp_path):
     assert record["sample"]["top1_error"] == pytest.approx(errors.mean())
     assert record["sample"]["images"] == 48 and record["queries"]["images"] == 24
     queries = pd.read_parquet(tmp_path / "e/queries.parquet")
-    own_pixels, own_features, own_logits, own_labels = seen["val"]
-    near = np.argsort(cdist(own_features, features), axis=1)[:, :6]
-    pixel_distances = cdist(own_pixels, pixels)
-    near_pixels = np.argsort(pixel_distances, axis=1)[:, :6]
-    np.testing.assert_allclose(queries["same_class"], (labels[near] == own_labels[:, None]).mean(1))
-    np.testing.assert_allclose(
-        queries["same_class_pixels"], (labels[near_pixels] == own_labels[:, None]).mean(1)
+    own_pixels, own_features, own_logits, own_before, own_labels, own_images = seen["val"]
+    near, near_before = (
+        np.argsort(cdist(*sides), axis=1)[:, :6] for sides in ((own_features, features), (own_before, before))
     )
-    ranks = pixel_distances.argsort(1).argsort(1)
-    np.testing.assert_allclose(queries["far_in_pixels"], (np.take_along_axis(ranks, near, 1) >= 1).mean(1))
+    pixel_distances = cdist(own_pixels, pixels)
+    histograms = [
+        np.array(
+            [np.histogramdd(i.reshape(-1, 3), bins=[np.arange(0, 257, 32)] * 3)[0].ravel() for i in side]
+        )
+        for side in (own_images, images)
+    ]
+    near_colours = np.argsort(cdist(*map(np.sqrt, histograms)), axis=1)[:, :6]
+    for name, chosen in (
+        ("same_class", near),
+        ("same_class_pixels", np.argsort(pixel_distances, axis=1)[:, :6]),
+        ("same_class_untrained", near_before),
+        ("same_class_colours", near_colours),
+    ):
+        np.testing.assert_allclose(queries[name], (labels[chosen] == own_labels[:, None]).mean(1), rtol=1e-6)
+    ranks = (rankdata(pixel_distances, axis=1) - 1) / 47
+    own_ranks = np.take_along_axis(ranks, near, 1)
+    np.testing.assert_allclose(np.stack(queries["pixel_ranks"]), own_ranks, rtol=1e-6)
+    np.testing.assert_allclose(queries["pixel_rank"], own_ranks.mean(1), rtol=1e-6)
+    np.testing.assert_allclose(
+        queries["untrained_pixel_rank"], np.take_along_axis(ranks, near_before, 1).mean(1), rtol=1e-6
+    )
+    of_class = [row[labels == label].mean() for row, label in zip(ranks, own_labels, strict=True)]
+    np.testing.assert_allclose(queries["class_pixel_rank"], of_class, rtol=1e-6)
     np.testing.assert_allclose(queries["chance"], 1 / 6)
+    np.testing.assert_array_equal(np.stack(queries["top5"]), np.argsort(-own_logits, axis=1)[:, :5])
     names = pd.read_csv(data / "train.csv")["name"].to_numpy()
     assert [list(row) for row in queries["neighbours"]] == [list(names[row]) for row in near]
     torch.manual_seed(config["seed"])
@@ -153,12 +108,47 @@ def test_an_examination_is_what_explicit_loops_give(run, tmp_path):
         views = torch.from_numpy(own_pixels.reshape(24, 3, 32, 32)).contiguous(
             memory_format=torch.channels_last
         )
-        thinned = np.stack([log_softmax(net(views).double().numpy(), -1) for _ in range(20)])
-    center = log_softmax(thinned.mean(0), -1)
-    to_halved = rel_entr(np.exp(center), softmax(own_logits.astype(float), -1)).sum(-1)
-    np.testing.assert_allclose(queries["halved"], to_halved, rtol=1e-3, atol=1e-7)
-    to_thinned = rel_entr(np.exp(center), np.exp(thinned)).sum(-1).mean(0)
-    np.testing.assert_allclose(queries["thinned"], to_thinned, rtol=1e-3)
+        thinned = np.stack([log_softmax(net(views).double().numpy(), -1) for _ in range(MASKS)])
+    center = softmax(thinned.mean(0), -1)
+    to_halved = rel_entr(center, softmax(own_logits.astype(float), -1)).sum(-1)
+    np.testing.assert_allclose(queries["geometric_halved_sampled"], to_halved, rtol=1e-3, atol=1e-7)
+    np.testing.assert_allclose(
+        queries["thinned"], rel_entr(center, np.exp(thinned)).sum(-1).mean(0), rtol=1e-3
+    )
+    np.testing.assert_array_equal(queries["halved_error"], own_logits.argmax(1) != own_labels)
+    assert record["queries"]["geometric_error"] == np.mean(center.argmax(1) != own_labels)
+
+
+def test_pictures_are_rows_of_the_packed_set_with_what_the_net_says_of_them(run, tmp_path):
+    config_path, data, weights = run
+    record = examine(config_path, data, weights, tmp_path / "e", threads=1)
+    queries = pd.read_parquet(tmp_path / "e/queries.parquet").set_index("name")
+    held, trained = (open_split(data, name) for name in ("val", "train"))
+    entries = record["pictures"]
+    assert len(entries) == 16 and sum("neighbours" in entry for entry in entries) == 8
+    for entry in entries:
+        row = queries.loc[entry["name"]]
+        assert held.names[entry["index"]] == entry["name"] and held.labels[entry["index"]] == entry["label"]
+        assert (
+            entry["top5"] == list(row["top5"])
+            and entry["probabilities"] == sorted(entry["probabilities"])[::-1]
+        )
+        for near, name in zip(entry.get("neighbours", []), row["neighbours"], strict=False):
+            assert trained.names[near["index"]] == name and trained.labels[near["index"]] == near["label"]
+    assert not (tmp_path / "e/thumbnails.jpg").exists()
+    manifest = json.loads((data / "manifest.json").read_text())
+    (data / "manifest.json").write_text(json.dumps(manifest | {"source": "cifar10"}))
+    examine(config_path, data, weights, tmp_path / "e", threads=1)
+    sheet = np.asarray(Image.open(tmp_path / "e/thumbnails.jpg")).astype(int)
+    order = [(held, e["index"]) for e in entries]
+    order += [(trained, near["index"]) for e in entries for near in e.get("neighbours", [])]
+    assert sheet.shape == (8 * 40, 8 * 40, 3) and len(order) == 64
+    for place, (split, index) in enumerate(order):
+        row, column = divmod(place, 8)
+        tile = sheet[row * 40 : row * 40 + 40, column * 40 : column * 40 + 40]
+        away = [np.abs(tile - image).mean() for image in np.asarray(split.images).astype(int)]
+        assert int(np.argmin(away)) == index
+    assert sum(path.stat().st_size for path in (tmp_path / "e").iterdir()) < 400_000
 
 
 def test_the_validation_error_of_an_evaluation_is_on_the_same_views(run, tmp_path):
@@ -187,9 +177,10 @@ def test_kernels_have_their_tower_their_start_and_their_picture(run, tmp_path):
     kernels = record["kernels"]
     maps = config["model"]["layers"]["conv1"]["maps"]
     assert kernels["tower"] == [0] * (maps // 2) + [1] * (maps // 2)
-    np.testing.assert_allclose(kernels["chroma"], chroma_share(trained.double()))
-    np.testing.assert_allclose(kernels["initial_chroma"], chroma_share(first_kernels(build(config)).double()))
-    assert kernels["initial_chroma"] != kernels["chroma"]
+    np.testing.assert_allclose(kernels["chroma"], chroma_share(trained.numpy().astype(float)), atol=1e-6)
+    assert record["untrained_kernels"] == selectivity(first_kernels(build(config)).astype(float))
+    assert record["untrained_kernels"]["chroma"] != kernels["chroma"]
+    assert all(len(values) == maps for values in kernels.values())
     np.testing.assert_array_equal(np.load(tmp_path / "e/kernels.npy"), trained.permute(0, 2, 3, 1))
     assert record["sample"]["images"] == 10 and record["queries"]["images"] == 5
     others = {path.name: path.read_bytes() for path in (tmp_path / "e").iterdir() if path.suffix != ".json"}
@@ -216,8 +207,8 @@ def test_a_net_without_dropout_has_no_thinned_nets(definitions, packed_set, tmp_
     config.write_text(json.dumps(record))
     train.train(config, packed_set, tmp_path / "run", threads=1)
     found = examine(config, packed_set, tmp_path / "run/model.pt", tmp_path / "e", threads=1)
-    assert found["queries"]["halved"] is None and found["queries"]["thinned"] is None
-    assert pd.read_parquet(tmp_path / "e/queries.parquet")["halved"].isna().all()
+    assert "thinned" not in found["queries"]
+    assert "thinned" not in pd.read_parquet(tmp_path / "e/queries.parquet")
     json.loads((tmp_path / "e/examination.json").read_text())
 
 

@@ -121,6 +121,35 @@ def test_no_two_processes_have_one_card_and_a_killed_one_gives_it_back(machine, 
             process.communicate()
 
 
+@pytest.mark.parametrize("verb", ["evaluate", "examine"])
+def test_a_finished_net_waits_for_a_card_as_a_training_does(machine, verb):
+    machine(PAIR.splitlines()[0] + "\n")
+    first = holder("1")
+    words = [
+        sys.executable,
+        "-m",
+        "alexnet",
+        verb,
+        "no.json",
+        "--data",
+        ".",
+        "--weights",
+        "no.pt",
+        "--out",
+        ".",
+    ]
+    waiting = None
+    try:
+        assert first.stdout.readline().strip() == A
+        waiting = subprocess.Popen(words, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+        assert waiting.stderr.readline() == "waiting for 1 of 1 GPUs to be free\n"
+        os.kill(first.pid, signal.SIGKILL)
+        assert "no.json does not exist" in waiting.communicate(timeout=120)[1] and waiting.returncode == 2
+    finally:
+        for process in filter(None, [first, waiting]):
+            process.kill()
+
+
 def test_runs_of_two_cards_neither_block_each_other_nor_are_passed_over(machine):
     """Two that want both cards, then one that wants one: they come in turn, each alone."""
     machine(PAIR)

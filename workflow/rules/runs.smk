@@ -136,7 +136,7 @@ rule examine:
         f"{RESULTS}/logs/{{study}}/{{experiment}}/{{seed}}/examine.log",
     threads: lambda wildcards: STUDIES[wildcards.study]["threads"]
     resources:
-        gpu=lambda wildcards: STUDIES[wildcards.study]["gpus"],
+        gpu=lambda wildcards: min(1, STUDIES[wildcards.study]["gpus"]),
     params:
         data=lambda wildcards, input: Path(input[0]).parent,
         out=lambda wildcards, output: Path(output.record).parent,
