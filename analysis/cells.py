@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from analysis.outcomes import paper_value, weakness, with_unit
-from analysis.page import Html, escape
+from analysis.page import Html
 
 MARKS = {
     "reproduced": "✓",
@@ -28,14 +28,14 @@ def plural(count: int, word: str) -> str:
 def badge(verdict: str, evidence: str, dataset: str = "") -> Html:
     """The verdict in a word, a mark and a colour, with its evidence where that is weaker than the paper's data at full size."""
     short = weakness(evidence, dataset)
-    weak = f' <span class="weak">({escape(short)})</span>' if short else ""
-    slug = verdict.replace(" ", "-")
-    mark = f'<span aria-hidden="true">{MARKS[verdict]}</span>'
-    return Html(f'<span class="verdict v-{slug}">{mark} {escape(verdict)}{weak}</span>')
+    weak = Html(' <span class="weak">({})</span>').format(short) if short else ""
+    return Html('<span class="verdict v-{}"><span aria-hidden="true">{}</span> {}{}</span>').format(
+        verdict.replace(" ", "-"), MARKS[verdict], verdict, weak
+    )
 
 
 def value(row: dict[str, Any], column: str) -> str:
-    """A cell of the verdict table with its unit, as HTML; measured values have two decimals."""
+    """A cell of the verdict table with its unit; measured values have two decimals."""
     if column == "paper":
-        return escape(paper_value(row["paper"], row["unit"], row["relation"]))
-    return escape(with_unit(row[column], row["unit"], 2 if column == "ours" and row["study"] else None))
+        return paper_value(row["paper"], row["unit"], row["relation"])
+    return with_unit(row[column], row["unit"], 2 if column == "ours" and row["study"] else None)

@@ -15,7 +15,7 @@ from analysis.effects import Effect
 from analysis.estimates import untrained
 from analysis.evidence import Study
 from analysis.outcomes import interval, number, verdict_words
-from analysis.page import Html, escape, heading, listed, note, say, stack
+from analysis.page import Html, heading, listed, note, say, stack
 
 HOLDS = ("reproduced", "direction only", "direction agrees")
 PLANNED = (
@@ -40,14 +40,14 @@ def fails(ctx: Context) -> Html:
         if elsewhere
         else "No run contradicts a claim of the paper.",
     )
-    parts = [found, listed([Html(escape(line)) for line in elsewhere]) if elsewhere else None]
+    parts = [found, listed(elsewhere) if elsewhere else None]
     itself = int((ctx.table["verdict"] == "paper inconsistent").sum())
     if itself:
         many = f"{plural(itself, 'printed number')} or setting{'s' if itself > 1 else ''}"
         words = (
             f"{many} contradict{'s' if itself == 1 else ''} the paper's own sizes or its authors' program: "
         )
-        parts.append(Html(f'<p>{escape(words)}<a href="#architecture">Architecture</a>.</p>'))
+        parts.append(Html('<p>{}<a href="#architecture">Architecture</a>.</p>').format(words))
     return stack(*parts)
 
 
@@ -75,17 +75,16 @@ def _line(ctx: Context, row: dict[str, Any]) -> Html:
         "mark" if row["relation"] in ("greater", "at_least", "less", "at_most") else "paper"
     )  # a mark: the paper has words
     numbers = [f"{whose} {value(row, 'paper')}" if row["paper"] else "", f"here {bound}{value(row, 'ours')}"]
-    words = f"{', '.join(filter(None, numbers))} {escape(span)}".strip()
+    words = f"{', '.join(filter(None, numbers))} {span}".strip()
     reason = row["needed"] or row["why"].partition(";")[0]
-    needed = f"; {escape(reason)}" if row["verdict"] == "inconclusive" else ""
-    link = f'<a href="#claim-{escape(row["id"])}">{escape(row["statement"])}</a>'
+    needed = f"; {reason}" if row["verdict"] == "inconclusive" else ""
     under = race_tables.judged_under(ctx, row)
-    where = f"{escape(title)}, {escape(under)}" if under else escape(title)
+    where = f"{title}, {under}" if under else title
     luck = row["verdict"].startswith("direction") and row["p_holm"] >= 0.05
     holm = f"; with all tests counted no longer shown (Holm: p = {row['p_holm']:.2g})" if luck else ""
-    return Html(
-        f"{link}: {words} on {where}{needed}{holm}. {badge(row['verdict'], row['evidence'], row['dataset']).text}"
-    )
+    said = f": {words} on {where}{needed}{holm}. "
+    judged = badge(row["verdict"], row["evidence"], row["dataset"])
+    return Html('<a href="#claim-{}">{}</a>{}{}').format(row["id"], row["statement"], said, judged)
 
 
 # What depends on what ---------------------------------------------------------------------------------------------
@@ -124,9 +123,7 @@ def _studies(ctx: Context) -> Html | None:
             f"{interval(o.low, o.high, claim.unit)} {verdict_words(o.verdict, o.evidence, o.dataset)}"
             for o in found
         )
-        lines.append(
-            Html(f'<a href="#claim-{escape(id_)}">{escape(claim.statement)}</a>: {escape("; ".join(each))}.')
-        )
+        lines.append(Html('<a href="#claim-{}">{}</a>: {}.').format(id_, claim.statement, "; ".join(each)))
     if not lines:
         return None
     return stack(heading("Claims on which studies differ"), listed(lines))
@@ -167,6 +164,5 @@ def _points(ctx: Context, study: Study) -> Html | None:
 def _effect(study: Study, effect: Effect) -> Html:
     about = study.experiments[effect.experiment]["about"]
     return Html(
-        f"{escape(about)} (<code>{escape(effect.experiment)}</code>): {escape(effect.shown)} points of top-1 error against "
-        f"<code>{escape(effect.baseline)}</code>, {escape(effect.seeds)} seeds: {escape(effect.words)}."
-    )
+        "{} (<code>{}</code>): {} points of top-1 error against <code>{}</code>, {} seeds: {}."
+    ).format(about, effect.experiment, effect.shown, effect.baseline, effect.seeds, effect.words)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from analysis.cells import badge
-from analysis.page import Html, escape, folded, stack
+from analysis.page import Html, folded, joined, stack
 
 VERDICTS = {
     "reproduced": "At the paper's scale: the 95 % interval excludes no effect, on the paper's side, and the 90 % interval lies within the range "
@@ -56,16 +56,16 @@ TERMS = {
 
 def glossary() -> Html:
     """All terms, folded away."""
-    verdicts = _terms([(badge(word, "").text, text) for word, text in VERDICTS.items()])
+    verdicts = _terms([(badge(word, ""), text) for word, text in VERDICTS.items()])
     groups = (("Evidence", EVIDENCE), ("Kinds of experiments", KINDS), ("Measures", TERMS))
     rest = (
-        Html(
-            f"<h4>{title}</h4>{_terms([(f'<b>{escape(word)}</b>', text) for word, text in found.items()]).text}"
+        Html("<h4>{}</h4>{}").format(
+            title, _terms([(Html("<b>{}</b>").format(word), text) for word, text in found.items()])
         )
         for title, found in groups
     )
     return folded("What the words mean", stack(Html("<h4>Verdicts</h4>"), verdicts, *rest))
 
 
-def _terms(rows: list[tuple[str, str]]) -> Html:
-    return Html(f"<dl>{''.join(f'<dt>{term}</dt><dd>{escape(text)}</dd>' for term, text in rows)}</dl>")
+def _terms(rows: list[tuple[Html, str]]) -> Html:
+    return Html("<dl>{}</dl>").format(joined(Html("<dt>{}</dt><dd>{}</dd>").format(*row) for row in rows))
