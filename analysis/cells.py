@@ -6,7 +6,7 @@ from typing import Any
 
 from analysis.labels import LABELS
 from analysis.outcomes import paper_value, weakness, with_unit
-from analysis.page import Html, escape
+from analysis.page import Html
 
 
 def plural(count: int, word: str) -> str:
@@ -16,16 +16,16 @@ def plural(count: int, word: str) -> str:
 def badge(verdict: str, evidence: str, dataset: str = "") -> Html:
     """The verdict in a word, a mark and a colour, with its evidence where that is weaker than the paper's data at full size."""
     short = weakness(evidence, dataset)
-    weak = f' <span class="weak">({escape(short)})</span>' if short else ""
+    weak = Html(' <span class="weak">({})</span>').format(short) if short else ""
     label = LABELS[verdict]
     tone = f" v-{label.tone}" if label.tone else ""
-    return Html(
-        f'<span class="verdict{tone}"><span aria-hidden="true">{label.mark}</span> {escape(verdict)}{weak}</span>'
+    return Html('<span class="verdict{}"><span aria-hidden="true">{}</span> {}{}</span>').format(
+        tone, label.mark, verdict, weak
     )
 
 
 def value(row: dict[str, Any], column: str) -> str:
-    """A cell of the verdict table with its unit, as HTML; measured values have two decimals."""
+    """A cell of the verdict table with its unit; measured values have two decimals."""
     if column == "paper":
-        return escape(paper_value(row["paper"], row["unit"], row["relation"]))
-    return escape(with_unit(row[column], row["unit"], 2 if column == "ours" and row["study"] else None))
+        return paper_value(row["paper"], row["unit"], row["relation"])
+    return with_unit(row[column], row["unit"], 2 if column == "ours" and row["study"] else None)

@@ -15,7 +15,7 @@ from analysis.explain import HOW
 from analysis.labels import COUNTED
 from analysis.origin import machine, several
 from analysis.outcomes import interval, number, verdict_words
-from analysis.page import Html, escape, framed
+from analysis.page import Html, folded, framed, joined, listed
 from analysis.provenance_tables import anchor
 from analysis.race_tables import judged_under
 from analysis.state import outdated
@@ -67,22 +67,23 @@ def groups(t: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
 
 def claims(ctx: Context) -> Html:
     """Filter (shown where scripts run) and the table of all claims."""
-    head = "".join(f'<th scope="col"{_kind(name)}>{name}</th>' for name in HEADS)
+    head = joined(Html('<th scope="col"{}>{}</th>').format(_kind(name), name) for name in HEADS)
     bodies = []
     for title, part in groups(ctx.table):
-        rows = "".join(_row(ctx, row) for row in part.to_dict("records"))
-        top = f'<tr class="group"><th scope="rowgroup" colspan="{len(HEADS)}">{escape(title)} ({len(part)})</th></tr>'
-        bodies.append(f"<tbody>{top}{rows}</tbody>")
-    shown = framed(f"<thead><tr>{head}</tr></thead>{''.join(bodies)}", "Claims of the paper", "claims")
-    return Html(f'<div id="claims">{_filter(ctx.table)}{shown.text}</div>')
+        rows = joined(_row(ctx, row) for row in part.to_dict("records"))
+        top = Html('<tr class="group"><th scope="rowgroup" colspan="{}">{} ({})</th></tr>')
+        bodies.append(Html("<tbody>{}{}</tbody>").format(top.format(len(HEADS), title, len(part)), rows))
+    inner = Html("<thead><tr>{}</tr></thead>{}").format(head, joined(bodies))
+    shown = framed(inner, "Claims of the paper", "claims")
+    return Html('<div id="claims">{}{}</div>').format(_filter(ctx.table), shown)
 
 
-def _kind(head: str) -> str:
-    """The class of a column's cells as an attribute; safe HTML."""
-    return ' class="number"' if head in RIGHT else ""
+def _kind(head: str) -> Html:
+    """The class of a column's cells as an attribute."""
+    return Html(' class="number"' if head in RIGHT else "")
 
 
-def _filter(t: pd.DataFrame) -> str:
+def _filter(t: pd.DataFrame) -> Html:
     """The form that the page's script shows; without it the table is simply whole."""
     choices = [
         ("verdict", "Verdict", t["verdict"].value_counts()),
@@ -91,75 +92,71 @@ def _filter(t: pd.DataFrame) -> str:
     ]
     selects = []
     for name, label, counts in choices:
-        options = "".join(
-            f'<option value="{escape(key)}">{escape(key)} ({count})</option>' for key, count in counts.items()
+        options = joined(
+            Html('<option value="{0}">{0} ({1})</option>').format(*item) for item in counts.items()
         )
-        selects.append(
-            f'<label>{label} <select name="{name}"><option value="">all</option>{options}</select></label>'
-        )
-    return (
+        made = Html('<label>{} <select name="{}"><option value="">all</option>{}</select></label>')
+        selects.append(made.format(label, name, options))
+    return Html(
         '<form class="filter" role="search" aria-label="Claims" hidden>'
         '<label>Search <input type="search" name="words" autocomplete="off"></label>'
-        f'{"".join(selects)}<button type="reset">Show all</button>'
-        f'<output aria-live="polite">{plural(len(t), "claim")}</output></form>'
-    )
+        '{}<button type="reset">Show all</button><output aria-live="polite">{}</output></form>'
+    ).format(joined(selects), plural(len(t), "claim"))
 
 
-def _row(ctx: Context, row: dict[str, Any]) -> str:
-    id_ = escape(row["id"])
-    where = f'<a href="#claim-{id_}">{id_}</a><br><span class="where">{place(row["section"])}</span>'
-    said = f"<td>{escape(row['statement'])}{_condition(ctx, row)}{_details(ctx, row)}</td>"
+def _row(ctx: Context, row: dict[str, Any]) -> Html:
+    where = Html('<a href="#claim-{0}">{0}</a><br><span class="where">{1}</span>')
+    said = Html("<td>{}{}{}</td>").format(row["statement"], _condition(ctx, row), _details(ctx, row))
     shown = [
-        value(row, "paper") + _slack(ctx, row),
+        Html("{}{}").format(value(row, "paper"), _slack(ctx, row)),
         value(row, "lab_value"),
         _ours(row),
-        escape(row["evidence"] or "–") + _size(row),
-        badge(row["verdict"], row["evidence"], row["dataset"]).text,
+        Html("{}{}").format(row["evidence"] or "–", _size(row)),
+        badge(row["verdict"], row["evidence"], row["dataset"]),
     ]
-    cells = "".join(
-        f'<td{_kind(head)} data-label="{head}">{cell}</td>'
+    cells = joined(
+        Html('<td{} data-label="{}">{}</td>').format(_kind(head), head, cell)
         for head, cell in zip(HEADS[2:], shown, strict=True)
     )
-    data = " ".join(
-        f'data-{name}="{escape(row[name] or "none")}"' for name in ("verdict", "evidence", "section")
+    keys = ("verdict", "evidence", "section")
+    data = joined((Html('data-{}="{}"').format(name, row[name] or "none") for name in keys), " ")
+    return Html('<tr id="claim-{}" {}><th scope="row">{}</th>{}{}</tr>').format(
+        row["id"], data, where.format(row["id"], place(row["section"])), said, cells
     )
-    return f'<tr id="claim-{id_}" {data}><th scope="row">{where}</th>{said}{cells}</tr>'
 
 
-def _condition(ctx: Context, row: dict[str, Any]) -> str:
+def _condition(ctx: Context, row: dict[str, Any]) -> Html:
     """What a verdict on Fig. 1 depends on, beside the claim itself: a factor that holds in one setting only must say so."""
     words = judged_under(ctx, row)
-    return f'<br><span class="where">here: {escape(words)}</span>' if words else ""
+    return Html('<br><span class="where">here: {}</span>' if words else "").format(words)
 
 
 def place(section: str) -> str:
-    """Where in the paper, in words; safe HTML."""
-    return (
-        f"section {escape(section)}"
-        if section[0].isdigit()
-        else escape(section.replace("Abs", "abstract").replace("fn ", "footnote "))
-    )
+    """Where in the paper, in words."""
+    if section[0].isdigit():
+        return f"section {section}"
+    return section.replace("Abs", "abstract").replace("fn ", "footnote ")
 
 
-def _slack(ctx: Context, row: dict[str, Any]) -> str:
+def _slack(ctx: Context, row: dict[str, Any]) -> Html:
     """How far from the paper's value still counts as it, for values that are printed rounded."""
     claim = ctx.claims.get(row["id"])
     if not claim or not claim.tolerance or claim.relation != "about":
-        return ""
-    return f'<br><span class="where">± {escape(number(claim.tolerance, claim.unit))}</span>'
+        return Html("")
+    return Html('<br><span class="where">± {}</span>').format(number(claim.tolerance, claim.unit))
 
 
-def _ours(row: dict[str, Any]) -> str:
+def _ours(row: dict[str, Any]) -> Html:
     text = f"{row['bound'].replace('>=', '≥').replace('<=', '≤')} {value(row, 'ours')}".strip()
     low = max(row["low"], 0.0) if row["how"] == "value" else row["low"]  # an error is not negative
     span = interval(low, row["high"], row["unit"])
-    text += f'<br><span class="interval">{escape(span)}</span>' if span else ""
+    shown = Html('{}<br><span class="interval">{}</span>' if span else "{}").format(text, span)
     if row["verdict"] == "pending" and row["evidence"] in LESSER and value(row, "ours"):
-        text += '<br><span class="where">not comparable</span>'
-    return text
+        shown += Html('<br><span class="where">not comparable</span>')
+    return shown
 
 
-def _size(row: dict[str, Any]) -> str:
+def _size(row: dict[str, Any]) -> Html:
     study = row["study"] if row["study"] != row["evidence"] else ""
     parts = [study, f"{row['n']:,.0f} images" if row["n"] > 0 else ""]
     if row["seeds"] > 0:
@@ -168,13 +165,13 @@ def _size(row: dict[str, Any]) -> str:
         )
         parts.append(f"{many} seeds" if many != "1" else "1 seed")
     text = ", ".join(filter(None, parts))
-    return f'<br><span class="size">{escape(text)}</span>' if text else ""
+    return Html('<br><span class="size">{}</span>' if text else "").format(text)
 
 
 # How do you know? -------------------------------------------------------------------------------------------------
 
 
-def _details(ctx: Context, row: dict[str, Any]) -> str:
+def _details(ctx: Context, row: dict[str, Any]) -> Html:
     """What opens below a claim: reason, measure, runs, data, test, note, commands, section."""
     items = [
         _sentence(row["why"]),
@@ -182,18 +179,17 @@ def _details(ctx: Context, row: dict[str, Any]) -> str:
         *_runs(ctx, row),
         _data(ctx, row),
         _test(row),
-        f"Lab log: {escape(row['lab_source'])}." if row["lab_source"] else "",
-        escape(row["note"]),
+        f"Lab log: {row['lab_source']}." if row["lab_source"] else "",
+        row["note"],
         *_elsewhere(ctx, row),
         *_commands(ctx, row),
         _chapter(ctx, row),
     ]
-    inner = "".join(f"<li>{item}</li>" for item in items if item)
-    return f"<details><summary>how do you know</summary><ul>{inner}</ul></details>"
+    return folded("how do you know", listed(item for item in items if item))
 
 
 def _sentence(text: str) -> str:
-    return escape(f"{text[:1].upper()}{text[1:]}.") if text else ""
+    return f"{text[:1].upper()}{text[1:]}." if text else ""
 
 
 def _measure(ctx: Context, row: dict[str, Any]) -> str:
@@ -210,7 +206,7 @@ def _measure(ctx: Context, row: dict[str, Any]) -> str:
     within = ""
     if claim and claim.tolerance:
         within = f"; within {number(claim.tolerance, claim.unit)} counts as the paper's value ({claim.tolerance_reason})"
-    return f"Measured as: {escape(words)}{escape(within)}."
+    return f"Measured as: {words}{within}."
 
 
 def _names(row: dict[str, Any]) -> list[str]:
@@ -231,7 +227,7 @@ def _trained(ctx: Context, row: dict[str, Any]) -> list[str]:
     return found
 
 
-def _runs(ctx: Context, row: dict[str, Any]) -> list[str]:
+def _runs(ctx: Context, row: dict[str, Any]) -> list[Html]:
     """Runs that the number was read from, each a link to where it came from."""
     if not row["study"] or row["kind"] == "dataset":
         return []
@@ -241,29 +237,30 @@ def _runs(ctx: Context, row: dict[str, Any]) -> list[str]:
         keys = sorted(key for key in results.runs if key[:2] == (study, name))
         if not keys:
             continue
-        links = ", ".join(f'<a href="#{anchor(*key)}">{key[2]}</a>' for key in keys)
+        links = joined((Html('<a href="#{}">{}</a>').format(anchor(*key), key[2]) for key in keys), ", ")
         made = [results.runs[key] for key in keys]
         commits = sorted({str(run.get("provenance", {}).get("git_commit") or "unknown")[:7] for run in made})
         minutes = sum(run.get("wall_seconds") or 0 for run in made) / 60
-        on = escape(several(map(machine, made)))
-        made_in = escape(several(run.get("precision") for run in made))
-        stale = ' <span class="stale">code has changed since</span>' if old & set(keys) else ""
+        on = several(map(machine, made))
+        made_in = several(run.get("precision") for run in made)
+        changed = old & set(keys)
+        stale = Html(' <span class="stale">code has changed since</span>' if changed else "")
         word = "seed" if len(keys) == 1 else "seeds"
-        said.append(
-            f"Runs: {escape(name)}, {word} {links}; {minutes:,.1f} minutes in all on {on}, in {made_in}, commit <code>{escape(', '.join(commits))}</code>{stale}."
-        )
+        text = Html("Runs: {}, {} {}; {:,.1f} minutes in all on {}, in {}, commit <code>{}</code>{}.")
+        said.append(text.format(name, word, links, minutes, on, made_in, ", ".join(commits), stale))
     return said
 
 
-def _data(ctx: Context, row: dict[str, Any]) -> str:
+def _data(ctx: Context, row: dict[str, Any]) -> str | Html:
     """Data set, split and the fingerprint of its manifest."""
     if not row["study"]:
         return ""
     manifest = ctx.results.manifests.get((row["study"], row["dataset"]), {})
     where = ", ".join(filter(None, [f"{row['dataset']} {row['split']}".strip(), VIEWS.get(row["views"], "")]))
     mark = str(manifest.get("fingerprint", ""))[:12]
-    shown = f", manifest <code>{escape(mark)}</code>" if mark else ""
-    return f'Data: study <b>{escape(row["study"])}</b>, {escape(where)}{shown} (<a href="#data">what it holds</a>).'
+    shown = Html(", manifest <code>{}</code>" if mark else "").format(mark)
+    text = Html('Data: study <b>{}</b>, {}{} (<a href="#data">what it holds</a>).')
+    return text.format(row["study"], where, shown)
 
 
 def _test(row: dict[str, Any]) -> str:
@@ -275,7 +272,7 @@ def _test(row: dict[str, Any]) -> str:
     )
 
 
-def _elsewhere(ctx: Context, row: dict[str, Any]) -> list[str]:
+def _elsewhere(ctx: Context, row: dict[str, Any]) -> list[Html]:
     """What other studies say about the claim, where there are several."""
     claim = ctx.claims.get(row["id"])
     if not claim or not row["study"] or len(ctx.results.studies) < 2:
@@ -287,13 +284,12 @@ def _elsewhere(ctx: Context, row: dict[str, Any]) -> list[str]:
         if o.study and o.study != row["study"]:
             span = interval(o.low, o.high, claim.unit) if o.low is not None and o.high is not None else ""
             ours = f"{o.bound} {number(o.ours, claim.unit, 2)} {span}".strip()
-            said.append(
-                f"Also in study <b>{escape(o.study)}</b>: {escape(ours)}, {escape(verdict_words(o.verdict, o.evidence, o.dataset))}."
-            )
+            judged = verdict_words(o.verdict, o.evidence, o.dataset)
+            said.append(Html("Also in study <b>{}</b>: {}, {}.").format(o.study, ours, judged))
     return said
 
 
-def _commands(ctx: Context, row: dict[str, Any]) -> list[str]:
+def _commands(ctx: Context, row: dict[str, Any]) -> list[Html]:
     """How to run it, to run it again from scratch, and to read all about it."""
     said = []
     if row["command"]:
@@ -305,11 +301,10 @@ def _commands(ctx: Context, row: dict[str, Any]) -> list[str]:
             if begun and study == row["study"] and name in first
         ]
         again = f"{row['command']} --forcerun {' '.join(files)}" if files else row["command"]
-        words = f"To train {escape(first[0])} again, and what is missing" if files else "To run it"
-        said.append(f"{words}: <code>{escape(again)}</code>")
-    said.append(
-        f"In a terminal: <code>python -m analysis explain {escape(row['id'] + _elsewhere_than_results(ctx))}</code>"
-    )
+        words = f"To train {first[0]} again, and what is missing" if files else "To run it"
+        said.append(Html("{}: <code>{}</code>").format(words, again))
+    explained = f"python -m analysis explain {row['id']}{_elsewhere_than_results(ctx)}"
+    said.append(Html("In a terminal: <code>{}</code>").format(explained))
     return said
 
 
@@ -319,14 +314,14 @@ def _elsewhere_than_results(ctx: Context) -> str:
     return "" if folder.is_absolute() or str(folder) == "results" else f" --results {folder}"
 
 
-def _chapter(ctx: Context, row: dict[str, Any]) -> str:
+def _chapter(ctx: Context, row: dict[str, Any]) -> str | Html:
     claim = ctx.claims.get(row["id"])
     cifar = claim and claim.how == "value" and claim.dataset == "cifar10"  # Tables 1 and 2 are about ImageNet
     if claim and (claim.metric == "validation_loss" or cifar):  # epochs to its lowest: no race
-        return 'More on the page <a href="#training">Training and testing</a>.'
+        return Html('More on the page <a href="#training">Training and testing</a>.')
     found = CHAPTERS.get(row["how"] if row["kind"] not in ("arithmetic", "dataset") else "", ())
     found = found or CHAPTERS.get(row["kind"], ())
-    return f'More on the page <a href="#{found[0]}">{escape(found[1])}</a>.' if found else ""
+    return Html('More on the page <a href="#{}">{}</a>.').format(*found) if found else ""
 
 
 def reasons(t: pd.DataFrame, most: int = 3) -> list[tuple[str, int]]:

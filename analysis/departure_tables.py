@@ -12,7 +12,7 @@ from analysis.effects import TIER_WORDS, Effect
 from analysis.estimates import DEAD, untrained
 from analysis.evidence import Study
 from analysis.outcomes import interval, number
-from analysis.page import Html, escape, figure, folded, heading, note, say, stack, table
+from analysis.page import Html, figure, folded, heading, note, say, stack, table
 
 NO_DEPARTURES = "The list of departures has not been made yet; `snakemake --cores all draft` makes it."
 PARTS = {"model", "layers", "optimizer", "augmentation", "schedule"}  # steps of a key that say nothing new
@@ -147,7 +147,7 @@ def departures(ctx: Context) -> Html:
     }
     rows = []
     for row in known:
-        target = Html(f"{escape(row['topic'])}<br><code>{row['name']}</code>")
+        target = Html("{}<br><code>{}</code>").format(row["topic"], row["name"])
         cells = [_ours(study, row, measured[study.name].get(row["name"])) for study in studies]
         rows.append([target, row["text"], row["code"], _values(row["changes"]), *cells])
     heads = ["Topic, and its target", "The text", "The program of 2012", "In the records: program → text"]
@@ -176,7 +176,7 @@ def _values(changes: dict[str, list[Any]]) -> Html:
     """`key: program -> text` of the changed values, short."""
     lines = [f"{_short(key)}: {_brief(old)} \u2192 {_brief(new)}" for key, (old, new) in changes.items()]
     shown = lines if len(lines) <= 4 else [*lines[:3], f"and {len(lines) - 3} more"]
-    return Html("<br>".join(f"<code>{escape(line)}</code>" for line in shown))
+    return Html("<br>").join(Html("<code>{}</code>").format(line) for line in shown)
 
 
 def _short(key: str) -> str:
@@ -288,7 +288,7 @@ def recipes_side_by_side(ctx: Context) -> Html:
         values = [recipe.get(key) for recipe in known.values()]
         if any(value != values[0] for value in values):
             rows.append(
-                [Html(f"<code>{key}</code>"), *("\u2013" if v is None else _brief(v) for v in values)]
+                [Html("<code>{}</code>").format(key), *("\u2013" if v is None else _brief(v) for v in values)]
             )
     return folded(
         f"The {len(rows)} values in which the recipes differ, at full size",

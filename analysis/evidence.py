@@ -6,6 +6,7 @@ from an older configuration than the run beside it is left out and listed in `Re
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,6 +17,7 @@ import pandas as pd
 from analysis.errors import UserError
 from analysis.files import read_json
 
+NAME = re.compile("[A-Za-z0-9_]+")  # of studies, experiments and sets, which become ids, links and commands
 TIERS = ("demo", "proxy", "reduced", "paper")  # weakest first
 FULL_SIZE = {"width": 1, "image_size": 256, "crop": 224, "classes": 1000}
 SMALL_SIZE = {"width": 1, "image_size": 32, "classes": 10}  # of CIFAR-10; its nets have lengths of their own
@@ -164,13 +166,14 @@ def load_results(folder: Path) -> Results:
             f"results folder {folder} does not exist; run the workflow first or name another --results"
         )
     set_aside: list[str] = []
-    studies = {path.parent.name: _study(path, set_aside) for path in sorted(folder.glob("*/study.json"))}
+    found = [_study(path, set_aside) for path in sorted(folder.glob("*/study.json"))]
+    studies = {study.name: study for study in found if study}
     configs = {_run_key(path): read_json(path) for path in _runs(folder, studies, "config.json")}
     present = _present(studies, configs)
     manifests = {
         (path.parents[2].name, path.parent.name): read_json(path)
         for path in sorted(folder.glob("*/data/*/manifest.json"))
-        if path.parents[2].name in studies
+        if path.parents[2].name in studies and NAME.fullmatch(path.parent.name)
     }
     for (name, _), manifest in manifests.items():
         if words := COPIES.get(manifest.get("variant", "")):
@@ -188,7 +191,9 @@ def load_results(folder: Path) -> Results:
     return Results(
         folder=folder,
         studies=studies,
-        layers={path.stem: read_json(path) for path in sorted(folder.glob("describe/*.json"))},
+        layers={
+            p.stem: read_json(p) for p in sorted(folder.glob("describe/*.json")) if NAME.fullmatch(p.stem)
+        },
         manifests=manifests,
         runs=runs,
         configs=configs,
@@ -214,8 +219,12 @@ def shrunken(record: dict[str, Any]) -> str:
     return ", ".join(short)
 
 
-def _study(path: Path, set_aside: list[str]) -> Study:
+def _study(path: Path, set_aside: list[str]) -> Study | None:
     record = read_json(path)
+    for word in (path.parent.name, *_names(record)):
+        if not NAME.fullmatch(word):
+            set_aside.append(f"study {path.parent.name!r}: {word!r} is no name (letters, digits and _)")
+            return None
     try:
         study = Study(
             name=path.parent.name,
@@ -238,9 +247,16 @@ def _study(path: Path, set_aside: list[str]) -> Study:
     return study
 
 
+def _names(record: dict[str, Any]) -> list[str]:
+    """All that a study.json names: experiments, sets, races."""
+    listed = [about["name"] for about in record.get("experiments", [])]
+    return [*listed, *(name for key in ("sets", "races", "fingerprints") for name in record.get(key, {}))]
+
+
 def _runs(folder: Path, studies: dict[str, Study], name: str) -> list[Path]:
     paths = sorted(folder.glob(f"*/runs/*/*/{name}"))
-    return [path for path in paths if path.parents[3].name in studies and path.parent.name.isdigit()]
+    known = [path for path in paths if path.parents[3].name in studies and path.parent.name.isdigit()]
+    return [path for path in known if NAME.fullmatch(path.parents[1].name)]
 
 
 def _run_key(path: Path) -> tuple[str, str, int]:

@@ -197,7 +197,7 @@ def verdicts(ctx: Context, study: Study) -> Html:
         span = interval(o.low, o.high, unit) if o.low is not None and o.high is not None else "–"
         rows.append(
             [
-                Html(f'<a href="#claim-{o.claim.id}">{o.claim.id}</a>'),
+                Html('<a href="#claim-{0}">{0}</a>').format(o.claim.id),
                 o.claim.statement,
                 paper_value(o.claim.paper, unit, o.claim.relation),
                 number(o.ours, unit, 2) if unit in ("%", "points") else number(o.ours, unit),

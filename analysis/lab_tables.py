@@ -18,7 +18,7 @@ from analysis.claims import Claim
 from analysis.context import Context
 from analysis.lab_logs import LabLog, load_lab_logs, logged, rows_of, view_gains
 from analysis.outcomes import number, paper_value, with_unit
-from analysis.page import Html, escape, figure, folded, note, say, stack, table
+from analysis.page import Html, figure, folded, note, say, stack, table
 from analysis.stats.intervals import Noise, half_width
 
 IMAGES = {("ilsvrc2010", "test"): 150_000, ("ilsvrc2010", "val"): 50_000, ("ilsvrc2012", "val"): 50_000}
@@ -136,14 +136,14 @@ def _differences_table(found: list[Difference], ctx: Context) -> Html:
     rows = []
     for d in found:
         claim = ctx.claims.get(d.claim)
-        name = escape(d.words) + (f' (<a href="#claim-{d.claim}">{d.claim}</a>)' if claim else "")
+        link = Html(' (<a href="#claim-{0}">{0}</a>)').format(d.claim) if claim else ""
         nets = f"{d.rows[0].net} − {d.rows[1].net}"
         reading = (
             "shown" if d.value - d.half > 0 else "reversed" if d.value + d.half < 0 else "within the noise"
         )
         rows.append(
             [
-                Html(name),
+                Html("{}{}").format(d.words, link),
                 d.metric[:4].replace("p", "p-"),
                 nets,
                 _where(d.rows[0]),
@@ -187,7 +187,7 @@ def side_by_side(ctx: Context) -> Html:
         ours = with_unit(row["ours"], claim.unit, digits) + (f" ({row['study']})" if row["study"] else "")
         rows.append(
             [
-                Html(f'<a href="#claim-{claim.id}">{claim.id}</a>'),
+                Html('<a href="#claim-{0}">{0}</a>').format(claim.id),
                 paper_value(claim.paper, claim.unit, claim.relation),
                 with_unit(value, claim.unit, 3 if claim.unit in ("%", "points") else None),
                 "yes" if agrees else "no",

@@ -59,7 +59,7 @@ def contradictions(ctx: Context) -> Html:
         return note("No layer table yet, so nothing has been counted.")
     rows = [
         [
-            Html(f'<a href="#claim-{r.id}">{r.id}</a>'),
+            Html('<a href="#claim-{0}">{0}</a>').format(r.id),
             r.statement,
             value(r._asdict(), "paper"),
             value(r._asdict(), "ours"),

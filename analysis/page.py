@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import html
 import io
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from markupsafe import Markup
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -18,53 +18,55 @@ PROSE = 30  # characters from which a cell is a sentence
 INK = "#010203"  # drawn as the page's own text colour, light or dark
 
 
-@dataclass(frozen=True)
-class Html:
-    """A piece of HTML that Jupyter shows as such."""
+class Html(Markup):
+    """A piece of HTML that Jupyter shows as such.
 
-    text: str
+    It is made of text in this code alone, `Html("<b>{}</b>").format(value)`: whatever is filled in, joined or added is
+    escaped, unless it is Html itself.
+    """
+
+    __slots__ = ()
 
     def _repr_html_(self) -> str:
-        return self.text
+        return str(self)
 
     def __repr__(self) -> str:
-        return " ".join(re.sub(r"<[^>]+>", " ", self.text).split())[:200]
+        return " ".join(re.sub(r"<[^>]+>", " ", str(self)).split())[:200]
 
 
-def escape(value: object) -> str:
-    """Text made safe for HTML."""
-    return html.escape(str(value), quote=True)
+def joined(pieces: Iterable[str], between: str = "") -> Html:
+    """Pieces in a row; text is escaped."""
+    return Html.escape(between).join(pieces)
 
 
 def say(*sentences: str) -> Html:
     """A paragraph of plain sentences; empty ones are left out."""
-    text = escape(" ".join(filter(None, sentences))).replace(" %", "\u00a0%").replace(" ×", "\u00a0×")
-    return Html(f"<p>{text}</p>")
+    return Html("<p>{}</p>").format(_tight(" ".join(filter(None, sentences))))
 
 
 def note(sentence: str) -> Html:
     """A paragraph that says what is missing."""
-    return Html(f'<p class="note">{escape(sentence)}</p>')
+    return Html('<p class="note">{}</p>').format(sentence)
 
 
 def heading(text: str, level: int = 3) -> Html:
     """A heading below the page's own title; level 4: below a section of the page."""
-    return Html(f"<h{level}>{escape(text)}</h{level}>")
+    return Html("<h{0}>{1}</h{0}>").format(level, text)
 
 
 def folded(summary: str, inside: Html) -> Html:
     """A piece that opens on demand."""
-    return Html(f"<details><summary>{escape(summary)}</summary>{inside.text}</details>")
+    return Html("<details><summary>{}</summary>{}</details>").format(summary, inside)
 
 
-def listed(lines: list[Html]) -> Html:
-    """A list of safe lines."""
-    return Html(f"<ul>{''.join(f'<li>{line.text}</li>' for line in lines)}</ul>")
+def listed(lines: Iterable[str | Html]) -> Html:
+    """A list of lines."""
+    return Html("<ul>{}</ul>").format(joined(Html("<li>{}</li>").format(line) for line in lines))
 
 
 def stack(*pieces: Html | None) -> Html:
     """Pieces one below the other."""
-    return Html("\n".join(piece.text for piece in pieces if piece is not None))
+    return joined((piece for piece in pieces if piece is not None), "\n")
 
 
 def table(
@@ -77,55 +79,55 @@ def table(
     """
     listed = [list(row) for row in rows]
     kinds = [_kind([row[i] for row in listed]) for i in range(len(columns))]
-    kinds[0] = ""
-    head = "".join(f'<th scope="col"{k}>{_cell(name)}</th>' for name, k in zip(columns, kinds, strict=True))
+    kinds[0] = Html("")
+    heads = zip(kinds, map(_cell, columns), strict=True)
+    head = joined(Html('<th scope="col"{}>{}</th>').format(*of) for of in heads)
     body = []
     for first, *rest in listed:
-        labels = [f' data-label="{escape(name)}"' if css == "cards" else "" for name in columns[1:]]
-        cells = "".join(
-            f"<td{k}{label}>{_cell(x)}</td>" for x, k, label in zip(rest, kinds[1:], labels, strict=True)
-        )
-        body.append(f'<tr><th scope="row">{_cell(first)}</th>{cells}</tr>')
-    return framed(f"<thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody>", caption, css)
+        labels = [Html(' data-label="{}"').format(name) if css == "cards" else "" for name in columns[1:]]
+        parts = zip(kinds[1:], labels, map(_cell, rest), strict=True)
+        cells = joined(Html("<td{}{}>{}</td>").format(*of) for of in parts)
+        body.append(Html('<tr><th scope="row">{}</th>{}</tr>').format(_cell(first), cells))
+    inner = Html("<thead><tr>{}</tr></thead><tbody>{}</tbody>").format(head, joined(body))
+    return framed(inner, caption, css)
 
 
-def framed(inner: str, caption: str, css: str = "") -> Html:
+def framed(inner: Html, caption: str, css: str = "") -> Html:
     """A table in a frame that scrolls by itself and can be reached by keyboard."""
-    label, attributes = escape(caption), f' class="{css}"' if css else ""
     return Html(
-        f'<div class="scroll" role="region" aria-label="{label}" tabindex="0">'
-        f"<table{attributes}><caption>{label}</caption>{inner}</table></div>"
-    )
+        '<div class="scroll" role="region" aria-label="{0}" tabindex="0"><table{1}><caption>{0}</caption>{2}</table></div>'
+    ).format(caption, Html(' class="{}"').format(css) if css else "", inner)
 
 
-def _cell(value: object) -> str:
+def _tight(text: str) -> str:
+    """No line ends before a unit."""
+    return text.replace(" %", "\u00a0%").replace(" ×", "\u00a0×")
+
+
+def _cell(value: object) -> str | Html:
     if isinstance(value, Html):
-        return value.text
-    return (
-        escape("–" if value is None or value == "" else str(value))
-        .replace(" %", "\u00a0%")
-        .replace(" ×", "\u00a0×")
-    )
+        return value
+    return "–" if value is None or value == "" else _tight(str(value))
 
 
-def _kind(cells: list[object]) -> str:
+def _kind(cells: list[object]) -> Html:
     plain = [str(cell or "–").replace("\u00a0", " ") for cell in cells if not isinstance(cell, Html)]
     numeric = len(plain) == len(cells) and all(NUMBER.fullmatch(text) for text in plain)
     if numeric and plain:
-        return ' class="number"'
-    return ' class="prose"' if any(len(text) > PROSE for text in plain) else ""
+        return Html(' class="number"')
+    return Html(' class="prose"' if any(len(text) > PROSE for text in plain) else "")
 
 
 def figure(fig: Figure, alt: str, caption: str) -> Html:
     """A matplotlib figure as inline SVG with its description; the same figure gives the same bytes."""
-    svg = _svg(fig, alt)
     return Html(
-        f'<figure><div class="scroll" tabindex="0" role="region" aria-label="{escape(caption)}">{svg}</div>'
-        f"<figcaption>{escape(caption)}</figcaption></figure>"
-    )
+        '<figure><div class="scroll" tabindex="0" role="region" aria-label="{0}">{1}</div>'
+        "<figcaption>{0}</figcaption></figure>"
+    ).format(caption, _svg(fig, alt))
 
 
-def _svg(fig: Figure, alt: str) -> str:
+def _svg(fig: Figure, alt: str) -> Html:
+    """The figure as matplotlib wrote it, which escapes its text."""
     import matplotlib as mpl
 
     salt = hashlib.sha256(alt.encode()).hexdigest()[:10]
@@ -140,10 +142,11 @@ def _svg(fig: Figure, alt: str) -> str:
     # Text of the page: one size per figure unit, the page's fonts
     text = re.sub(r"'DejaVu Sans'[^;\"]*", "var(--font)", text)
     width = re.search(r'viewBox="0 0 ([\d.]+)', text)
-    style = f' style="--w:{float(width.group(1)) / 72:.2f}in"' if width else ""
+    style = Html(' style="--w:{:.2f}in"').format(float(width.group(1)) / 72) if width else ""
+    opened = Html('<svg role="img" aria-label="{}"{} ').format(alt, style)
     text = re.sub(r'<svg ([^>]*?)width="[^"]*"', r"<svg \1", text, count=1)
     text = re.sub(r'<svg ([^>]*?)height="[^"]*"', r"<svg \1", text, count=1)
-    return text.replace("<svg ", f'<svg role="img" aria-label="{escape(alt)}"{style} ', 1).strip()
+    return Html(text.replace("<svg ", opened, 1).strip())
 
 
 def _own_ids(text: str, prefix: str) -> str:
@@ -157,14 +160,14 @@ def _own_ids(text: str, prefix: str) -> str:
 def image(data: bytes, alt: str, caption: str, width: int, kind: str = "png") -> Html:
     """A raster image, embedded, `width` CSS pixels wide; pictures (`kind` jpeg) are smoothed, pixels of a PNG stay sharp."""
     css = "raster" if kind == "png" else "picture"
-    return Html(
-        f'<figure class="{css}">{picture(data, alt, width, kind)}<figcaption>{escape(caption)}</figcaption></figure>'
+    return Html('<figure class="{}">{}<figcaption>{}</figcaption></figure>').format(
+        css, picture(data, alt, width, kind), caption
     )
 
 
-def picture(data: bytes, alt: str, width: int, kind: str = "png") -> str:
+def picture(data: bytes, alt: str, width: int, kind: str = "png") -> Html:
     """An embedded image alone; `alt` is empty where the text beside it says the same."""
     import base64
 
     text = base64.b64encode(data).decode("ascii")
-    return f'<img alt="{escape(alt)}" width="{width}" src="data:image/{kind};base64,{text}">'
+    return Html('<img alt="{}" width="{}" src="data:image/{};base64,{}">').format(alt, width, kind, text)

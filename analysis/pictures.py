@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from analysis.cells import plural
 from analysis.context import Context
 from analysis.evidence import Results, Study
-from analysis.page import Html, escape, heading, note, picture, say, stack, table
+from analysis.page import Html, heading, joined, note, picture, say, stack, table
 
 BASE = "alexnet"
 SIDE = 64  # pixels of a picture in a row
@@ -69,7 +69,7 @@ def strip(images: list[Image], side: int = SIDE, gap: int = 3) -> bytes:
 
 def _strip(images: list[Image], alt: str, side: int = SIDE) -> Html:
     width = len(images) * (side + 3) - 3
-    return Html(picture(strip(images, side), alt, width, "jpeg"))
+    return picture(strip(images, side), alt, width, "jpeg")
 
 
 def spread(count: int, wanted: int) -> list[int]:
@@ -163,21 +163,25 @@ def five_labels(ctx: Context, study: Study) -> Html:
         f"label is the most probable one in {first} and among the five in {among}. Over all {row['images']:,} images the errors are "
         f"{100 * row['top1_error']:.1f} % (top-1) and {100 * row['top5_error']:.1f} % (top-5); alexnet, seed {row['seed']}, centre view."
     )
-    return stack(say(words), Html(f'<div class="seen">{"".join(cards)}</div>'))
+    return stack(say(words), Html('<div class="seen">{}</div>').format(joined(cards)))
 
 
-def _card(pixels: Image, manifest: dict[str, Any], truth: int, bars: list[tuple[int, float]]) -> str:
+def _card(pixels: Image, manifest: dict[str, Any], truth: int, bars: list[tuple[int, float]]) -> Html:
     """A picture, its label, and five bars; the right one is marked in a word and a colour."""
     name = short_name(manifest, truth)
     lines = []
     for label, probability in bars:
         right = label == truth
-        mark = ' <span class="right">right</span>' if right else ""
-        bar = f'<span class="bar{" good" if right else ""}" style="width:{100 * float(probability):.1f}%"></span>'
-        text = f"{escape(short_name(manifest, label))}{mark} {100 * float(probability):.0f}\u00a0%"
-        lines.append(f"<li>{bar}<span>{text}</span></li>")
-    shown = picture(strip([pixels], LARGE), f"Validation image of the class {name}", LARGE, "jpeg")
-    return f'<figure class="picture">{shown}<figcaption><b>{escape(name)}</b><ol>{"".join(lines)}</ol></figcaption></figure>'
+        mark = Html(' <span class="right">right</span>' if right else "")
+        line = Html(
+            '<li><span class="bar{0}" style="width:{1:.1f}%"></span><span>{2}{3} {1:.0f}\u00a0%</span></li>'
+        )
+        shown = [" good" if right else "", 100 * float(probability), short_name(manifest, label), mark]
+        lines.append(line.format(*shown))
+    image = picture(strip([pixels], LARGE), f"Validation image of the class {name}", LARGE, "jpeg")
+    return Html('<figure class="picture">{}<figcaption><b>{}</b><ol>{}</ol></figcaption></figure>').format(
+        image, name, joined(lines)
+    )
 
 
 # Fig. 4, right: neighbours ----------------------------------------------------------------------------------------

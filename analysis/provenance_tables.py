@@ -5,10 +5,10 @@ from __future__ import annotations
 from analysis.cells import plural
 from analysis.evidence import Results
 from analysis.origin import devices
-from analysis.page import Html, escape, folded, note, stack, table
+from analysis.page import Html, folded, listed, note, stack, table
 from analysis.state import outdated
 
-STALE = ' <span class="stale">code has changed since this run</span>'
+STALE = Html(' <span class="stale">code has changed since this run</span>')
 
 
 def runs_tables(results: Results) -> Html:
@@ -47,16 +47,16 @@ def runs_table(results: Results, keys: list[tuple[str, str, int]], title: str) -
         )
         wall = run.get("wall_seconds")
         rows.append([
-            Html(f'<span id="{anchor(study, name, seed)}">{escape(f"{study} / {name} / {seed}")}</span>{STALE if (study, name, seed) in old else ""}'),
-            Html(f"<code>{escape(commit)}</code>"),
-            Html(f"<code>{escape(str(made.get('code_sha256', '–'))[:10])}</code>"),
+            Html('<span id="{}">{} / {} / {}</span>{}').format(anchor(study, name, seed), study, name, seed, STALE if (study, name, seed) in old else ""),
+            Html("<code>{}</code>").format(commit),
+            Html("<code>{}</code>").format(str(made.get("code_sha256", "–"))[:10]),
             str(made.get("cpu") or "–"),
             devices(run) or "–",
             str(run.get("threads", "–")),
             "–" if wall is None else f"{wall / 60:,.1f}",
             "–" if run.get("peak_memory_mb") is None else f"{run['peak_memory_mb']:,.0f}",
             str(len(run.get("sessions", [])) or "–"),
-            Html(f"<code>{escape(str(run.get('data_fingerprint', '–'))[:10])}</code>"),
+            Html("<code>{}</code>").format(str(run.get("data_fingerprint", "–"))[:10]),
         ])  # fmt: skip
     heads = [
         "Run",
@@ -93,5 +93,4 @@ def set_aside(results: Results) -> Html | None:
     """Results that were found but not used."""
     if not results.set_aside:
         return None
-    items = "".join(f"<li>{escape(sentence)}</li>" for sentence in results.set_aside)
-    return Html(f'<div class="note"><p>Found but not used:</p><ul>{items}</ul></div>')
+    return Html('<div class="note"><p>Found but not used:</p>{}</div>').format(listed(results.set_aside))

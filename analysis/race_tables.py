@@ -18,7 +18,7 @@ from analysis.figures import Lane
 from analysis.inference import Estimate
 from analysis.origin import several
 from analysis.outcomes import interval, number
-from analysis.page import Html, escape, figure, folded, heading, note, say, stack, table
+from analysis.page import Html, figure, folded, heading, note, say, stack, table
 from analysis.races import Choice
 from analysis.stats import axes
 from analysis.verdicts import Outcome, misses_range
@@ -40,9 +40,7 @@ def fig1(ctx: Context, study: Study) -> Html:
         return stack(heading(study.title), note("No race of this study has finished a run of both nets yet."))
     mark = 100 * study.races[run[0][0]]["train_error"]
     verdicts = (
-        Html(
-            f"<p>{escape(o.claim.statement)}: {badge(o.verdict, o.evidence, o.dataset).text} {escape(o.why)}</p>"
-        )
+        Html("<p>{}: {} {}</p>").format(o.claim.statement, badge(o.verdict, o.evidence, o.dataset), o.why)
         for o in _claims(ctx, study)
     )
     waits = len(races.pairs(study)) - len(run)

@@ -16,7 +16,7 @@ from analysis.estimates import untrained
 from analysis.evidence import Study
 from analysis.labels import AGAINST, DIFFERS, FOR, MISCOUNTS, OPEN
 from analysis.outcomes import interval, number, verdict_words
-from analysis.page import Html, escape, heading, listed, note, say, stack
+from analysis.page import Html, heading, listed, note, say, stack
 
 PLANNED = (
     "So many seeds settle a number that stays where it is. New seeds move it, so that a campaign of this size settles it about every "
@@ -39,7 +39,7 @@ def fails(ctx: Context) -> Html:
         if elsewhere
         else "No run contradicts a claim of the paper.",
     )
-    parts = [found, listed([Html(escape(line)) for line in elsewhere]) if elsewhere else None]
+    parts = [found, listed(elsewhere) if elsewhere else None]
     counts = ctx.table["verdict"].value_counts()
     itself = [
         f"{plural(int(counts[word]), 'printed number or setting')}: {word}"
@@ -47,7 +47,7 @@ def fails(ctx: Context) -> Html:
         if word in counts
     ]
     if itself:
-        parts.append(Html(f'<p>{escape("; ".join(itself))}: <a href="#architecture">Architecture</a>.</p>'))
+        parts.append(Html('<p>{}: <a href="#architecture">Architecture</a>.</p>').format("; ".join(itself)))
     return stack(*parts)
 
 
@@ -83,18 +83,17 @@ def _line(ctx: Context, row: dict[str, Any]) -> Html:
         "mark" if row["relation"] in ("greater", "at_least", "less", "at_most") else "paper"
     )  # a mark: the paper has words
     numbers = [f"{whose} {value(row, 'paper')}" if row["paper"] else "", f"here {bound}{value(row, 'ours')}"]
-    words = f"{', '.join(filter(None, numbers))} {escape(span)}".strip()
+    words = f"{', '.join(filter(None, numbers))} {span}".strip()
     reason = row["needed"] or row["why"].partition(";")[0]
-    needed = f"; {escape(reason)}" if row["verdict"] in OPEN else ""
-    link = f'<a href="#claim-{escape(row["id"])}">{escape(row["statement"])}</a>'
+    needed = f"; {reason}" if row["verdict"] in OPEN else ""
     under = race_tables.judged_under(ctx, row)
-    where = f"{escape(title)}, {escape(under)}" if under else escape(title)
+    where = f"{title}, {under}" if under else title
     holm = (
         f"; not shown once all core claims are counted (Holm: p = {row['p_holm']:.2g})" if lucky(row) else ""
     )
-    return Html(
-        f"{link}: {words} on {where}{needed}{holm}. {badge(row['verdict'], row['evidence'], row['dataset']).text}"
-    )
+    said = f": {words} on {where}{needed}{holm}. "
+    judged = badge(row["verdict"], row["evidence"], row["dataset"])
+    return Html('<a href="#claim-{}">{}</a>{}{}').format(row["id"], row["statement"], said, judged)
 
 
 # What depends on what ---------------------------------------------------------------------------------------------
@@ -133,9 +132,7 @@ def _studies(ctx: Context) -> Html | None:
             f"{interval(o.low, o.high, claim.unit)} {verdict_words(o.verdict, o.evidence, o.dataset)}"
             for o in found
         )
-        lines.append(
-            Html(f'<a href="#claim-{escape(id_)}">{escape(claim.statement)}</a>: {escape("; ".join(each))}.')
-        )
+        lines.append(Html('<a href="#claim-{}">{}</a>: {}.').format(id_, claim.statement, "; ".join(each)))
     if not lines:
         return None
     return stack(heading("Claims on which studies differ"), listed(lines))
@@ -176,6 +173,5 @@ def _points(ctx: Context, study: Study) -> Html | None:
 def _effect(study: Study, effect: Effect) -> Html:
     about = study.experiments[effect.experiment]["about"]
     return Html(
-        f"{escape(about)} (<code>{escape(effect.experiment)}</code>): {escape(effect.shown)} points of top-1 error against "
-        f"<code>{escape(effect.baseline)}</code>, {escape(effect.seeds)} seeds: {escape(effect.words)}."
-    )
+        "{} (<code>{}</code>): {} points of top-1 error against <code>{}</code>, {} seeds: {}."
+    ).format(about, effect.experiment, effect.shown, effect.baseline, effect.seeds, effect.words)

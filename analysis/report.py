@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import re
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ from analysis.errors import UserError
 from analysis.evidence import load_results
 from analysis.files import write_text
 from analysis.outcomes import read_table
-from analysis.page import escape
+from analysis.page import Html, joined
 
 TEMPLATE = Path(__file__).resolve().parent / "template"
 TITLE = "AlexNet, checked: which claims of the 2012 paper hold, and how we know"
@@ -33,7 +35,7 @@ def build(notebooks: list[Path], claims: Path, out: Path, results: Path | None =
     found = load_results(results) if results else None
     html = _distinct(_page(chapters))
     missing = [name for name in table["id"] if f'id="claim-{name}"' not in html]
-    anchors = "".join(f'<span id="claim-{escape(name)}"></span>' for name in missing)
+    anchors = joined(Html('<span id="claim-{}"></span>').format(name) for name in missing)
     write_text(out, html.replace("</main>", f"{anchors}</main>"))
     write_beside(out, TITLE, claims, table, found)
 
@@ -109,10 +111,13 @@ def _distinct(html: str) -> str:
 
 
 def _page(chapters: list[dict[str, Any]]) -> str:
+    """The merged page; chapters are what nbconvert made, all else is escaped by the template."""
     from jinja2 import Environment, FileSystemLoader
 
-    environment = Environment(loader=FileSystemLoader(TEMPLATE), autoescape=False, trim_blocks=True)
+    environment = Environment(loader=FileSystemLoader(TEMPLATE), autoescape=True, trim_blocks=True)
     style = (TEMPLATE / "style.css").read_text(encoding="utf-8")
     script = (TEMPLATE / "filter.js").read_text(encoding="utf-8")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     page = environment.get_template("page.html.j2")
-    return page.render(title=TITLE, style=style, script=script, chapters=chapters) + "\n"
+    text = page.render(title=TITLE, style=style, script=script, digest=digest, chapters=chapters)
+    return f"{text}\n"

@@ -20,7 +20,7 @@ from analysis.errors import UserError
 from analysis.evidence import Results
 from analysis.files import write_text
 from analysis.origin import devices
-from analysis.page import Html, escape, heading, say, stack, table
+from analysis.page import Html, heading, say, stack, table
 
 FILE = "reruns.csv"
 KEY = ["experiment", "seed", "finished"]
@@ -211,7 +211,7 @@ def page(results: Results) -> Html | None:
             one.words,
             one.differs or "nothing",
             str(one.rerun["finished"])[:10],
-            Html(f"<code>{escape(str(one.rerun['git_commit'])[:10])}</code>"),
+            Html("<code>{}</code>").format(str(one.rerun["git_commit"])[:10]),
         ]
         for one in found
     ]

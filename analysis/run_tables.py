@@ -166,7 +166,7 @@ def differences_table(outcomes: list[Outcome]) -> Html:
         )
         if o.claim.how == "ratio":
             compared = f"{o.claim.experiment} ÷ {o.claim.baseline}"
-        link = Html(f'<a href="#claim-{o.claim.id}">{o.claim.id}</a>')
+        link = Html('<a href="#claim-{0}">{0}</a>').format(o.claim.id)
         rows.append(
             [
                 link,

@@ -14,7 +14,7 @@ from typing import Any
 from analysis.cells import plural
 from analysis.context import Context
 from analysis.evidence import Results, Study
-from analysis.page import Html, escape, heading, note, stack
+from analysis.page import Html, heading, note, stack
 from analysis.reruns import Rerun, recorded
 
 CHECKOUT = Path(__file__).resolve().parent.parent
@@ -173,9 +173,8 @@ def _about_code(results: Results) -> list[Html]:
 
 def _warning(label: str, text: str) -> Html:
     return Html(
-        f'<p class="note"><span class="stale">{escape(label)}</span> {escape(text)} '
-        '<a href="#provenance">See provenance</a></p>'
-    )
+        '<p class="note"><span class="stale">{}</span> {} <a href="#provenance">See provenance</a></p>'
+    ).format(label, text)
 
 
 def unfinished_runs(results: Results) -> Html | None:
@@ -189,8 +188,8 @@ def unfinished_runs(results: Results) -> Html | None:
         opened = " open" if run.failed else ""
         parts.append(
             Html(
-                f'<details class="log"{opened}><summary><span class="stale">{label}</span> {escape(_named(run.key))}</summary>'
-                f'<pre tabindex="0">{escape(run.tail)}</pre></details>'
-            )
+                '<details class="log"{}><summary><span class="stale">{}</span> {}</summary>'
+                '<pre tabindex="0">{}</pre></details>'
+            ).format(opened, label, _named(run.key), run.tail)
         )
     return stack(*parts)

@@ -28,7 +28,7 @@ from analysis.labels import (
     PENDING,
     REPLICATED,
 )
-from analysis.page import Html, escape, say, table
+from analysis.page import Html, joined, listed, say, table
 from analysis.power import DAYS, GPUS
 from analysis.reading import lucky
 from analysis.state import progress, warnings
@@ -71,8 +71,9 @@ EVIDENCE = {
 def first_screen(ctx: Context) -> Html:
     """The answer in a paragraph, the counts beside it, and what a reader must know before the numbers."""
     warned = warnings(ctx)
-    left = f'<div class="lead">{verdict_paragraph(ctx).text}{warned.text if warned else ""}</div>'
-    return Html(f'<div class="first">{left}<div>{verdict_counts(ctx).text}</div></div>')
+    return Html('<div class="first"><div class="lead">{}{}</div><div>{}</div></div>').format(
+        verdict_paragraph(ctx), warned or "", verdict_counts(ctx)
+    )
 
 
 def study_line(ctx: Context, study: Study) -> str:
@@ -104,7 +105,7 @@ def verdict_paragraph(ctx: Context) -> Html:
         f"{left.get(PENDING, 0)} are not tested yet, {left.get(NOT_TESTABLE, 0)} cannot be tested and "
         f"{left.get(CITED, 0)} are quoted from others."
     )
-    return Html(say(first, *_tested(ctx)).text + say(rest, _how(ctx)).text)
+    return say(first, *_tested(ctx)) + say(rest, _how(ctx))
 
 
 def _tested(ctx: Context) -> list[str]:
@@ -183,9 +184,9 @@ def _linked(count: int, verdict: str, evidence: str | None) -> Html:
     if not count:
         return Html("–")
     of = f"{EVIDENCE[evidence].lower()}" if evidence is not None else "all"
-    data = f' data-evidence="{escape(evidence or "none")}"' if evidence is not None else ""
-    return Html(
-        f'<a href="#claims" data-verdict="{escape(verdict)}"{data} aria-label="{count} {escape(verdict)}, {of}">{count}</a>'
+    data = Html(' data-evidence="{}"').format(evidence or "none") if evidence is not None else ""
+    return Html('<a href="#claims" data-verdict="{1}"{2} aria-label="{0} {1}, {3}">{0}</a>').format(
+        count, verdict, data, of
     )
 
 
@@ -215,14 +216,14 @@ def _which(found: pd.DataFrame, verdicts: tuple[str, ...]) -> Html:
         if not ids:
             continue
         first = list(ids)[: 0 if word in UNLISTED else LISTED]
-        links = "".join(
-            f'<li><a href="#claim-{escape(id_)}">{escape(ids[id_].partition(" (")[0])}</a></li>'
-            for id_ in first
-        )
-        more = f"<li>and {len(ids) - len(first)} more</li>" if first and len(ids) > len(first) else ""
-        all_of = f'<a href="#claims" data-verdict="{escape(word)}">{len(ids)} {escape(word)}</a>'
-        parts.append(f"{all_of}<ul>{links}{more}</ul>" if links else all_of)
-    return Html(" ".join(parts))
+        links: list[str | Html] = [
+            Html('<a href="#claim-{}">{}</a>').format(id_, ids[id_].partition(" (")[0]) for id_ in first
+        ]
+        if first and len(ids) > len(first):
+            links.append(f"and {len(ids) - len(first)} more")
+        all_of = Html('<a href="#claims" data-verdict="{0}">{1} {0}</a>').format(word, len(ids))
+        parts.append(all_of + listed(links) if links else all_of)
+    return joined(parts, " ")
 
 
 def _why(found: pd.DataFrame) -> str:
@@ -243,7 +244,7 @@ def _why(found: pd.DataFrame) -> str:
 def _needs(found: pd.DataFrame, words: str) -> Html:
     """What would settle some claims: what the verdicts say they need, else the commands that run what is missing."""
     if words:
-        return Html(escape(words))
+        return Html("{}").format(words)
     found = found[~found["verdict"].isin([REPLICATED, HOLDS]) | found["needed"].ne("")]
     if found.empty:
         return Html("Nothing more.")
@@ -268,9 +269,9 @@ def _needs(found: pd.DataFrame, words: str) -> Html:
             )
             + ". "
         )
-        code = f"<code>snakemake --cores all --config studies=[{','.join(studies)}]</code>"
-        return Html(escape(" ".join(said)) + code)
-    return Html(escape(" ".join(said)) or "–")
+        command = f"snakemake --cores all --config studies=[{','.join(studies)}]"
+        return Html("{}<code>{}</code>").format(" ".join(said), command)
+    return Html("{}").format(" ".join(said) or "–")
 
 
 def _common(values: pd.Series, most: int = 2) -> list[tuple[str, int]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from analysis.cells import badge
 from analysis.labels import LABELS
-from analysis.page import Html, escape, folded, say, stack
+from analysis.page import Html, folded, joined, say, stack
 
 TERMINOLOGY = (
     "A verdict names two things: the direction of an effect (agrees, not shown, contradicts, cannot tell) and its size (matches, "
@@ -47,16 +47,16 @@ TERMS = {
 
 def glossary() -> Html:
     """All terms, folded away."""
-    verdicts = _terms([(badge(label.word, "").text, label.means) for label in LABELS.values()])
+    verdicts = _terms([(badge(label.word, ""), label.means) for label in LABELS.values()])
     groups = (("Evidence", EVIDENCE), ("Kinds of experiments", KINDS), ("Measures", TERMS))
     rest = (
-        Html(
-            f"<h4>{title}</h4>{_terms([(f'<b>{escape(word)}</b>', text) for word, text in found.items()]).text}"
+        Html("<h4>{}</h4>{}").format(
+            title, _terms([(Html("<b>{}</b>").format(word), text) for word, text in found.items()])
         )
         for title, found in groups
     )
     return folded("What the words mean", stack(Html("<h4>Verdicts</h4>"), say(TERMINOLOGY), verdicts, *rest))
 
 
-def _terms(rows: list[tuple[str, str]]) -> Html:
-    return Html(f"<dl>{''.join(f'<dt>{term}</dt><dd>{escape(text)}</dd>' for term, text in rows)}</dl>")
+def _terms(rows: list[tuple[Html, str]]) -> Html:
+    return Html("<dl>{}</dl>").format(joined(Html("<dt>{}</dt><dd>{}</dd>").format(*row) for row in rows))

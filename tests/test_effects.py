@@ -131,12 +131,12 @@ def test_the_page_says_which_recipe_trains_and_shows_every_departure(folder: Pat
     (study,) = ctx.studies
     found = departure_tables.recipes(ctx, study)
     assert found is not None
-    html = found.text
+    html = found
     assert "Stayed at chance (91.7\u00a0%) with at least one seed: paper." in html
     assert re.search(r"Left chance, with the validation error at the end: alexnet \([\d.]+\u00a0%\)\.", html)
     other = replace(study, record=study.record | {"experiments": [{"name": "cifar_lrn", "kind": "base"}]})
     assert departure_tables.recipes(ctx, other) is None
-    html = departure_tables.departures(ctx).text
+    html = departure_tables.departures(ctx)
     for row in json.loads((folder / "departures.json").read_text())["departures"]:
         assert f"<code>{row['name']}</code>" in html
     assert (
@@ -144,7 +144,7 @@ def test_the_page_says_which_recipe_trains_and_shows_every_departure(folder: Pat
         and html.count("as the text; the same net in this study") == 1
         and html.count("not run") == 14
     )
-    folded = departure_tables.recipes_side_by_side(ctx).text
+    folded = departure_tables.recipes_side_by_side(ctx)
     assert "<code>model.lrn.divide_alpha_by_size</code>" in folded
     assert "<code>optimizer.momentum</code>" not in folded  # the same in all three
 
@@ -163,7 +163,7 @@ def test_nets_trained_for_less_than_their_recipe_are_not_titled_paper_scale(resu
 def test_names_with_markup_stay_text(folder: Path, results: Results) -> None:
     ctx = Context(results, read_table(folder / "claims.csv"))
     for kind in ("departure", "variant", "ablation"):
-        html = departure_tables.effects_of(ctx, ctx.studies[0], kind).text
+        html = departure_tables.effects_of(ctx, ctx.studies[0], kind)
         assert "About &lt;" in html and "About <" not in html
 
 

@@ -42,7 +42,7 @@ def test_kernels_stand_side_by_side_each_in_its_own_range() -> None:
 
 def test_the_gap_table_has_the_errors_of_the_finished_nets(ctx: Context) -> None:
     (study,) = ctx.studies
-    html = inside_tables.gaps(ctx, study).text
+    html = inside_tables.gaps(ctx, study)
     for name in ("alexnet", "no_dropout", "non_overlapping_pooling"):
         records = [r for key, r in ctx.results.examined.items() if key[1] == name]
         train = 100 * np.mean([record["sample"]["top1_error"] for record in records])
@@ -55,7 +55,7 @@ def test_the_gap_table_has_the_errors_of_the_finished_nets(ctx: Context) -> None
 
 def test_the_whole_page_shows_towers_neighbours_and_verdicts(ctx: Context) -> None:
     (study,) = ctx.studies
-    html = inside_tables.inside(ctx, study).text
+    html = inside_tables.inside(ctx, study)
     assert "12 kernels of 7 by 7 pixels, in 2 groups" in html
     assert html.count("seed 1:") >= 1 and "permutation of kernels between towers" in html
     assert 'href="#claim-fig3-special"' in html and 'href="#claim-drop-overfit"' in html
@@ -65,4 +65,4 @@ def test_the_whole_page_shows_towers_neighbours_and_verdicts(ctx: Context) -> No
 def test_a_study_without_examinations_says_so(tmp_path: Path) -> None:
     fabricate.study(tmp_path, "demo")
     ctx = Context(load_results(tmp_path), pd.DataFrame({"id": ["fig3-special"]}))
-    assert "was examined yet" in inside_tables.inside(ctx, ctx.studies[0]).text
+    assert "was examined yet" in inside_tables.inside(ctx, ctx.studies[0])

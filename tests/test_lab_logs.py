@@ -113,13 +113,13 @@ def test_the_page_says_what_the_numbers_say(tmp_path: Path) -> None:
     table = tmp_path / "claims.csv"
     assert main(["check", "--results", str(tmp_path), "--out", str(table)]) == 0
     ctx = Context(load_results(tmp_path), read_table(table))
-    judged = lab_tables.judged(ctx).text
+    judged = lab_tables.judged(ctx)
     assert "0.39 points of overlapping pooling are 1.3 unpaired standard errors" in judged
     assert "pooling without overlap (top-1)" in judged and "pooling without overlap (top-5)" in judged
-    side = lab_tables.side_by_side(ctx).text
+    side = lab_tables.side_by_side(ctx)
     assert "ILSVRC-2010 test ten views, ILSVRC-2012 val ten views" in side.replace("centre view, ", "", 1)
     assert "layer-params-147.cfg:174, layer-params-145.cfg:182" in side
-    assert lab_tables.all_logs(ctx).text.count("<tr>") > len(LOGS)
+    assert lab_tables.all_logs(ctx).count("<tr>") > len(LOGS)
 
 
 def test_an_error_among_ten_classes_does_not_stand_beside_the_papers(tmp_path: Path) -> None:
@@ -127,7 +127,7 @@ def test_an_error_among_ten_classes_does_not_stand_beside_the_papers(tmp_path: P
     table = tmp_path / "claims.csv"
     assert main(["check", "--results", str(tmp_path), "--out", str(table)]) == 0
     ctx = Context(load_results(tmp_path), read_table(table))
-    rows = lab_tables.side_by_side(ctx).text.split("<tr>")[2:]
+    rows = lab_tables.side_by_side(ctx).split("<tr>")[2:]
     ours = {
         re.findall(r"#claim-([\w.-]+)", row)[0]: re.findall(r"<td[^>]*>([^<]*)</td>", row)[-1] for row in rows
     }

@@ -37,7 +37,7 @@ def text(html: str) -> str:
 
 def details(ctx: Context, id_: str) -> str:
     """What opens below a claim."""
-    (row,) = re.findall(rf'<tr id="claim-{id_}".*?</tr>', claim_rows.claims(ctx).text, re.S)
+    (row,) = re.findall(rf'<tr id="claim-{id_}".*?</tr>', claim_rows.claims(ctx), re.S)
     (inside,) = re.findall(r"<details>.*?</details>", row, re.S)
     return str(inside)
 
@@ -49,15 +49,15 @@ def test_counts_and_answers_leave_no_claim_out(tmp_path: Path) -> None:
     fabricate.campaign(tmp_path, images=120)
     fabricate.describes(tmp_path)
     ctx = context(tmp_path)
-    counts = summary.verdict_counts(ctx).text
+    counts = summary.verdict_counts(ctx)
     for (verdict, evidence), group in ctx.table.groupby(["verdict", "evidence"]):
         said = re.findall(
             rf'data-verdict="{verdict}" data-evidence="{evidence or "none"}"[^>]*>(\d+)</a>', counts
         )
         assert said == [str(len(group))]
-    answered = re.findall(r'<th scope="row">[^<]*\((\d+)\)</th>', summary.answers(ctx).text)
+    answered = re.findall(r'<th scope="row">[^<]*\((\d+)\)</th>', summary.answers(ctx))
     assert sum(map(int, answered)) == len(ctx.table)
-    lead = text(summary.verdict_paragraph(ctx).text)
+    lead = text(summary.verdict_paragraph(ctx))
     settled = ctx.table[ctx.table["evidence"].eq("arithmetic") & ctx.table["verdict"].ne("not testable")]
     assert (
         f"Of {len(ctx.table)} statements in the paper, {len(settled)} can be settled untrained, by counting"
@@ -70,10 +70,10 @@ def test_counts_and_answers_leave_no_claim_out(tmp_path: Path) -> None:
 
 def test_nothing_run_yet(tmp_path: Path) -> None:
     ctx = context(tmp_path)
-    shown = text(summary.first_screen(ctx).text)
+    shown = text(summary.first_screen(ctx))
     assert "Nothing has been trained yet" in shown and "none is settled by counting yet" in shown
     assert "code has changed" not in shown and "failed" not in shown
-    assert claim_rows.claims(ctx).text.count("<details>") == len(ctx.table)
+    assert claim_rows.claims(ctx).count("<details>") == len(ctx.table)
     assert state.unfinished_runs(ctx.results) is None
     assert "python -m analysis explain lrn-delta-top1" in details(ctx, "lrn-delta-top1")
 
@@ -86,7 +86,7 @@ def test_half_a_campaign(tmp_path: Path) -> None:
     ctx = context(tmp_path)
     asked = 2 * sum("members" not in about for about in fabricate.ABOUT.values())
     assert state.progress(ctx, ctx.studies[0]) == f"1 of {asked} runs finished."
-    assert "1 run begun but not finished." in text(summary.first_screen(ctx).text)
+    assert "1 run begun but not finished." in text(summary.first_screen(ctx))
     (left,) = state.unfinished(ctx.results)
     assert (left.key, left.failed, left.tail) == (("demo", "tanh", 1), False, "epoch 1\nepoch 2")
 
@@ -99,11 +99,11 @@ def test_a_failed_run_shows_the_tail_of_its_log(tmp_path: Path) -> None:
     fabricate.log(tmp_path, "demo", "no_lrn", 2, said)
     fabricate.log(tmp_path, "demo", "tanh", 1, "epoch 1")
     ctx = context(tmp_path)
-    first = text(summary.first_screen(ctx).text)
+    first = text(summary.first_screen(ctx))
     assert "1 run failed: demo/no_lrn/2." in first and "1 run begun but not finished." in first
     made = state.unfinished_runs(ctx.results)
     assert made is not None
-    failed, running = re.findall(r"<details.*?</details>", made.text, re.S)
+    failed, running = re.findall(r"<details.*?</details>", made, re.S)
     assert "out of memory &lt;img" in failed and EVIL not in failed and " open>" in failed
     assert "line 39" in failed and "line 20" not in failed
     assert "demo/tanh/1" in running and " open>" not in running
@@ -131,7 +131,7 @@ def test_one_seed(tmp_path: Path) -> None:
     ctx = context(tmp_path)
     opened = text(details(ctx, "lrn-delta-top1"))
     assert "One seed cannot show" in opened and "Runs: alexnet, seed 1 ;" in opened
-    answers = text(summary.answers(ctx).text)
+    answers = text(summary.answers(ctx))
     assert "one seed cannot show whether the difference is more than the luck of a run" in answers
     assert "Three seeds of each net are the fewest" in answers
 
@@ -156,21 +156,21 @@ def test_results_of_other_code_say_so(tmp_path: Path) -> None:
         path.write_text(json.dumps(record))
     ctx = context(tmp_path)
     assert state.outdated(ctx.results) == {("demo", "alexnet", 1)}
-    assert f"made by 1 of {len(paths)} runs" in text(summary.first_screen(ctx).text)
-    assert provenance_tables.runs_tables(ctx.results).text.count("code has changed since this run") == 1
+    assert f"made by 1 of {len(paths)} runs" in text(summary.first_screen(ctx))
+    assert provenance_tables.runs_tables(ctx.results).count("code has changed since this run") == 1
     assert "code has changed since" in details(ctx, "lrn-delta-top1")
     for path in paths:
         record = json.loads(path.read_text())
         record["provenance"]["code_sha256"] = state.code_now()
         path.write_text(json.dumps(record))
-    assert "code has changed" not in text(summary.first_screen(context(tmp_path)).text)
+    assert "code has changed" not in text(summary.first_screen(context(tmp_path)))
 
 
 def test_a_claim_leads_to_its_runs_data_and_commands(tmp_path: Path) -> None:
     fabricate.campaign(tmp_path / "results", images=120)
     ctx = context(tmp_path / "results")
     opened = details(ctx, "lrn-delta-top1")
-    rows = provenance_tables.runs_tables(ctx.results).text
+    rows = provenance_tables.runs_tables(ctx.results)
     for seed in (1, 2):
         for name in ("alexnet", "no_lrn"):
             assert f'href="#run-demo-{name}-{seed}"' in opened
@@ -190,7 +190,7 @@ def test_a_class_without_images(tmp_path: Path) -> None:
     record["splits"]["train"]["per_class"][3] = 0
     path.write_text(json.dumps(record))
     ctx = context(tmp_path)
-    shown = text(data_tables.data(ctx, ctx.studies[0]).text)
+    shown = text(data_tables.data(ctx, ctx.studies[0]))
     assert "0 – 300" in shown and "1 class of ilsvrc2012 train has no image" in shown
 
 
@@ -203,7 +203,7 @@ def test_three_studies_at_once(tmp_path: Path) -> None:
     ctx = context(tmp_path)
     assert [study.name for study in ctx.studies] == ["ilsvrc2012", "imagenette", "demo"]
     full = ctx.table[ctx.table["evidence"].eq("paper scale") & ctx.table["verdict"].ne("pending")]
-    lead = text(summary.verdict_paragraph(ctx).text)
+    lead = text(summary.verdict_paragraph(ctx))
     assert (
         f"{len(full)} experiments were repeated at the paper's scale:" in lead
         and "None of its experiments" not in lead

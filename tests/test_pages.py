@@ -41,7 +41,7 @@ def split_folds(html: str) -> tuple[str, list[str]]:
 
 
 def test_training_shows_ablations_and_folds_the_rest(ctx: Context) -> None:
-    shown, folds = split_folds(run_tables.training(ctx, ctx.studies[0]).text)
+    shown, folds = split_folds(run_tables.training(ctx, ctx.studies[0]))
     rates, others = folds
     for name in ("alexnet", "no_dropout", "ensemble"):
         assert f'<th scope="row">{name}</th>' in shown and f'<th scope="row">{name}</th>' not in others
@@ -54,7 +54,7 @@ def test_training_shows_ablations_and_folds_the_rest(ctx: Context) -> None:
 
 
 def test_views_are_drawn_where_nets_are_compared(ctx: Context) -> None:
-    shown, _ = split_folds(run_tables.training(ctx, ctx.studies[0]).text)
+    shown, _ = split_folds(run_tables.training(ctx, ctx.studies[0]))
     (spoken,) = re.findall(r'aria-label="Top-1 error with the centre view[^"]*"', shown)
     drawn = re.findall(r"([a-z ]+), (ilsvrc\d+ \w+) [\d.]+ to", spoken)
     ablations = sum(about["kind"] in ("base", "ablation") for about in fabricate.ABOUT.values())
@@ -73,14 +73,14 @@ def test_a_run_without_recorded_rates_shows_none(ctx: Context, tmp_path: Path) -
 
 
 def test_one_table_for_each_net_that_has_other_layers(ctx: Context) -> None:
-    shown, folds = split_folds(net_tables.layer_tables(ctx).text)
+    shown, folds = split_folds(net_tables.layer_tables(ctx))
     assert "Layers of alexnet at full size" in shown
     names = [re.findall(r"<summary>Layers of (\w+)</summary>", fold)[0] for fold in folds]
     assert names == ["non_overlapping_pooling", "one_gpu"]  # the others have the sizes of the base
 
 
 def test_runs_are_folded_by_kind(ctx: Context) -> None:
-    shown, folds = split_folds(provenance_tables.runs_tables(ctx.results).text)
+    shown, folds = split_folds(provenance_tables.runs_tables(ctx.results))
     assert re.findall(r"demo / (\w+) / \d", shown) == ["alexnet", "alexnet"]
     summaries = [re.findall(r"<summary>(.*?)</summary>", fold)[0] for fold in folds]
     runs = {"ablation": 12, "departure": 4, "recipe": 2, "variant": 2}
@@ -103,9 +103,7 @@ def test_a_record_of_before_there_were_kinds_reads_as_ablations(tmp_path: Path) 
     assert effect.estimate is not None  # that no difference is recorded does not make it the same net
     assert main(["check", "--results", str(tmp_path), "--out", str(tmp_path / "claims.csv")]) == 0
     page_of_departures = Context(results, read_table(tmp_path / "claims.csv"))
-    assert (
-        departure_tables.NO_DEPARTURES.split(";")[0] in departure_tables.departures(page_of_departures).text
-    )
+    assert departure_tables.NO_DEPARTURES.split(";")[0] in departure_tables.departures(page_of_departures)
 
 
 def test_the_list_of_departures_is_read(tmp_path: Path) -> None:
@@ -144,9 +142,9 @@ def test_what_was_not_compared_says_why(tmp_path: Path, capsys: pytest.CaptureFi
 
 def test_sentences_get_room_and_numbers_stand_right() -> None:
     rows = [["a", "12.5 (11 \u2013 14)", "short", "a sentence that is long enough to wrap"]]
-    html = page.table(["name", "n", "word", "about"], rows, "caption").text
+    html = page.table(["name", "n", "word", "about"], rows, "caption")
     assert re.findall(r"<td([^>]*)>", html) == [' class="number"', "", ' class="prose"']
-    assert page.heading("A < b", 4).text == "<h4>A &lt; b</h4>"
+    assert page.heading("A < b", 4) == "<h4>A &lt; b</h4>"
 
 
 def test_the_page_on_trust_says_what_was_counted(
@@ -156,7 +154,7 @@ def test_the_page_on_trust_says_what_was_counted(
 
     published = pd.read_csv(calibration_tables.REFERENCE / "calibration.csv", keep_default_na=False)
     counted = published[published["broken"] == ""]
-    html = calibration_tables.page(ctx).text
+    html = calibration_tables.page(ctx)
     assert f"in {len(counted):,} settings with 2,000 campaigns each" in html
     assert f"at most in {100 * counted['rate'].max():.1f}\u00a0%" in html
     assert "behaves differently now" not in html
@@ -173,9 +171,9 @@ def test_the_page_on_trust_says_what_was_counted(
     (tmp_path / "calibration.json").write_text(json.dumps(record | {"behaviour": []}))
     published.loc[published.index[:3], "low"] = 0.06
     published.to_csv(tmp_path / "calibration.csv", index=False)
-    html = calibration_tables.page(ctx).text
+    html = calibration_tables.page(ctx)
     assert "behaves differently now" in html and "in 3 of them more often than 5\u00a0%" in html
     (tmp_path / "power.csv").unlink()
-    assert "No power table is published" in calibration_tables.page(ctx).text
+    assert "No power table is published" in calibration_tables.page(ctx)
     (tmp_path / "calibration.csv").unlink()
-    assert "No calibration is published" in calibration_tables.page(ctx).text
+    assert "No calibration is published" in calibration_tables.page(ctx)

@@ -33,7 +33,7 @@ def rows(html: str) -> dict[str, list[str]]:
 
 
 def test_the_papers_rows_are_as_printed(ctx: Context) -> None:
-    first, second = paper_tables.tables(ctx).text.rsplit("Table 2: errors", 1)
+    first, second = paper_tables.tables(ctx).rsplit("Table 2: errors", 1)
     one, two = rows(first), rows(second)
     printed_1 = {
         "Sparse coding": ["47.1", "28.2"],
@@ -53,7 +53,7 @@ def test_the_papers_rows_are_as_printed(ctx: Context) -> None:
 
 
 def test_ours_are_means_over_seeds(ctx: Context) -> None:
-    found = rows(paper_tables.tables(ctx).text)["CNN (ours, study demo)"]
+    found = rows(paper_tables.tables(ctx))["CNN (ours, study demo)"]
     errors = [
         100
         * pd.read_parquet(ctx.results.folder / f"demo/evals/alexnet/{seed}/ilsvrc2010-test.parquet")[
@@ -66,11 +66,9 @@ def test_ours_are_means_over_seeds(ctx: Context) -> None:
 
 
 def test_cost_is_counted_from_layers_and_the_papers_words(ctx: Context) -> None:
-    html = cost.extrapolated(ctx).text
+    html = cost.extrapolated(ctx)
     images = 90 * 1_200_000
-    flop = (
-        2 * 3 * 724_406_816 * images
-    )  # multiply-adds of one image, forward and both gradients
+    flop = 2 * 3 * 724_406_816 * images  # multiply-adds of one image, forward and both gradients
     assert "108 million images" in html and f"{flop / 1e15:,.0f} PFLOP" in html
     nets = cost.nets_wanted(ctx.table)
     assert {"alexnet", "no_lrn", "one_gpu"} <= set(nets) and "ensemble" not in nets
@@ -82,7 +80,7 @@ def test_cost_is_counted_from_layers_and_the_papers_words(ctx: Context) -> None:
 
 
 def test_measured_cost_adds_up_the_runs(ctx: Context) -> None:
-    found = rows(cost.measured(ctx).text)["Demo"]
+    found = rows(cost.measured(ctx))["Demo"]
     count = len(ctx.results.runs)
     assert found[:2] == [str(count), f"{190 * count / 3600:.2f}"]
     assert found[2] == f"{190 / 3600:.2f}"  # by the clock: all were trained side by side
@@ -94,6 +92,6 @@ def test_measured_cost_adds_up_the_runs(ctx: Context) -> None:
 def test_without_results_it_says_so(tmp_path: Path) -> None:
     assert main(["check", "--results", str(tmp_path), "--out", str(tmp_path / "c.csv")]) == 0
     empty = Context(load_results(tmp_path), read_table(tmp_path / "c.csv"))
-    assert "nothing was measured" in cost.measured(empty).text
-    assert "cannot be counted" in cost.extrapolated(empty).text
-    assert "Table 1" in paper_tables.tables(empty).text
+    assert "nothing was measured" in cost.measured(empty)
+    assert "cannot be counted" in cost.extrapolated(empty)
+    assert "Table 1" in paper_tables.tables(empty)

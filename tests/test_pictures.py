@@ -74,24 +74,24 @@ def test_the_sheet_shows_the_first_images_of_each_class(tmp_path: Path) -> None:
     ctx = context(tmp_path)
     sheet = pictures.sample_sheet(ctx.results, ctx.studies[0])
     assert sheet is not None
-    rows = re.findall(r'<tr><th scope="row">(.*?)</th>(.*?)</tr>', sheet.text)
+    rows = re.findall(r'<tr><th scope="row">(.*?)</th>(.*?)</tr>', sheet)
     assert len(rows) == 10
-    assert rows[0][0] == "&lt;img src=x onerror=&quot;alert(1)&quot;&gt;"
+    assert rows[0][0] == "&lt;img src=x onerror=&#34;alert(1)&#34;&gt;"
     assert rows[-1][0] == "x" * 300 and "no image" in rows[-1][1]  # the class 11 has none
-    shown = embedded(sheet.text)
+    shown = embedded(sheet)
     stored = np.load(tmp_path / "demo/data/ilsvrc2012/train.npy")
     assert len(shown) == 9 and shown[0].shape == (64, 3 * 67 - 3, 3)  # 0, 11 and 22 of 30 are of class 0
     for column, place in enumerate((0, 11, 22)):
         tile = shown[0][:, 67 * column : 67 * column + 64].astype(int)
         errors = [np.abs(tile - other).mean() for other in stored]
         assert int(np.argmin(errors)) == place
-    assert all(alt for alt in re.findall(r'<img alt="([^"]*)"', sheet.text))
+    assert all(alt for alt in re.findall(r'<img alt="([^"]*)"', sheet))
 
 
 def test_five_labels_are_those_of_the_evaluation(tmp_path: Path) -> None:
     campaign(tmp_path, c0=EVIL)
     ctx = context(tmp_path)
-    html = pictures.five_labels(ctx, ctx.studies[0]).text
+    html = pictures.five_labels(ctx, ctx.studies[0])
     table = pd.read_parquet(tmp_path / "demo/evals/alexnet/1/ilsvrc2012-val.parquet").sort_values("name")
     chosen = table.iloc[[0, 3, 6, 9, 13, 16, 19, 23]]
     first = sum(row.center_top5[0] == row.label for row in chosen.itertuples())
@@ -116,7 +116,7 @@ def test_neighbours_are_those_of_the_examination(tmp_path: Path) -> None:
         table["name"] = [f"ilsvrc2012_val_{i:08d}.JPEG" for i in range(24)]
         table.to_parquet(path, index=False)
     ctx = context(tmp_path)
-    html = pictures.neighbours(ctx, ctx.studies[0]).text
+    html = pictures.neighbours(ctx, ctx.studies[0])
     counted = re.findall(r"<td[^>]*>(\d) of 6</td>", html)
     expected = [sum((i + step) % 30 % 11 == i % 12 for step in range(6)) for i in (0, 5, 11, 17, 23)]
     assert list(map(int, counted)) == expected
@@ -131,9 +131,9 @@ def test_what_is_missing_is_said(tmp_path: Path) -> None:
     ctx = context(tmp_path)
     study = ctx.studies[0]
     assert pictures.sample_sheet(ctx.results, study) is None
-    assert "are not here" in pictures.five_labels(ctx, study).text
-    assert "did not keep which images are near" in pictures.neighbours(ctx, study).text
+    assert "are not here" in pictures.five_labels(ctx, study)
+    assert "did not keep which images are near" in pictures.neighbours(ctx, study)
     fabricate.study(tmp_path / "other", "demo")
     ctx = context(tmp_path / "other")
-    assert "not evaluated" in pictures.five_labels(ctx, ctx.studies[0]).text
-    assert "examined yet" in pictures.neighbours(ctx, ctx.studies[0]).text
+    assert "not evaluated" in pictures.five_labels(ctx, ctx.studies[0])
+    assert "examined yet" in pictures.neighbours(ctx, ctx.studies[0])

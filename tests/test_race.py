@@ -129,7 +129,7 @@ def test_a_single_rate_is_given_and_judged_by_all_seeds(tmp_path, monkeypatch):
     estimate = races.ratio(results, record, "tanh", "relu")
     assert estimate.value == pytest.approx((41.5 * 43.0 * 40.0 / (8.3 * 8.6 * 9.1)) ** (1 / 3))
     assert estimate.conclusive and (estimate.seeds, estimate.baseline_seeds) == (3, 3)
-    html = race_tables.fig1(context(tmp_path), record).text
+    html = race_tables.fig1(context(tmp_path), record)
     assert "3 vs 3" in html and "over the learning rate" not in html  # no rates to draw
     assert " 6 runs of 2 networks, 3 seeds each; " in sentences(results)[0]  # neither at several rates
 
@@ -150,7 +150,7 @@ def test_a_finer_grid_gains_what_a_parabola_has_below_the_chosen_rate(folder):
     assert gain(9.0, 8.0, None) is None and gain(8.0, 9.0, 10.0) is None and gain(None, None, None) is None
     assert main(["check", "--results", str(folder), "--out", str(folder / "claims.csv")]) == 0
     ctx = Context(load_results(folder), read_table(folder / "claims.csv"))
-    html = race_tables.finer_rates(ctx, ctx.studies[0], [("tanh", "relu")]).text
+    html = race_tables.finer_rates(ctx, ctx.studies[0], [("tanh", "relu")])
     gains = []
     for net in (FAST, SLOW):  # the closed form for three points at equal distances
         y = np.log([net[rate, 1] for rate in (0.001, 0.002, 0.004)])
@@ -239,7 +239,7 @@ def test_the_page_names_conditions_and_the_copy_of_the_data(folder):
     path.write_text(json.dumps(json.loads(path.read_text()) | {"variant": "cifar10-jpeg75"}))
     assert main(["check", "--results", str(folder), "--out", str(folder / "claims.csv")]) == 0
     ctx = Context(load_results(folder), read_table(folder / "claims.csv"))
-    html = race_tables.fig1(ctx, ctx.studies[0]).text
+    html = race_tables.fig1(ctx, ctx.studies[0])
     assert "running training error on cifar10-jpeg75, by condition" in html
     assert f"CIFAR-10; here cifar10-jpeg75, {COPIES['cifar10-jpeg75']}" in html
     cells = re.findall(r"<t[hd][^>]*>([^<]*)</t[hd]>", html)
@@ -271,14 +271,14 @@ def test_a_verdict_on_a_lossy_copy_says_so_wherever_it_stands(tmp_path):
 def text_of_all(folder: Path) -> list[str]:
     """The places where the verdict on Fig. 1 stands: the first page twice, the claim's row, the pages that read and show it."""
     ctx = context(folder)
-    row = claim_rows.claims(ctx).text.partition('id="claim-relu-speedup-cifar10"')[2].partition("</tr>")[0]
+    row = claim_rows.claims(ctx).partition('id="claim-relu-speedup-cifar10"')[2].partition("</tr>")[0]
     verdict = re.sub(r"<[^>]+>", "", row.rpartition('data-label="Verdict"')[2])
-    read = [reading.holds(ctx).text, reading.fails(ctx).text, reading.stays_open(ctx).text]
+    read = [reading.holds(ctx), reading.fails(ctx), reading.stays_open(ctx)]
     (line,) = [part for part in read if "claim-relu-speedup-cifar10" in part]
     line = line.partition("claim-relu-speedup-cifar10")[2].partition("</li>")[0]
-    page = race_tables.fig1(ctx, ctx.studies[0]).text
+    page = race_tables.fig1(ctx, ctx.studies[0])
     (badge,) = re.findall(r'<span class="verdict .*?</p>|<span class="verdict .*?<p>', page, re.S)
-    return [summary.verdict_paragraph(ctx).text, summary.answers(ctx).text, verdict, line, badge]
+    return [summary.verdict_paragraph(ctx), summary.answers(ctx), verdict, line, badge]
 
 
 def test_the_first_page_says_how_many_other_conditions_miss_the_factor(tmp_path):
@@ -303,12 +303,12 @@ def test_the_first_page_says_how_many_other_conditions_miss_the_factor(tmp_path)
         path.write_text(json.dumps(record))
         runs(tmp_path, net, {run: times * epochs for run, epochs in given.items()})
     ctx = context(tmp_path)
-    said = summary.verdict_paragraph(ctx).text
+    said = summary.verdict_paragraph(ctx)
     assert (
         "holds in the one condition in which it is judged; in 1 of 1 other condition the interval misses it"
         in said
     )
-    row = claim_rows.claims(ctx).text.partition('id="claim-relu-speedup-cifar10"')[2].partition("</tr>")[0]
+    row = claim_rows.claims(ctx).partition('id="claim-relu-speedup-cifar10"')[2].partition("</tr>")[0]
     text = re.sub(r"<[^>]+>", "", row)
     assert "Runs: fig1_tanh_2012_lr002, seeds 1, 2, 3, 4;" in text and "in fp32" in text
     assert "snakemake --cores all fig1_tanh_2012 --config studies=[cifar10] --forcerun" in text
@@ -328,7 +328,7 @@ def test_crossings_at_the_middle_of_epochs_are_half_an_epoch_earlier(folder):
     said = f"counted at the middle of the epochs instead of their end it is {numbers[0]} [{numbers[1]}, {numbers[2]}]"
     assert said in races.ratio(results, record, "tanh", "relu").remark
     ctx = context(folder)
-    html = race_tables.middles(ctx, ctx.studies[0], [("tanh", "relu")]).text
+    html = race_tables.middles(ctx, ctx.studies[0], [("tanh", "relu")])
     assert f">{numbers[0]}" in html and ">4.79" in html
     assert earlier([Reached(0.7, False), Reached(60, True)]) == [Reached(0.5, False), Reached(59.5, True)]
 
@@ -385,7 +385,7 @@ def test_the_page_says_what_a_condition_changes(tmp_path, times, words, capsys):
         runs(tmp_path, f"{prefix}{nets[1]}", {key: epochs * scale for key, epochs in SLOW.items()})
     assert main(["check", "--results", str(tmp_path), "--out", str(tmp_path / "claims.csv")]) == 0
     ctx = Context(load_results(tmp_path), read_table(tmp_path / "claims.csv"))
-    html = race_tables.fig1(ctx, ctx.studies[0]).text
+    html = race_tables.fig1(ctx, ctx.studies[0])
     row = html.partition("What the choices change")[2].partition("another pooling")[2].partition("</tr>")[0]
     assert words in row
     cells = re.findall(r'<td class="number">([^<]*)</td>', row)
@@ -393,15 +393,15 @@ def test_the_page_says_what_a_condition_changes(tmp_path, times, words, capsys):
     assert f"{words[0].upper()}{words[1:]}" in html and "another pooling." in html
     low, high = sorted((times, 4.79))
     under = f"as published; 2 conditions gave {low:.2f} to {high:.2f} times"
-    row = claim_rows.claims(ctx).text.partition('id="claim-relu-speedup-cifar10"')[2].partition("</tr>")[0]
+    row = claim_rows.claims(ctx).partition('id="claim-relu-speedup-cifar10"')[2].partition("</tr>")[0]
     assert f"here: {under}<" in row
-    (line,) = re.findall(r"<li>([^<]*another pooling[^<]*)</li>", reading.fails(ctx).text) or [""]
+    (line,) = re.findall(r"<li>([^<]*another pooling[^<]*)</li>", reading.fails(ctx)) or [""]
     missed = times in (1.2, 14.0)  # outside of 6 within 1.5, and so is no interval that reaches it
     assert (f"(another pooling), {times:.2f} times [" in line) == missed
     said = race_tables.reading(ctx, ctx.studies[0])[0]
     assert "Of 2 conditions, 2 show tanh slower and 0 faster" in said
     parts = [reading.holds(ctx), reading.fails(ctx), reading.stays_open(ctx)]
-    assert sum(f"on {ctx.studies[0].title}, {under}" in part.text for part in parts) == 1
+    assert sum(f"on {ctx.studies[0].title}, {under}" in part for part in parts) == 1
     capsys.readouterr()
     assert main(["table", "--claims", str(tmp_path / "claims.csv"), "--results", str(tmp_path)]) == 0
     assert f"(`relu-speedup-cifar10`); here: {under} |" in capsys.readouterr().out
@@ -409,7 +409,7 @@ def test_the_page_says_what_a_condition_changes(tmp_path, times, words, capsys):
 
 def test_the_ratio_at_other_marks_is_that_of_the_epochs_to_them(folder):
     ctx = context(folder)
-    html = race_tables.by_mark(ctx, ctx.studies[0], [("tanh", "relu")]).text
+    html = race_tables.by_mark(ctx, ctx.studies[0], [("tanh", "relu")])
     curves = ctx.results.curves("cifar10", "tanh_lr002"), ctx.results.curves("cifar10", "relu_lr002")
     wanted = []
     for mark in (0.5, 0.45, 0.4, 0.35, 0.3, 0.25):

@@ -42,7 +42,7 @@ def lines(html: str) -> dict[str, str]:
 
 
 def test_each_tested_claim_stands_under_its_answer_with_its_numbers(ctx: Context) -> None:
-    parts = {name: lines(getattr(reading, name)(ctx).text) for name in ("holds", "fails", "stays_open")}
+    parts = {name: lines(getattr(reading, name)(ctx)) for name in ("holds", "fails", "stays_open")}
     tested = ctx.table[ctx.table["evidence"].isin(["demo", "proxy"]) & (ctx.table["verdict"] != "pending")]
     assert len(tested) > 10 and set(tested["verdict"]) >= {"direction agrees", "inconclusive"}
     for row in tested.to_dict("records"):
@@ -55,11 +55,11 @@ def test_each_tested_claim_stands_under_its_answer_with_its_numbers(ctx: Context
         if row["low"] == row["low"]:
             assert f"[{number(row['low'], row['unit'], 2)}, " in text
     assert sum(map(len, parts.values())) == len(tested)
-    assert 'href="#architecture"' in reading.fails(ctx).text
+    assert 'href="#architecture"' in reading.fails(ctx)
 
 
 def test_a_point_that_changes_the_error_is_named_with_its_size(ctx: Context, tmp_path: Path) -> None:
-    html = reading.depends(ctx).text
+    html = reading.depends(ctx)
     part = html.partition("Text, program and other readings on Small (proxy)")[2].partition("<h3>")[0]
     assert part
 
@@ -76,7 +76,7 @@ def test_a_point_that_changes_the_error_is_named_with_its_size(ctx: Context, tmp
 
 
 def test_claims_that_studies_answer_differently_are_named(ctx: Context) -> None:
-    html = reading.depends(ctx).text.partition("Claims on which studies differ")[2].partition("<h3>")[0]
+    html = reading.depends(ctx).partition("Claims on which studies differ")[2].partition("<h3>")[0]
     assert html, "two seeds leave open what four show"
     for text in lines(html).values():
         verdicts = re.findall(r"(direction agrees|direction disagrees|inconclusive) \((?:demo|proxy)\)", text)
@@ -85,5 +85,5 @@ def test_claims_that_studies_answer_differently_are_named(ctx: Context) -> None:
 
 def test_nothing_run_is_said(tmp_path: Path) -> None:
     empty = context(tmp_path)
-    said = [f(empty).text for f in (reading.holds, reading.fails, reading.stays_open, reading.depends)]
+    said = [f(empty) for f in (reading.holds, reading.fails, reading.stays_open, reading.depends)]
     assert all('class="note"' in text and "<li>" not in text for text in said)

@@ -149,7 +149,7 @@ def test_the_verdict_table_lies_beside_it(report: Path) -> None:
 
 
 def test_markup_in_names_is_escaped() -> None:
-    shown = table(["class", "images"], [["<b>tabby</b> & co", "3"]], "a <caption>").text
+    shown = table(["class", "images"], [["<b>tabby</b> & co", "3"]], "a <caption>")
     assert "&lt;b&gt;tabby&lt;/b&gt; &amp; co" in shown
     assert "<b>" not in shown
     assert "a &lt;caption&gt;" in shown
@@ -162,7 +162,7 @@ def test_the_same_figure_gives_the_same_bytes() -> None:
         fig, (axis,) = canvas()
         axis.plot([1, 2], [3, 4], label="a < b")
         axis.fill_between([1, 2], [2, 3], [4, 5])
-        return figure(fig, "A line", "Caption").text
+        return figure(fig, "A line", "Caption")
 
     first = drawn()
     assert first == drawn()

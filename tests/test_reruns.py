@@ -54,7 +54,7 @@ def test_runs_that_ended_with_the_same_weights_are_told_and_recorded(again, publ
     assert compare(again, published, "--record") == 0
     printed = capsys.readouterr().out.splitlines()
     assert printed == [f"demo/{name}/2: the same weights, bit for bit" for name in ("alexnet", "no_lrn")]
-    html = reruns.page(load_results(published)).text
+    html = reruns.page(load_results(published))
     assert "2 runs of 2 kinds were trained again" in html and "2 of 2 ended with the same weights" in html
     assert len(re.findall(r"2027-02-03", html)) == 2
     before = (published / "demo/reruns.csv").read_bytes()
@@ -73,7 +73,7 @@ def test_other_weights_are_an_answer_with_the_size_of_the_difference(again, publ
         f"demo/no_lrn/2: other weights; training error 50.00 instead of {100 * old['train_error']:.2f} %, "
         f"validation error 62.50 instead of {100 * old['validation_error']:.2f} %\n"
     ) in printed
-    html = reruns.page(load_results(published)).text
+    html = reruns.page(load_results(published))
     assert "1 of 2 ended with the same weights" in html and "other weights; training error 50.00" in html
 
 
@@ -86,7 +86,7 @@ def test_another_machine_is_named_and_does_not_count_as_the_same_one(again, publ
     assert line.endswith(
         "(processor Another processor instead of A <fast> & cheap processor, threads 2 instead of 1)"
     )
-    html = reruns.page(load_results(published)).text
+    html = reruns.page(load_results(published))
     assert "1 run of 1 kind was trained again" in html and "1 of 1 ended" in html
     assert "A &lt;fast&gt; &amp; cheap processor" in html
 
@@ -95,7 +95,7 @@ def test_what_older_code_made_and_the_code_of_this_checkout_made_again_is_said(a
     def said() -> str:
         found = state.warnings(Context(load_results(published), pd.DataFrame()))
         assert found is not None
-        return " ".join(re.sub(r"<[^>]+>", " ", found.text).split())
+        return " ".join(re.sub(r"<[^>]+>", " ", found).split())
 
     def outdated() -> set[str]:
         return {name for _, name, _ in state.outdated(load_results(published))}
@@ -119,7 +119,7 @@ def test_what_older_code_made_and_the_code_of_this_checkout_made_again_is_said(a
     assert said().startswith("code has changed since this run")
     # the base ended as before, an ablation did not: what is known of the one kind is not known of the other
     assert outdated() == names - {"alexnet"}
-    html = reruns.page(load_results(published)).text
+    html = reruns.page(load_results(published))
     assert "2 of 2 ended with the same weights" in html
     assert "Of 2 with something else, which the table names, 1 did." in html
     # made on another processor, which calls itself the same: that says nothing about the code
@@ -137,9 +137,9 @@ def test_a_gpu_is_named_wherever_the_machine_is(again, published, capsys):
     results = load_results(again)
     (sentence,) = origin.sentences(results)
     assert "on A <fast> & cheap processor, NVIDIA H100; " in sentence
-    shown = provenance_tables.runs_tables(results).text
+    shown = provenance_tables.runs_tables(results)
     assert shown.count("cuda:0 (NVIDIA H100)") == 1
-    measured = cost.measured(Context(results, pd.DataFrame())).text
+    measured = cost.measured(Context(results, pd.DataFrame()))
     assert "A &lt;fast&gt; &amp; cheap processor, 1 thread; NVIDIA H100, 1 thread" in measured
     change(path, devices=["cuda:0", "cuda:1"], gpus=[])  # by code that did not ask for their names
     assert "cuda:0 and cuda:1" in origin.sentences(load_results(again))[0]

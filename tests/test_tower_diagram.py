@@ -50,7 +50,7 @@ def test_what_fig_2_prints_comes_from_the_claims(ctx: Context) -> None:
 
 
 def test_every_size_is_drawn_and_the_slip_is_marked(ctx: Context) -> None:
-    shown = tower_diagram.towers(ctx).text
+    shown = tower_diagram.towers(ctx)
     texts = [
         html.unescape(re.sub(r"<[^>]+>", "", text))
         for text in re.findall(r"<text[^>]*>(.*?)</text>", shown, re.S)
@@ -64,4 +64,4 @@ def test_every_size_is_drawn_and_the_slip_is_marked(ctx: Context) -> None:
 
 def test_without_a_layer_table_it_says_so(tmp_path: Path) -> None:
     empty = Context(load_results(tmp_path), pd.DataFrame({"id": []}))
-    assert "cannot be drawn" in tower_diagram.towers(empty).text
+    assert "cannot be drawn" in tower_diagram.towers(empty)

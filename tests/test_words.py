@@ -20,7 +20,7 @@ def test_every_verdict_strength_of_evidence_and_kind_is_explained():
 
 
 def test_the_glossary_holds_all_terms_folded_away():
-    html = words.glossary().text
+    html = words.glossary()
     terms = [*words.VERDICTS, *words.EVIDENCE, *words.KINDS, *words.TERMS]
     assert html.count("<dt>") == html.count("<dd>") == len(terms)
     assert html.startswith("<details>") and all(f"{term}<" in html for term in terms)
