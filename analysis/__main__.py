@@ -161,6 +161,19 @@ def _parser() -> argparse.ArgumentParser:
         "--add", action="store_true", help="what --out holds stays, where its study did not change"
     )
 
+    verified = _verb(
+        verbs,
+        "verify",
+        _verify,
+        "compare hashes, counts and means of results; 1 if something is not as it was",
+    )
+    verified.add_argument(
+        "--results", type=Path, required=True, metavar="DIR", help="results folder, kept or not"
+    )
+    verified.add_argument(
+        "--protect", action="store_true", help="write the MANIFEST.sha256 of results that were kept without"
+    )
+
     compared = _verb(
         verbs,
         "compare",
@@ -428,6 +441,17 @@ def _keep(options: argparse.Namespace) -> None:
 
     for sentence in keep(options.results, options.out, options.study, options.add):
         print(f"note: {sentence}", file=sys.stderr)
+
+
+def _verify(options: argparse.Namespace) -> int:
+    """1 if there is a problem."""
+    from analysis.verify import protect, verify
+
+    if options.protect:
+        protect(options.results)
+    found = verify(options.results)
+    print("\n".join([*found.problems, found.summary]))
+    return int(bool(found.problems))
 
 
 def _compare(options: argparse.Namespace) -> int:

@@ -1,21 +1,20 @@
 """Turns a results folder into tables: studies, layer tables, manifests, runs, metrics, evaluations, predictions.
 
-Whatever is missing is simply not there: a half-finished campaign loads like a finished one. An evaluation made
-from an older configuration than the run beside it is left out and listed in `Results.set_aside`.
+Whatever is missing is simply not there: a half-finished campaign loads like a finished one. What is out of date, was
+changed, or does not fit what lies beside it is left out, with a sentence in `Results.set_aside`.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from analysis.errors import UserError
-from analysis.files import read_json
+from analysis.integrity import Guard, apart
 
 NAME = re.compile("[A-Za-z0-9_]+")  # of studies, experiments and sets, which become ids, links and commands
 TIERS = ("demo", "proxy", "reduced", "paper")  # weakest first
@@ -115,6 +114,7 @@ class Results:
         default_factory=dict
     )  # run -> examination.json, with `folder`
     set_aside: list[str] = field(default_factory=list)  # sentences: what was not used, and why
+    guard: Guard = field(default_factory=lambda: Guard(Path(), {}), repr=False)  # of the files below `folder`
     _read: dict[tuple[str, ...], pd.DataFrame] = field(default_factory=dict, repr=False)
 
     def form(self, study: str, set_: str) -> str:
@@ -132,7 +132,7 @@ class Results:
             columns = {}
             for row in rows.itertuples():
                 table = pd.read_parquet(row.path, columns=["name", f"{view}_{metric}"])
-                columns[row.seed] = table.set_index("name")[f"{view}_{metric}"].astype(float)
+                columns[row.seed] = table[f"{view}_{metric}"].astype(float).set_axis(apart(table["name"]))
             self._read[key] = pd.DataFrame(columns).dropna()
         return self._read[key]
 
@@ -156,54 +156,14 @@ class Results:
 
 
 def load_results(folder: Path) -> Results:
-    """Read every record below `folder`.
+    """Read every record below `folder` that is whole and fits what it belongs to.
 
     Raises:
-        UserError: the folder does not exist, or a record in it is not valid JSON or lacks a key.
+        UserError: the folder does not exist, or its manifest is none.
     """
-    if not folder.is_dir():
-        raise UserError(
-            f"results folder {folder} does not exist; run the workflow first or name another --results"
-        )
-    set_aside: list[str] = []
-    found = [_study(path, set_aside) for path in sorted(folder.glob("*/study.json"))]
-    studies = {study.name: study for study in found if study}
-    configs = {_run_key(path): read_json(path) for path in _runs(folder, studies, "config.json")}
-    present = _present(studies, configs)
-    manifests = {
-        (path.parents[2].name, path.parent.name): read_json(path)
-        for path in sorted(folder.glob("*/data/*/manifest.json"))
-        if path.parents[2].name in studies and NAME.fullmatch(path.parent.name)
-    }
-    for (name, _), manifest in manifests.items():
-        if words := COPIES.get(manifest.get("variant", "")):
-            told = f"{studies[name].data}; here {manifest['variant']}, {words}"
-            studies[name] = replace(studies[name], data=told)
-    runs = {}
-    for path in _runs(folder, studies, "run.json"):
-        key, run = _run_key(path), read_json(path)
-        if key not in present:
-            set_aside.append(f"run {_name(key)}: not part of the study as it is now")
-        elif run.get("config_fingerprint") != present[key]:
-            set_aside.append(f"run {_name(key)}: trained with another configuration than the present one")
-        else:
-            runs[key] = run
-    return Results(
-        folder=folder,
-        studies=studies,
-        layers={
-            p.stem: read_json(p) for p in sorted(folder.glob("describe/*.json")) if NAME.fullmatch(p.stem)
-        },
-        manifests=manifests,
-        runs=runs,
-        configs=configs,
-        metrics=_metrics(folder, studies, runs),
-        evals=_evals(folder, studies, present, runs, set_aside),
-        baselines={path.parent.name: read_json(path) for path in sorted(folder.glob("*/baselines.json"))},
-        departures=read_json(folder / "departures.json") if (folder / "departures.json").is_file() else {},
-        examined=_examined(folder, runs, set_aside),
-        set_aside=set_aside,
-    )
+    from analysis.loading import load  # which makes these classes
+
+    return load(folder)
 
 
 def shrunken(record: dict[str, Any]) -> str:
@@ -217,142 +177,3 @@ def shrunken(record: dict[str, Any]) -> str:
     if not small and record.get("epochs", FEWEST_EPOCHS) < FEWEST_EPOCHS:
         short.append(f"{record['epochs']} epochs")
     return ", ".join(short)
-
-
-def _study(path: Path, set_aside: list[str]) -> Study | None:
-    record = read_json(path)
-    for word in (path.parent.name, *_names(record)):
-        if not NAME.fullmatch(word):
-            set_aside.append(f"study {path.parent.name!r}: {word!r} is no name (letters, digits and _)")
-            return None
-    try:
-        study = Study(
-            name=path.parent.name,
-            title=record.get("title", path.parent.name),
-            tier=record["tier"],
-            data=record.get("data", ""),
-            threshold=float(record.get("convergence_threshold", 0.25)),
-            training_set=record.get("training_set", ""),
-            record=record,
-        )
-    except KeyError as error:
-        raise UserError(f"{path} lacks the key {error}; delete it and run the workflow again") from None
-    if study.tier not in TIERS:
-        raise UserError(f"{path}: tier {study.tier!r} is none of {', '.join(TIERS)}")
-    if study.tier == "paper" and (short := shrunken(record)):
-        set_aside.append(
-            f"study {study.name} as paper scale: it has {short}, so it is the paper's data at reduced scale"
-        )
-        return replace(study, tier="reduced")
-    return study
-
-
-def _names(record: dict[str, Any]) -> list[str]:
-    """All that a study.json names: experiments, sets, races."""
-    listed = [about["name"] for about in record.get("experiments", [])]
-    return [*listed, *(name for key in ("sets", "races", "fingerprints") for name in record.get(key, {}))]
-
-
-def _runs(folder: Path, studies: dict[str, Study], name: str) -> list[Path]:
-    paths = sorted(folder.glob(f"*/runs/*/*/{name}"))
-    known = [path for path in paths if path.parents[3].name in studies and path.parent.name.isdigit()]
-    return [path for path in known if NAME.fullmatch(path.parents[1].name)]
-
-
-def _run_key(path: Path) -> tuple[str, str, int]:
-    return path.parents[3].name, path.parents[1].name, int(path.parent.name)
-
-
-def _name(key: tuple[str, str, int]) -> str:
-    return f"{key[0]}/{key[1]}/seed {key[2]}"
-
-
-def _present(
-    studies: dict[str, Study], configs: dict[tuple[str, str, int], dict[str, Any]]
-) -> dict[tuple[str, str, int], str]:
-    """Fingerprint of each run that belongs to a study: as study.json says, else as its config.json does."""
-    listed = {
-        name: study.record["fingerprints"]
-        for name, study in studies.items()
-        if "fingerprints" in study.record
-    }
-    out = {key: config.get("fingerprint", "") for key, config in configs.items() if key[0] not in listed}
-    for name, experiments in listed.items():
-        for experiment, seeds in experiments.items():
-            out |= {(name, experiment, int(seed)): value for seed, value in seeds.items()}
-    return out
-
-
-def _examined(
-    folder: Path, runs: dict[tuple[str, str, int], dict[str, Any]], set_aside: list[str]
-) -> dict[tuple[str, str, int], dict[str, Any]]:
-    """Examination of each finished run, with the folder of its tables under `folder`."""
-    found = {}
-    for path in sorted(folder.glob("*/examined/*/*/examination.json")):
-        if not path.parent.name.isdigit():
-            continue
-        key, record = _run_key(path), read_json(path)
-        run = runs.get(key)
-        if run is None:
-            set_aside.append(f"examination {_name(key)}: its run is not there, or not part of the study now")
-        elif record.get("weights_sha256") != run["weights_sha256"]:
-            set_aside.append(f"examination {_name(key)}: made with other weights than the run's present ones")
-        elif not all((path.parent / f"{name}.parquet").is_file() for name in ("sample", "queries")):
-            set_aside.append(f"examination {_name(key)}: one of its tables is missing")
-        else:
-            found[key] = {**record, "folder": str(path.parent)}
-    return found
-
-
-def _metrics(
-    folder: Path, studies: dict[str, Study], runs: dict[tuple[str, str, int], dict[str, Any]]
-) -> pd.DataFrame:
-    tables = []
-    for path in _runs(folder, studies, "metrics.csv"):
-        key = _run_key(path)
-        if key not in runs:
-            continue
-        table = pd.read_csv(path)
-        for column, value in zip(RUN_KEY, key, strict=True):
-            table.insert(0, column, value)
-        tables.append(table)
-    if not tables:
-        return pd.DataFrame(columns=METRIC_COLUMNS)
-    return pd.concat(tables, ignore_index=True)
-
-
-def _evals(
-    folder: Path,
-    studies: dict[str, Study],
-    present: dict[tuple[str, str, int], str],
-    runs: dict[tuple[str, str, int], dict[str, Any]],
-    set_aside: list[str],
-) -> pd.DataFrame:
-    rows = []
-    for path in sorted(folder.glob("*/evals/*/*/*.json")):
-        if path.parents[3].name not in studies or not path.parent.name.isdigit():
-            continue
-        key, record = _run_key(path), read_json(path)
-        where = f"evaluation {_name(key)} on {path.stem}"
-        if key not in present:
-            set_aside.append(f"{where}: not part of the study as it is now")
-            continue
-        if record.get("config_fingerprint") != present[key]:
-            set_aside.append(f"{where}: made with another configuration than the present one")
-            continue
-        weights = runs.get(key, {}).get("weights_sha256")
-        if weights and record.get("weights_sha256") != weights:
-            set_aside.append(f"{where}: made with other weights than the run's present ones")
-            continue
-        if not path.with_suffix(".parquet").is_file():
-            set_aside.append(f"{where}: its table of predictions is missing")
-            continue
-        try:
-            for view, values in record["views"].items():
-                numbers = [values[name] for name in ("top1_error", "top5_error", "loss")]
-                place = [record["set"], record["split"], record["images"], view]
-                seconds = record.get("seconds", float("nan"))  # of all views together
-                rows.append([*key, *place, *numbers, seconds, str(path.with_suffix(".parquet"))])
-        except KeyError as error:
-            raise UserError(f"{path} lacks the key {error}; delete it and run the workflow again") from None
-    return pd.DataFrame(rows, columns=EVAL_COLUMNS)

@@ -9,6 +9,7 @@ Kept are the finished runs that belong to their studies now, under the names tha
     <study>/runs/<experiment>/<seed>/                   config.json, run.json, metrics.csv
     <study>/evals/<experiment>/<seed>/                  the summary (JSON), and the errors of each image (Parquet)
     <study>/examined/<experiment>/<seed>/               examination.json, kernels.npy, sample and queries (Parquet)
+    MANIFEST.sha256                                     the hash of each of these files, see `analysis.integrity`
 
 The release of the operating system is left out of the records; all else that they say of the machine stays.
 """
@@ -27,6 +28,8 @@ import pandas as pd
 from analysis.errors import UserError
 from analysis.evidence import Results, load_results
 from analysis.files import read_json
+from analysis.integrity import MANIFEST, sha256, write_manifest
+from analysis.verify import verify
 
 NOT_KEPT = "platform"  # key of the provenance
 PLAIN = (
@@ -67,13 +70,19 @@ def keep(folder: Path, out: Path, studies: Sequence[str] = (), add: bool = False
         with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as room:
             fresh, old = Path(room, "fresh"), Path(room, "old")
             if add and out.exists():
+                if problems := verify(out).problems:
+                    raise UserError(
+                        f"{out} is not as it was kept ({problems[0]}); mend that, or keep without --add"
+                    )
                 both = Path(room, "both")
                 shutil.copytree(out, both)
+                Path(both, MANIFEST).unlink(missing_ok=True)
                 _copy(results, both, chosen)
                 aside, results = results.set_aside, load_results(both)
                 results.set_aside[:0] = aside
                 chosen = list(results.studies)
             _copy(results, fresh, chosen)
+            write_manifest(fresh)
             if out.exists():
                 out.rename(old)
             fresh.rename(out)
@@ -87,37 +96,42 @@ def _copy(results: Results, out: Path, studies: Sequence[str]) -> None:
     paths = [*source.glob("describe/*.json"), source / "departures.json"]
     for study in studies:
         paths += [path for pattern in PLAIN for path in source.glob(f"{study}/{pattern}")]
+
+    def copy(path: Path) -> Path:
+        """Where a file goes; it is copied there."""
+        if not path.resolve().is_relative_to(source.resolve()):
+            raise UserError(f"{path} leads out of {source}; put the file itself there, or leave it out")
+        target = out / path.relative_to(source)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, target)
+        return target
+
+    def copy_record(path: Path, *others: Path) -> None:
+        """Copy a record, and have it name the hashes of the copied files that belong to it."""
+        record = _without(read_json(path)) | {"files": {other.name: sha256(other) for other in others}}
+        copy(path).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+
     for path in filter(Path.is_file, paths):
-        _copy_file(path, out / path.relative_to(source))
+        copy(path)
     for study, experiment, seed in results.runs:
         if study not in studies:
             continue
-        where = Path(study, "runs", experiment, str(seed))
-        for name in ("config.json", "run.json"):
-            _copy_record(source / where / name, out / where / name)
-        table = (source / where / "metrics.csv").read_text(encoding="utf-8")  # lines end as git keeps them
-        (out / where / "metrics.csv").write_text(table, encoding="utf-8", newline="\n")
+        where = source / study / "runs" / experiment / str(seed)
+        copy(where / "config.json")
+        epochs = copy(where / "metrics.csv")
+        table = epochs.read_text(encoding="utf-8")  # lines end as git keeps them
+        epochs.write_text(table, encoding="utf-8", newline="\n")
+        copy_record(where / "run.json", epochs)
     for path in sorted({Path(path) for path in results.evals["path"]}):
-        where = path.relative_to(source)
-        if where.parts[0] in studies:
-            _copy_record(path.with_suffix(".json"), (out / where).with_suffix(".json"))
-            _copy_errors(path, out / where)
+        if path.relative_to(source).parts[0] in studies:
+            errors = copy(path)
+            _lessen(errors)
+            copy_record(path.with_suffix(".json"), errors)
     for (study, *_), record in results.examined.items():
         folder = Path(str(record["folder"]))
         if study in studies:
-            _copy_record(folder / "examination.json", out / folder.relative_to(source) / "examination.json")
-            for path in [*folder.glob("*.parquet"), *folder.glob("kernels.npy")]:
-                _copy_file(path, out / path.relative_to(source))
-
-
-def _copy_file(path: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(path, target)
-
-
-def _copy_record(path: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(json.dumps(_without(read_json(path)), indent=1) + "\n", encoding="utf-8")
+            tables = [copy(path) for path in sorted([*folder.glob("*.parquet"), *folder.glob("kernels.npy")])]
+            copy_record(folder / "examination.json", *tables)
 
 
 def _without(record: Any) -> Any:
@@ -127,16 +141,15 @@ def _without(record: Any) -> Any:
     return [_without(value) for value in record] if isinstance(record, list) else record
 
 
-def _copy_errors(path: Path, target: Path) -> None:
-    """Names and errors of all images; errors are 0 or 1, unless images stand for several (then they stay as they are)."""
+def _lessen(path: Path) -> None:
+    """Leave names and errors of all images; errors are 0 or 1, unless images stand for several (then they stay as they are)."""
     table = pd.read_parquet(path)
     errors = [name for name in table if str(name).endswith(("_top1_error", "_top5_error"))]
     small = table[["name", *errors]].copy()
     for name in errors:
         if small[name].isin([0, 1]).all():
             small[name] = small[name].astype(bool)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    small.to_parquet(target, index=False, compression="zstd")
+    small.to_parquet(path, index=False, compression="zstd")
 
 
 def _dirty(results: Results, studies: Sequence[str]) -> list[str]:

@@ -19,6 +19,7 @@ from analysis.cells import plural
 from analysis.errors import UserError
 from analysis.evidence import Results
 from analysis.files import write_text
+from analysis.integrity import MANIFEST, Unfit, write_manifest
 from analysis.origin import devices
 from analysis.page import Html, heading, say, stack, table
 
@@ -146,6 +147,8 @@ def record(found: Iterable[Rerun], folder: Path) -> None:
         buffer = io.StringIO()
         both.to_csv(buffer, index=False, lineterminator="\n")
         write_text(path, buffer.getvalue())
+        if (folder / MANIFEST).is_file():
+            write_manifest(folder, [path.relative_to(folder).as_posix()])
 
 
 def read(path: Path) -> pd.DataFrame:
@@ -172,6 +175,10 @@ def recorded(results: Results) -> list[Rerun]:
     """The reruns that are kept beside the published runs, of runs that are there and the same experiment still."""
     found = []
     for study in results.studies:
+        try:
+            results.guard.unchanged(results.folder / study / FILE)
+        except Unfit:  # which `load_results` tells
+            continue
         for row in read(results.folder / study / FILE).to_dict("records"):
             key = (study, str(row["experiment"]), int(row["seed"]))
             if key in results.runs:

@@ -100,19 +100,22 @@ def test_an_empty_folder_is_no_error_and_a_missing_one_is(tmp_path: Path) -> Non
         load_results(tmp_path / "nothing")
 
 
-def test_broken_records_are_named(folder: Path) -> None:
+def test_broken_records_are_named_and_not_used(folder: Path) -> None:
     path = folder / "demo/study.json"
     good = path.read_text()
-    path.write_text("{")
-    with pytest.raises(UserError, match=r"study\.json is not valid JSON"):
-        load_results(folder)
-    path.write_text(good.replace('"demo",\n "data"', '"great",\n "data"'))
-    with pytest.raises(UserError, match="tier 'great' is none of"):
-        load_results(folder)
+    for broken, words in (
+        ("{", "demo/study.json is not valid JSON"),
+        ("[]", "demo/study.json holds a list where a record is expected"),
+        (good.replace('"demo",\n "data"', '"great",\n "data"'), "demo/study.json: tier 'great' is none of"),
+    ):
+        path.write_text(broken)
+        results = load_results(folder)
+        assert results.runs == {} and words in results.set_aside[0], results.set_aside
     path.write_text(good)
     path = folder / "demo/evals/alexnet/1/ilsvrc2010-test.json"
     record = json.loads(path.read_text())
     del record["views"]
     path.write_text(json.dumps(record))
-    with pytest.raises(UserError, match="lacks the key 'views'"):
-        load_results(folder)
+    results = load_results(folder)
+    assert set(results.evals["seed"]) == {2}
+    assert "ilsvrc2010-test.json at $: 'views' is a required property" in results.set_aside[0]

@@ -74,6 +74,9 @@ def test_errors_that_are_shares_stay_shares(results: Path, tmp_path: Path) -> No
     table = pd.read_parquet(path)
     table["ten_top1_error"] = np.linspace(0, 1, len(table))
     table.to_parquet(path, index=False)
+    record = json.loads(path.with_suffix(".json").read_text())
+    record["views"]["ten"]["top1_error"] = 0.5
+    path.with_suffix(".json").write_text(json.dumps(record))
     assert keep(mixed, tmp_path / "kept") == 0
     small = pd.read_parquet(tmp_path / "kept" / path.relative_to(mixed))
     assert small["ten_top1_error"].tolist() == table["ten_top1_error"].tolist()
@@ -107,7 +110,8 @@ def test_what_is_added_in_parts_is_what_is_kept_at_once(results: Path, tmp_path:
     }
     assert {path.parts[:2] for path in missing} == {("demo", "runs"), ("demo", "evals")}
     assert {path.parts[2] for path in missing} <= {"tanh", "no_lrn"}
-    for path in filter(Path.is_file, both.rglob("*")):
+    assert main(["verify", "--results", str(both)]) == 0
+    for path in filter(Path.is_file, both.glob("*/**/*")):
         assert path.read_bytes() == (whole / path.relative_to(both)).read_bytes(), path
 
 

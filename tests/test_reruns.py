@@ -16,6 +16,7 @@ from analysis import cost, origin, provenance_tables, reruns, state
 from analysis.__main__ import main
 from analysis.context import Context
 from analysis.evidence import load_results
+from analysis.integrity import MANIFEST
 
 RUN = "demo/runs/{}/2/run.json"
 
@@ -33,6 +34,7 @@ def again(published: Path) -> Path:
     """The base and `no_lrn` with seed 2, trained on another day with the same end; all else is gone."""
     folder = published.parent / "again"
     shutil.copytree(published, folder)
+    (folder / MANIFEST).unlink()
     for path in folder.glob("demo/runs/*/*/run.json"):
         if path.relative_to(folder).as_posix() in (RUN.format("alexnet"), RUN.format("no_lrn")):
             change(path, sessions=[{"started": "2027-02-03T04:00:00", "finished": "2027-02-03T05:00:00"}])
@@ -65,7 +67,10 @@ def test_runs_that_ended_with_the_same_weights_are_told_and_recorded(again, publ
 def test_other_weights_are_an_answer_with_the_size_of_the_difference(again, published, capsys):
     path = again / RUN.format("no_lrn")
     final = json.loads(path.read_text())["final"] | {"train_error": 0.5, "validation_error": 0.625}
-    change(path, weights_sha256="0" * 64, final=final)
+    change(path, weights_sha256="0" * 64, final=final, files={})
+    epochs = pd.read_csv(path.with_name("metrics.csv"))
+    epochs.loc[len(epochs) - 1, ["train_error", "validation_error"]] = 0.5, 0.625
+    epochs.to_csv(path.with_name("metrics.csv"), index=False)
     old = json.loads((published / RUN.format("no_lrn")).read_text())["final"]
     assert compare(again, published, "--record") == 1
     printed = capsys.readouterr().out
@@ -146,6 +151,7 @@ def test_a_gpu_is_named_wherever_the_machine_is(again, published, capsys):
 
 
 def test_another_experiment_under_the_same_name_is_not_compared(again, published, capsys):
+    (again / "demo/data/ilsvrc2012/manifest.json").unlink()  # else a run on other images would not be used
     change(again / RUN.format("alexnet"), data_fingerprint="0" * 64)
     assert compare(again, published, "--record") == 0
     assert "demo/alexnet/2: other images than the published run: not compared" in capsys.readouterr().out
