@@ -231,7 +231,7 @@ def _pack(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
         download.fetch_missing(missing, url, folders[0], account, sys.stderr)
     if args.plan:
         if not args.stand_ins:
-            pack.check_small(args.source, folders, args.splits)
+            pack.check_first(args.source, folders, args.splits)
         catalogue = archives.open_source(args.source, folders, args.splits)
         print(json.dumps(pack.plan(catalogue, args.out, args.image_size, args.storage), indent=2))
         return

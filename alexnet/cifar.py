@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import math
 import pickle
+import pickletools
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -54,28 +55,38 @@ class Grid:
         return np.frombuffer(self.data, np.uint8).reshape(self.shape, order="F" if self.by_column else "C")
 
 
-def _encode(text: str, _: str) -> bytes:
-    """How Python 3 writes bytes into a pickle for Python 2."""
-    return text.encode("latin1")
-
-
 # What a batch names: arrays and their types. Anything else is refused.
 STAND_INS: dict[tuple[str, str], Any] = {
     ("numpy.core.multiarray", "_reconstruct"): Grid,
     ("numpy._core.multiarray", "_reconstruct"): Grid,
     ("numpy", "ndarray"): Grid,
     ("numpy", "dtype"): Kind,
-    ("_codecs", "encode"): _encode,
 }
 
 
 class Restricted(pickle.Unpickler):
-    """Builds plain containers and stand-ins for arrays only."""
+    """Builds plain containers and stand-ins for arrays only, in memory of the order of the pickle's own bytes."""
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(io.BytesIO(data), encoding="bytes")
+        self.left = len(data)
+        for opcode, argument, _ in pickletools.genops(data):  # which finds sizes beyond the end of the data
+            if opcode.name.endswith("PUT") and (argument or 0) > len(data):
+                raise pickle.UnpicklingError(f"it remembers {argument} things")
 
     def find_class(self, module: str, name: str) -> Any:
+        if (module, name) == ("_codecs", "encode"):
+            return self._encode
         if (module, name) not in STAND_INS:
             raise pickle.UnpicklingError(f"it names {module}.{name}")
         return STAND_INS[module, name]
+
+    def _encode(self, text: str, _: str) -> bytes:
+        """How Python 3 writes bytes into a pickle for Python 2; each text once."""
+        self.left -= len(text)
+        if self.left < 0:
+            raise pickle.UnpicklingError("it grows")
+        return text.encode("latin1")
 
 
 def unpickle(data: bytes, where: str) -> dict[bytes, Any]:
@@ -85,7 +96,7 @@ def unpickle(data: bytes, where: str) -> dict[bytes, Any]:
         UserError: no pickle, or one that asks for more than arrays.
     """
     try:
-        record = Restricted(io.BytesIO(data), encoding="bytes").load()
+        record = Restricted(data).load()
     except Exception as error:
         raise UserError(f"{where} cannot be read ({error}); fetch it again") from error
     if not isinstance(record, dict):

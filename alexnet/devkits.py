@@ -7,12 +7,25 @@ read from the year's own kit and named after it.
 from __future__ import annotations
 
 import io
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from alexnet import tars
 from alexnet.catalogue import ImageClass
 from alexnet.errors import UserError
+
+MEMORY, SECONDS = (
+    2 << 30,
+    60,
+)  # bytes and seconds that the table's reader may take; it needs 0.4 GB and half a second
 
 
 @dataclass(frozen=True)
@@ -26,43 +39,90 @@ class Devkit:
     train_images: tuple[int, ...]  # per label
 
 
+def _table(mat: bytes, columns: Sequence[str]) -> dict[str, Any]:
+    """Columns and rows of the struct array `synsets` in a MATLAB file, by scipy in a process with little memory and time.
+
+    Its reader is compiled code that hostile files can crash.
+
+    Raises:
+        ValueError: there is no such table, the reader crashed, or it took too much.
+    """
+    package = Path(__file__).resolve().parent.parent
+    code = f"import sys; sys.path.insert(0, {str(package)!r}); from alexnet import devkits; devkits.child()"
+    call = [sys.executable, "-c", code, *columns]
+    one_thread = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+    with tempfile.TemporaryFile() as answer:
+        try:
+            done = subprocess.run(
+                call,
+                input=mat,
+                stdout=answer,
+                stderr=subprocess.PIPE,
+                env=os.environ | one_thread,
+                timeout=SECONDS,
+            )
+        except subprocess.TimeoutExpired:
+            raise ValueError(f"its reader took more than {SECONDS} s") from None
+        if done.returncode < 0:
+            raise ValueError(f"its reader crashed by signal {-done.returncode}")
+        if done.returncode:
+            raise ValueError(done.stderr.decode(errors="replace").strip().rpartition("\n")[2][:300])
+        answer.seek(0)
+        table: dict[str, Any] = json.load(answer)
+    return table
+
+
+def child() -> None:
+    """The other side of `_table`: a MATLAB file on standard input, JSON on standard output, columns as arguments."""
+    for limit, most in (
+        (resource.RLIMIT_AS, MEMORY),
+        (resource.RLIMIT_FSIZE, MEMORY // 32),
+        (resource.RLIMIT_CPU, SECONDS),
+        (resource.RLIMIT_CORE, 0),
+    ):
+        hard = resource.getrlimit(limit)[1]
+        most = most if hard == resource.RLIM_INFINITY else min(most, hard)
+        resource.setrlimit(limit, (most, most))
+    from scipy.io import loadmat
+
+    rows = loadmat(io.BytesIO(sys.stdin.buffer.read()), squeeze_me=True)["synsets"].reshape(-1)
+    names = list(rows.dtype.names or ())
+    kinds = {name: str if name in ("WNID", "words") else int for name in sys.argv[1:]}
+    whole = set(kinds) <= set(names)
+    table = [{name: kind(row[name]) for name, kind in kinds.items()} for row in rows if whole]
+    json.dump({"columns": names, "rows": table}, sys.stdout)
+
+
 def read_devkit(path: Path, year: int) -> Devkit:
     """Read <root>/data/meta.mat: a struct array `synsets`; the rows without children are the classes.
 
     Raises:
         UserError: the archive is missing or damaged, or belongs to another year.
     """
-    from scipy.io import loadmat  # half a second: only when needed
-    from scipy.io.matlab import MatReadError
-
+    key = f"ILSVRC{year}_ID"
+    columns = (key, "WNID", "words", "num_children", "num_train_images")
     try:
-        rows = loadmat(io.BytesIO(tars.find(path, "data/meta.mat")), squeeze_me=True)["synsets"]
-        names = rows.dtype.names or ()
-    except (KeyError, ValueError, TypeError, MatReadError) as error:
+        table = _table(tars.find(path, "data/meta.mat"), columns)
+    except ValueError as error:
         raise UserError(
             f"data/meta.mat in {path.name} has no table of synsets ({error}); fetch the archive again"
         ) from error
-    key = f"ILSVRC{year}_ID"
-    lacking = [
-        name for name in (key, "WNID", "words", "num_children", "num_train_images") if name not in names
-    ]
+    lacking = [name for name in columns if name not in table["columns"]]
     if lacking:
         raise UserError(
             f"data/meta.mat in {path.name} has no column {lacking[0]}: it is not the kit of {year}"
         )
 
-    leaves = sorted(
-        (row for row in rows.reshape(-1) if int(row["num_children"]) == 0), key=lambda row: str(row["WNID"])
-    )
-    label_of_id = {int(row[key]): label for label, row in enumerate(leaves)}
-    if len(label_of_id) != len(leaves) or len({str(row["WNID"]) for row in leaves}) != len(leaves):
+    leaves = sorted((row for row in table["rows"] if row["num_children"] == 0), key=lambda row: row["WNID"])
+    label_of_id = {row[key]: label for label, row in enumerate(leaves)}
+    if len(label_of_id) != len(leaves) or len({row["WNID"] for row in leaves}) != len(leaves):
         raise UserError(f"data/meta.mat in {path.name} has an id or a wnid twice; fetch the archive again")
     return Devkit(
         year,
         path.name,
-        tuple(ImageClass(str(row["WNID"]), str(row["words"])) for row in leaves),
+        tuple(ImageClass(row["WNID"], row["words"]) for row in leaves),
         label_of_id,
-        tuple(int(row["num_train_images"]) for row in leaves),
+        tuple(row["num_train_images"] for row in leaves),
     )
 
 

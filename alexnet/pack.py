@@ -44,7 +44,6 @@ from alexnet.resample import INTERPOLATION
 __all__ = ["list_sources", "missing_archives", "pack", "plan", "read_manifest"]
 
 REPORT_SECONDS = 2.0
-SMALL = 64_000_000  # bytes
 LISTED = 100  # undecodable files named in an error
 QUALITY = (
     95  # of the JPEG files of a jpeg store; the authors' batches seem to have had 85 (fix-big-imgnet.py)
@@ -162,19 +161,28 @@ def check_hashes(records: list[dict[str, Any]]) -> None:
             record["verified"] = kind
 
 
-def check_small(source: str, archives: Folders, splits: Sequence[str] | None) -> None:
-    """Compare the hashes of small archives before anything in them is looked at.
+def check_first(source: str, archives: Folders, splits: Sequence[str] | None) -> dict[Path, dict[str, Any]]:
+    """Compare the hashes of archives before anything in them is looked at; their records, which `hash_file` made.
 
-    A devkit's table goes through a parser of compiled code (scipy's), which is not made for hostile files. Large archives
-    are hashed while they are packed.
+    Plain tars are left out: the hundreds of gigabytes of images, of which only the headers are read before they are
+    packed; they are hashed beside that. Their sizes are compared at once.
 
     Raises:
         UserError: one is not what was published under its name.
     """
-    for path in located(source, archives, splits):
-        known = KNOWN.get(path.name)
-        if known and (known.md5 or known.sha256) and path.stat().st_size <= SMALL:
-            check_hashes([hash_file(path, has_md5(path.name))])
+    known = {path: KNOWN[path.name] for path in located(source, archives, splits) if path.name in KNOWN}
+    for path, file in known.items():
+        size = path.stat().st_size
+        if file.bytes not in (None, size):
+            raise UserError(
+                f"{path.name} has {size:,} bytes, but {file.bytes:,} were published; fetch it again"
+            )
+    records = {}
+    for path, file in known.items():
+        if (file.md5 or file.sha256) and path.suffix != ".tar":
+            records[path] = hash_file(path, has_md5(path.name))
+            check_hashes([records[path]])
+    return records
 
 
 def list_problems(path: Path, problems: list[Row]) -> None:
@@ -221,8 +229,7 @@ def pack(
         raise UserError(f"storage is {storage!r}; choose raw or jpeg")
     workers = workers or len(os.sched_getaffinity(0))
     progress = progress or sys.stderr
-    if not stand_ins:
-        check_small(source, archives, splits)
+    compared = {} if stand_ins else check_first(source, archives, splits)
     catalogue = open_source(source, archives, splits, archive_order)
     partial = out / ".partial"
     needed = plan(catalogue, out, image_size, storage)
@@ -248,7 +255,7 @@ def pack(
             hashes = [
                 hasher.submit(hash_file, path, not stand_ins and has_md5(path.name), stop)
                 for path in catalogue.files
-                if path.is_file()
+                if path.is_file() and path not in compared
             ]
             lines = Progress(progress, sum(needed["images"].values()))
             packed = {}
@@ -267,6 +274,8 @@ def pack(
             records = [future.result() for future in hashes]
             if not stand_ins:
                 check_hashes(records)
+            by_name = {record["file"]: record for record in (*compared.values(), *records)}
+            records = [by_name[path.name] for path in catalogue.files if path.name in by_name]
             manifest = describe(catalogue, packed, records, image_size, storage, quality)
             rgb = None
             sums = packed["train"].sums if "train" in packed else None

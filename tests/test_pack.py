@@ -8,6 +8,7 @@ import io
 import json
 import os
 import re
+import resource
 import shutil
 import struct
 import subprocess
@@ -29,12 +30,14 @@ from alexnet import catalogue, packing
 from alexnet.__main__ import main
 from alexnet.archives import missing_archives
 from alexnet.decode import Undecodable, decode, quick, square_of
+from alexnet.devkits import read_devkit
 from alexnet.errors import UserError
 from alexnet.known_files import KNOWN
 from alexnet.moments import add_to, no_images, rgb_statistics, sums_of
 from alexnet.pack import pack as pack_published
 from alexnet.pack import read_manifest
 from alexnet.resample import central_square
+from alexnet.synsets import meta_mat, synsets
 from alexnet.synthetic import synthesize
 
 SIZE = 24
@@ -620,7 +623,7 @@ def test_a_plan_says_what_it_takes_before_the_work(archives, tmp_path):
     command = ["pack", "--source", "ilsvrc2012", "--archives", str(archives), "--out", str(tmp_path / "new")]
     call = [sys.executable, "-m", "alexnet", *command, "--plan"]
     refused = subprocess.run(call, capture_output=True, text=True)
-    assert refused.returncode == 2 and "ILSVRC2012_devkit_t12.tar.gz" in refused.stderr, refused.stderr
+    assert refused.returncode == 2 and "were published" in refused.stderr, refused.stderr
     record = json.loads(
         subprocess.run([*call, "--stand-ins"], capture_output=True, text=True, check=True).stdout
     )
@@ -629,7 +632,10 @@ def test_a_plan_says_what_it_takes_before_the_work(archives, tmp_path):
     assert not (tmp_path / "new").exists()
 
 
-def test_an_archive_that_is_not_the_published_one(archives, tmp_path):
+def test_an_archive_that_is_not_the_published_one(archives, tmp_path, monkeypatch):
+    for file in ("train", "val"):
+        name = f"ILSVRC2012_img_{file}.tar"
+        monkeypatch.setitem(KNOWN, name, replace(KNOWN[name], bytes=None))
     name = "ILSVRC2012_devkit_t12.tar.gz"
     found, expected = hashlib.md5((archives / name).read_bytes()).hexdigest(), KNOWN[name].md5
     with pytest.raises(UserError, match=f"{name} has md5 {found}, but {expected} was published"):
@@ -640,29 +646,76 @@ def test_an_archive_that_is_not_the_published_one(archives, tmp_path):
 
 
 @pytest.mark.parametrize("more", [[], ["--plan"]])
-def test_a_foreign_devkit_is_refused_before_its_table_is_parsed(tmp_path, monkeypatch, capsys, more):
-    def parse(*_: object, **__: object) -> None:
-        raise AssertionError("parsed")
-
-    monkeypatch.setattr("scipy.io.loadmat", parse)
+@pytest.mark.parametrize("padding", [0, 70_000_000])
+def test_a_foreign_devkit_is_refused_before_its_table_is_parsed(tmp_path, capsys, more, padding):
+    """A table that no reader takes: only a parser says so, and whoever hashes first never asks one."""
     archives = tmp_path / "archives"
     archives.mkdir()
-    with tarfile.open(archives / "ILSVRC2012_devkit_t12.tar.gz", "w:gz") as kit:
-        info = tarfile.TarInfo("ILSVRC2012_devkit_t12/data/meta.mat")
-        info.size = 200
-        kit.addfile(info, io.BytesIO(b"MATLAB 5.0 MAT-file" + bytes(181)))
+    with tarfile.open(archives / "ILSVRC2012_devkit_t12.tar.gz", "w:gz", compresslevel=0) as kit:
+        for name, data in (("data/meta.mat", b"MATLAB 5.0 MAT-file" + bytes(181)), ("pad", bytes(padding))):
+            info = tarfile.TarInfo(f"ILSVRC2012_devkit_t12/{name}")
+            info.size = len(data)
+            kit.addfile(info, io.BytesIO(data))
     (archives / "ILSVRC2012_img_val.tar").write_bytes(bytes(1024))
     words = ["pack", "--source", "ilsvrc2012", "--archives", str(archives), "--splits", "val", *more]
-    assert main([*words, "--out", str(tmp_path / "out")]) == 2
+    words += ["--out", str(tmp_path / "out")]
+    assert main([*words, "--stand-ins"]) == 2  # a generated one has no published hash, and is parsed
+    assert "has no table of synsets" in capsys.readouterr().err
+    with open(archives / "ILSVRC2012_img_val.tar", "ab") as images:
+        images.truncate(KNOWN["ILSVRC2012_img_val.tar"].bytes)  # a hole: of the published size
+    assert main(words) == 2
     assert "ILSVRC2012_devkit_t12.tar.gz has md5" in capsys.readouterr().err
-    with pytest.raises(AssertionError, match="parsed"):  # a generated one has no published hash, and would be
-        main([*words, "--out", str(tmp_path / "out"), "--stand-ins"])
+
+
+def test_an_archive_of_another_size_than_published_is_refused_at_once(archives, tmp_path):
+    with pytest.raises(UserError, match=r"img_val\.tar has [\d,]+ bytes, but 6,744,924,160 were published"):
+        pack_published("ilsvrc2012", archives, tmp_path, splits=["val"])
+
+
+# A byte of a generated meta.mat each, by which SciPy 1.17.1 dies of a segmentation fault.
+DEADLY = [(1356, 100), (5409, 239), (1041, 233), (5497, 143)]
+
+
+@pytest.mark.parametrize("change", DEADLY)
+def test_a_table_that_kills_its_reader_is_one_sentence(tmp_path, change):
+    rows = synsets(2010, 7, 5)
+    mat = bytearray(meta_mat(rows, 2010, 3))
+    assert len(mat) == 6144
+    for spoil in (False, True):
+        mat[change[0]] = change[1] if spoil else mat[change[0]]
+        with tarfile.open(tmp_path / "ILSVRC2010_devkit-1.0.tar.gz", "w:gz") as kit:
+            info = tarfile.TarInfo("devkit-1.0/data/meta.mat")
+            info.size = len(mat)
+            kit.addfile(info, io.BytesIO(bytes(mat)))
+        if spoil:
+            with pytest.raises(UserError, match=r"meta\.mat in ILSVRC2010_devkit-1\.0\.tar\.gz has no table"):
+                read_devkit(tmp_path / "ILSVRC2010_devkit-1.0.tar.gz", 2010)
+        else:
+            kit = read_devkit(tmp_path / "ILSVRC2010_devkit-1.0.tar.gz", 2010)
+            leaves = {row.wnid: row for row in rows if not row.children}
+            assert [(c.wnid, c.name) for c in kit.classes] == sorted((w, r.words) for w, r in leaves.items())
+            assert kit.label_of_id == {leaves[c.wnid].id: label for label, c in enumerate(kit.classes)}
+
+
+def test_a_table_that_takes_too_much_memory_is_one_sentence(tmp_path):
+    """A compressed variable of 3 GB, which SciPy unpacks as a whole."""
+    packer = zlib.compressobj(1)
+    body = packer.compress(struct.pack("<II", 14, 3_000_000_000)) + packer.flush(zlib.Z_FULL_FLUSH)
+    body += 300 * (packer.compress(bytes(10_000_000)) + packer.flush(zlib.Z_FULL_FLUSH))
+    mat = b"MATLAB 5.0 MAT-file".ljust(124) + b"\0\1IM" + struct.pack("<II", 15, len(body)) + body
+    with tarfile.open(tmp_path / "ILSVRC2010_devkit-1.0.tar.gz", "w:gz") as kit:
+        info = tarfile.TarInfo("devkit-1.0/data/meta.mat")
+        info.size = len(mat)
+        kit.addfile(info, io.BytesIO(mat))
+    with pytest.raises(UserError, match=r"has no table of synsets \("):
+        read_devkit(tmp_path / "ILSVRC2010_devkit-1.0.tar.gz", 2010)
+    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss < 2_300_000  # kB, of all children so far
 
 
 def test_the_published_archive_is_known_by_its_md5(archives, tmp_path, monkeypatch):
     for name in ("ILSVRC2012_img_val.tar", "ILSVRC2012_devkit_t12.tar.gz"):
         md5 = hashlib.md5((archives / name).read_bytes()).hexdigest()
-        monkeypatch.setitem(KNOWN, name, replace(KNOWN[name], md5=md5))
+        monkeypatch.setitem(KNOWN, name, replace(KNOWN[name], md5=md5, bytes=None))
     manifest = pack_published(
         "ilsvrc2012", archives, tmp_path, image_size=SIZE, splits=["val"], progress=io.StringIO()
     )
