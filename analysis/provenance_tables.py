@@ -74,7 +74,7 @@ def runs_table(results: Results, keys: list[tuple[str, str, int]], title: str) -
         heads,
         rows,
         f"{title}: finished runs; Minutes are wall time, Sessions above 1 mean that the run was resumed; (changed): files differed from "
-        "the commit, so that Code, a hash of the package that trains, says what ran",
+        "the commit, so that Code, a hash of the code that trains, says what ran",
     )
 
 

@@ -11,11 +11,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from analysis import golden
 from analysis.cells import plural
 from analysis.context import Context
 from analysis.evidence import Results, Study
 from analysis.page import Html, heading, note, stack
-from analysis.reruns import Rerun, recorded
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 TAIL = 12  # lines of a log
@@ -74,15 +74,19 @@ def _text(path: Path) -> str:
         return ""
 
 
-@cache
 def code_now(stage: str = "train") -> str | None:
     """Hash of the code beside this report that a stage reaches, made as records make theirs; None where it is not there."""
+    return _codes_now().get(stage)
+
+
+@cache
+def _codes_now() -> dict[str, str]:
     command = [sys.executable, "-m", "alexnet", "fingerprint"]
     try:
-        said = subprocess.run(command, cwd=CHECKOUT, capture_output=True, check=True).stdout
-        return str(json.loads(said)[stage])
-    except (OSError, subprocess.SubprocessError, ValueError, KeyError):
-        return None
+        done = subprocess.run(command, cwd=CHECKOUT, capture_output=True, check=True)
+        return dict(json.loads(done.stdout))
+    except (OSError, subprocess.SubprocessError, ValueError):
+        return {}
 
 
 def _by_other_code(run: dict[str, Any]) -> bool:
@@ -91,31 +95,21 @@ def _by_other_code(run: dict[str, Any]) -> bool:
     return bool(made and now and made != now)
 
 
-def outdated(results: Results) -> set[RunKey]:
-    """Runs by other code than this checkout's of which it is not known that they would end as they did.
+def _proven(run: dict[str, Any]) -> bool:
+    """Whether the golden values of the code that made a run, and their equality with this checkout's, speak for the run.
 
-    It is known of those of a study, a kind and a version of the code of which this checkout's code trained some again, and all
-    of these ended with the same weights.
+    They do not for a run of a changed checkout, whose code no commit has, nor for one on a GPU: they are the processor's.
     """
-    again: dict[tuple[str, str, str], list[bool]] = {}
-    for one in _again(results):
-        again.setdefault(_sort(results, one.key), []).append(one.same)
-    return {
-        key
-        for key, run in results.runs.items()
-        if _by_other_code(run) and not all(again.get(_sort(results, key), [False]))
-    }
+    made, values = run.get("provenance", {}), golden.known()
+    code, on_gpu = str(made.get("code_sha256")), any(name != "cpu" for name in run.get("devices") or ())
+    tried = values.stages(code)
+    same = all(values.same(stage, code, str(code_now(stage))) for stage in tried)
+    return made.get("git_dirty") is False and not on_gpu and "train" in tried and same
 
 
-def _sort(results: Results, key: RunKey) -> tuple[str, str, str]:
-    code = results.runs[key].get("provenance", {}).get("code_sha256")
-    return key[0], results.studies[key[0]].kind(key[1]), str(code)
-
-
-def _again(results: Results) -> list[Rerun]:
-    """Runs by other code that were trained again by that of this checkout, where nothing else was different."""
-    found = [one for one in recorded(results) if one.rerun["code_sha256"] == code_now()]
-    return [one for one in found if _by_other_code(results.runs[one.key]) and one.other <= {"code"}]
+def outdated(results: Results) -> set[RunKey]:
+    """Runs by other code than this checkout's of which it is not known that this computes the same."""
+    return {key for key, run in results.runs.items() if _by_other_code(run) and not _proven(run)}
 
 
 def _named(key: RunKey) -> str:
@@ -152,23 +146,38 @@ def warnings(ctx: Context) -> Html | None:
 
 
 def _about_code(results: Results) -> list[Html]:
-    """That runs were made by other code than this checkout's, and what is known of how little that matters."""
-    other, again = sum(map(_by_other_code, results.runs.values())), _again(results)
-    if not other:
-        return []
-    words = f"Numbers made by {other:,} of {plural(len(results.runs), 'run')}, of which the training code is not that of this checkout."
-    if again:
-        words += (
-            f" {len(again)} of them {'was' if len(again) == 1 else 'were'} trained again with the code of this checkout: "
-            f"{sum(one.same for one in again)} of {len(again)} ended with the same weights, bit for bit."
+    """That runs were made by other code than this checkout's: those of which it is known that it computes the same, and the rest."""
+    runs, unproven = results.runs, outdated(results)
+    proven = [runs[key] for key in runs if _by_other_code(runs[key]) and key not in unproven]
+    parts = []
+    if proven:
+        codes = {str(run["provenance"]["code_sha256"]) for run in proven}
+        now = str(code_now())
+        values = golden.known()
+        machines = {machine for code in codes for machine in values.where_same("train", code, now)}
+        named = "; ".join(
+            sorted({f"{cpu}, {vectors}, torch {torch}" for cpu, vectors, torch, *_ in machines})
         )
-    known = not outdated(results)
-    return [
-        _warning(
-            "code has changed, to no effect where tried" if known else "code has changed since this run",
-            words,
+        words = (
+            f"{len(proven):,} of {plural(len(runs), 'run')} were made by {plural(len(codes), 'earlier version')} of the code. "
+            f"{len(values.nets)} small nets, which have each kind of layer, schedule and augmentation of the published runs, came to "
+            f"the same bits with these and with this checkout's code when trained, evaluated and examined ({named})."
         )
-    ]
+        parts.append(_warning("other code, same computation", words))
+    if unproven:
+        dirty = sum(bool(runs[key].get("provenance", {}).get("git_dirty")) for key in unproven)
+        were = "was" if dirty == 1 else "were"
+        why = (
+            f" {dirty} of them {were} made from files that no commit has, so that nobody can try."
+            if dirty
+            else ""
+        )
+        words = (
+            f"Numbers made by {len(unproven):,} of {plural(len(runs), 'run')}, of which the training code is not that of this "
+            f"checkout and is not shown to compute the same.{why}"
+        )
+        parts.append(_warning("code has changed since this run", words))
+    return parts
 
 
 def _warning(label: str, text: str) -> Html:
