@@ -1,106 +1,79 @@
-"""Turns a folder into one in which one workflow is at work: a second one gets a sentence, a killed one leaves no trace.
+"""Keeps a results folder to one workflow at a time, from whatever checkout, and clears what a power cut tore.
 
-Snakemake's own locks are files that stay behind when it is killed and ask for `--unlock`. This one is a lock of the
-operating system and ends with its process; who holds it knows that Snakemake's files are left over, and removes them.
+The lock is one of the operating system: it ends with its process, killed or not.
 """
 
 from __future__ import annotations
 
-import os
-import re
+import json
 import sys
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from alexnet.errors import UserError
-from alexnet.files import held, into_the_present
 
-# Calls of Snakemake that make nothing, or want no lock.
-LOOKING = {
-    *(
-        "--dry-run",
-        "--dryrun",
-        "--lint",
-        "--list-rules",
-        "--list",
-        "--list-target-rules",
-        "--lt",
-        "--summary",
-    ),
-    *(
-        "--detailed-summary",
-        "--dag",
-        "--rulegraph",
-        "--filegraph",
-        "--d3dag",
-        "--report",
-        "--unlock",
-        "--nolock",
-    ),
-    *("--list-changes", "--list-input-changes", "--list-params-changes", "--print-compilation", "--archive"),
-}
-SHORT = re.compile(r"-[A-Za-z]*[nlSD][A-Za-z]*")  # -n, -l, -S, -D, also among others
+NAME = ".workflow.lock"
+SECONDS = 2.0  # longer than another Snakemake looks for torn files when it starts
+KINDS = (".json", ".csv", ".pt", ".npy", ".parquet", ".jpegs", ".ipynb", ".tar", ".gz")  # of outputs
+NO_OUTPUTS = ("logs", "checkpoint")
 
 
-def works(arguments: Sequence[str]) -> bool:
-    """Whether a call of Snakemake with these arguments makes files."""
-    return not any(word.split("=")[0] in LOOKING or SHORT.fullmatch(word) for word in arguments)
-
-
-def take(folder: Path, arguments: Sequence[str]) -> AbstractContextManager[bool] | None:
-    """Hold the folder for the rest of this process, and remove what a killed workflow left locked.
-
-    Args:
-        folder: where Snakemake works.
-        arguments: of this call of Snakemake; None is returned if it only looks.
-
-    Returns:
-        The lock, to be kept: it is given back when it is forgotten.
+def take(results: Path) -> FileLock:
+    """Hold the results folder, which is made, as long as the lock that is returned is kept.
 
     Raises:
-        UserError: another workflow is at work in the folder.
+        UserError: another workflow is at work on it, or it cannot be written.
     """
-    if not works(arguments):
-        return None
-    state = folder / ".snakemake"
+    lock = FileLock(results / NAME)
     try:
-        state.mkdir(exist_ok=True)
-        lock = held(state / "alexnet.lock")
-        ours = lock.__enter__()
-    except OSError:  # a folder that cannot be written, of which Snakemake will say more
-        return None
-    if not ours:
+        results.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=SECONDS)
+    except Timeout:
         raise UserError(
-            f"another workflow is at work in {folder}; wait for it or end it (a report in the meantime: snakemake "
-            "--cores 1 --nolock draft)"
-        )
-    for left_over in (state / "locks").glob("*.lock"):
-        left_over.unlink(missing_ok=True)
+            f"another workflow is at work on {results}; wait for it or end it (a report in the meantime: "
+            "snakemake --cores 1 draft)"
+        ) from None
+    except OSError as error:
+        raise UserError(
+            f"{results} cannot be written ({error.strerror}), and results belong there; make it writable, or name "
+            "another folder (--config results=...)"
+        ) from None
     return lock
 
 
-def prepare(results: Path) -> None:
-    """See that results can be written, and that none is dated later than now (`into_the_present`).
+def remove_torn(results: Path) -> None:
+    """Remove outputs that are empty, or JSON without its end, so that they are made again; says which.
 
-    Raises:
-        UserError: they cannot.
+    What the bench writes is flushed before it gets its name; what older versions and other programs wrote is not. Nothing
+    is removed while a workflow is at work on the folder, or where it cannot be written.
     """
-    there = next(path for path in (results, *results.absolute().parents) if path.exists())
-    if not os.access(there, os.W_OK):
-        raise UserError(
-            f"{there} cannot be written, and results belong there; make it writable, or name another folder "
-            "(--config results=...)"
-        )
+    if not results.is_dir():
+        return
     try:
-        moved = into_the_present(results)
-    except OSError as error:
-        raise UserError(
-            f"{error.filename} cannot be dated anew ({error.strerror}); make it writable"
-        ) from None
-    if moved:
-        print(
-            f"note: {moved} files in {results} were dated later than now, as the clock was set back; they are now "
-            "dated earlier, in the same order",
-            file=sys.stderr,
-        )
+        with FileLock(results / NAME, timeout=0):
+            for path in sorted(path for path in results.rglob("*") if _torn(path, results)):
+                path.unlink()
+                print(f"{path} was cut off, as by a power failure; it is made again", file=sys.stderr)
+    except (Timeout, OSError):
+        return
+
+
+def _torn(path: Path, results: Path) -> bool:
+    if path.suffix not in KINDS or path.is_symlink() or not path.is_file():
+        return False
+    if path.name.startswith(".") or set(NO_OUTPUTS) & set(path.relative_to(results).parts):
+        return False
+    if not path.stat().st_size:
+        return True
+    if path.suffix != ".json":
+        return False
+    with open(path, "rb") as source:
+        source.seek(max(0, path.stat().st_size - 4))
+        if source.read().rstrip().endswith(b"\n}"):  # the end of an indented record
+            return False
+    try:
+        json.loads(path.read_bytes())
+    except ValueError:
+        return True
+    return False
