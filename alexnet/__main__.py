@@ -93,22 +93,20 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("--plan", action="store_true", help="say what it would take, and stop")
 
     for name, text in (
-        ("configure", "study + experiment + seed -> resolved configuration on standard output"),
-        ("describe", "layer table and totals of an experiment on standard output, without training"),
-        ("study", "what the report says about a study on standard output"),
+        ("configure", "study + experiment + seed -> resolved configuration"),
+        ("describe", "layer table and totals of an experiment, without training"),
+        ("study", "what the report says about a study"),
+        ("departures", "where the program of 2012 departs from the text"),
     ):
         verb = verbs.add_parser(name, help=text)
-        verb.add_argument("--study", required=True)
-        if name != "study":
+        if name != "departures":
+            verb.add_argument("--study", required=True)
+        if name in ("configure", "describe"):
             verb.add_argument("--experiment", required=True)
         if name == "configure":
             verb.add_argument("--seed", type=_natural, required=True)
         verb.add_argument("--definitions", default="config", help="folder of experiments.yaml and studies/")
-
-    verb = verbs.add_parser(
-        "departures", help="where the program of 2012 departs from the text, on standard output"
-    )
-    verb.add_argument("--definitions", default="config", help="folder of experiments.yaml and studies/")
+        verb.add_argument("--out", type=Path, metavar="FILE.json", help="default: standard output")
 
     verb = verbs.add_parser("search-rate", help="pilot runs of an experiment -> errors by rate, as JSON")
     verb.add_argument("--study", required=True)
@@ -269,6 +267,7 @@ def _run(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
         _pack(parser, args)
     elif args.verb in ("configure", "describe", "study", "departures"):
         from alexnet import experiments
+        from alexnet.files import write_json
 
         if args.verb == "configure":
             record = experiments.resolve(args.study, args.experiment, args.seed, args.definitions)
@@ -278,7 +277,10 @@ def _run(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
             record = experiments.study_record(args.study, args.definitions)
         else:
             record = experiments.describe_experiment(args.study, args.experiment, args.definitions)
-        print(json.dumps(record, indent=2))
+        if args.out:
+            write_json(args.out, record)
+        else:
+            print(json.dumps(record, indent=2))
     elif args.verb == "search-rate":
         from alexnet import files, tuning
 

@@ -51,23 +51,6 @@ def from_the_future(paths: Iterable[Path]) -> list[Path]:
     return [file for file in files if file.is_file() and file.stat().st_mtime > now]
 
 
-def into_the_present(folder: Path) -> int:
-    """Date files below `folder` that are from the future earlier, all by the same time, the latest of them to now.
-
-    What was made after what stays so. Snakemake refuses, and deletes, what was made from files of the future.
-
-    Returns:
-        How many there were.
-    """
-    files = from_the_future(path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
-    if files:
-        dates = {file: file.stat().st_mtime_ns for file in files}
-        too_late = max(dates.values()) - time.time_ns()
-        for file, date in dates.items():
-            os.utime(file, ns=(date - too_late, date - too_late))
-    return len(files)
-
-
 def remove_leftovers(folder: Path) -> None:
     """Delete what `write_atomically` had begun in a process that was killed; nobody else may be writing there."""
     for path in folder.glob(".*.tmp"):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
 import time
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -17,10 +18,11 @@ from conftest import ROOT
 from test_towers import running, wait_for
 from test_workflow import copy_project, planned, snakemake
 
-from alexnet import sole
+from alexnet import workflow_lock
 from alexnet.errors import UserError
-from alexnet.files import held, into_the_present, sha256
+from alexnet.files import sha256
 
+STRACE = shutil.which("strace")
 RUNS = [f"results/tiny/runs/{name}/1/run.json" for name in ("alexnet", "no_lrn")]
 
 
@@ -60,9 +62,9 @@ def test_a_killed_workflow_goes_on_where_it_was(tmp_path):
         wait_for(lambda: list(folder.glob("results/tiny/runs/*/1/checkpoint/*.pt")), process, 180)
         second = snakemake(folder, *RUNS)
         assert second.returncode == 2
-        assert [line for line in second.stdout.splitlines() if not line.startswith("Using ")] == [
-            f"error: another workflow is at work in {folder}; wait for it or end it (a report in the meantime: "
-            "snakemake --cores 1 --nolock draft)"
+        assert [line for line in second.stdout.splitlines() if line.startswith("error: ")] == [
+            "error: another workflow is at work on results; wait for it or end it (a report in the meantime: "
+            "snakemake --cores 1 draft)"
         ]
         assert planned(folder, RUNS[0])["train"] == 1  # looking is allowed
         pids = trainings(folder)
@@ -76,7 +78,6 @@ def test_a_killed_workflow_goes_on_where_it_was(tmp_path):
     finally:
         process.kill()
         process.communicate()
-    assert list((folder / ".snakemake/locks").iterdir())  # Snakemake's own, left behind
     done = snakemake(folder, *RUNS)
     assert done.returncode == 0, done.stdout[-4000:]
     for run in (folder / name for name in RUNS):
@@ -95,46 +96,51 @@ def test_a_killed_workflow_goes_on_where_it_was(tmp_path):
         assert sha256(whole / "model.pt") == sha256(run.parent / "model.pt")
 
 
-@pytest.mark.parametrize(
-    ("arguments", "expected"),
-    [
-        (["--cores", "all"], True),
-        (["--cores", "2", "no_lrn", "-k"], True),
-        (["-c2", "draft"], True),
-        (["-n"], False),
-        (["-npr"], False),
-        (["--dry-run", "no_lrn"], False),
-        (["--cores", "1", "--nolock", "draft"], False),
-        (["--list-target-rules"], False),
-        (["--report=a.html"], False),
-        (["--config", "results=elsewhere", "no_conv2"], True),
-    ],
-)
-def test_calls_that_only_look_take_no_lock(tmp_path, arguments, expected):
-    assert sole.works(arguments) == expected
-    lock = sole.take(tmp_path, arguments)
-    assert (lock is not None) == expected
-    if lock:
-        with held(tmp_path / ".snakemake" / "alexnet.lock") as ours:
-            assert not ours
-        lock.__exit__(None, None, None)
-
-
-def test_a_lock_ends_with_its_process_and_leftovers_of_snakemake_go(tmp_path):
-    code = "import sys, time; from pathlib import Path; from alexnet import sole\nlock = sole.take(Path(sys.argv[1]), []); print(1, flush=True); time.sleep(60)"
+def test_the_lock_ends_with_its_process(tmp_path):
+    code = "import sys, time; from pathlib import Path; from alexnet import workflow_lock\nlock = workflow_lock.take(Path(sys.argv[1])); print(1, flush=True); time.sleep(60)"
     other = subprocess.Popen([sys.executable, "-c", code, tmp_path], cwd=ROOT, stdout=subprocess.PIPE)
     assert other.stdout.readline() == b"1\n"
-    left = tmp_path / ".snakemake/locks/0.input.lock"
-    left.parent.mkdir()
-    left.touch()
     with pytest.raises(UserError, match="another workflow is at work"):
-        sole.take(tmp_path, [])
-    assert left.exists()
+        workflow_lock.take(tmp_path)
+    (tmp_path / "study.json").touch()
+    workflow_lock.remove_torn(tmp_path)
+    assert (tmp_path / "study.json").exists()  # it may be in the middle of being written
     os.kill(other.pid, signal.SIGKILL)
     other.wait()
-    lock = sole.take(tmp_path, [])
-    assert lock is not None and not left.exists()
-    lock.__exit__(None, None, None)
+    workflow_lock.take(tmp_path).release()
+    workflow_lock.remove_torn(tmp_path)
+    assert not (tmp_path / "study.json").exists()
+
+
+@pytest.mark.parametrize(
+    "words", [["-call"], ["--cores", "all"], ["-c2", "-k"], ["-kc", "1", "--rerun-incomplete"]]
+)
+def test_one_workflow_works_on_a_results_folder_however_it_is_called(tmp_path, words):
+    """Also from another checkout; looking, and a draft of what is there, are allowed."""
+    folders = [with_study(tmp_path / name, experiments=["alexnet"]) for name in ("one", "other")]
+    config = ["--config", f"results={tmp_path}/results"]
+    lock = workflow_lock.take(tmp_path / "results")
+    try:
+        for folder in folders:
+            done = subprocess.run(
+                [sys.executable, "-m", "snakemake", *words, *config],
+                cwd=folder,
+                capture_output=True,
+                text=True,
+                timeout=120,
+            )
+            said = [line for line in done.stderr.splitlines() if "error" in line.lower()]
+            assert done.returncode == 2 and said == [
+                f"error: another workflow is at work on {tmp_path}/results; wait for it or end it (a report in the "
+                "meantime: snakemake --cores 1 draft)"
+            ], done.stderr
+            assert "Traceback" not in done.stderr
+        assert [path.name for path in (tmp_path / "results").iterdir()] == [workflow_lock.NAME]
+        if words == ["-call"]:
+            for looking in (["-n"], ["--unlock"], ["--list-target-rules"], ["--summary"], ["departures"]):
+                assert snakemake(folders[0], *looking, *config).returncode == 0
+    finally:
+        lock.release()
 
 
 def test_a_clock_that_is_set_back_costs_no_training(tmp_path):
@@ -163,28 +169,14 @@ def test_a_clock_that_is_set_back_costs_no_training(tmp_path):
     assert process.returncode == 1 and "clock skew" in said, said
     assert "the clock was set back" in log.read_text()
     assert not (run / "model.pt").exists() and list(run.glob("checkpoint/*.pt"))
+    for path in (folder / "results/tiny/data/ilsvrc2012").iterdir():  # as `touch` does
+        os.utime(path)
     done = snakemake(folder, RUNS[0])
-    assert done.returncode == 0 and "dated later than now" in done.stdout, done.stdout
+    assert done.returncode == 0, done.stdout
     assert "resumed after epoch 8" in log.read_text()
     assert sha256(run / "model.pt") == expected
     assert not (run / "checkpoint").exists()
     assert planned(folder, RUNS[0]) == {}
-
-
-def test_files_from_the_future_keep_their_order(tmp_path):
-    now = time.time()
-    dates = {"old": now - 500, "packed": now + 100, "trained": now + 160, "below/evaluated": now + 300}
-    (tmp_path / "below").mkdir()
-    for name, date in dates.items():
-        (tmp_path / name).write_text("")
-        os.utime(tmp_path / name, (date, date))
-    assert into_the_present(tmp_path) == 3
-    found = {name: (tmp_path / name).stat().st_mtime for name in dates}
-    assert found["old"] == pytest.approx(dates["old"])
-    assert found["below/evaluated"] == pytest.approx(now, abs=20) and found["below/evaluated"] <= time.time()
-    for earlier, later in pairwise(("packed", "trained", "below/evaluated")):
-        assert found[later] - found[earlier] == pytest.approx(dates[later] - dates[earlier])
-    assert into_the_present(tmp_path) == 0
 
 
 def test_results_that_cannot_be_written_are_a_sentence(tmp_path):
@@ -202,3 +194,44 @@ def test_results_that_cannot_be_written_are_a_sentence(tmp_path):
     done = subprocess.run(words, cwd=folder, capture_output=True, text=True, timeout=120)
     assert done.returncode == 2, done.stderr
     assert "error: results cannot be written" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_outputs_that_a_power_cut_tore_are_made_again_by_the_same_command(tmp_path):
+    folder = with_study(tmp_path / "project", experiments=["alexnet"])
+    evaluation = "results/tiny/evals/alexnet/1/ilsvrc2012-val.json"
+    targets = [evaluation, "results/describe/alexnet.json"]
+    assert snakemake(folder, *targets).returncode == 0
+    run = folder / "results/tiny/runs/alexnet/1"
+    before = {path: sha256(path) for path in (run / "model.pt", run / "config.json", folder / targets[1])}
+    whole = sorted(path for path in (folder / "results").rglob("*.json"))
+    for path in (run / "model.pt", run / "config.json"):
+        path.write_bytes(b"")
+    text = (folder / targets[1]).read_text()
+    (folder / targets[1]).write_text(text[: len(text) // 2])
+    (folder / evaluation).write_bytes(bytes(200))
+    done = snakemake(folder, *targets)
+    assert done.returncode == 0, done.stdout[-3000:]
+    said = [line for line in done.stdout.splitlines() if "was cut off" in line]
+    assert len(said) == 4 and all(line.endswith("; it is made again") for line in said)
+    assert {path: sha256(path) for path in before} == before
+    assert sorted(path for path in (folder / "results").rglob("*.json")) == whole
+    assert "was cut off" not in snakemake(folder, *targets).stdout
+
+
+@pytest.mark.parametrize("verb", ["configure", "describe", "study", "departures"])
+def test_a_record_goes_whole_into_a_file_or_to_standard_output(verb, definitions, tmp_path):
+    words = {
+        "configure": ["--study", "tiny", "--experiment", "tanh", "--seed", "3"],
+        "describe": ["--study", "tiny", "--experiment", "tanh"],
+        "study": ["--study", "tiny"],
+        "departures": [],
+    }[verb]
+    call = [sys.executable, "-m", "alexnet", verb, *words, "--definitions", str(definitions)]
+    shown = subprocess.run(call, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    out = tmp_path / "new/record.json"
+    trace = ["strace", "-f", "-e", "trace=fsync,rename", "-o", str(tmp_path / "trace")] if STRACE else []
+    subprocess.run([*trace, *call, "--out", str(out)], cwd=ROOT, check=True, capture_output=True)
+    assert out.read_text() == shown and list(out.parent.iterdir()) == [out]
+    if STRACE:
+        lines = re.findall(r"(fsync|rename)\(", (tmp_path / "trace").read_text())
+        assert lines[:2] == ["fsync", "rename"]

@@ -25,8 +25,8 @@ from alexnet import (
     interruption,
     known_files,
     leases,
-    sole,
     tuning,
+    workflow_lock,
 )
 from alexnet.errors import UserError
 
@@ -45,10 +45,10 @@ def checked(function, *arguments):
         stop(str(error))
 
 
-# Jobs end, at their next checkpoint, with the process that started them. The lock is given back when that ends.
+# Jobs end, at their next checkpoint, with the process that started them.
 os.environ[interruption.WORKFLOW] = str(os.getpid())
-ALONE = checked(sole.take, Path.cwd(), sys.argv[1:]) if workflow.is_main_process else None
-if ALONE and "gpu" not in workflow.global_resources:  # as many runs at once as there are cards for
+# As many runs at once as there are cards for.
+if workflow.is_main_process and "gpu" not in workflow.global_resources:
     workflow.global_resources["gpu"] = Resource("gpu", max(1, len(leases.cards())))
 
 checked(definitions.check, config, "config", "config")
@@ -57,8 +57,16 @@ validate(config, "../schemas/config.schema.yaml")
 DEFINITIONS = config["definitions"]
 RESULTS = config["results"]
 
-if ALONE:
-    checked(sole.prepare, Path(RESULTS))
+if workflow.is_main_process:
+    workflow_lock.remove_torn(Path(RESULTS))
+LOCKS = []  # held until this process ends
+
+
+def hold_results():
+    """Hold the results folder, unless all that is made is a draft of what is there."""
+    made = {job.rule.name for job in workflow.dag.needrun_jobs()}
+    if workflow.is_main_process and not made <= {"draft", "describe", "study", "departures"}:
+        LOCKS.append(checked(workflow_lock.take, Path(RESULTS)))
 
 
 def beside(name):
@@ -109,6 +117,7 @@ wildcard_constraints:
     race="[a-z0-9_]+",
     set="[A-Za-z0-9_]+",
     split="train|val|test",
+    page="[A-Za-z0-9_]+",
 
 
 @cache

@@ -11,7 +11,7 @@ rule configure:
         definitions=DEFINITIONS,
     shell:
         "python -m alexnet configure --study {wildcards.study:q} --experiment {wildcards.experiment:q}"
-        " --seed {wildcards.seed:q} --definitions {params.definitions:q} > {output:q}.part 2> {log:q} && mv {output:q}.part {output:q}"
+        " --seed {wildcards.seed:q} --definitions {params.definitions:q} --out {output:q} 2> {log:q}"
 
 
 rule describe:
@@ -25,7 +25,7 @@ rule describe:
         study=full_study,
     shell:
         "python -m alexnet describe --study {params.study:q} --experiment {wildcards.experiment:q}"
-        " --definitions {params.definitions:q} > {output:q}.part 2> {log:q} && mv {output:q}.part {output:q}"
+        " --definitions {params.definitions:q} --out {output:q} 2> {log:q}"
 
 
 rule study:
@@ -38,7 +38,7 @@ rule study:
         definitions=DEFINITIONS,
     shell:
         "python -m alexnet study --study {wildcards.study:q} --definitions {params.definitions:q}"
-        " > {output:q}.part 2> {log:q} && mv {output:q}.part {output:q}"
+        " --out {output:q} 2> {log:q}"
 
 
 rule departures:
@@ -51,7 +51,7 @@ rule departures:
         fingerprint=departures_fingerprint,
         definitions=DEFINITIONS,
     shell:
-        "python -m alexnet departures --definitions {params.definitions:q} > {output:q}.part 2> {log:q} && mv {output:q}.part {output:q}"
+        "python -m alexnet departures --definitions {params.definitions:q} --out {output:q} 2> {log:q}"
 
 
 # The checkpoint from which an interrupted run resumes is not an output: Snakemake would delete it.

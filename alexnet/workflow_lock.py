@@ -1,0 +1,79 @@
+"""Keeps a results folder to one workflow at a time, from whatever checkout, and clears what a power cut tore.
+
+The lock is one of the operating system: it ends with its process, killed or not.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from alexnet.errors import UserError
+
+NAME = ".workflow.lock"
+SECONDS = 2.0  # longer than another Snakemake looks for torn files when it starts
+KINDS = (".json", ".csv", ".pt", ".npy", ".parquet", ".jpegs", ".ipynb", ".tar", ".gz")  # of outputs
+NO_OUTPUTS = ("logs", "checkpoint")
+
+
+def take(results: Path) -> FileLock:
+    """Hold the results folder, which is made, as long as the lock that is returned is kept.
+
+    Raises:
+        UserError: another workflow is at work on it, or it cannot be written.
+    """
+    lock = FileLock(results / NAME)
+    try:
+        results.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=SECONDS)
+    except Timeout:
+        raise UserError(
+            f"another workflow is at work on {results}; wait for it or end it (a report in the meantime: "
+            "snakemake --cores 1 draft)"
+        ) from None
+    except OSError as error:
+        raise UserError(
+            f"{results} cannot be written ({error.strerror}), and results belong there; make it writable, or name "
+            "another folder (--config results=...)"
+        ) from None
+    return lock
+
+
+def remove_torn(results: Path) -> None:
+    """Remove outputs that are empty, or JSON without its end, so that they are made again; says which.
+
+    What the bench writes is flushed before it gets its name; what older versions and other programs wrote is not. Nothing
+    is removed while a workflow is at work on the folder, or where it cannot be written.
+    """
+    if not results.is_dir():
+        return
+    try:
+        with FileLock(results / NAME, timeout=0):
+            for path in sorted(path for path in results.rglob("*") if _torn(path, results)):
+                path.unlink()
+                print(f"{path} was cut off, as by a power failure; it is made again", file=sys.stderr)
+    except (Timeout, OSError):
+        return
+
+
+def _torn(path: Path, results: Path) -> bool:
+    if path.suffix not in KINDS or path.is_symlink() or not path.is_file():
+        return False
+    if path.name.startswith(".") or set(NO_OUTPUTS) & set(path.relative_to(results).parts):
+        return False
+    if not path.stat().st_size:
+        return True
+    if path.suffix != ".json":
+        return False
+    with open(path, "rb") as source:
+        source.seek(max(0, path.stat().st_size - 4))
+        if source.read().rstrip().endswith(b"\n}"):  # the end of an indented record
+            return False
+    try:
+        json.loads(path.read_bytes())
+    except ValueError:
+        return True
+    return False
