@@ -101,10 +101,18 @@ def _proven(run: dict[str, Any]) -> bool:
     They do not for a run of a changed checkout, whose code no commit has, nor for one on a GPU: they are the processor's.
     """
     made, values = run.get("provenance", {}), golden.known()
-    code, on_gpu = str(made.get("code_sha256")), any(name != "cpu" for name in run.get("devices") or ())
+    code = str(made.get("code_sha256"))
     tried = values.stages(code)
     same = all(values.same(stage, code, str(code_now(stage))) for stage in tried)
-    return made.get("git_dirty") is False and not on_gpu and "train" in tried and same
+    return made.get("git_dirty") is False and not _on_gpu(run) and "train" in tried and same
+
+
+def _on_gpu(run: dict[str, Any]) -> bool:
+    return any(name != "cpu" for name in run.get("devices") or ())
+
+
+def _were(count: int) -> str:
+    return "was" if count == 1 else "were"
 
 
 def outdated(results: Results) -> set[RunKey]:
@@ -159,22 +167,23 @@ def _about_code(results: Results) -> list[Html]:
             sorted({f"{cpu}, {vectors}, torch {torch}" for cpu, vectors, torch, *_ in machines})
         )
         words = (
-            f"{len(proven):,} of {plural(len(runs), 'run')} were made by {plural(len(codes), 'earlier version')} of the code. "
+            f"{len(proven):,} of {plural(len(runs), 'run')} {_were(len(proven))} made by {plural(len(codes), 'other version')} of the code. "
             f"{len(values.nets)} small nets, which have each kind of layer, schedule and augmentation of the published runs, came to "
             f"the same bits with these and with this checkout's code when trained, evaluated and examined ({named})."
         )
         parts.append(_warning("other code, same computation", words))
     if unproven:
-        dirty = sum(bool(runs[key].get("provenance", {}).get("git_dirty")) for key in unproven)
-        were = "was" if dirty == 1 else "were"
-        why = (
-            f" {dirty} of them {were} made from files that no commit has, so that nobody can try."
-            if dirty
-            else ""
-        )
+        of = [runs[key] for key in unproven]
+        why = {
+            "from files that no commit has": sum(
+                bool(run.get("provenance", {}).get("git_dirty")) for run in of
+            ),
+            "on a GPU, of which there are no such values": sum(map(_on_gpu, of)),
+        }
+        reasons = [f"{count} of them {words}" for words, count in why.items() if count]
         words = (
-            f"Numbers made by {len(unproven):,} of {plural(len(runs), 'run')}, of which the training code is not that of this "
-            f"checkout and is not shown to compute the same.{why}"
+            f"{len(of):,} of {plural(len(runs), 'run')} {_were(len(of))} made by training code that is not this checkout's and that "
+            f"is not shown to compute the same{'; ' * bool(reasons)}{', '.join(reasons)}."
         )
         parts.append(_warning("code has changed since this run", words))
     return parts

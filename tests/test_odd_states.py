@@ -156,7 +156,7 @@ def test_results_of_other_code_say_so(tmp_path: Path) -> None:
         path.write_text(json.dumps(record))
     ctx = context(tmp_path)
     assert state.outdated(ctx.results) == {("demo", "alexnet", 1)}
-    assert f"made by 1 of {len(paths)} runs" in text(summary.first_screen(ctx))
+    assert f"1 of {len(paths)} runs was made by training code that is not" in text(summary.first_screen(ctx))
     assert provenance_tables.runs_tables(ctx.results).count("code has changed since this run") == 1
     assert "code has changed since" in details(ctx, "lrn-delta-top1")
     for path in paths:
