@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from alexnet import moments
 from alexnet.catalogue import Picture
-from alexnet.decode import Undecodable, square_of
+from alexnet.decode import Undecodable, alone, square_of
 
 CHUNK = 32  # images that a worker takes at a time
 IN_FLIGHT = 3  # chunks per worker that are under way: bounds the memory
@@ -81,7 +81,8 @@ def convert(pictures: list[Picture], making: Making, store: Callable[[NDArray[np
     rows, files = [], []
     for picture in pictures:
         try:
-            square = square_of(picture.read(), size, pixels[at])
+            with alone(picture.data.size):
+                square = square_of(picture.read(), size, pixels[at])
         except Undecodable as problem:
             rows.append(Row(picture.name, picture.label, picture.archive, problem=str(problem)))
             continue

@@ -7,6 +7,7 @@ import io
 import threading
 import warnings
 import zlib
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,15 +24,27 @@ from PIL.WebPImagePlugin import WebPImageFile
 from alexnet.resample import central_square
 
 MAX_PIXELS = 100_000_000  # more is a decompression bomb: the largest images of ILSVRC have about 40 million
+MAX_SIDE = 65_535  # pixels, as in a JPEG
 MAX_BYTES = 200_000_000  # of a gzip-compressed image, uncompressed
+ALONE = 20_000_000  # pixels, or bytes of a file, beyond which an image is handled while no other such is
 LARGE = 12_000_000  # bytes of pixels beyond which memory is not kept
 _kept = threading.local()
+_alone = threading.RLock()
 PLUGINS = (JpegImageFile, PngImageFile, GifImageFile, BmpImageFile, TiffImageFile, WebPImageFile)
 FORMATS = tuple(plugin.format for plugin in PLUGINS)
 
 
 class Undecodable(Exception):
     """The bytes are no whole image; the message says why."""
+
+
+class _Large(Exception):
+    """The image has more pixels than may be decoded beside others."""
+
+
+def alone(size: int) -> AbstractContextManager[object]:
+    """What to hold while a file of `size` bytes is in memory: one large file at a time."""
+    return _alone if size > ALONE else nullcontext()
 
 
 @dataclass(frozen=True)
@@ -44,7 +57,7 @@ class Square:
     repairs: tuple[str, ...]
 
 
-def decode(data: bytes) -> tuple[Image.Image, tuple[str, ...]]:
+def decode(data: bytes, most: int = MAX_PIXELS) -> tuple[Image.Image, tuple[str, ...]]:
     """The RGB picture in a file, whatever the file is called, and its repairs in a fixed order of words.
 
     Words: gzip (was compressed once more), png, gif, bmp, tiff, webp (not the JPEG that ILSVRC promises),
@@ -54,9 +67,12 @@ def decode(data: bytes) -> tuple[Image.Image, tuple[str, ...]]:
 
     Raises:
         Undecodable: no image, cut off, or too large.
+        _Large: more pixels than `most`, or gzip data, and `most` is less than any image may have.
     """
     repairs = []
     if data[:2] == b"\x1f\x8b":  # as n02487347_1956.JPEG of 2010
+        if most < MAX_PIXELS:
+            raise _Large
         try:
             with gzip.GzipFile(fileobj=io.BytesIO(data)) as stream:
                 data = stream.read(MAX_BYTES + 1)
@@ -69,15 +85,18 @@ def decode(data: bytes) -> tuple[Image.Image, tuple[str, ...]]:
         warnings.simplefilter("always")
         try:
             image: Image.Image = Image.open(io.BytesIO(data), formats=FORMATS)
-            if image.width * image.height > MAX_PIXELS:
-                raise Undecodable(f"{image.width} x {image.height} pixels, more than {MAX_PIXELS}")
+            if max(image.size) > MAX_SIDE or image.width * image.height > MAX_PIXELS:
+                limit = f"more than {MAX_PIXELS}, or {MAX_SIDE} a side"
+                raise Undecodable(f"{image.width} x {image.height} pixels, {limit}")
+            if image.width * image.height > most:
+                raise _Large
             if image.format not in ("JPEG", "MPO"):
                 repairs.append(str(image.format).lower())
             deep = image.mode.startswith("I") or any(
                 ";16" in str(tile[3]) for tile in getattr(image, "tile", ())
             )
             image.load()
-        except (Undecodable, MemoryError):
+        except (Undecodable, _Large, MemoryError):
             raise
         except Image.UnidentifiedImageError as error:
             raise Undecodable("no known image format") from error
@@ -107,7 +126,7 @@ def to_rgb(image: Image.Image) -> tuple[Image.Image, list[str]]:
     if mode in ("L", "1"):
         return image.convert("RGB"), ["grayscale"]
     if mode.startswith("I"):  # 16 bits of gray: keep the high byte, as Pillow does for 16-bit RGB
-        high = np.clip(np.asarray(image).astype(np.int64) >> 8, 0, 255).astype(np.uint8)
+        high = np.clip(np.asarray(image) >> 8, 0, 255).astype(np.uint8)
         return Image.fromarray(high).convert("RGB"), ["grayscale"]
     if mode == "P":
         alpha = "transparency" in image.info
@@ -141,7 +160,7 @@ def _buffer(size: int) -> NDArray[np.uint8]:
     return held[:size]
 
 
-def quick(data: bytes) -> tuple[NDArray[np.uint8] | None, tuple[str, ...]]:
+def quick(data: bytes, most: int = MAX_PIXELS) -> tuple[NDArray[np.uint8] | None, tuple[str, ...]]:
     """(height, width, 3) of an ordinary colour JPEG by libjpeg-turbo, to the bit as Pillow's, and its repairs.
 
     None for what `decode` must look at: other formats, gray and four-colour JPEGs, and whatever libjpeg warns
@@ -154,6 +173,8 @@ def quick(data: bytes) -> tuple[NDArray[np.uint8] | None, tuple[str, ...]]:
         height, width, colours, _ = simplejpeg.decode_jpeg_header(data, strict=True)
         if colours not in ("YCbCr", "RGB") or height * width > MAX_PIXELS:
             return None, ()
+        if height * width > most:
+            raise _Large
         pixels = simplejpeg.decode_jpeg(
             data, fastdct=False, fastupsample=False, strict=True, buffer=_buffer(height * width * 3)
         )
@@ -170,8 +191,16 @@ def square_of(data: bytes | NDArray[np.uint8], size: int, out: NDArray[np.uint8]
     """
     if isinstance(data, np.ndarray):
         return Square(central_square(data, size, out), data.shape[1], data.shape[0], ())
-    pixels, repairs = quick(data)
+    try:
+        return _square(data, size, out, ALONE)
+    except _Large:
+        with _alone:
+            return _square(data, size, out, MAX_PIXELS)
+
+
+def _square(data: bytes, size: int, out: NDArray[np.uint8] | None, most: int) -> Square:
+    pixels, repairs = quick(data, most)
     if pixels is None:
-        image, more = decode(data)
+        image, more = decode(data, most)
         pixels, repairs = np.array(image), (*repairs, *more)
     return Square(central_square(pixels, size, out), pixels.shape[1], pixels.shape[0], repairs)

@@ -10,12 +10,12 @@ import pandas as pd
 
 from analysis import figures
 from analysis.calibration import behaviour
-from analysis.cells import plural
 from analysis.context import Context
 from analysis.outcomes import number, with_unit
 from analysis.page import Html, figure, folded, heading, note, say, stack, table
 from analysis.power import DAYS, GPUS, LOG_SD, RUN_HOURS, WANTED
 from analysis.simulation import NOMINAL
+from analysis.text import plural
 
 REFERENCE = Path(__file__).resolve().parent.parent / "reports" / "reference"
 KINDS = {

@@ -9,10 +9,6 @@ from analysis.outcomes import paper_value, weakness, with_unit
 from analysis.page import Html
 
 
-def plural(count: int, word: str) -> str:
-    return f"{count:,} {word}" if count == 1 else f"{count:,} {word}s"
-
-
 def badge(verdict: str, evidence: str, dataset: str = "") -> Html:
     """The verdict in a word, a mark and a colour, with its evidence where that is weaker than the paper's data at full size."""
     short = weakness(evidence, dataset)

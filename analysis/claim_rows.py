@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from analysis import races
-from analysis.cells import badge, plural, value
+from analysis.cells import badge, value
 from analysis.context import Context
 from analysis.estimates import NoEstimate
 from analysis.explain import HOW
@@ -19,6 +19,7 @@ from analysis.page import Html, folded, framed, joined, listed
 from analysis.provenance_tables import anchor
 from analysis.race_tables import judged_under
 from analysis.state import outdated
+from analysis.text import plural
 
 TRAINED = ["demo", "proxy", "reduced scale", "paper scale"]
 LESSER = TRAINED[:-1]  # other classes or sizes: an absolute number says nothing about the paper's

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from analysis.cells import plural
 from analysis.context import Context
 from analysis.origin import elapsed, evaluation_hours, machine
 from analysis.page import Html, heading, note, say, stack, table
 from analysis.power import DAYS, GPUS, RUN_HOURS
 from analysis.speed_tables import IMAGES, RAW_BYTES, number, read_bench
+from analysis.text import plural
 
 FULL_STEP = "training step, ilsvrc2012 net"  # how its row of the benchmark begins
 SUSTAINED = (5, 20, 60)  # TFLOP/s that a card keeps up in training: assumptions

@@ -6,13 +6,13 @@ import math
 from typing import Any
 
 from analysis import effects, figures
-from analysis.cells import plural
 from analysis.context import Context
 from analysis.effects import TIER_WORDS, Effect
 from analysis.estimates import DEAD, untrained
 from analysis.evidence import Study
 from analysis.outcomes import interval, number
 from analysis.page import Html, figure, folded, heading, note, say, stack, table
+from analysis.text import plural
 
 NO_DEPARTURES = "The list of departures has not been made yet; `snakemake --cores all draft` makes it."
 PARTS = {"model", "layers", "optimizer", "augmentation", "schedule"}  # steps of a key that say nothing new

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-from analysis.cells import plural
 from analysis.evidence import Results
+from analysis.text import plural
 
 
 def sentences(results: Results) -> list[str]:

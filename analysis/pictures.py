@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.cells import plural
 from analysis.context import Context
 from analysis.evidence import Results, Study
 from analysis.page import Html, heading, joined, note, picture, say, stack, table
+from analysis.text import plural
 
 BASE = "alexnet"
 SIDE = 64  # pixels of a picture in a row

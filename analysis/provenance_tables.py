@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from analysis.cells import plural
 from analysis.evidence import Results
 from analysis.origin import devices
 from analysis.page import Html, folded, listed, note, stack, table
 from analysis.state import outdated
+from analysis.text import plural
 
 STALE = Html(' <span class="stale">code has changed since this run</span>')
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from analysis import figures, races
-from analysis.cells import badge, plural
+from analysis.cells import badge
 from analysis.context import Context
 from analysis.convergence import Reached, earlier, ratio_of, shown_ratio
 from analysis.estimates import NoEstimate
@@ -21,6 +21,7 @@ from analysis.outcomes import interval, number
 from analysis.page import Html, figure, folded, heading, note, say, stack, table
 from analysis.races import Choice
 from analysis.stats import axes
+from analysis.text import plural
 from analysis.verdicts import Outcome, misses_range
 
 SIX = 6  # "six times faster" (section 3.1)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from analysis import effects, race_tables
-from analysis.cells import badge, plural, value
+from analysis.cells import badge, value
 from analysis.claim_rows import TRAINED
 from analysis.context import Context
 from analysis.effects import Effect
@@ -17,6 +17,7 @@ from analysis.evidence import Study
 from analysis.labels import AGAINST, DIFFERS, FOR, MISCOUNTS, OPEN
 from analysis.outcomes import interval, number, verdict_words
 from analysis.page import Html, heading, listed, note, say, stack
+from analysis.text import plural
 
 PLANNED = (
     "So many seeds settle a number that stays where it is. New seeds move it, so that a campaign of this size settles it about every "

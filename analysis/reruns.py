@@ -1,4 +1,4 @@
-"""Turns two results folders into which of their common runs ended with the same bits, and the record of that into a page.
+"""Turns two results folders into which of their common runs ended with the same bits.
 
 A rerun is a run of the same experiment and seed that was trained anew, as anybody can who has a published results folder.
 What is known of it is kept beside the published runs, in <study>/reruns.csv, one row a rerun; whether it agrees is worked
@@ -16,13 +16,12 @@ from typing import Any
 import pandas as pd
 
 from analysis import golden
-from analysis.cells import plural
 from analysis.errors import UserError
 from analysis.evidence import Results
 from analysis.files import write_text
 from analysis.integrity import MANIFEST, Unfit, write_manifest
 from analysis.origin import devices
-from analysis.page import Html, heading, say, stack, table
+from analysis.text import plural
 
 FILE = "reruns.csv"
 KEY = ["experiment", "seed", "finished"]
@@ -196,41 +195,6 @@ def lines(found: Iterable[Rerun]) -> list[str]:
         f"{'/'.join(map(str, one.key))}: {one.words}{f' ({one.differs})' if one.differs else ''}"
         for one in found
     ]
-
-
-def page(results: Results) -> Html | None:
-    """The recorded reruns as a table below a sentence that counts them; none yet: nothing."""
-    found = recorded(results)
-    if not found:
-        return None
-    like = [one for one in found if not one.differs]
-    kinds = {(one.key[0], results.studies[one.key[0]].kind(one.key[1])) for one in like}
-    said = (
-        f"{plural(len(like), 'run')} of {plural(len(kinds), 'kind')} {'was' if len(like) == 1 else 'were'} trained again from the start on the same "
-        f"type of processor with the same code, torch and number of threads: {sum(one.same for one in like)} of {len(like)} ended with the "
-        "same weights, bit for bit."
-    )
-    others = [one for one in found if one.differs]
-    more = (
-        f"Of {len(others)} with something else, which the table names, {sum(one.same for one in others)} did."
-    )
-    rows = [
-        [
-            " / ".join(map(str, one.key)),
-            results.studies[one.key[0]].kind(one.key[1]),
-            one.words,
-            one.differs or "nothing",
-            str(one.rerun["finished"])[:10],
-            Html("<code>{}</code>").format(str(one.rerun["git_commit"])[:10]),
-        ]
-        for one in found
-    ]
-    heads = ["Run", "Kind", "Result", "What was different", "When", "Commit"]
-    return stack(
-        heading("Trained again"),
-        say(*([said] if like else []), *([more] if others else [])),
-        table(heads, rows, "Published runs that were trained a second time"),
-    )
 
 
 def _short(value: object) -> str:

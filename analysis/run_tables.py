@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from analysis import figures
-from analysis.cells import badge, plural
+from analysis.cells import badge
 from analysis.context import Context
 from analysis.convergence import epochs_to, shown_ratio
 from analysis.effects import compared_on
@@ -13,6 +13,7 @@ from analysis.evidence import Results, Study
 from analysis.labels import AGAINST, FOR
 from analysis.outcomes import interval, number, paper_value
 from analysis.page import Html, figure, folded, heading, note, say, stack, table
+from analysis.text import plural
 from analysis.verdicts import Outcome
 
 NOTHING = "Nothing has been run yet: no study has finished a run."

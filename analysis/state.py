@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from analysis import golden
-from analysis.cells import plural
 from analysis.context import Context
 from analysis.evidence import Results, Study
 from analysis.page import Html, heading, note, stack
+from analysis.text import plural
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 TAIL = 12  # lines of a log

@@ -7,7 +7,7 @@ import re
 import pandas as pd
 
 from analysis import race_tables
-from analysis.cells import badge, plural
+from analysis.cells import badge
 from analysis.claim_rows import TRAINED, claims, reasons
 from analysis.context import Context
 from analysis.evidence import COPIES, Study
@@ -32,6 +32,7 @@ from analysis.page import Html, joined, listed, say, table
 from analysis.power import DAYS, GPUS
 from analysis.reading import lucky
 from analysis.state import progress, warnings
+from analysis.text import plural
 
 __all__ = ["answers", "claims", "first_screen", "study_line", "verdict_counts", "verdict_paragraph"]
 # Answers in the reader's words, the verdicts that give them, and what they would take if nothing else is known.
