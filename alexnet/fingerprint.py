@@ -1,13 +1,14 @@
-"""Turns this package's source into a hash a stage: of all definitions that training, evaluation or probing reaches.
+"""Hashes the code of a stage: every definition that training, evaluation, examination or averaging reaches.
 
-A definition is a function, a class or a constant at the top level of a module; statements there that bind no name count with
-each module that is imported. Names are followed from the stage's function through imports, attributes of modules, decorators
-and defaults. A name made at run time is not seen, so of a module that is passed on as a value everything counts.
+A definition is a function, class or constant at the top level of a module. From the stage's function, names are followed
+through imports, attributes of modules, decorators and defaults. Statements at the top level that bind no name, such as a setting
+of torch, count for each module that gets imported. Names built at run time cannot be followed; if a module is passed around
+as a value, all its definitions count.
 
-Not in the hash: the file and the module of a definition, imports, docstrings, comments, annotations of functions and
-variables, and what `CUT` names. In it: names, messages, annotations of a class's fields, which a dataclass reads, and those
-that Triton compiles by. The value is the same on each Python that runs this package: it is made from the tree of the source, in
-a text of its own, in which fields that are empty, as those that newer versions add, do not stand.
+The hash leaves out where a definition stands (file and module), imports, docstrings, comments, annotations of functions and
+variables, and the modules in `CUT`. It includes names, messages, annotations of class fields (dataclasses read them) and
+annotations that Triton compiles by. Every Python that runs the package computes the same value: trees are written in a format of
+our own, which omits empty fields such as those that newer versions add to `ast`.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ STAGES = {
     "examine": "alexnet.examine.examine",
     "ensemble": "alexnet.ensemble.ensemble",
 }
-# rooms that keep, lock, tell and record; neither they nor what only they use computes a number of a result
+# modules that store, lock, report and record; they compute no number of a result, nor does what only they use
 CUT = (
     "alexnet.checkpoints",
     "alexnet.errors",
@@ -46,7 +47,7 @@ Scope = dict[str, str]  # local names; those of imports with what they stand for
 
 @cache
 def code_sha256(stage: str) -> str:
-    """The hash, hexadecimal, of what computes in a stage of `STAGES`."""
+    """The hash (hexadecimal) of the code that a stage of `STAGES` reaches."""
     return fingerprint(_source(), STAGES[stage])
 
 
@@ -56,12 +57,12 @@ def _source() -> Source:
 
 
 def fingerprint(source: Source, root: str) -> str:
-    """The hash of the definition with the dotted name `root` and of all that it reaches.
+    """The hash of the definition `root` (dotted name) and of all that it reaches.
 
-    A definition counts together with those that its names stand for: two of one name in two modules are told apart.
+    Each definition is hashed together with those it uses, so that swapping two of the same name between modules shows.
 
     Raises:
-        LookupError: a name of the package stands for nothing.
+        LookupError: an import names something that the package does not have.
     """
     found = reached(source, root)
     own = {key: _hash(text) for key, (text, _) in found.items()}
@@ -76,7 +77,7 @@ def reached(source: Source, root: str) -> dict[Key, tuple[str, set[Key]]]:
     """All definitions that `root` reaches: the text of each, and which others it uses.
 
     Raises:
-        LookupError: a name of the package stands for nothing.
+        LookupError: an import names something that the package does not have.
     """
     found: dict[Key, tuple[str, set[Key]]] = {}
     waiting = source.definitions(root)

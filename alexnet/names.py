@@ -1,4 +1,4 @@
-"""Turns the source of a package into what its names stand for, without importing it."""
+"""Finds what the names in a package stand for, from its source, without importing it."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Source:
         return self.paths[name]
 
     def run_by(self, dotted: str) -> list[str]:
-        """The modules, of those that are not cut, that an import of `dotted` runs: packages around it, and itself."""
+        """The modules that importing `dotted` runs: the packages around it and itself, without those that are cut."""
         parts = dotted.split(".")
         names = [".".join(parts[: n + 1]) for n in range(len(parts))]
         return [name for name in names if self._path(name) and not self.is_cut(name)]
@@ -57,7 +57,7 @@ class Source:
         return any(f"{dotted}.".startswith(f"{name}.") for name in self.cut)
 
     def find(self, dotted: str) -> tuple[str, list[str]] | None:
-        """Module and the rest of a dotted name, through all imports under other names; None outside of the package."""
+        """The module of a dotted name and the rest of the name, after all re-exports; None outside of the package."""
         parts = dotted.split(".")
         if parts[0] != self.folder.name:
             return None
@@ -85,12 +85,12 @@ class Module:
     """One parsed file.
 
     Attributes:
-        bindings: the statements that define each name, in their order; of compound ones such as `try` no copy is here.
-        imports: what names of imports stand for, dotted.
-        effects: all other statements.
+        bindings: the statements that define each name, in order; for a name bound inside of `if` or `try`, the whole statement.
+        imports: the dotted name that each imported name stands for.
+        effects: the statements that do more than bind names, compound ones included.
 
     Raises:
-        LookupError: it imports by a star, so that its names cannot be told.
+        LookupError: it has a star import, which hides its names.
     """
 
     def __init__(self, name: str, path: Path) -> None:
