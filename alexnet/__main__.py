@@ -9,7 +9,7 @@ import os
 import sys
 from pathlib import Path
 
-from alexnet import interruption
+from alexnet import describe, interruption
 from alexnet.errors import UserError
 
 
@@ -272,11 +272,11 @@ def _run(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
         if args.verb == "configure":
             record = experiments.resolve(args.study, args.experiment, args.seed, args.definitions)
         elif args.verb == "departures":
-            record = experiments.departures(args.definitions)
+            record = describe.departures(args.definitions)
         elif args.verb == "study":
-            record = experiments.study_record(args.study, args.definitions)
+            record = describe.study_record(args.study, args.definitions)
         else:
-            record = experiments.describe_experiment(args.study, args.experiment, args.definitions)
+            record = describe.describe_experiment(args.study, args.experiment, args.definitions)
         if args.out:
             write_json(args.out, record)
         else:

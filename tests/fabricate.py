@@ -355,7 +355,7 @@ def examination(
 
 def describes(folder: Path) -> None:
     """Layer tables of the full-size nets, made by the real code."""
-    from alexnet.experiments import describe_experiment
+    from alexnet.describe import describe_experiment
 
     for name in EXPERIMENTS:
         write_json(folder / "describe" / f"{name}.json", describe_experiment("ilsvrc2010", name, CONFIG))
@@ -363,9 +363,9 @@ def describes(folder: Path) -> None:
 
 def departures(folder: Path) -> None:
     """The list of departures and the recipes, made by the real code."""
-    from alexnet import experiments
+    from alexnet import describe
 
-    write_json(folder / "departures.json", experiments.departures(CONFIG))
+    write_json(folder / "departures.json", describe.departures(CONFIG))
 
 
 def correct_share(rng: np.random.Generator, hardness: np.ndarray, error: float) -> np.ndarray:

@@ -11,10 +11,11 @@ from conftest import make_packed_set
 
 from alexnet import experiments, train
 from alexnet.__main__ import main
-from alexnet.data import open_split, ten_views
+from alexnet.data import open_split
 from alexnet.errors import UserError
 from alexnet.evaluate import evaluate, same_classes
 from alexnet.model import build
+from alexnet.views import ten_views
 
 
 @pytest.fixture
