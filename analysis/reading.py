@@ -177,5 +177,5 @@ def _effect(study: Study, effect: Effect) -> Html:
     about = study.experiments[effect.experiment]["about"]
     return Html(
         f"{escape(about)} (<code>{escape(effect.experiment)}</code>): {escape(effect.shown)} points of top-1 error against "
-        f"<code>{escape(effect.baseline)}</code>, {escape(effect.seeds)} seeds: {escape(effect.words)}."
+        f"<code>{escape(effect.baseline)}</code>, {escape(effect.counted)}: {escape(effect.words)}."
     )

@@ -149,7 +149,7 @@ def _counted(rows: pd.DataFrame) -> str:
 
 
 def _said(counts: pd.Series, words: tuple[str, ...]) -> list[str]:
-    return [f"{counts[word]} {LABELS[word].said[counts[word] > 1]}" for word in words if word in counts]
+    return [f"{counts[word]} {LABELS[word].said[int(counts[word] > 1)]}" for word in words if word in counts]
 
 
 def _how(ctx: Context) -> str:

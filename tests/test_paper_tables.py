@@ -68,9 +68,7 @@ def test_ours_are_means_over_seeds(ctx: Context) -> None:
 def test_cost_is_counted_from_layers_and_the_papers_words(ctx: Context) -> None:
     html = cost.extrapolated(ctx).text
     images = 90 * 1_200_000
-    flop = (
-        2 * 3 * 724_406_816 * images
-    )  # multiply-adds of one image, forward and both gradients
+    flop = 2 * 3 * 724_406_816 * images  # multiply-adds of one image, forward and both gradients
     assert "108 million images" in html and f"{flop / 1e15:,.0f} PFLOP" in html
     nets = cost.nets_wanted(ctx.table)
     assert {"alexnet", "no_lrn", "one_gpu"} <= set(nets) and "ensemble" not in nets
