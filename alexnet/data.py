@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from alexnet.errors import UserError
 from alexnet.manifest import read_manifest
-from alexnet.stores import Images, open_store
+from alexnet.stores import Digests, Images, open_store
 
 
 @dataclass(frozen=True)
@@ -29,9 +29,19 @@ class Split:
     labels: NDArray[np.int64]
     names: list[str]
     manifest: dict[str, Any]
+    digests: Digests | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def check(self, which: NDArray[np.int64] | None = None, at: Images | None = None) -> None:
+        """Compare the images `which`, all if None, with what was packed, each once; `at`: their pixels, if at hand.
+
+        Raises:
+            UserError: one is another.
+        """
+        if self.digests:
+            self.digests.check(self.images, which, at)
 
     @property
     def wnids(self) -> list[str]:
@@ -39,25 +49,25 @@ class Split:
 
 
 def open_split(folder: Path, split: str) -> Split:
-    """Open the store of a split and its index.
+    """Open the store of a split and its index, which is compared with its hash; images are when they are used (`Split.check`).
 
     Raises:
-        UserError: no packed set there, no such split, or counts that contradict the manifest.
+        UserError: no packed set there, no such split, counts that contradict the manifest, or an index that was changed.
     """
     manifest = read_manifest(folder)
     if split not in manifest["splits"]:
         raise UserError(f"{folder} has no split {split!r}; it has {', '.join(manifest['splits'])}")
     expected = manifest["splits"][split]["images"]
     try:
-        images, names, labels = open_store(folder, split, manifest["storage"], manifest["image_size"])
-    except (OSError, ValueError) as error:
+        images, names, labels, digests = open_store(folder, split, manifest)
+    except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
         raise UserError(f"{folder}: split {split!r} cannot be read ({error}); pack the data again") from None
     if len(images) != expected or len(names) != expected:
         raise UserError(
             f"{folder}: split {split!r} has {len(images)} images and {len(names)} index rows, its manifest "
             f"says {expected}; pack the data again"
         )
-    return Split(folder.name, split, images, labels, names, manifest)
+    return Split(folder.name, split, images, labels, names, manifest, digests)
 
 
 def _generator(*key: int) -> np.random.Generator:

@@ -104,6 +104,7 @@ def evaluate(
         raise UserError(
             f"{data}: images are not of {config['data']['image_size']} pixels; pack the set again"
         )
+    split.check()
     net = build(config)
     net.load_state_dict(saved["state_dict"])
     net.to(device)

@@ -117,6 +117,7 @@ def _pictures(
         raise UserError(f"{data}: split {split_name!r} holds no images")
     units = same_classes(saved["wnids"], split)
     chosen = fixed_sample(len(split), wanted)
+    split.check(chosen)
     means = mean_views(saved["mean"].numpy(), of["crop"], "center", config["augmentation"]["mean"])
     return _Pictures(split, chosen, torch.from_numpy(units[split.labels[chosen]]), means, of["crop"])
 

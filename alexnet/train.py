@@ -109,6 +109,7 @@ class Run:
         train = open_split(data, record["train_split"])
         self.validation = open_split(data, record["validation_split"])
         _check_data(train, config)
+        self.validation.check()  # the images of the other one are compared when they are first used
         self.manifest = train.manifest
         self.mean = mean_image(data)
         self.views = mean_views(self.mean, record["crop"], "center", config["augmentation"]["mean"])

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import make_packed_set
+from conftest import make_packed_set, seal
 
 from alexnet import experiments, train
 from alexnet.__main__ import main
@@ -88,6 +88,7 @@ def test_labels_are_joined_through_synsets_never_through_numbers(run, tmp_path):
     index = pd.read_csv(other / "test.csv", keep_default_na=False)
     index["label"] = 5 - index["label"]
     index.to_csv(other / "test.csv", index=False)
+    seal(other)
     renumbered = evaluate(config, other, weights, tmp_path / "b", "test", threads=1)
     assert renumbered["views"] == straight["views"]
 
