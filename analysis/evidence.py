@@ -221,11 +221,11 @@ def shrunken(record: dict[str, Any]) -> str:
 
 def _study(path: Path, set_aside: list[str]) -> Study | None:
     record = read_json(path)
-    for word in (path.parent.name, *_names(record)):
-        if not NAME.fullmatch(word):
-            set_aside.append(f"study {path.parent.name!r}: {word!r} is no name (letters, digits and _)")
-            return None
     try:
+        for word in (path.parent.name, *_names(record)):
+            if not NAME.fullmatch(word):
+                set_aside.append(f"study {path.parent.name!r}: {word!r} is no name (letters, digits and _)")
+                return None
         study = Study(
             name=path.parent.name,
             title=record.get("title", path.parent.name),
@@ -248,8 +248,10 @@ def _study(path: Path, set_aside: list[str]) -> Study | None:
 
 
 def _names(record: dict[str, Any]) -> list[str]:
-    """All that a study.json names: experiments, sets, races."""
+    """All that a study.json names: experiments, sets, races. They become parts of paths and pages."""
     listed = [about["name"] for about in record.get("experiments", [])]
+    listed += [where["set"] for where in record.get("evaluate", [])]
+    listed += [record["training_set"]] if "training_set" in record else []
     return [*listed, *(name for key in ("sets", "races", "fingerprints") for name in record.get(key, {}))]
 
 
