@@ -97,13 +97,10 @@ class _Part:
 
     def goes_on(self, answer: requests.Response) -> bool:
         """Whether an answer is the rest."""
-        place = re.match(r"bytes (\d+)-\d+/(\d+|\*)$", answer.headers.get("Content-Range", ""), re.ASCII)
-        totals = ("*", str(self.said["bytes"]))
-        return (
-            answer.status_code == 206
-            and place is not None
-            and int(place[1]) == self.have
-            and place[2] in totals
+        total = self.said.get("bytes") or "[0-9]+"
+        place = rf"bytes {self.have}-[0-9]+/({total}|\*)"
+        return bool(
+            answer.status_code == 206 and re.fullmatch(place, answer.headers.get("Content-Range", ""))
         )
 
 
@@ -180,7 +177,7 @@ class Fetch:
         if part.have and not (part.validator or self.md5 or self.sha256):
             part.begin()  # nothing would tell whether the rest is of the same file
         self.resumed_from = part.have
-        if part.have and part.have == part.said["bytes"]:
+        if part.have and part.have == part.said.get("bytes"):
             return
         headers = {"Range": f"bytes={part.have}-"} if part.have else {}
         if part.have and part.validator:
