@@ -131,7 +131,7 @@ BITES = [
     ("train.py", "minutes: float = 10.0", "minutes: float = 9.0", {"train"}),
     ("train.py", "self.net.eval()", "self.net.train(True)", {"train"}),
     ("evaluate.py", "BATCH = 128", "BATCH = 64", {"evaluate", "examine"}),
-    ("examine.py", "MASKS = 20", "MASKS = 10", {"examine"}),
+    ("probe_dropout.py", "MASKS = 64", "MASKS = 32", {"examine"}),
     ("layers.py", "from torch.nn import functional as F", "from torch import fft as F", EVERY),  # what a name stands for
 ]  # fmt: skip
 
@@ -167,10 +167,11 @@ def test_what_a_module_does_when_it_is_imported_counts(before: dict[str, str], c
 
 NET = {"architecture", "compiled", "execution", "layers", "lrn_cpu", "lrn_triton", "metrics", "model"}
 READING = {"data", "inputs", "manifest", "stores"}
+PROBES = {"probe_dropout", "probe_kernels", "probe_pictures", "probe_retrieval"}
 CONTRIBUTE = {
     "train": NET | READING | {"train", "optim", "loader", "gather", "towers", "experiments"},
     "evaluate": NET | READING | {"evaluate", "experiments"},
-    "examine": NET | READING | {"evaluate", "examine", "experiments"},
+    "examine": NET | READING | PROBES | {"evaluate", "examine", "experiments"},
     "ensemble": {"ensemble", "evaluate", "data", "inputs", "metrics", "experiments"},
 }
 
