@@ -9,7 +9,7 @@ import os
 import sys
 from pathlib import Path
 
-from alexnet import interruption
+from alexnet import describe, interruption
 from alexnet.errors import UserError
 
 
@@ -151,6 +151,9 @@ def _parser() -> argparse.ArgumentParser:
         help="the same in steps; 0: by the clock alone (default)",
     )
 
+    verb = verbs.add_parser("verify", help="packed sets -> whether every image and label is what was packed")
+    verb.add_argument("data", type=Path, nargs="+", metavar="DATA", help="folder of a packed set")
+
     verb = verbs.add_parser("evaluate", help="weights + packed split -> errors and per-image predictions")
     verb.add_argument("config", type=Path, metavar="CONFIG.json")
     verb.add_argument("--data", type=Path, required=True, help="folder of the packed set")
@@ -265,6 +268,11 @@ def _run(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
         )
     elif args.verb == "pack":
         _pack(parser, args)
+    elif args.verb == "verify":
+        from alexnet.verify import verify
+
+        for folder in args.data:
+            print(verify(folder))
     elif args.verb in ("configure", "describe", "study", "departures"):
         from alexnet import experiments
         from alexnet.files import write_json
@@ -272,11 +280,11 @@ def _run(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
         if args.verb == "configure":
             record = experiments.resolve(args.study, args.experiment, args.seed, args.definitions)
         elif args.verb == "departures":
-            record = experiments.departures(args.definitions)
+            record = describe.departures(args.definitions)
         elif args.verb == "study":
-            record = experiments.study_record(args.study, args.definitions)
+            record = describe.study_record(args.study, args.definitions)
         else:
-            record = experiments.describe_experiment(args.study, args.experiment, args.definitions)
+            record = describe.describe_experiment(args.study, args.experiment, args.definitions)
         if args.out:
             write_json(args.out, record)
         else:

@@ -6,301 +6,35 @@ what another one set up; while one works, the others wait. CUDA devices are not 
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-import resource
 import statistics
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
-from functools import partial
-from multiprocessing.connection import Connection
-from typing import Any, Self
+from typing import Any
 
-import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
-
-from alexnet import experiments
 from alexnet.architecture import layer_table
+from alexnet.bench_processes import Make, Program, TwoTowers
+from alexnet.bench_programs import (
+    convolution,
+    layer_times,
+    matrix_product,
+    norm_alone,
+    obvious_step,
+    our_step,
+    resolved,
+    torchvision_step,
+)
 from alexnet.comparison import Pair, Work, compare, row
-from alexnet.errors import UserError
-from alexnet.execution import keep_memory, plan
-from alexnet.layers import LocalResponseNorm
-from alexnet.model import AlexNet, build
-from alexnet.optim import PaperSGD, Rates, parameter_groups, set_rates
-from alexnet.towers import Link, Tower, run_both
 
 FULL, SMALL = "ilsvrc2012", "demo"  # studies whose base nets are measured
-RATE = 1e-5  # low, so that the random images below lead nowhere
-Make = Callable[..., Callable[[], Any]]
 
 
 # Programs ------------------------------------------------------------------------------------------------------------
 
 
-class ObviousNorm(nn.Module):
-    """torch.nn.LocalResponseNorm on each tower, the obvious way to write s. 3.3 (dividing alpha)."""
-
-    def __init__(self, norm: LocalResponseNorm) -> None:
-        super().__init__()
-        alpha = norm.coefficient * norm.size
-        self.norm, self.towers = nn.LocalResponseNorm(norm.size, alpha, norm.beta, norm.k), norm.towers
-
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.cat([self.norm(half) for half in x.chunk(self.towers, 1)], 1)
-
-
-class ObviousSpatialNorm(nn.Module):
-    """Normalisation within maps as one would write it in torch."""
-
-    def __init__(self, norm: LocalResponseNorm) -> None:
-        super().__init__()
-        self.norm = norm
-
-    def forward(self, x: Tensor) -> Tensor:
-        n = self.norm
-        sums = F.avg_pool2d(x * x, n.size, stride=1, padding=n.size // 2, divisor_override=1)
-        return x / (n.k + n.coefficient * sums) ** n.beta
-
-
-def obvious_net(config: dict[str, Any]) -> nn.Module:
-    """The same net as one would write it first: torch's normalisation, contiguous tensors."""
-    net = build(config)
-    for name, module in net.layers.items():
-        if isinstance(module, LocalResponseNorm):
-            net.layers[name] = ObviousNorm(module) if module.mode == "across" else ObviousSpatialNorm(module)
-    return net.to(memory_format=torch.contiguous_format)
-
-
-def resolved(study: str, experiment: str, precision: str = "fp32") -> dict[str, Any]:
-    return experiments.resolve(study, experiment, 1) | {"precision": precision}
-
-
-def batch_of(config: dict[str, Any], batch: int, last: bool) -> tuple[Tensor, Tensor]:
-    """Random images (batch, 3, crop, crop) and labels, the same in every process."""
-    crop, generator = config["data"]["crop"], torch.Generator().manual_seed(0)
-    images = 60 * torch.randn(batch, 3, crop, crop, generator=generator)
-    format = torch.channels_last if last else torch.contiguous_format
-    return images.contiguous(memory_format=format), torch.arange(batch) % config["data"]["classes"]
-
-
-def training_step(
-    net: nn.Module, optimizer: torch.optim.Optimizer, images: Tensor, labels: Tensor, bf16: bool = False
-) -> Callable[[], float]:
-    """One step as `alexnet.train` does it."""
-    net.train()
-
-    def step() -> float:
-        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-            logits = net(images).float()
-        loss = F.cross_entropy(logits, labels)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
-        return loss.item()
-
-    return step
-
-
-def our_step(
-    config: dict[str, Any], batch: int, threads: int, link: Link | None = None
-) -> Callable[[], float]:
-    """Our program; with a `link` one tower's part of it."""
-    plan("0", threads, config["precision"]).apply()
-    net: AlexNet | Tower = Tower(build(config), link) if link else build(config)
-    optimizer = PaperSGD(parameter_groups(net, config["optimizer"]))
-    set_rates(optimizer, Rates(RATE, RATE, "bench"))
-    return training_step(net, optimizer, *batch_of(config, batch, True), config["precision"] == "bf16")
-
-
-def obvious_step(config: dict[str, Any], batch: int, threads: int) -> Callable[[], float]:
-    torch.set_num_threads(threads)
-    net = obvious_net(config)
-    optimizer = torch.optim.SGD(net.parameters(), lr=RATE, momentum=0.9, weight_decay=5e-4)
-    return training_step(net, optimizer, *batch_of(config, batch, False))
-
-
-def torchvision_step(config: dict[str, Any], batch: int, threads: int) -> Callable[[], float]:
-    """torchvision's own AlexNet, another net (one tower, no normalisation), with the best settings known."""
-    from torchvision.models import alexnet
-
-    torch.set_num_threads(threads)
-    keep_memory()
-    net = alexnet(num_classes=config["data"]["classes"]).to(memory_format=torch.channels_last)
-    optimizer = torch.optim.SGD(net.parameters(), lr=RATE, momentum=0.9, weight_decay=5e-4, fused=True)
-    least = config | {"data": config["data"] | {"crop": max(64, config["data"]["crop"])}}  # that it takes
-    return training_step(net, optimizer, *batch_of(least, batch, True), config["precision"] == "bf16")
-
-
-def matrix_product(size: int, precision: str, threads: int) -> Callable[[], Any]:
-    """A product of two size x size matrices."""
-    torch.set_num_threads(threads)
-    a, b = (torch.randn(size, size).to(_type(precision)) for _ in range(2))
-    out = torch.empty_like(a)
-    return lambda: torch.mm(a, b, out=out)
-
-
-def convolution(batch: int, precision: str, threads: int) -> Callable[[], Any]:
-    """conv3 of the full-size net, forward."""
-    torch.set_num_threads(threads)
-    keep_memory()
-    x = torch.randn(batch, 256, 13, 13).to(_type(precision)).contiguous(memory_format=torch.channels_last)
-    weight = torch.randn(384, 256, 3, 3).to(_type(precision)).contiguous(memory_format=torch.channels_last)
-    return torch.no_grad()(lambda: F.conv2d(x, weight, padding=1))
-
-
-def _type(precision: str) -> torch.dtype:
-    return torch.bfloat16 if precision == "bf16" else torch.float32
-
-
-def norm_alone(batch: int, precision: str, threads: int, obvious: bool) -> Callable[[], Any]:
-    """Response normalisation, forward and backward, at the shape of conv1 of the full-size net."""
-    torch.set_num_threads(threads)
-    keep_memory()
-    norm = LocalResponseNorm(5, 1e-4, 0.75, 2.0, divide_alpha_by_size=True, towers=2)
-    layer = ObviousNorm(norm) if obvious else norm
-    x = torch.randn(batch, 96, 55, 55).to(_type(precision))
-    x = (x if obvious else x.contiguous(memory_format=torch.channels_last)).requires_grad_()
-    grad = torch.randn_like(x)
-    return lambda: torch.autograd.grad(layer(x), x, grad)
-
-
-def layer_times(config: dict[str, Any], batch: int, threads: int) -> Callable[[], dict[str, float]]:
-    """Seconds that each layer takes, forward and backward, one after the other on what it gets in the net."""
-    plan("0", threads, config["precision"]).apply()
-    net = build(config).train()
-    images, _ = batch_of(config, batch, True)
-    bf16 = config["precision"] == "bf16"
-    inputs: dict[str, Tensor] = {}
-
-    def remember(name: str, _: nn.Module, arguments: tuple[Tensor, ...]) -> None:
-        inputs[name] = arguments[0].detach()
-
-    for name, module in net.layers.items():
-        module.register_forward_pre_hook(partial(remember, name))
-    with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-        net(images)
-
-    def measure() -> dict[str, float]:
-        found = {}
-        for number, (name, module) in enumerate(net.layers.items()):
-            x = inputs[name].clone(memory_format=torch.preserve_format).requires_grad_(number > 0)
-            started = time.perf_counter()
-            with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-                out = module(x)
-            torch.autograd.backward(out, torch.ones_like(out))
-            found[name] = time.perf_counter() - started
-        return found
-
-    return measure
-
-
 # Processes -----------------------------------------------------------------------------------------------------------
-
-
-class Program:
-    """A program in a process of its own, which works once at each call, and its result.
-
-    Args:
-        make: a function of this module that sets it up and returns what works.
-    """
-
-    def __init__(self, make: Make, *arguments: Any) -> None:
-        ours, theirs = multiprocessing.Pipe()
-        self.connection: Connection = ours
-        context = multiprocessing.get_context("spawn")
-        self.process = context.Process(target=_serve, args=(theirs, make, arguments), daemon=True)
-        self.process.start()
-        theirs.close()
-        self._hear()
-
-    def _hear(self) -> Any:
-        try:
-            return self.connection.recv()
-        except EOFError:
-            raise UserError("a program of the benchmark ended; its message stands above") from None
-
-    def begin(self) -> None:
-        self.connection.send("work")
-
-    def end(self) -> Any:
-        return self._hear()
-
-    def __call__(self) -> Any:
-        self.begin()
-        return self.end()
-
-    def peak_mb(self) -> float:
-        """Its largest memory so far."""
-        self.connection.send("memory")
-        return float(self._hear())
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.connection.close()
-        self.process.join()
-
-
-def _serve(connection: Connection, make: Make, arguments: tuple[Any, ...]) -> None:
-    _obey(connection, make(*arguments))
-
-
-def _obey(connection: Connection, work: Callable[[], Any]) -> None:
-    connection.send("ready")
-    while True:
-        try:
-            order = connection.recv()
-        except EOFError:
-            return
-        if order == "work":
-            connection.send(work())
-        else:
-            connection.send(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
-
-
-class TwoTowers:
-    """Our program as two processes with a device each, called as one."""
-
-    def __init__(self, config: dict[str, Any], batch: int, threads: int) -> None:
-        pairs = [multiprocessing.Pipe() for _ in range(2)]
-        self.connections = [ours for ours, _ in pairs]
-        arguments = ([theirs for _, theirs in pairs], config, batch, threads)
-        self.thread = threading.Thread(target=run_both, args=(_serve_tower, arguments, "gloo", 600.0))
-        self.thread.start()
-        self.answers()
-        for _, theirs in pairs:
-            theirs.close()
-
-    def answers(self) -> list[Any]:
-        try:
-            return [connection.recv() for connection in self.connections]
-        except EOFError:
-            raise UserError("a tower of the benchmark ended; its message stands above") from None
-
-    def __call__(self) -> list[Any]:
-        for connection in self.connections:
-            connection.send("work")
-        return self.answers()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for connection in self.connections:
-            connection.close()
-        self.thread.join()
-
-
-def _serve_tower(
-    link: Link, connections: list[Connection], config: dict[str, Any], batch: int, threads: int
-) -> None:
-    connections[1 - link.rank].close()
-    _obey(connections[link.rank], our_step(config, batch, threads, link))
 
 
 # Rows of the table ---------------------------------------------------------------------------------------------------

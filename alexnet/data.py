@@ -12,15 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from alexnet.errors import UserError
 from alexnet.manifest import read_manifest
-from alexnet.stores import Images, open_store
-
-VIEWS = {"center": 1, "ten": 10}
+from alexnet.stores import Digests, Images, open_store
 
 
 @dataclass(frozen=True)
@@ -33,9 +29,19 @@ class Split:
     labels: NDArray[np.int64]
     names: list[str]
     manifest: dict[str, Any]
+    digests: Digests | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def check(self, which: NDArray[np.int64] | None = None, at: Images | None = None) -> None:
+        """Compare the images `which`, all if None, with what was packed, each once; `at`: their pixels, if at hand.
+
+        Raises:
+            UserError: one is another.
+        """
+        if self.digests:
+            self.digests.check(self.images, which, at)
 
     @property
     def wnids(self) -> list[str]:
@@ -43,25 +49,25 @@ class Split:
 
 
 def open_split(folder: Path, split: str) -> Split:
-    """Open the store of a split and its index.
+    """Open the store of a split and its index, which is compared with its hash; images are when they are used (`Split.check`).
 
     Raises:
-        UserError: no packed set there, no such split, or counts that contradict the manifest.
+        UserError: no packed set there, no such split, counts that contradict the manifest, or an index that was changed.
     """
     manifest = read_manifest(folder)
     if split not in manifest["splits"]:
         raise UserError(f"{folder} has no split {split!r}; it has {', '.join(manifest['splits'])}")
     expected = manifest["splits"][split]["images"]
     try:
-        images, names, labels = open_store(folder, split, manifest["storage"], manifest["image_size"])
-    except (OSError, ValueError) as error:
+        images, names, labels, digests = open_store(folder, split, manifest)
+    except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
         raise UserError(f"{folder}: split {split!r} cannot be read ({error}); pack the data again") from None
     if len(images) != expected or len(names) != expected:
         raise UserError(
             f"{folder}: split {split!r} has {len(images)} images and {len(names)} index rows, its manifest "
             f"says {expected}; pack the data again"
         )
-    return Split(folder.name, split, images, labels, names, manifest)
+    return Split(folder.name, split, images, labels, names, manifest, digests)
 
 
 def _generator(*key: int) -> np.random.Generator:
@@ -119,57 +125,3 @@ def color_axes(rgb: dict[str, Any], scale: str) -> NDArray[np.float32]:
     values = np.maximum(np.array(rgb["eigenvalues"]), 0.0)
     factors = values if scale == "eigenvalue" else np.sqrt(values)
     return (np.array(rgb["eigenvectors"]) * factors).astype(np.float32)
-
-
-def central_crop(image: NDArray[Any], crop: int) -> NDArray[Any]:
-    """The central crop x crop part of (..., S, S, 3) images."""
-    start = (image.shape[-2] - crop) // 2
-    return image[..., start : start + crop, start : start + crop, :]
-
-
-def to_batch(pixels: NDArray[np.uint8], mean: NDArray[np.float32]) -> Tensor:
-    """(..., crop, crop, 3) uint8 -> (B, 3, crop, crop) float32 minus `mean`, channels last; leading axes become B.
-
-    `mean` has the shape of `pixels`, or of its last axes: one for all images, or one a view.
-    """
-    # whole pictures come as the store itself, read-only, which torch warns about
-    pixels = np.require(pixels, requirements="W")
-    centred = torch.from_numpy(pixels).float() - torch.from_numpy(mean)
-    return centred.flatten(0, -4).permute(0, 3, 1, 2)
-
-
-def mean_views(mean: NDArray[np.float32], crop: int, views: str, rule: str) -> NDArray[np.float32]:
-    """What is subtracted from each test view: (V, crop, crop, 3), 0-255.
-
-    Args:
-        mean: (S, S, 3), the mean image.
-        rule: "central_crop", its central crop whatever the view (code convdata_jpeg.py:95, 209-211); or
-            "aligned", from each pixel its own mean (s. 2), reflected with the image.
-    """
-    cut = test_views(mean[None], crop, views)[0]
-    if rule == "aligned":
-        return np.ascontiguousarray(cut)
-    return np.ascontiguousarray(np.broadcast_to(central_crop(mean, crop), cut.shape))
-
-
-def ten_views(images: NDArray[Any], crop: int) -> NDArray[Any]:
-    """Four corners and the centre of each image, then their reflections (s. 4.1).
-
-    Args:
-        images: (B, S, S, 3).
-
-    Returns:
-        (B, 10, crop, crop, 3).
-    """
-    far = images.shape[1] - crop
-    mid = far // 2
-    corners = [(0, 0), (0, far), (far, 0), (far, far), (mid, mid)]
-    views = [images[:, top : top + crop, left : left + crop] for top, left in corners]
-    return np.stack(views + [view[:, :, ::-1] for view in views], axis=1)
-
-
-def test_views(images: NDArray[Any], crop: int, views: str) -> NDArray[Any]:
-    """(B, V, crop, crop, 3): the central crop, or the paper's ten views."""
-    if views == "center":
-        return central_crop(images, crop)[:, None]
-    return ten_views(images, crop)

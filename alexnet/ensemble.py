@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from alexnet.data import VIEWS
 from alexnet.errors import UserError
 from alexnet.evaluate import Scores, identity, probabilities_of, write_scores
 from alexnet.files import sha256
 from alexnet.inputs import read_config
+from alexnet.views import VIEWS
 
 
 def ensemble(config_path: Path, members: list[Path], out: Path) -> dict[str, Any]:

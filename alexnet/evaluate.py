@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from alexnet import fingerprint
-from alexnet.data import VIEWS, Split, mean_views, open_split, test_views, to_batch
+from alexnet.data import Split, open_split
 from alexnet.errors import UserError
 from alexnet.execution import plan
 from alexnet.files import hashes, sha256, write_atomically, write_json
@@ -23,6 +23,7 @@ from alexnet.inputs import load_weights, read_config
 from alexnet.metrics import log_loss, top_k_error
 from alexnet.model import AlexNet, build
 from alexnet.stores import Images
+from alexnet.views import VIEWS, mean_views, test_views, to_batch
 
 BATCH = 128  # images, counted over views
 
@@ -60,7 +61,7 @@ def predict(
     Args:
         images: (N, S, S, 3).
         mean: (S, S, 3), the mean image of the training set.
-        rule: the recipe's `mean`, see `alexnet.data.mean_views`.
+        rule: the recipe's `mean`, see `alexnet.views.mean_views`.
     """
     net.eval()
     count = VIEWS[views]
@@ -103,6 +104,7 @@ def evaluate(
         raise UserError(
             f"{data}: images are not of {config['data']['image_size']} pixels; pack the set again"
         )
+    split.check()
     net = build(config)
     net.load_state_dict(saved["state_dict"])
     net.to(device)

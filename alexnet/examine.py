@@ -40,7 +40,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from alexnet import probe_pictures, probe_retrieval
-from alexnet.data import Split, mean_views, open_split, test_views, to_batch
+from alexnet.data import Split, open_split
 from alexnet.errors import UserError
 from alexnet.evaluate import BATCH, identity, same_classes, save_array
 from alexnet.execution import plan
@@ -50,6 +50,7 @@ from alexnet.metrics import log_loss, top_k_error
 from alexnet.model import AlexNet, build
 from alexnet.probe_dropout import MASKS, against_thinned_nets
 from alexnet.probe_kernels import selectivity
+from alexnet.views import mean_views, test_views, to_batch
 
 SAMPLE, QUERIES = 50_000, 500  # images; all of a smaller split
 
@@ -116,6 +117,7 @@ def _pictures(
         raise UserError(f"{data}: split {split_name!r} holds no images")
     units = same_classes(saved["wnids"], split)
     chosen = fixed_sample(len(split), wanted)
+    split.check(chosen)
     means = mean_views(saved["mean"].numpy(), of["crop"], "center", config["augmentation"]["mean"])
     return _Pictures(split, chosen, torch.from_numpy(units[split.labels[chosen]]), means, of["crop"])
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from alexnet import experiments
 from alexnet.errors import UserError
 from alexnet.files import sha256
+from alexnet.manifest import read_manifest
 from alexnet.model import AlexNet
 
 
@@ -39,13 +40,23 @@ def read_config(path: Path) -> dict[str, Any]:
 
 
 def mean_image(folder: Path) -> NDArray[np.float32]:
-    """(S, S, 3): the training set's mean image, 0-255 (s. 2)."""
+    """(S, S, 3): the training set's mean image, 0-255 (s. 2).
+
+    Raises:
+        UserError: missing, or not the one that was packed.
+    """
+    path, manifest = folder / "mean.npy", read_manifest(folder)
+    side, expected = manifest["image_size"], manifest.get("files", {}).get("mean.npy")
+    again = "pack the set that holds the training split again"
     try:
-        mean: NDArray[np.float32] = np.load(folder / "mean.npy")
-    except (OSError, ValueError):
-        raise UserError(
-            f"{folder / 'mean.npy'} is missing or unreadable; pack the set that holds the training split again"
-        ) from None
+        if expected and sha256(path) != expected:
+            raise UserError(f"{path} is not the mean image that was packed; {again}")
+        mean: NDArray[np.float32] = np.load(path, allow_pickle=False)
+        fits = mean.shape == (side, side, 3) and mean.dtype == np.float32 and bool(np.isfinite(mean).all())
+    except (OSError, ValueError, TypeError, AttributeError, EOFError, SyntaxError):
+        raise UserError(f"{path} is missing or unreadable; {again}") from None
+    if not fits:
+        raise UserError(f"{path} holds no mean of images of {side} pixels; {again}")
     return mean
 
 

@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from alexnet import gather
-from alexnet.data import Draws, Split, central_crop, color_axes, draw_epoch, epoch_order
+from alexnet.data import Draws, Split, color_axes, draw_epoch, epoch_order
+from alexnet.views import central_crop
 
 AHEAD = 2  # batches that are made in advance: bounds the memory
 ALIGNMENT = 64  # bytes, as torch aligns its own memory
@@ -208,12 +209,18 @@ class TrainingBatches:
         """Make the images at positions `first` to `last` of the epoch in a batch that begins at `start`."""
         out, here = pixels.numpy()[first - start : last - start], slice(first, last)
         images, indices, draws = self.split.images, order[here], recipe.draws
+        if isinstance(images, np.ndarray):
+            self.split.check(indices)
         if self.device.type == "cuda":
             for place, index in enumerate(indices):  # one at a time: no array of all in between
                 out[place] = images[index]
+            if not isinstance(images, np.ndarray):
+                self.split.check(indices, out)
             return
         if not isinstance(images, np.ndarray):
-            images, indices = images[indices], np.arange(last - first)
+            images = images[indices]
+            self.split.check(indices, images)
+            indices = np.arange(last - first)
         noise = draws.color[here] if recipe.noisy else draws.color[:0]
         gather.crops(
             np.asarray(images), indices, draws.top[here], draws.left[here], draws.flip[here], self.mean,

@@ -34,9 +34,9 @@ from alexnet.archives import Folders, list_sources, located, missing_archives, o
 from alexnet.batches import CHUNK, Making, Row
 from alexnet.catalogue import SPLITS, Catalogue
 from alexnet.errors import UserError
-from alexnet.files import write_atomically
+from alexnet.files import sha256, write_atomically
 from alexnet.known_files import KNOWN
-from alexnet.manifest import FORMAT, fingerprint, hash_file, read_manifest
+from alexnet.manifest import FORMAT, fingerprint, hash_file, read_manifest, record_hash
 from alexnet.packing import PackedSplit, SplitPacker
 from alexnet.progress import clock
 from alexnet.resample import INTERPOLATION
@@ -283,6 +283,7 @@ def pack(
                 rgb = moments.rgb_statistics(sums)
                 mean = moments.mean_image(sums)
                 np.save(partial / "mean.npy", mean)
+                manifest["files"] = {"mean.npy": sha256(partial / "mean.npy")}
             seconds = time.monotonic() - began
             manifest |= {
                 "rgb": rgb,
@@ -293,6 +294,7 @@ def pack(
                 "images_per_second": round(lines.fresh / seconds, 1),
             }
             manifest["fingerprint"] = fingerprint(manifest)
+            manifest["record_sha256"] = record_hash(manifest)
             publish(partial, out, manifest)
             return manifest
         except OSError as error:

@@ -29,6 +29,7 @@ from alexnet.batches import CHUNK, Chunk, Making, Row, convert, in_order
 from alexnet.catalogue import Picture, Split
 from alexnet.errors import UserError
 from alexnet.files import write_atomically
+from alexnet.stores import content_line
 from alexnet.writers import JpegWriter, RawWriter
 
 COLUMNS = ("name", "label", "width", "height", "repairs", "digest")
@@ -100,7 +101,7 @@ def summarize(index: Path, classes: int) -> dict[str, Any]:
     digest, per_class, repaired = hashlib.sha256(), [0] * classes, []
     with open(index, newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):
-            digest.update(f"{row['name']}\t{row['label']}\t{row['digest']}\n".encode())
+            digest.update(content_line(row["name"], row["label"], row["digest"]))
             per_class[int(row["label"])] += 1
             if row["repairs"]:
                 repaired.append({"name": row["name"], "repairs": row["repairs"].split(";")})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from pathlib import Path
 from typing import Any
@@ -70,24 +71,76 @@ def read_index(folder: Path, split: str, columns: list[str]) -> dict[str, Any]:
     """
     import pandas as pd
 
-    table = pd.read_csv(folder / f"{split}.csv", usecols=columns, dtype={"name": str}, keep_default_na=False)
+    text = {"name": str, "digest": str}
+    table = pd.read_csv(folder / f"{split}.csv", usecols=columns, dtype=text, keep_default_na=False)
     return {column: table[column].to_numpy() for column in columns}
 
 
+class Digests:
+    """The hashes of the pixels of a split, each compared with the stored image once.
+
+    Args:
+        path: the store, as it is named in a sentence.
+        digests: (N, bytes), the beginnings of their SHA-256.
+    """
+
+    def __init__(self, path: Path, names: list[str], digests: NDArray[np.uint8]) -> None:
+        self.path, self.names, self.digests = path, names, digests
+        self.compared = np.zeros(len(digests), bool)
+
+    def check(self, images: Images, which: NDArray[np.int64] | None = None, at: Images | None = None) -> None:
+        """Compare those of `images` that were not compared yet; any number of threads may, of different images.
+
+        Args:
+            which: numbers of images; all if None.
+            at: the pixels of `which` in this order, if they are at hand.
+
+        Raises:
+            UserError: an image is not the one that was packed.
+        """
+        numbers = np.arange(len(self.compared)) if which is None else which
+        for place in np.flatnonzero(~self.compared[numbers]):
+            number = int(numbers[place])
+            pixels = np.ascontiguousarray(images[number] if at is None else at[int(place)])
+            if (
+                hashlib.sha256(pixels.data).digest()[: self.digests.shape[1]]
+                != self.digests[number].tobytes()
+            ):
+                raise UserError(
+                    f"{self.path}: image {number} ({self.names[number]}) is not the one that was packed; pack the data again"
+                )
+            self.compared[number] = True
+
+
+def content_line(name: str, label: Any, digest: str) -> bytes:
+    """What an image adds to the hash of a split's content, which the manifest keeps."""
+    return f"{name}\t{label}\t{digest}\n".encode()
+
+
 def open_store(
-    folder: Path, split: str, storage: str, size: int
-) -> tuple[Images, list[str], NDArray[np.int64]]:
-    """Images, names and labels of a packed split.
+    folder: Path, split: str, manifest: dict[str, Any]
+) -> tuple[Images, list[str], NDArray[np.int64], Digests]:
+    """Images, names, labels and hashes of a packed split; the index is compared with its hash, images are not.
 
     Raises:
-        UserError: the store contradicts its index.
+        UserError: the store contradicts its index, or the index the manifest.
         ValueError, OSError: a file is missing or unreadable.
     """
-    if storage == "jpeg":
-        index = read_index(folder, split, ["name", "label", "offset", "bytes"])
+    jpeg, size = manifest["storage"] == "jpeg", manifest["image_size"]
+    columns = ["name", "label", "digest", *(("offset", "bytes") if jpeg else ())]
+    index = read_index(folder, split, columns)
+    names, labels, digests = index["name"].tolist(), index["label"], index["digest"].tolist()
+    lines = b"".join(map(content_line, names, labels, digests))
+    if hashlib.sha256(lines).hexdigest() != manifest["splits"][split]["content_sha256"]:
+        raise UserError(f"{folder / split}.csv is not the index that was packed; pack the data again")
+    if jpeg:
         places = index["offset"].astype(np.int64), index["bytes"].astype(np.int64)
-        images: Images = JpegImages(folder / f"{split}.jpegs", size, *places)
+        path = folder / f"{split}.jpegs"
+        images: Images = JpegImages(path, size, *places)
     else:
-        index = read_index(folder, split, ["name", "label"])
-        images = np.load(folder / f"{split}.npy", mmap_mode="r")
-    return images, index["name"].tolist(), index["label"].astype(np.int64)
+        path = folder / f"{split}.npy"
+        images = stored = np.load(path, mmap_mode="r", allow_pickle=False)
+        if stored.dtype != np.uint8 or stored.shape[1:] != (size, size, 3):
+            raise ValueError(f"{path.name} holds {stored.dtype} of the shape {stored.shape}")
+    known = np.frombuffer(bytes.fromhex("".join(digests)), np.uint8).reshape(len(digests), -1)
+    return images, names, labels.astype(np.int64), Digests(path, names, known)

@@ -28,7 +28,7 @@ import torch
 from torch.nn import functional as F
 
 from alexnet import checkpoints, fingerprint, interruption, provenance
-from alexnet.data import Split, central_crop, mean_views, open_split, to_batch
+from alexnet.data import Split, open_split
 from alexnet.errors import UserError
 from alexnet.execution import Execution, plan
 from alexnet.files import from_the_future, hashes, held, remove_leftovers, write_atomically, write_json
@@ -37,9 +37,12 @@ from alexnet.leases import leased
 from alexnet.loader import TrainingBatches, minibatches
 from alexnet.metrics import top_k_error
 from alexnet.model import AlexNet, build
-from alexnet.optim import PaperSGD, Rates, over, parameter_groups, rates, set_rates
+from alexnet.optim import PaperSGD, parameter_groups, set_rates
 from alexnet.progress import Progress
-from alexnet.towers import Link, Tower, run_both
+from alexnet.schedule import Rates, over, rates
+from alexnet.towers import Link, Tower
+from alexnet.two_processes import run_both
+from alexnet.views import central_crop, mean_views, to_batch
 
 PEER_TIMEOUT = 600.0  # seconds
 LOCK_SECONDS = 60.0  # that a training which was told to end may take to do so
@@ -106,6 +109,7 @@ class Run:
         train = open_split(data, record["train_split"])
         self.validation = open_split(data, record["validation_split"])
         _check_data(train, config)
+        self.validation.check()  # the images of the other one are compared when they are first used
         self.manifest = train.manifest
         self.mean = mean_image(data)
         self.views = mean_views(self.mean, record["crop"], "center", config["augmentation"]["mean"])

@@ -52,11 +52,17 @@ class Effect:
 
     @property
     def seeds(self) -> str:
+        """How many there are: pairs, or of each net."""
         if self.estimate is None:
             return "\u2013"
         if self.estimate.paired:
-            return f"{self.estimate.seeds} {'pair' if self.estimate.seeds == 1 else 'pairs'} of"
+            return f"{self.estimate.seeds} pair{'s' * (self.estimate.seeds != 1)}"
         return f"{self.estimate.seeds} vs {self.estimate.baseline_seeds}"
+
+    @property
+    def counted(self) -> str:
+        """The same in a sentence."""
+        return f"{self.seeds} {'of ' * self.estimate.paired if self.estimate else ''}seeds"
 
 
 def effects(results: Results, study: Study, names: list[str], view: str = "ten") -> list[Effect]:
@@ -121,7 +127,7 @@ def line(effect: Effect) -> str:
     views = {"ten": "ten views", "center": "centre view"}[effect.view]
     return (
         f"{where}: {effect.experiment} against {effect.baseline}: top-1 error {numbers}, {views}, "
-        f"{effect.dataset} {effect.split}, {effect.estimate.images:,} images, {effect.seeds} seeds: {effect.words}"
+        f"{effect.dataset} {effect.split}, {effect.estimate.images:,} images, {effect.counted}: {effect.words}"
     )
 
 

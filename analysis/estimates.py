@@ -63,9 +63,9 @@ def settled(
     dead = failed(results, study)
     said, stuck = [], False
     for name in dict.fromkeys(filter(None, nets)):
-        runs = {key[2] for key in results.runs if key[:2] == (study, name)}
-        failures = {seed for of, seed in dead if of == name}
-        count, all_of = len(failures), len(runs | failures)
+        evaluated = results.evals[(results.evals["study"] == study) & (results.evals["experiment"] == name)]
+        runs = {key[2] for key in results.runs if key[:2] == (study, name)} | set(evaluated["seed"])
+        count, all_of = sum(of == name for of, _ in dead), len(runs)
         if count:
             left = "the number is of the others" if count < all_of else "that shows no effect"
             said.append(f"{count} of {all_of} runs of {name} failed to train: {left}")

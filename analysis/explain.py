@@ -188,14 +188,11 @@ def _found(outcome: Outcome, p_holm: float | None, rank: int) -> list[str]:
         span = interval(outcome.low, outcome.high, claim.unit)
         out += _field("Ours", " ".join(filter(None, [_ours(outcome), span and f"95 % interval {span}"])))
     if outcome.study:
-        seeds = f"{outcome.seeds} seeds" + (
-            f" against {outcome.baseline_seeds}" if outcome.baseline_seeds else ""
-        )
         parts = [
             f"study {outcome.study}",
             f"{outcome.dataset} {outcome.split}".strip(),
             f"{outcome.n:,} images" if outcome.n else "",
-            seeds if outcome.seeds else "",
+            outcome.counted if outcome.seeds else "",
         ]
         out += _field("Evidence", f"{outcome.evidence}: {', '.join(filter(None, parts))}")
     elif outcome.evidence:

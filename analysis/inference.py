@@ -88,7 +88,7 @@ class Estimate:
     @cached_property
     def p(self) -> float | None:
         """Two-sided p-value of `null`; None where there is no test."""
-        if self.null is None or not self.conclusive or self.bound or not self.noises:
+        if self.null is None or not (self.conclusive or self.few) or self.bound or not self.noises:
             return None
         return intervals.p_value(self.distance(self.null), self.noises, self.floor)
 

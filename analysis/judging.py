@@ -115,7 +115,7 @@ def _in_study(claim: Claim, results: Results, study: Study) -> Outcome:
     copy = COPIES.get(form, "")
     nets = list(filter(None, [*claim.experiment.split(), claim.baseline]))
     evidence = _evidence(study.tier_of(nets), (dataset, split) == (claim.dataset, claim.split), bool(copy))
-    limit, said = _limit(claim, results, study, nets)
+    limit, said = _limit(claim, results, study, claim.experiment.split() if claim.how == "rank" else nets)
     outcome = of_estimate(claim, estimate, evidence, study.name, (form, split), limit)
     if claim.experiment in study.races:  # its own target, not that of all conditions
         outcome = replace(outcome, command=command(replace(claim, group=claim.experiment), study.name))

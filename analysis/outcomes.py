@@ -243,10 +243,6 @@ def markdown(table: pd.DataFrame, conditions: Mapping[str, str] | None = None) -
 
 
 def _counts(outcome: Outcome) -> str:
-    seeds = (
-        f"{outcome.seeds} vs {outcome.baseline_seeds} seeds"
-        if outcome.baseline_seeds
-        else f"{outcome.seeds} seeds"
-    )
-    parts = [outcome.study, f"{outcome.n:,} images" if outcome.n else "", seeds if outcome.seeds else ""]
+    images = f"{outcome.n:,} images" if outcome.n else ""
+    parts = [outcome.study, images, outcome.counted if outcome.seeds else ""]
     return f"({', '.join(filter(None, parts))})" if outcome.study else ""

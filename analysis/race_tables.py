@@ -218,7 +218,16 @@ def _condition_rows(ctx: Context, study: Study, run: list[tuple[str, str]]) -> l
             span = "–" if math.isnan(e.low) else interval(e.low, e.high, "x")
         words = study.races[pair[0]]["condition"]
         nets = [base_rate, base_epochs, rate, epochs]
-        rows.append([words, _precision(ctx, study, pair), *nets, ratio, span, f"{base_seeds} vs {seeds}"])
+        rows.append(
+            [
+                words,
+                _precision(ctx, study, pair),
+                *nets,
+                ratio,
+                span,
+                f"{e.seeds} pairs" if e and e.paired else f"{base_seeds} vs {seeds}",
+            ]
+        )
     return rows
 
 

@@ -149,16 +149,17 @@ def contrast(ours: Estimate, reference: Estimate) -> Estimate:
     value = ours.value / reference.value
     seeds = ours.fewest, reference.fewest
     plain = Estimate(value, math.nan, math.nan, *seeds, null=1.0, log=True)
-    open_ = [ratio for ratio in (ours, reference) if not ratio.conclusive]
-    if open_:
+    if any(not ratio.conclusive and not ratio.few for ratio in (ours, reference)):
         return replace(plain, conclusive=False, remark="one of the two ratios carries no verdict")
     if len(bounds) == 2:
         return replace(plain, conclusive=False, remark="both ratios are bounds, to the same side")
-    estimate = with_interval(plain, (*ours.noises, *reference.noises))
+    few = max(ours.few, reference.few)
+    estimate = with_interval(replace(plain, conclusive=not few), (*ours.noises, *reference.noises))
     bound = next(iter(bounds), "")
     low = 0.0 if bound == "<=" else estimate.low
     high = math.inf if bound == ">=" else estimate.high
-    return replace(estimate, low=low, high=high, inner=None, bound=bound)
+    said = f"too few pairs of seeds for a word: {min(seeds)}, where {few} are the fewest" if few else ""
+    return replace(estimate, low=low, high=high, inner=None, bound=bound, few=few, remark=said)
 
 
 def pairs(study: Study) -> list[tuple[str, str]]:

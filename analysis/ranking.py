@@ -41,5 +41,6 @@ def smallest_step(
         smallest.images,
         0.0,
         conclusive=not stuck,
+        few=max(step.few for step in steps),
         remark="; ".join([*stuck[:1], remark]),
     )

@@ -173,6 +173,6 @@ def _points(ctx: Context, study: Study) -> Html | None:
 
 def _effect(study: Study, effect: Effect) -> Html:
     about = study.experiments[effect.experiment]["about"]
-    return Html(
-        "{} (<code>{}</code>): {} points of top-1 error against <code>{}</code>, {} seeds: {}."
-    ).format(about, effect.experiment, effect.shown, effect.baseline, effect.seeds, effect.words)
+    return Html("{} (<code>{}</code>): {} points of top-1 error against <code>{}</code>, {}: {}.").format(
+        about, effect.experiment, effect.shown, effect.baseline, effect.counted, effect.words
+    )

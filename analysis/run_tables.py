@@ -60,7 +60,7 @@ def race(ctx: Context, study: Study) -> Html:
         o = found[0]
         bound = {">=": "at least ", "<=": "at most "}.get(o.bound, "")
         span = interval(o.low, o.high, "x") if o.low is not None and o.high is not None else ""
-        sentence += f"The tanh net needs {bound}{float(o.ours or 0):.2f} times the epochs of the ReLU net {span} to reach {100 * study.threshold:g} % training error ({o.baseline_seeds} ReLU and {o.seeds} tanh seeds): {o.why}."
+        sentence += f"The tanh net needs {bound}{float(o.ours or 0):.2f} times the epochs of the ReLU net {span} to reach {100 * study.threshold:g} % training error ({o.counted}): {o.why}."
     nets = [ctx.results.curves(study.name, name).values() for name in ("tanh", "alexnet")]
     marks = [study.threshold + step for step in (0.10, 0.05, -0.05, -0.10)]
     other = ", ".join(

@@ -58,6 +58,14 @@ class Outcome:
     values: str = ""  # of each seed or pair, those of two unpaired nets divided by a bar
     noises: str = ""  # kind: variance / number (degrees of freedom), of each source
 
+    @property
+    def counted(self) -> str:
+        """How many seeds there are, in words."""
+        if self.baseline_seeds:
+            return f"{self.seeds} vs {self.baseline_seeds} seeds"
+        pairs = f"pair{'s' * (self.seeds != 1)} of " if self.claim.baseline else ""
+        return f"{self.seeds} {pairs}seeds"
+
     def __post_init__(self) -> None:
         if self.verdict not in ALLOWED[self.evidence]:
             raise ValueError(

@@ -85,6 +85,7 @@ def run(
         },
         "model": {},
         "training": {"epochs": len(train)},
+        "rate": {"factor": 1.0},
         "fingerprint": fingerprint,
     }
     write_json(where / "config.json", config)
@@ -355,7 +356,7 @@ def examination(
 
 def describes(folder: Path) -> None:
     """Layer tables of the full-size nets, made by the real code."""
-    from alexnet.experiments import describe_experiment
+    from alexnet.describe import describe_experiment
 
     for name in EXPERIMENTS:
         write_json(folder / "describe" / f"{name}.json", describe_experiment("ilsvrc2010", name, CONFIG))
@@ -363,9 +364,9 @@ def describes(folder: Path) -> None:
 
 def departures(folder: Path) -> None:
     """The list of departures and the recipes, made by the real code."""
-    from alexnet import experiments
+    from alexnet import describe
 
-    write_json(folder / "departures.json", experiments.departures(CONFIG))
+    write_json(folder / "departures.json", describe.departures(CONFIG))
 
 
 def correct_share(rng: np.random.Generator, hardness: np.ndarray, error: float) -> np.ndarray:
@@ -391,7 +392,7 @@ TRUE_ERROR = {
 
 
 def campaign(
-    folder: Path, name: str = "demo", tier: str = "demo", seeds: int = 2, images: int = 1200
+    folder: Path, name: str = "demo", tier: str = "demo", seeds: int = 5, images: int = 1200
 ) -> None:
     """A whole study with plausible numbers: every experiment, `seeds` runs, two evaluated splits."""
     rng = np.random.default_rng(7)
@@ -448,13 +449,19 @@ def in_memory(
     threshold: float = 0.25,
     training_set: str = "ilsvrc2012",
     classes: int | None = None,
+    tuned: bool = True,
+    first: dict[str, int] | None = None,
 ) -> Any:
-    """Results of one study `s` without files: (experiment, set, split, view) -> errors (images, seeds); training curves."""
+    """Results of one study `s` without files: (experiment, set, split, view) -> errors (images, seeds); training curves.
+
+    `tuned`: each net has a rate that was chosen for it. `first`: number of the first seed of a net (else 1).
+    """
     from analysis.evidence import EVAL_COLUMNS, METRIC_COLUMNS, Results, Study
 
     rows, read = [], {}
     for (experiment, set_, split, view), table in errors.items():
-        frame = pd.DataFrame(table, columns=range(1, table.shape[1] + 1))
+        start = (first or {}).get(experiment, 1)
+        frame = pd.DataFrame(table, columns=range(start, start + table.shape[1]))
         read["s", experiment, set_, split, view, metric] = frame
         for seed in frame.columns:
             mean = float(frame[seed].mean())
@@ -465,13 +472,14 @@ def in_memory(
     for (experiment, seed), curve in (curves or {}).items():
         for i, error in enumerate(curve):
             epochs.append(["s", experiment, seed, i + 1, error, 3 * error, error + 0.05, 3 * error])
+    names = {key[0] for key in (*errors, *(curves or {}))}
     return Results(
         folder=Path(),
         studies={"s": Study("s", "S", tier, "", threshold, training_set, {"classes": classes})},
         layers={},
         manifests={},
         runs={},
-        configs={},
+        configs={("s", name, 1): {"rate": {"factor": 1.0}} for name in names if tuned},
         metrics=pd.DataFrame(epochs, columns=METRIC_COLUMNS),
         evals=pd.DataFrame(rows, columns=EVAL_COLUMNS),
         baselines={},

@@ -58,10 +58,10 @@ def train(config_path, data, out, devices, *others):
 
 def times(study: str, base: float) -> dict[str, float]:
     """Seconds of each experiment of a study: `base`, times its multiply-adds over those of the base net."""
-    from alexnet import definitions, experiments
+    from alexnet import definitions, describe
 
     def work(name: str) -> float:
-        return float(experiments.describe_experiment(study, name)["totals"]["macs"])
+        return float(describe.describe_experiment(study, name)["totals"]["macs"])
 
     known = definitions.load()["experiments"]
     names = [name for name in definitions.load_study(study)["experiments"] if "members" not in known[name]]

@@ -8,8 +8,9 @@ import torch
 from alexnet.__main__ import main
 from alexnet.architecture import describe, layer_table
 from alexnet.definitions import load, load_study
+from alexnet.describe import describe_experiment
 from alexnet.errors import UserError
-from alexnet.experiments import describe_experiment, merge, resolve
+from alexnet.experiments import merge, resolve
 from alexnet.model import build
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from alexnet import bench, bench_ingest, bench_step, comparison
+from alexnet import bench, bench_ingest, bench_programs, comparison
 from alexnet.experiments import resolve
 from alexnet.layers import LocalResponseNorm
 from alexnet.model import build
@@ -18,11 +18,11 @@ def test_the_obvious_net_is_the_same_function():
     config = resolve("demo", "alexnet", 1)
     x = torch.randn(4, 3, 56, 56) * 60
     torch.testing.assert_close(
-        bench_step.obvious_net(config).eval()(x), build(config).eval()(x), rtol=1e-4, atol=1e-4
+        bench_programs.obvious_net(config).eval()(x), build(config).eval()(x), rtol=1e-4, atol=1e-4
     )
     norm = LocalResponseNorm(5, 1e-4, 0.75, 2.0, towers=2)  # undivided alpha, too
     x = torch.randn(2, 8, 3, 3) * 100
-    torch.testing.assert_close(bench_step.ObviousNorm(norm)(x), norm(x))
+    torch.testing.assert_close(bench_programs.ObviousNorm(norm)(x), norm(x))
 
 
 def test_ratio_says_how_many_times_faster():

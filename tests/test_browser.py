@@ -113,12 +113,12 @@ def test_the_filter_works_by_keyboard(tab: Any) -> None:
 
 
 def test_a_count_leads_to_its_claims_and_a_link_to_a_hidden_one(tab: Any) -> None:
-    link = tab.locator("table.counts a[data-verdict='paper inconsistent']").first
+    link = tab.locator("table.counts a[data-verdict='paper miscounts']").first
     count = int(link.text_content())
     link.focus()
     tab.keyboard.press("Enter")
     assert len(shown(tab)) == count > 0
-    assert tab.locator("form.filter select[name=verdict]").input_value() == "paper inconsistent"
+    assert tab.locator("form.filter select[name=verdict]").input_value() == "paper miscounts"
     tab.evaluate("location.hash = '#claim-abs-second'")
     tab.wait_for_function("document.querySelector('#claim-abs-second details').open")
     assert "claim-abs-second" in shown(tab) and len(shown(tab)) > 100

@@ -7,11 +7,12 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from alexnet import experiments
+from alexnet import describe, experiments
 from alexnet.errors import UserError
 from alexnet.loader import minibatches
 from alexnet.model import build
-from alexnet.optim import PaperSGD, hopeless, over, parameter_groups, rates, set_rates
+from alexnet.optim import PaperSGD, parameter_groups, set_rates
+from alexnet.schedule import hopeless, over, rates
 
 RACE = "fig1_relu_2012_lr001"
 
@@ -135,7 +136,7 @@ def test_a_race_has_neither_decay_nor_augmentation_nor_normalisation():
 
 def test_conditions_differ_by_what_they_are_named_after():
     def difference(name):
-        found = experiments.differences(base, experiments.resolve("cifar10", name, 1))
+        found = describe.differences(base, experiments.resolve("cifar10", name, 1))
         return {key.removeprefix("model.") for key in found}
 
     base = experiments.resolve("cifar10", "fig1_relu_2012", 1)
@@ -149,7 +150,7 @@ def test_conditions_differ_by_what_they_are_named_after():
     assert difference("fig1_tanh_modern") == pooling | {"initial", "input_divisors", "activation"}
     lrn = experiments.resolve("cifar10", "cifar_lrn", 1)
     plain = experiments.resolve("cifar10", "cifar_no_lrn", 1)
-    assert set(experiments.differences(plain, lrn)) == {f"model.layers.conv{n}.after" for n in (1, 2)}
+    assert set(describe.differences(plain, lrn)) == {f"model.layers.conv{n}.after" for n in (1, 2)}
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import torch
 from torchvision.transforms.functional import ten_crop
 
 from alexnet import data
+from alexnet import views as test_time
 from alexnet.errors import UserError
 from alexnet.loader import TrainingBatches
 
@@ -116,7 +117,7 @@ def test_color_noise_adds_one_colour_per_image_then_divides(packed_set):
 
 def test_ten_views_are_corners_and_centre_and_their_reflections():
     images = np.random.default_rng(0).integers(0, 256, (2, 40, 40, 3), dtype=np.uint8)
-    views = data.ten_views(images, 32)
+    views = test_time.ten_views(images, 32)
     assert views.shape == (2, 10, 32, 32, 3)
     explicit = [
         images[:, :32, :32],
@@ -128,7 +129,7 @@ def test_ten_views_are_corners_and_centre_and_their_reflections():
     for number, view in enumerate(explicit):
         assert np.array_equal(views[:, number], view)
         assert np.array_equal(views[:, number + 5], view[:, :, ::-1])
-    assert np.array_equal(data.test_views(images, 32, "center")[:, 0], views[:, 4])
+    assert np.array_equal(test_time.test_views(images, 32, "center")[:, 0], views[:, 4])
     torchvisions = ten_crop(torch.from_numpy(images).permute(0, 3, 1, 2), 32)
     flipped = [6, 5, 8, 7, 9]  # torchvision reflects the image first, which swaps left and right corners
     for number, view in zip([0, 1, 2, 3, 4, *flipped], torchvisions, strict=True):
@@ -138,12 +139,12 @@ def test_ten_views_are_corners_and_centre_and_their_reflections():
 def test_mean_is_subtracted_and_memory_is_channels_last():
     pixels = np.full((2, 4, 4, 3), 7, np.uint8)
     mean = np.arange(48, dtype=np.float32).reshape(4, 4, 3)
-    batch = data.to_batch(pixels, mean)
+    batch = test_time.to_batch(pixels, mean)
     assert np.array_equal(batch[1].permute(1, 2, 0), 7 - mean)
     assert batch.is_contiguous(memory_format=torch.channels_last)
     views = np.arange(2 * 3 * 4 * 4 * 3, dtype=np.uint8).reshape(2, 3, 4, 4, 3)
     means = np.random.default_rng(0).random((3, 4, 4, 3), dtype=np.float32)
-    batch = data.to_batch(views, means)
+    batch = test_time.to_batch(views, means)
     assert batch.shape == (6, 3, 4, 4)
     np.testing.assert_allclose(batch[4].permute(1, 2, 0), views[1, 1] - means[1], rtol=1e-6)
 
@@ -171,13 +172,13 @@ def test_the_central_crop_of_the_mean_or_each_pixels_own(packed_set):
 
 def test_means_of_the_test_views():
     mean = np.random.default_rng(4).random((40, 40, 3)).astype(np.float32)
-    aligned = data.mean_views(mean, 32, "ten", "aligned")
+    aligned = test_time.mean_views(mean, 32, "ten", "aligned")
     assert np.array_equal(aligned[1], mean[:32, 8:]) and np.array_equal(aligned[6], mean[:32, 8:][:, ::-1])
-    central = data.mean_views(mean, 32, "ten", "central_crop")
+    central = test_time.mean_views(mean, 32, "ten", "central_crop")
     assert central.shape == (10, 32, 32, 3) and all(
         np.array_equal(view, mean[4:36, 4:36]) for view in central
     )
-    assert np.array_equal(data.mean_views(mean, 32, "center", "aligned"), central[:1])
+    assert np.array_equal(test_time.mean_views(mean, 32, "center", "aligned"), central[:1])
 
 
 @pytest.mark.parametrize(("rule", "sizes"), [("use", [20, 20, 8]), ("drop", [20, 20])])

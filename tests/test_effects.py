@@ -23,7 +23,7 @@ from analysis.stats.intervals import holm
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A fabricated campaign with two seeds, its departures and its verdict table."""
+    """A fabricated campaign with five seeds, its departures and its verdict table."""
     made = tmp_path_factory.mktemp("effects")
     fabricate.campaign(made, "imagenette", tier="proxy", images=600)
     fabricate.departures(made)
@@ -50,15 +50,15 @@ def test_an_effect_is_the_paired_difference_with_its_interval(
 ) -> None:
     (effect,) = effects.effects(results, results.studies["imagenette"], ["text_weight_std"], view)
     ours, base = errors(folder, "text_weight_std", view), errors(folder, "alexnet", view)
-    paired = ours.mean(axis=1) - base.mean(axis=1)
-    seed = ours.mean().var(ddof=1) / 2 + base.mean().var(ddof=1) / 2
-    luck = ours.var(axis=1, ddof=1).mean() / 2 + base.var(axis=1, ddof=1).mean() / 2
+    gains = ours - base
+    paired = gains.mean(axis=1)
+    seed, luck = gains.mean().var(ddof=1) / 5, gains.var(axis=1, ddof=1).mean() / 5
     image = max(0, paired.var(ddof=1) - luck) / 600
-    square = stats.t.ppf(0.975, 1) ** 2 * seed + stats.t.ppf(0.975, 599) ** 2 * image
+    square = stats.t.ppf(0.975, 4) ** 2 * seed + stats.t.ppf(0.975, 599) ** 2 * image
     half = np.sqrt(max(square, stats.norm.ppf(0.975) ** 2 * paired.var(ddof=1) / 600))
     expected = 100 * np.array([paired.mean(), paired.mean() - half, paired.mean() + half])
     np.testing.assert_allclose(effect.points, expected, rtol=1e-9)
-    assert effect.words == "worse" and effect.seeds == "2 vs 2"
+    assert effect.words == "worse" and effect.seeds == "5 pairs"
     assert (effect.baseline, effect.dataset, effect.split) == ("alexnet", "ilsvrc2012", "val")
 
 
@@ -95,7 +95,7 @@ def test_without_a_second_seed_there_is_no_reading(tmp_path: Path) -> None:
     fabricate.campaign(tmp_path, seeds=1, images=60)
     results = load_results(tmp_path)
     (effect,) = effects.effects(results, results.studies["demo"], ["text_weight_std"])
-    assert effect.words.startswith("no reading: one seed")
+    assert effect.words.startswith("no reading: too few pairs of seeds for a word: 1")
 
 
 def test_the_training_error_is_compared_over_seeds_at_the_last_epoch() -> None:
@@ -105,7 +105,7 @@ def test_the_training_error_is_compared_over_seeds_at_the_last_epoch() -> None:
     }  # fmt: skip
     results = fabricate.in_memory({}, curves=curves)
     found = estimates.train_difference(results, "s", "no_weight_decay", "alexnet")
-    error = np.sqrt(np.var([0.60, 0.64], ddof=1) / 2 + np.var([0.50, 0.52], ddof=1) / 2)
+    error = stats.sem([0.10, 0.12])
     half = stats.t.ppf(0.975, 1) * error
     assert (found.value, found.low, found.high) == pytest.approx((0.11, 0.11 - half, 0.11 + half))
     assert found.p == pytest.approx(2 * stats.t.sf(0.11 / error, 1), rel=2e-3)
@@ -116,7 +116,7 @@ def test_one_line_a_study_and_view_for_the_terminal(folder: Path, capsys: pytest
     ten, center = capsys.readouterr().out.splitlines()
     pattern = (
         r"imagenette \(proxy\): text_weight_std against alexnet: top-1 error [\d.]+ points \[[\d.]+, [\d.]+\], "
-        r"{}, ilsvrc2012 val, 600 images, 2 vs 2 seeds: worse"
+        r"{}, ilsvrc2012 val, 600 images, 5 pairs of seeds: worse"
     )
     assert re.fullmatch(pattern.format("ten views"), ten) and re.fullmatch(
         pattern.format("centre view"), center
@@ -132,7 +132,7 @@ def test_the_page_says_which_recipe_trains_and_shows_every_departure(folder: Pat
     found = departure_tables.recipes(ctx, study)
     assert found is not None
     html = found
-    assert "Stayed at chance (91.7\u00a0%) with at least one seed: paper." in html
+    assert "Stayed at chance (91.7\u00a0%) with every seed: paper." in html
     assert re.search(r"Left chance, with the validation error at the end: alexnet \([\d.]+\u00a0%\)\.", html)
     other = replace(study, record=study.record | {"experiments": [{"name": "cifar_lrn", "kind": "base"}]})
     assert departure_tables.recipes(ctx, other) is None
@@ -177,7 +177,7 @@ def test_recipes_and_departures_as_markdown(
     assert title == ["Imagenette, 20 epochs, chance 91.7 %:"]
     assert [line.split(" | ")[0] for line in recipes[2:]] == ["| alexnet", "| paper"]
     assert recipes[3].endswith("| stays at chance |")
-    assert len(rows) == 3 and "(`text_weight_std`)" in rows[2] and rows[2].endswith("| 2 vs 2 | worse |")
+    assert len(rows) == 3 and "(`text_weight_std`)" in rows[2] and rows[2].endswith("| 5 pairs | worse |")
     page = tmp_path / "page.md"
     page.write_text("before\n<!-- departures:start -->\nold\n<!-- departures:end -->\nafter\n")
     assert main([*options, "--into", str(page)]) == 0

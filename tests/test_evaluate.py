@@ -7,14 +7,15 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import make_packed_set
+from conftest import make_packed_set, seal
 
 from alexnet import experiments, train
 from alexnet.__main__ import main
-from alexnet.data import open_split, ten_views
+from alexnet.data import open_split
 from alexnet.errors import UserError
 from alexnet.evaluate import evaluate, same_classes
 from alexnet.model import build
+from alexnet.views import ten_views
 
 
 @pytest.fixture
@@ -87,6 +88,7 @@ def test_labels_are_joined_through_synsets_never_through_numbers(run, tmp_path):
     index = pd.read_csv(other / "test.csv", keep_default_na=False)
     index["label"] = 5 - index["label"]
     index.to_csv(other / "test.csv", index=False)
+    seal(other)
     renumbered = evaluate(config, other, weights, tmp_path / "b", "test", threads=1)
     assert renumbered["views"] == straight["views"]
 

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from conftest import seal
 from PIL import Image
 from scipy.spatial.distance import cdist
 from scipy.special import log_softmax, rel_entr, softmax
@@ -237,4 +238,5 @@ def examine_missing_split(config_path, data, weights, tmp_path):
     manifest = json.loads((data / "manifest.json").read_text())
     del manifest["splits"]["val"]
     (data / "manifest.json").write_text(json.dumps(manifest))
+    seal(data)
     examine(config_path, data, weights, tmp_path / "e", threads=1)

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from alexnet import definitions as config_files
-from alexnet import experiments
+from alexnet import describe, experiments
 from alexnet.__main__ import main
 from alexnet.architecture import in_order
 from alexnet.errors import UserError
@@ -58,7 +58,7 @@ def test_every_experiment_of_every_study_resolves(study):
 def test_an_experiment_changes_what_it_is_named_after_and_nothing_else(definitions):
     def changed(name):
         base = experiments.resolve("tiny", "alexnet", 1, str(definitions))
-        return set(experiments.differences(base, experiments.resolve("tiny", name, 1, str(definitions))))
+        return set(describe.differences(base, experiments.resolve("tiny", name, 1, str(definitions))))
 
     layer = "model.layers."
     assert changed("no_lrn") == {layer + "conv1.after", layer + "conv2.after"}
@@ -148,12 +148,12 @@ def test_configure_prints_what_resolve_returns(capsys):
 def test_all_departures_together_turn_the_program_into_the_text():
     known = config_files.load()
     code, paper = known["recipes"]["code2012"], known["recipes"]["paper"]
-    wanted = experiments.differences(code, paper)
+    wanted = describe.differences(code, paper)
     outside = {
         "text_whole_windows",
         "one_gpu_as_run",
     }  # the text has 55 rows too; no recipe is the one-GPU net
-    rows = [row for row in experiments.departures()["departures"] if row["name"] not in outside]
+    rows = [row for row in describe.departures()["departures"] if row["name"] not in outside]
     touched = [key for row in rows for key in row["changes"]]
     assert sorted(touched) == sorted(set(touched))  # no two departures change the same value
     rebuilt = code
@@ -164,7 +164,7 @@ def test_all_departures_together_turn_the_program_into_the_text():
 
 
 def test_every_departure_is_one_point_and_says_what_text_and_program_do():
-    rows = experiments.departures()["departures"]
+    rows = describe.departures()["departures"]
     assert len(rows) == 16
     assert rows[-1]["changes"] == {"model.layers.conv4.bias": [0.0, 1.0]}  # in the program, by the text
     for row in rows:
@@ -246,7 +246,7 @@ def test_seeds_of_an_experiment_come_before_those_of_its_kind_and_those_before_a
     edit(definitions / "studies" / "tiny.yaml", lambda record: record.update(seeds))
     asked = {name: experiments.seeds_of("tiny", name, str(definitions)) for name in seeds["experiments"]}
     assert asked == {"alexnet": [7], "no_lrn": [8, 9], "tanh": [4, 5, 6]}
-    known = experiments.study_record("tiny", str(definitions))["fingerprints"]
+    known = describe.study_record("tiny", str(definitions))["fingerprints"]
     assert {name: list(runs) for name, runs in known.items()} == {
         "alexnet": ["7"],
         "no_lrn": ["8", "9"],

@@ -104,7 +104,8 @@ def test_what_is_borrowed_and_when() -> None:
     one, two, three = np.array([0.4]), np.array([0.4, 0.41]), np.array([0.4, 0.41, 0.42])
     assert seed_noise("seeds", one, None) is None
     assert seed_noise("seeds", two, None) == Noise("seeds", pytest.approx(5e-5), 2, 1)
-    assert seed_noise("seeds", one, lab) == Noise("seeds", pytest.approx(lab.sd**2), 1, 4)
-    assert seed_noise("seeds", two, lab) == Noise("seeds", pytest.approx((4 * lab.sd**2 + 5e-5) / 5), 2, 5)
+    upper = lab.sd**2 * 4 / stats.chi2.ppf(0.025, 4)  # of its own 95 % interval
+    assert seed_noise("seeds", one, lab) == Noise("seeds", pytest.approx(upper), 1, math.inf)
+    assert seed_noise("seeds", two, lab) == Noise("seeds", pytest.approx(upper), 2, math.inf)
     assert seed_noise("seeds", three, lab) == Noise("seeds", pytest.approx(1e-4), 3, 2)
     assert intervals.student(math.inf, 0.95) == pytest.approx(stats.norm.ppf(0.975))

@@ -7,7 +7,7 @@ import time
 import numpy as np
 import pytest
 import torch
-from conftest import make_packed_set
+from conftest import make_packed_set, seal
 from PIL import Image
 from test_data import SETTINGS
 
@@ -120,6 +120,7 @@ def jpeg_copy(folder, source):
             at += store.write(file)
     text = (folder / "manifest.json").read_text()
     (folder / "manifest.json").write_text(text.replace('"storage": "raw"', '"storage": "jpeg"'))
+    seal(folder, {"train": np.stack(decoded)})
     return np.stack(decoded)
 
 

@@ -17,7 +17,7 @@ CLAIMS = {claim.id: claim for claim in load_claims()}
 ROWS = load_numerals()
 PLACES = places(ROWS)
 # What the paper states in words that we read as a number; the reading stands in the row's tolerance_reason or note.
-READ = {"aug-crop", "fig3-everyrun"}
+READ = {"aug-crop", "fig3-everyrun", "lrn-cifar-delta"}
 
 
 def test_every_claim_id_exists_and_every_claim_has_a_place() -> None:

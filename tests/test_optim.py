@@ -6,7 +6,8 @@ import torch
 
 from alexnet.experiments import resolve
 from alexnet.model import build
-from alexnet.optim import PaperSGD, parameter_groups, rates, set_rates
+from alexnet.optim import PaperSGD, parameter_groups, set_rates
+from alexnet.schedule import rates
 
 
 def run(optimizer_class, rates, **settings):

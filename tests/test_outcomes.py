@@ -14,7 +14,7 @@ def row(**values):
 @pytest.fixture
 def claims_csv(tmp_path):
     rows = [
-        row(id="a", statement="Counted", evidence="arithmetic", verdict="reproduced", ours="3", paper="3"),
+        row(id="a", statement="Counted", evidence="arithmetic", verdict="holds", ours="3", paper="3"),
         row(id="b", statement="Not run", verdict="pending", paper="1"),
         row(id="d", statement="Absolute", evidence="proxy", verdict="pending", paper="37.5", ours="41", unit="%"),
         row(
@@ -30,8 +30,8 @@ def claims_csv(tmp_path):
 def test_markdown_counts_all_rows_and_lists_the_trained_ones(claims_csv, capsys):
     assert main(["table", "--claims", str(claims_csv)]) == 0
     out = capsys.readouterr().out
-    assert "| evidence | direction agrees | pending | reproduced |" in out
-    assert "| proxy | 1 | 1 |  |" in out
+    assert "| evidence | direction agrees | holds | pending |" in out
+    assert "| proxy | 1 |  | 1 |" in out
     (line,) = [line for line in out.splitlines() if "`c`" in line]
     assert [cell.strip() for cell in line.strip("|").split("|")] == [
         "Trained (`c`)", "1.4 points", "1.37 points", "2.50 [0.25, 4.75]", "3,925", "2",
@@ -47,21 +47,23 @@ def test_markdown_names_the_copy_of_the_data(claims_csv, capsys):
         "cifar10",
         "cifar10-jpeg75",
     ]
-    table.loc[table["id"] == "c", "verdict"] = "reproduced"
+    table.loc[table["id"] == "c", "verdict"] = "direction agrees"
     table.to_csv(claims_csv, index=False)
     assert main(["table", "--claims", str(claims_csv)]) == 0
-    assert "| paper scale: cifar10 (cifar10-jpeg75) | reproduced (lossy copy) |" in capsys.readouterr().out
+    assert (
+        "| paper scale: cifar10 (cifar10-jpeg75) | direction agrees (lossy copy) |" in capsys.readouterr().out
+    )
 
 
 def test_markdown_goes_between_the_marks_and_nowhere_else(claims_csv, tmp_path, capsys):
     readme = tmp_path / "README.md"
-    readme.write_text("before\n<!-- verdicts:start -->\nold\n<!-- verdicts:end -->\nafter\n")
+    readme.write_text("before\n<!-- verdicts:start -->\nstale\n<!-- verdicts:end -->\nafter\n")
     for _ in range(2):
         assert main(["table", "--claims", str(claims_csv), "--into", str(readme)]) == 0
     text = readme.read_text()
     assert text.startswith("before\n<!-- verdicts:start -->\n\n| evidence")
     assert text.endswith("|\n\n<!-- verdicts:end -->\nafter\n")
-    assert "old" not in text
+    assert "stale" not in text
     readme.write_text("no marks")
     assert main(["table", "--claims", str(claims_csv), "--into", str(readme)]) == 2
     assert "<!-- verdicts:start -->" in capsys.readouterr().err

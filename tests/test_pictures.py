@@ -115,6 +115,10 @@ def test_neighbours_are_those_of_the_examination(tmp_path: Path) -> None:
         table = pd.read_parquet(path).iloc[:24].assign(neighbours=near)
         table["name"] = [f"ilsvrc2012_val_{i:08d}.JPEG" for i in range(24)]
         table.to_parquet(path, index=False)
+        record = json.loads(path.with_name("examination.json").read_text())
+        means = {key: float(table[key].mean()) for key in record["queries"] if key in table}
+        record["queries"] |= {"images": 24} | means
+        path.with_name("examination.json").write_text(json.dumps(record))
     ctx = context(tmp_path)
     html = pictures.neighbours(ctx, ctx.studies[0])
     counted = re.findall(r"<td[^>]*>(\d) of 6</td>", html)

@@ -16,9 +16,11 @@ from analysis.evidence import load_results
 from analysis.outcomes import number, read_table
 
 UNDER = {
-    "reproduced": "holds", "direction only": "holds", "direction agrees": "holds", "not reproduced": "fails",
-    "direction disagrees": "fails", "inconclusive": "stays_open",
-}  # fmt: skip
+    "direction agrees": "holds",
+    "direction contradicts": "fails",
+    "cannot tell": "stays_open",
+    "not shown": "stays_open",
+}
 
 
 def context(folder: Path) -> Context:
@@ -29,8 +31,8 @@ def context(folder: Path) -> Context:
 @pytest.fixture(scope="module")
 def ctx(tmp_path_factory: pytest.TempPathFactory) -> Context:
     folder = tmp_path_factory.mktemp("reading")
-    fabricate.campaign(folder, images=400)
-    fabricate.campaign(folder, "small", "proxy", seeds=4, images=400)
+    fabricate.campaign(folder, seeds=2, images=400)
+    fabricate.campaign(folder, "small", "proxy", seeds=6, images=400)
     fabricate.describes(folder)
     return context(folder)
 
@@ -44,10 +46,13 @@ def lines(html: str) -> dict[str, str]:
 def test_each_tested_claim_stands_under_its_answer_with_its_numbers(ctx: Context) -> None:
     parts = {name: lines(getattr(reading, name)(ctx)) for name in ("holds", "fails", "stays_open")}
     tested = ctx.table[ctx.table["evidence"].isin(["demo", "proxy"]) & (ctx.table["verdict"] != "pending")]
-    assert len(tested) > 10 and set(tested["verdict"]) >= {"direction agrees", "inconclusive"}
+    assert len(tested) > 10 and set(tested["verdict"]) >= {"direction agrees", "cannot tell"}
     for row in tested.to_dict("records"):
         places = [name for name, part in parts.items() if row["id"] in part]
-        assert places == [UNDER[row["verdict"]]], row["id"]
+        under = (
+            "stays_open" if row["p_holm"] >= 0.05 else UNDER[row["verdict"]]
+        )  # a direction that may be luck is open
+        assert places == [under], row["id"]
         text = parts[places[0]][row["id"]]
         assert number(float(row["ours"]), row["unit"]) in text and row["statement"][:20] in text.replace(
             "&gt;", ">"
@@ -65,7 +70,7 @@ def test_a_point_that_changes_the_error_is_named_with_its_size(ctx: Context, tmp
 
     def error(name: str) -> float:
         paths = ctx.results.folder.glob(f"small/evals/{name}/*/ilsvrc2012-val.parquet")
-        return sum(pd.read_parquet(path)["ten_top1_error"].mean() for path in paths) / 4
+        return sum(pd.read_parquet(path)["ten_top1_error"].mean() for path in paths) / 6
 
     found = dict(re.findall(r"<code>(\w+)</code>\): ([−\d.]+) ", part))
     for name, points in found.items():
@@ -77,9 +82,11 @@ def test_a_point_that_changes_the_error_is_named_with_its_size(ctx: Context, tmp
 
 def test_claims_that_studies_answer_differently_are_named(ctx: Context) -> None:
     html = reading.depends(ctx).partition("Claims on which studies differ")[2].partition("<h3>")[0]
-    assert html, "two seeds leave open what four show"
+    assert html, "two seeds leave open what six show"
     for text in lines(html).values():
-        verdicts = re.findall(r"(direction agrees|direction disagrees|inconclusive) \((?:demo|proxy)\)", text)
+        verdicts = re.findall(
+            r"(direction agrees|direction contradicts|not shown|cannot tell) \((?:demo|proxy)\)", text
+        )
         assert len(set(verdicts)) == 2
 
 

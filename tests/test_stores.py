@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from conftest import seal
 from test_loader import jpeg_copy
 
 from alexnet import data, evaluate
@@ -82,9 +83,10 @@ def test_damage_anywhere_names_file_and_image(jpeg_set, part):
 
 
 def test_an_image_of_another_size_is_a_sentence(jpeg_set):
-    folder, _ = jpeg_set
+    folder, decoded = jpeg_set
     text = (folder / "manifest.json").read_text()
     (folder / "manifest.json").write_text(text.replace('"image_size": 40', '"image_size": 41'))
+    seal(folder, {"train": decoded})
     with pytest.raises(UserError, match=r"image 0 is of shape \(40, 40, 3\)"):
         data.open_split(folder, "train").images[0]
 
@@ -106,6 +108,7 @@ def test_names_stay_what_was_written(packed_set):
     odd = ["NA", "007", "1e5", "null", 'a "quoted", name.JPEG', "été.JPEG"]
     table["name"] = [*odd, *table["name"][len(odd) :]]
     table.to_csv(packed_set / "val.csv", index=False)
+    seal(packed_set)
     split = data.open_split(packed_set, "val")
     assert split.names[: len(odd)] == odd
     assert split.labels.dtype == np.int64 and split.labels.tolist() == [i % 6 for i in range(24)]

@@ -14,7 +14,7 @@ import pytest
 import torch
 from conftest import ROOT
 
-from alexnet import execution, towers, train
+from alexnet import execution, train, two_processes
 from alexnet.architecture import exchange, layer_table
 from alexnet.errors import UserError
 from alexnet.model import build
@@ -191,7 +191,7 @@ def test_a_tower_that_hangs_ends_the_run_within_the_timeout(long_run):
     os.kill(pids[1], signal.SIGSTOP)
     started = time.monotonic()
     error = process.communicate(timeout=40)[1]
-    assert time.monotonic() - started < 5 + towers.SECONDS_TO_END + 10
+    assert time.monotonic() - started < 5 + two_processes.SECONDS_TO_END + 10
     assert process.returncode == 2
     assert "did not answer within 5 s" in error.splitlines()[-1]
     assert not any(map(running, pids))

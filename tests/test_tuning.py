@@ -11,9 +11,9 @@ import yaml
 from conftest import TINY_STUDY
 from test_workflow import copy_project, snakemake
 
-from alexnet import experiments, tuning
+from alexnet import describe, experiments, tuning
 from alexnet.errors import UserError
-from alexnet.optim import rates
+from alexnet.schedule import rates
 
 PILOT = {"seed": 7, "factors": [0.5, 1, 2], "epochs": 1}
 
@@ -82,7 +82,7 @@ def test_runs_take_the_chosen_rate_and_say_so(tuned):
     assert half["optimizer"]["schedule"]["stages"][0]["weights"] == rate / 2
     pilot = experiments.resolve("tiny", "no_lrn_rate_x2", 7, str(tuned))
     assert (pilot["rate"], pilot["training"]["epochs"]) == ({"factor": 2.0, "pilot": True}, 1)
-    record = experiments.study_record("tiny", str(tuned))["pilot"]
+    record = describe.study_record("tiny", str(tuned))["pilot"]
     assert record["rates"]["no_lrn"] == {"factor": 0.5, "tried": {"0.5": 0.3, "1": 0.4, "2": 1.0}}
 
 
@@ -97,7 +97,7 @@ def test_a_choice_that_is_missing_or_outdated_names_the_command(tuned):
     (tuned / "studies/tiny.yaml").write_text(yaml.safe_dump(study | {"width": 0.125}))
     experiments.forget()
     with pytest.raises(UserError, match="chosen for another configuration.*pilot --config studies"):
-        experiments.study_record("tiny", str(tuned))
+        describe.study_record("tiny", str(tuned))
     (tuned / tuning.TABLE).unlink()
     experiments.forget()
     with pytest.raises(UserError, match="has no rate for tiny/no_lrn.*pilot --config studies"):
@@ -158,10 +158,10 @@ def test_a_study_names_its_plan_and_the_hash_of_its_text(tuned):
     (tuned / "studies/tiny.yaml").write_text(yaml.safe_dump(study | {"plan": "trial"}))
     experiments.forget()
     with pytest.raises(UserError, match="`plan`: .*plans/trial.md does not exist"):
-        experiments.study_record("tiny", str(tuned))
+        describe.study_record("tiny", str(tuned))
     (tuned / "plans").mkdir()
     (tuned / "plans/trial.md").write_text("One contrast, five pairs.\n")
-    record = experiments.study_record("tiny", str(tuned))
+    record = describe.study_record("tiny", str(tuned))
     digest = hashlib.sha256(b"One contrast, five pairs.\n").hexdigest()
     assert record["plan"] == {"name": "trial", "sha256": digest}
 

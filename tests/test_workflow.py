@@ -89,7 +89,7 @@ def test_the_default_target_makes_the_report_and_the_claims(finished):
         assert column in rows[0]
     for row in rows:
         if row["evidence"] in ("demo", "proxy"):
-            assert row["verdict"] not in ("reproduced", "not reproduced", "direction only")
+            assert row["verdict"] not in ("replicated", "not replicated")
     assert {row["evidence"] for row in rows} >= {"arithmetic", "demo"}
     assert re.search(r"^tiny/no_lrn/1 +epoch 2/2 .*images/s.*ETA", output, re.MULTILINE)  # one line an epoch
     log = (folder / "results/logs/tiny/no_lrn/1/train.log").read_text()

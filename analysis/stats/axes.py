@@ -75,7 +75,7 @@ class Question:
 def _holds(question: Question, span: Interval) -> bool:
     low, high = question.accepted
     if question.relation in ("greater", "less"):
-        return low < span[0] and span[1] < high
+        return (low < span[0] or low == -math.inf) and (span[1] < high or high == math.inf)
     return low <= span[0] and span[1] <= high
 
 

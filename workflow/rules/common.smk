@@ -17,6 +17,7 @@ sys.path.insert(0, ROOT)
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [ROOT, os.environ.get("PYTHONPATH")]))
 os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
 
+from alexnet import describe
 from alexnet import (
     archives,
     definitions,
@@ -123,7 +124,7 @@ wildcard_constraints:
 @cache
 def study_record(study):
     """What the report says about a study; holds the fingerprints of its runs."""
-    return checked(experiments.study_record, study, DEFINITIONS)
+    return checked(describe.study_record, study, DEFINITIONS)
 
 
 def run_fingerprint(wildcards):
@@ -156,7 +157,7 @@ def full_study(wildcards):
 
 @cache
 def describe_fingerprint_of(study, experiment):
-    return experiments.fingerprint(checked(experiments.describe_experiment, study, experiment, DEFINITIONS))
+    return experiments.fingerprint(checked(describe.describe_experiment, study, experiment, DEFINITIONS))
 
 
 def describe_fingerprint(wildcards):
@@ -166,7 +167,7 @@ def describe_fingerprint(wildcards):
 
 def departures_fingerprint(wildcards):
     """Identity of what the page of departures says."""
-    return experiments.fingerprint(checked(experiments.departures, DEFINITIONS))
+    return experiments.fingerprint(checked(describe.departures, DEFINITIONS))
 
 
 def packed(study, name, splits=None):
