@@ -1,7 +1,7 @@
 """Turns the table of golden values into which versions of the code compute the same.
 
-A golden value is a hash of what one small net, a published one shrunk, comes to when a version of the code trains, evaluates
-or examines it on one machine (tests/golden.py). The table has a row a stage, version, machine and net.
+A golden value is a hash of one measure of a small net, such as its weights, after a version of the code has trained, evaluated or
+examined it on one machine (tests/golden.py). The table has a row a stage, version, machine, net and measure.
 """
 
 from __future__ import annotations
@@ -16,21 +16,30 @@ from analysis.errors import UserError
 
 TABLE = Path(__file__).resolve().parent.parent / "reports" / "reference" / "golden.csv"
 MACHINE = ["cpu", "vector_instructions", "torch", "numba", "images"]
-COLUMNS = ["stage", "code_sha256", *MACHINE, "net", "sha256"]
+COLUMNS = ["stage", "code_sha256", *MACHINE, "net", "measure", "sha256"]
 Machine = tuple[str, ...]
+Values = dict[tuple[str, str], str]  # by net and measure
 
 
 @dataclass(frozen=True)
 class Golden:
-    """Golden values: by stage and hash of the code, by machine (`MACHINE`), by net."""
+    """Golden values: by stage and hash of the code, by machine (`MACHINE`)."""
 
-    values: dict[tuple[str, str], dict[Machine, dict[str, str]]]
+    values: dict[tuple[str, str], dict[Machine, Values]]
 
     def where_same(self, stage: str, one: str, other: str) -> set[Machine]:
         """The machines on which two versions of a stage's code came to the same with the same nets; none if they differ on any."""
         first, second = (self.values.get((stage, code), {}) for code in (one, other))
         both = set(first) & set(second)
         return both if all(first[machine] == second[machine] for machine in both) else set()
+
+    def measures(self, stage: str, one: str, other: str) -> tuple[set[str], set[str]]:
+        """The measures that two versions of a stage's code share and brought to the same, and all other ones."""
+        first, second = (self.values.get((stage, code), {}) for code in (one, other))
+        pairs = [(first[machine], second[machine]) for machine in set(first) & set(second)]
+        every = {measure for pair in pairs for values in pair for _, measure in values}
+        other_ones = {key[1] for a, b in pairs for key in {**a, **b} if a.get(key) != b.get(key)}
+        return every - other_ones, other_ones
 
     def same(self, stage: str, one: str, other: str) -> bool:
         """Whether two versions of a stage's code are one, or compute the same."""
@@ -42,7 +51,7 @@ class Golden:
 
     @property
     def nets(self) -> set[str]:
-        return {net for by_machine in self.values.values() for nets in by_machine.values() for net in nets}
+        return {net for by_machine in self.values.values() for nets in by_machine.values() for net, _ in nets}
 
 
 def known() -> Golden:
@@ -64,7 +73,7 @@ def _read(path: Path) -> Golden:
         raise UserError(
             f"cannot read {path} ({error}); make it again with `python tests/golden.py`"
         ) from None
-    values: dict[tuple[str, str], dict[Machine, dict[str, str]]] = {}
-    for stage, code, *machine, net, value in table.itertuples(index=False):
-        values.setdefault((stage, code), {}).setdefault(tuple(machine), {})[net] = value
+    values: dict[tuple[str, str], dict[Machine, Values]] = {}
+    for stage, code, *machine, net, measure, value in table.itertuples(index=False):
+        values.setdefault((stage, code), {}).setdefault(tuple(machine), {})[net, measure] = value
     return Golden(values)

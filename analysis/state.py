@@ -102,7 +102,7 @@ def _proven(run: dict[str, Any]) -> bool:
     """
     made, values = run.get("provenance", {}), golden.known()
     code = str(made.get("code_sha256"))
-    tried = values.stages(code)
+    tried = values.stages(code) & {"train", "evaluate"}
     same = all(values.same(stage, code, str(code_now(stage))) for stage in tried)
     return made.get("git_dirty") is False and not _on_gpu(run) and "train" in tried and same
 
@@ -160,16 +160,15 @@ def _about_code(results: Results) -> list[Html]:
     parts = []
     if proven:
         codes = {str(run["provenance"]["code_sha256"]) for run in proven}
-        now = str(code_now())
-        values = golden.known()
-        machines = {machine for code in codes for machine in values.where_same("train", code, now)}
-        named = "; ".join(
-            sorted({f"{cpu}, {vectors}, torch {torch}" for cpu, vectors, torch, *_ in machines})
-        )
+        values, now = golden.known(), {stage: str(code_now(stage)) for stage in ("train", "examine")}
+        machines = {machine for code in codes for machine in values.where_same("train", code, now["train"])}
+        named = sorted({f"{cpu}, {vectors}, torch {torch}" for cpu, vectors, torch, *_ in machines})
+        changed = {what for code in codes for what in values.measures("examine", code, now["examine"])[1]}
+        probes = f", but not when examined: {', '.join(sorted(changed))}" if changed else ""
         words = (
             f"{len(proven):,} of {plural(len(runs), 'run')} {_were(len(proven))} made by {plural(len(codes), 'other version')} of the code. "
             f"{len(values.nets)} small nets, which have each kind of layer, schedule and augmentation of the published runs, came to "
-            f"the same bits with these and with this checkout's code when trained, evaluated and examined ({named})."
+            f"the same bits with these and with this checkout's code when trained and evaluated ({'; '.join(named)}){probes}."
         )
         parts.append(_warning("other code, same computation", words))
     if unproven:

@@ -5,8 +5,7 @@
 
 The nets are published ones (`NETS`), of which the sizes are shrunk and nothing else, on generated images. Together they have
 each kind of layer, schedule, augmentation and arithmetic that any published run has (`kinds`). A row of the table is a hash
-of one net's training (weights, and the errors and losses of each epoch), of its evaluation (what is said of each image) or of its
-examination. Rows are comparable where processor, vector instructions, torch, numba and images are the same.
+of one measure of a net: its weights, the errors and losses of each epoch, what it says of each image, or a probe. Rows are comparable where processor, vector instructions, torch, numba and images are the same.
 """
 
 from __future__ import annotations
@@ -33,8 +32,8 @@ ROOT = Path(__file__).resolve().parent.parent
 PUBLISHED = ROOT / "reports" / "reference" / "results"
 TABLE = ROOT / "reports" / "reference" / "golden.csv"
 MACHINE = ["cpu", "vector_instructions", "torch", "numba", "images"]
-KEY = ["stage", "code_sha256", *MACHINE, "net"]
-COLUMNS = ["stage", "code_sha256", "commit", *MACHINE, "net", "sha256"]
+KEY = ["stage", "code_sha256", *MACHINE, "net", "measure"]
+COLUMNS = ["stage", "code_sha256", "commit", *MACHINE, "net", "measure", "sha256"]
 NETS = (  # the fewest published runs that have each kind, by study/experiment/seed
     "imagenette/alexnet/2",
     "imagenette/no_conv2/2",
@@ -52,18 +51,18 @@ NUMBER = re.compile(r"(?<=[a-z])\d.*")  # of a layer
 EXACT = ("lrn.size", "spatial_norm.size", "pool.kernel", "conv.stride", "images_per_crop", "model.towers")
 LARGE, SMALL = (72, 64), (32, 24)  # pixels stored and seen, by what the published net reads
 EPOCHS = {"stop_at": 36, "schedule": 16}  # a race reaches its mark or is given up; each stage has an epoch
-TABLES = {  # what is hashed of each, so that a further column is no other value
-    "evaluate": [
-        f"{view}_{what}"
-        for view in ("center", "ten")
-        for what in ("top1_error", "top5_error", "loss", "prediction")
-    ],
-    "sample": ["top1_error", "top5_error", "loss"],
-    "queries": ["chance", "same_class", "same_class_pixels", "far_in_pixels", "halved", "thinned"],
-    "kernels": ["tower", "energy", "chroma", "orientation", "initial_chroma", "initial_orientation"],
-}
+SCORES = [
+    f"{view}_{what}"
+    for view in ("center", "ten")
+    for what in ("top1_error", "top5_error", "loss", "prediction")
+]
+NEIGHBOURS = [
+    "chance",
+    "same_class",
+    "same_class_pixels",
+]  # the other columns of queries.parquet have changed since
 MEASURED = [f"{of}_{what}" for of in ("train", "validation") for what in ("loss", "error", "top5_error")]
-Values = dict[tuple[str, str], str]  # by stage and net
+Values = dict[tuple[str, str], str]  # by stage and measure
 Command = Callable[[Sequence[str]], object]
 
 
@@ -168,8 +167,8 @@ def make_images(run: Command, folder: Path) -> str:
     return digest.hexdigest()
 
 
-def train_net(run: Command, folder: Path, name: str) -> tuple[dict[str, str], dict[str, Any]]:
-    """Train, evaluate and examine one net; returns a hash of the results of each stage, and the records by stage."""
+def train_net(run: Command, folder: Path, name: str) -> tuple[Values, dict[str, Any]]:
+    """Train, evaluate and examine one net; returns a hash of each measure, and the records by stage."""
     config = shrunk(published(name))
     out = folder / name.replace("/", "-")
     out.mkdir(parents=True)
@@ -181,19 +180,20 @@ def train_net(run: Command, folder: Path, name: str) -> tuple[dict[str, str], di
     run(["evaluate", *common, *weights, str(out / "eval")])
     run(["examine", *common, *weights, str(out / "inside")])
     saved = torch.load(out / "model.pt", weights_only=True)["state_dict"]
-    history, said = pd.read_csv(out / "metrics.csv")[MEASURED], out / "eval" / f"{data.name}-val"
-    probes = {what: pd.read_parquet(out / "inside" / f"{what}.parquet") for what in ("sample", "queries")}
+    said = out / "eval" / f"{data.name}-val"
+    sample, queries = (pd.read_parquet(out / "inside" / f"{what}.parquet") for what in ("sample", "queries"))
     inside = json.loads((out / "inside" / "examination.json").read_text())
+    others = queries.select_dtypes("number").drop(columns=[*NEIGHBOURS, "label"])
+    near = "/".join(name for row in queries["neighbours"] for name in row)
     values = {
-        "train": _hash([*(saved[key].numpy() for key in sorted(saved)), history]),
-        "evaluate": _hash([pd.read_parquet(f"{said}.parquet")[TABLES["evaluate"]]]),
-        "examine": _hash(
-            [
-                np.load(out / "inside" / "kernels.npy"),
-                *(probes[what][TABLES[what]] for what in probes),
-                *(np.array(inside["kernels"][key]) for key in TABLES["kernels"]),
-            ]
-        ),
+        ("train", "weights"): _hash([saved[key].numpy() for key in sorted(saved)]),
+        ("train", "epochs"): _hash([pd.read_csv(out / "metrics.csv")[MEASURED]]),
+        ("evaluate", "scores"): _hash([pd.read_parquet(f"{said}.parquet")[SCORES]]),
+        ("examine", "training images"): _hash([sample.select_dtypes("number")]),
+        ("examine", "first kernels"): _hash([np.load(out / "inside" / "kernels.npy")]),
+        ("examine", "neighbours"): _hash([queries[NEIGHBOURS], near]),
+        ("examine", "other probes of images"): _hash([json.dumps(list(others)), others]),
+        ("examine", "probes of kernels"): _hash([json.dumps(inside["kernels"])]),
     }
     records = {"train": json.loads((out / "run.json").read_text()), "examine": inside}
     return values, records | {"evaluate": json.loads(Path(f"{said}.json").read_text())}
@@ -202,7 +202,9 @@ def train_net(run: Command, folder: Path, name: str) -> tuple[dict[str, str], di
 def _hash(arrays: Sequence[Any]) -> str:
     digest = hashlib.sha256()
     for array in arrays:
-        values = np.ascontiguousarray(array)
+        values = np.ascontiguousarray(
+            np.frombuffer(array.encode(), np.uint8) if isinstance(array, str) else array
+        )
         digest.update(f"{values.dtype} {values.shape}".encode() + values.tobytes())
     return digest.hexdigest()
 
@@ -221,20 +223,12 @@ def rows(run: Command, folder: Path, commit: str, nets: Sequence[str] = ()) -> p
             "numba": importlib.metadata.version("numba"),
             "images": images,
         }
-        for stage, value in values.items():
+        for (stage, measure), value in values.items():
             code = records[stage].get(
                 "code_sha256", made["code_sha256"]
             )  # older code had one hash for all stages
-            found.append(
-                {
-                    "stage": stage,
-                    "code_sha256": code,
-                    "commit": commit,
-                    **machine,
-                    "net": name,
-                    "sha256": value,
-                }
-            )
+            row = {"stage": stage, "code_sha256": code, "commit": commit, **machine, "net": name}
+            found.append(row | {"measure": measure, "sha256": value})
     return pd.DataFrame(found, columns=COLUMNS)
 
 
