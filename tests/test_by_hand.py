@@ -200,7 +200,7 @@ def test_a_difference_too_small_for_its_seeds(made: tuple[Results, Arrays]) -> N
     images = 1e4 * max(0.0, np.var(pair.mean(axis=1), ddof=1) - luck) / VAL
     away = min(abs(found.ours - mark) for mark in (0.0, -0.1, 0.9))
     n = next(n for n in range(3, 200) if math.sqrt(t(n - 1) ** 2 * s2 / n + t(VAL - 1) ** 2 * images) < away)
-    assert found.needed == f"about {n} seeds would settle it"
+    assert found.needed == f"about {n} pairs of seeds would settle it"
 
 
 def test_one_pair_shows_an_interval_of_the_labs_spread_and_no_word(made: tuple[Results, Arrays]) -> None:
