@@ -55,7 +55,9 @@ def measure(claim: Claim, layers: dict[str, Describe]) -> float | str:
     if claim.how == "ratio_of_nets":
         if claim.baseline not in layers:
             raise Absent(f"there is no layer table of {claim.baseline} yet")
-        return _number(look_up(net, claim.metric)) / _number(look_up(layers[claim.baseline], claim.metric))
+        base = layers[claim.baseline]
+        paths = claim.metric.split()
+        return min(_number(look_up(net, path)) / _number(look_up(base, path)) for path in paths)
     raise Absent(f"{claim.how!r} is not made from a layer table")
 
 

@@ -19,6 +19,7 @@ COMPARED = {
     "gap",
     "train_difference",
     "rank",
+    "each",
     "generalization_gap",
     "sample_difference",
 }

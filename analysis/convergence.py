@@ -51,34 +51,64 @@ def epochs_to(curve: pd.DataFrame, threshold: float, column: str = "train_error"
     return Reached(float(epochs[i - 1] + share * (epochs[i] - epochs[i - 1])), False)
 
 
-def epochs_to_lowest(curve: pd.DataFrame, column: str) -> Reached:
-    """Epoch of the lowest `column`; censored if that is the last one, since it may still have been falling."""
-    i = int(np.argmin(curve[column].to_numpy(float)))
-    return Reached(float(curve["epoch"].iloc[i]), i == len(curve) - 1)
+def at_first_rate(curve: pd.DataFrame) -> pd.DataFrame:
+    """The epochs before the first change of the learning rate; all of a curve that does not tell its rate."""
+    if "learning_rate" not in curve:
+        return curve
+    rate = curve["learning_rate"]
+    return curve[(rate == rate.iloc[0]).cummin()]
 
 
 def ratio(results: Results, study: str, experiment: str, baseline: str, metric: str) -> Estimate:
-    """Epochs of `experiment` over epochs of `baseline`: to the study's threshold of `train_error`, or to the lowest `metric`.
+    """Epochs of `experiment` over epochs of `baseline` to the marks that `metric` names after its column.
 
-    The interval is that of `intervals` on logarithms, each net with the spread of its own seeds.
+    Column `train_error` without marks has the study's threshold; epochs to a `validation_loss` count at the first learning
+    rate. Of several marks those count that all runs of both nets reach, or the first if there is none: both intervals are the
+    widest ends of theirs, so that a word needs every one of them, and the number is that of the mark with the largest p-value.
 
     Raises:
         NoEstimate: one of the two has no finished run.
     """
-    sides: list[dict[int, Reached]] = []
-    mark = results.studies[study].threshold
-    for name in (experiment, baseline):
-        found = curves(results, study, name).items()
-        if metric == "train_error":
-            sides.append({seed: epochs_to(curve, mark) for seed, curve in found})
-        else:
-            sides.append({seed: epochs_to_lowest(curve, metric) for seed, curve in found})
-    remark, goal = "", "its lowest validation loss before the last epoch"
-    if metric == "train_error":
-        remark, goal = at_middles(*sides), f"a training error of {100 * mark:g} %"
-    estimate = ratio_of(sides[0], sides[1], experiment, baseline, goal)
-    estimate = replace(estimate, remark="; ".join(filter(None, [estimate.remark, remark])))
-    return settled(results, study, estimate, (experiment, baseline))
+    column, *named = metric.split()
+    marks = [float(mark) for mark in named] or [results.studies[study].threshold]
+    nets = [curves(results, study, name) for name in (experiment, baseline)]
+    if column == "validation_loss":
+        nets = [{seed: at_first_rate(curve) for seed, curve in net.items()} for net in nets]
+    found: dict[float, Estimate] = {}
+    for mark in marks:
+        above, below = ({s: epochs_to(curve, mark, column) for s, curve in net.items()} for net in nets)
+        estimate = ratio_of(above, below, experiment, baseline, _goal(column, mark))
+        if column == "train_error" and len(marks) == 1:
+            remark = "; ".join(filter(None, [estimate.remark, at_middles(above, below)]))
+            estimate = replace(estimate, remark=remark)
+        found[mark] = estimate
+    return settled(results, study, _every(found), (experiment, baseline))
+
+
+def _goal(column: str, mark: float) -> str:
+    """A mark in words."""
+    if column == "train_error":
+        return f"a training error of {100 * mark:g} %"
+    return f"a validation loss of {mark:g} at the first learning rate"
+
+
+def _every(found: dict[float, Estimate]) -> Estimate:
+    """What holds at every mark that all runs reach; at the first if there is none. Keys are training errors if there are several."""
+    reached = {mark: one for mark, one in found.items() if not one.bound and not math.isnan(one.value)}
+    if not reached or len(found) == 1:
+        return next(iter(found.values()))
+    least = max(reached.values(), key=lambda one: 1.0 if one.p is None else one.p)
+    by_mark = ", ".join(f"{one.value:.2f} at {100 * mark:g} %" for mark, one in reached.items())
+    lows, highs = ([getattr(one, end) for one in reached.values()] for end in ("low", "high"))
+    insides = [one.inside for one in reached.values()]
+    return replace(
+        least,
+        low=min(lows),
+        high=max(highs),
+        inner=(min(low for low, _ in insides), max(high for _, high in insides)),
+        conclusive=all(one.conclusive for one in reached.values()),
+        remark="; ".join(filter(None, [f"by mark of the training error: {by_mark}", least.remark])),
+    )
 
 
 def earlier(side: Mapping[int, Reached]) -> dict[int, Reached]:

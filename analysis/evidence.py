@@ -62,6 +62,10 @@ class Study:
         found: dict[str, dict[str, Any]] = self.record.get("races", {})
         return found
 
+    def lacks(self, experiment: str) -> bool:
+        """Whether study.json, where it lists experiments, does not have this one."""
+        return bool(self.experiments) and experiment not in self.experiments and experiment not in self.races
+
     def sweeps(self, race: str) -> bool:
         """Whether a race has several learning rates to choose from; a single one is given. False for what is no race."""
         return len(self.races.get(race, {}).get("rates", ())) > 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from itertools import pairwise
 
 from analysis import arithmetic, convergence, estimates, examinations, races, ranking
 from analysis.claims import Claim
@@ -38,6 +39,10 @@ def judge(claim: Claim, results: Results) -> list[Outcome]:
     for study in results.studies.values():
         if study.training_set == "cifar10" != claim.dataset:
             continue  # it can stand for no other data
+        if missing := [net for net in _nets(claim) if study.lacks(net) and claim.kind != "dataset"]:
+            are = "are" if len(missing) > 1 else "is"
+            lacking.append(f"{' and '.join(missing)} {are} not trained in study {study.name}")
+            continue
         try:
             found.append(_in_study(claim, results, study))
         except NoEstimate as reason:
@@ -56,9 +61,14 @@ def _pending(claim: Claim, why: str, study: str = "") -> Outcome:
     return Outcome(claim, PENDING, why, command=command(claim, study or claim.dataset))
 
 
+def _nets(claim: Claim) -> list[str]:
+    """Experiments whose results a claim reads; an order has no baseline."""
+    return list(filter(None, [*claim.experiment.split(), claim.baseline if claim.how != "rank" else ""]))
+
+
 def _home(claim: Claim, results: Results) -> str:
     """The study in which the claim's nets are trained on its data at full size and length; nothing if none is known."""
-    nets = list(filter(None, [*claim.experiment.split(), claim.baseline]))
+    nets = _nets(claim)
     for study in results.studies.values():
         known = study.training_set == claim.dataset and all(name in study.experiments for name in nets)
         if nets and known and study.tier_of(nets) == "paper":
@@ -109,13 +119,13 @@ def _in_study(claim: Claim, results: Results, study: Study) -> Outcome:
     """
     if claim.kind == "dataset":
         return _counted(claim, results, study)
+    nets = _nets(claim)
     dataset, split = _evaluated_on(claim, results, study)
     estimate = _estimate(claim, results, study, dataset, split)
     form = results.form(study.name, dataset)
     copy = COPIES.get(form, "")
-    nets = list(filter(None, [*claim.experiment.split(), claim.baseline]))
     evidence = _evidence(study.tier_of(nets), (dataset, split) == (claim.dataset, claim.split), bool(copy))
-    limit, said = _limit(claim, results, study, claim.experiment.split() if claim.how == "rank" else nets)
+    limit, said = _limit(claim, results, study, nets)
     outcome = of_estimate(claim, estimate, evidence, study.name, (form, split), limit)
     if claim.experiment in study.races:  # its own target, not that of all conditions
         outcome = replace(outcome, command=command(replace(claim, group=claim.experiment), study.name))
@@ -194,8 +204,10 @@ def _estimate(claim: Claim, results: Results, study: Study, dataset: str, split:
         if ours in study.races:
             return races.ratio(results, study, ours, base)
         return convergence.ratio(results, name, ours, base, metric)
-    if claim.how == "rank":
-        return ranking.smallest_step(results, name, ours.split(), dataset, split, claim.views, metric)
+    if claim.how in ("rank", "each"):
+        nets = ours.split()
+        pairs = [*pairwise(nets)] if claim.how == "rank" else [(net, base) for net in nets]
+        return ranking.smallest(results, name, pairs, dataset, split, claim.views, metric)
     if claim.how in examinations.HOWS:
         return examinations.estimate(claim, results, name)
     raise NoEstimate(f"{claim.how!r} is not measured on runs")

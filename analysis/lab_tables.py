@@ -33,7 +33,7 @@ VIEWS = {"center": "centre view", "ten": "ten views"}
 # Comparisons that the logs allow: the paper's own (with their claims), and others that bear on what it says.
 ABLATIONS = [
     ("145-half-2010-test-ten", "145-2010-test-ten", "One GPU, half the kernels", "gpu-delta-top1", "gpu-delta-top5"),
-    ("148-2012-val-ten", "145-2012-val-ten", "No normalisation", "lrn-delta-top1", "lrn-delta-top5"),
+    ("148-2012-val-ten", "145-2012-val-ten", "No normalisation", "lrn-delta-lab", "lrn-delta-top5"),
     ("147-2012-val-ten", "145-2012-val-ten", "Pooling without overlap", "pool-delta-top1", "pool-delta-top5"),
     ("150-2012-val-ten", "145-2012-val-ten", "Towers that never exchange anything (wider conv2)", "", ""),
     ("166-2012-val-ten", "145-2012-val-ten", "Second normalisation before the ReLU (other schedule)", "", ""),

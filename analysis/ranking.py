@@ -1,46 +1,48 @@
-"""Turns the errors of several nets into whether they stand in the order that the paper gives them."""
+"""Turns the errors of several nets into whether they stand in the paper's order, or are all worse than one net."""
 
 from __future__ import annotations
 
-from itertools import pairwise
+from collections.abc import Sequence
 
 from analysis import estimates
-from analysis.estimates import Estimate, NoEstimate
+from analysis.estimates import Estimate
 from analysis.evidence import Results
 
 
-def smallest_step(
-    results: Results, study: str, order: list[str], set_: str, split: str, view: str, metric: str
+def smallest(
+    results: Results,
+    study: str,
+    pairs: Sequence[tuple[str, str]],
+    set_: str,
+    split: str,
+    view: str,
+    metric: str,
 ) -> Estimate:
-    """Smallest difference of the error between an experiment and the next in `order`; above zero: they stand in this order.
+    """Smallest difference of the error among `pairs` of nets; above zero: the first of each pair is the worse one.
 
-    The lower end is the lowest lower end of all steps, so that the order counts as shown only where every step is (an
-    intersection-union test: no adjustment is needed). The upper end is the lowest upper end: the order counts
-    as contradicted where one step is, with the chance of error of that many tests, which the remark names.
+    Both lower ends are the lowest of all pairs, so that the claim counts as shown only where it is for every pair (an
+    intersection-union test: no adjustment is needed). The upper ends are the lowest upper ends: the claim counts as
+    contradicted where one pair contradicts it, with the chance of error of that many tests, which the remark names.
 
     Raises:
-        NoEstimate: one of the experiments was not evaluated there.
+        NoEstimate: one of the nets was not evaluated there.
     """
-    if len(order) < 2:
-        raise NoEstimate("an order needs two experiments")
-    steps = [
-        estimates.difference(results, study, before, after, set_, split, view, metric)
-        for before, after in pairwise(order)
-    ]
-    least = min(range(len(steps)), key=lambda i: steps[i].value)
-    smallest, names = steps[least], (order[least], order[least + 1])
-    seeds = min(step.fewest for step in steps)
-    remark = f"smallest of {len(steps)} steps: {names[0]} minus {names[1]}"
-    stuck = [step.remark for step in steps if not step.conclusive]
+    found = [estimates.difference(results, study, *pair, set_, split, view, metric) for pair in pairs]
+    least = min(range(len(found)), key=lambda i: found[i].value)
+    remark = f"smallest of {len(found)} differences: {' minus '.join(pairs[least])}"
+    stuck = [one for one in found if not one.conclusive]
+    spans = [found[least]] if stuck else found
     return Estimate(
-        smallest.value,
-        min(step.low for step in steps) if not stuck else smallest.low,
-        min(step.high for step in steps) if not stuck else smallest.high,
-        seeds,
+        found[least].value,
+        min(one.low for one in spans),
+        min(one.high for one in spans),
+        min(one.fewest for one in found),
         0,
-        smallest.images,
+        found[least].images,
         0.0,
         conclusive=not stuck,
-        few=max(step.few for step in steps),
-        remark="; ".join([*stuck[:1], remark]),
+        few=max(one.few for one in found),
+        inner=(min(one.inside[0] for one in spans), min(one.inside[1] for one in spans)),
+        paired=all(one.paired for one in found),
+        remark="; ".join([*(one.remark for one in stuck[:1]), remark]),
     )

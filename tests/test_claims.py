@@ -59,7 +59,7 @@ def test_every_measured_row_has_a_target_and_every_tolerance_a_reason(claims: di
 def test_values_stand_where_their_type_says(claims: dict[str, Claim]) -> None:
     assert claims["fig2-layer1"].number == 253440
     assert claims["fig2-layer1"].implied == "290400"
-    assert claims["lrn-delta-top1"].lab_value == pytest.approx(1.37)
+    assert claims["lrn-delta-lab"].lab_value == pytest.approx(1.37)
     assert claims["pool-params"].number is None
 
 

@@ -38,14 +38,14 @@ def test_the_table_has_a_line_a_claim_and_can_be_narrowed(
     column = lines[0].index("verdict")
     assert {line[column - 1] for line in lines[1:-1]} == {" "}
     some = said(capsys, "claims", "--results", str(results), "--group", "no_lrn").splitlines()
-    assert [line.split()[0] for line in some[1:-1]] == ["lrn-delta-top1", "lrn-delta-top5"]
+    assert [line.split()[0] for line in some[1:-1]] == ["lrn-delta-top1", "lrn-delta-top5", "lrn-delta-lab"]
     cited = said(capsys, "claims", "--results", str(results), "--status", "cited").splitlines()
     assert len(cited) - 2 == sum(claim.kind == "cited" for claim in claims)
     assert all(line.endswith("cited") for line in cited[1:-1])
 
 
 def test_one_claim_in_full(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    out = said(capsys, "explain", "lrn-delta-top1", "--results", str(results))
+    out = said(capsys, "explain", "lrn-delta-lab", "--results", str(results))
     for words in (
         "section 3.3", "Printed        1.4 %", "within 0.5", "1.37 points (layer-params-148.cfg:148", "net 148: No normalisation",
         "error of no_lrn minus error of alexnet", "study demo, ilsvrc2012 val, 200 images, 5 pairs of seeds", "95 % interval [",
@@ -53,7 +53,7 @@ def test_one_claim_in_full(results: Path, capsys: pytest.CaptureFixture[str]) ->
     ):  # fmt: skip
         assert words in out, words
     table = said(capsys, "verdicts", "--results", str(results), "--group", "no_lrn")
-    verdict = table.splitlines()[0].partition(": ")[2].partition("   ")[0]
+    verdict = table.splitlines()[4].partition(": ")[2].partition("   ")[0]
     assert f"Verdict        {verdict}" in out
 
 
@@ -87,7 +87,7 @@ def test_without_results_everything_that_needs_a_run_is_pending(
     assert main(["claims", "--group", "no_lrn"]) == 0
     heard = capsys.readouterr()
     assert "no results here yet" in heard.err
-    assert heard.out.count("pending") == 2
+    assert heard.out.count("pending") == 3
     assert main(["claims", "--results", "nowhere"]) == 2
     assert "does not exist" in capsys.readouterr().err
 
@@ -108,6 +108,6 @@ def test_the_order_of_the_parts(tmp_path: Path) -> None:
         outcome = judge(claim, fabricate.in_memory(errors))[0]
         assert outcome.verdict == verdict
         assert outcome.ours == pytest.approx(100 * min(0.2, 0.4 - last))
-        assert "smallest of 3 steps" in outcome.why and outcome.seeds == 5
+        assert "smallest of 3 differences" in outcome.why and outcome.seeds == 5
     errors["non_overlapping_pooling", "ilsvrc2012", "val", "ten"] = np.array(runs).T[:, :2]
     assert judge(claim, fabricate.in_memory(errors))[0].seeds == 2  # the fewest, wherever they stand
