@@ -227,6 +227,21 @@ def test_a_target_brings_what_it_starts_from_and_what_it_is_compared_with(tmp_pa
     assert (jobs["train"], jobs["evaluate"]) == (2, 3)
 
 
+def test_a_target_trains_the_arms_of_its_claims_where_the_study_has_them(tmp_path):
+    project = copy_project(tmp_path / "project")
+    arms = ["no_conv3", "no_conv5", "one_gpu", "text_no_spatial_norm"]
+    record = yaml.safe_load((project / "config/studies/tiny.yaml").read_text())
+    record["experiments"] += arms
+    (project / "config/studies/tiny.yaml").write_text(yaml.safe_dump(record))
+    for target, nets in (
+        ("no_lrn", 3),  # and the net without the spatial normalisation, evaluated on both splits as the other two are
+        ("no_conv5", 3),  # the base, and what the claim about every layer has in this study
+        ("importance", 3),  # an order has no baseline
+    ):
+        jobs = planned(project, target)
+        assert (jobs["train"], jobs["evaluate"]) == (nets, 2 * nets), target
+
+
 def test_weights_that_others_start_from_make_these_stale(project):
     edit(
         project / "config/experiments.yaml",

@@ -335,9 +335,10 @@ def races_of(study, among=None):
 
 
 def splits_of(study, experiment):
-    """Where an experiment is evaluated: the comparisons of the paper everywhere, all else on the first split."""
+    """Where an experiment is evaluated: what the claims compare everywhere, all else on the first split."""
     places = STUDIES[study]["evaluate"]
-    return places if KNOWN[experiment]["kind"] in ("base", "ablation") else places[:1]
+    everywhere = KNOWN[experiment]["kind"] in ("base", "ablation") or experiment in compared()
+    return places if everywhere else places[:1]
 
 
 def in_ensembles(wildcards):
@@ -386,14 +387,16 @@ def measured_speed(wildcards):
 
 
 def experiment_files(experiment):
-    """Results of an experiment and of what it is compared with, in the chosen studies that have it."""
+    """Results of an experiment and of what it and its claims are compared with, in the chosen studies that have it."""
     files = [f"{RESULTS}/describe/{experiment}.json"] if experiment in DESCRIBED else []
+    against = definitions.lineage(experiment, KNOWN, "baseline")
+    arms = compared(KNOWN[experiment]["claims"]) if KNOWN[experiment]["claims"] else []
     for study, record in STUDIES.items():
         if experiment in record["experiments"]:
             files.append(f"{RESULTS}/{study}/study.json")
-            for name in definitions.lineage(experiment, KNOWN, "baseline"):
+            for name in dict.fromkeys([*against, *(arm for arm in arms if arm in record["experiments"])]):
                 files += results_of(study, name)
-        raced = races_of(study, definitions.lineage(experiment, KNOWN, "baseline"))
+        raced = races_of(study, against)
         files += [f"{RESULTS}/{study}/study.json", *raced] if raced else []
     return files
 
@@ -417,25 +420,24 @@ def claim_groups():
     return sorted({row["group"] for row in claims()} - set(KNOWN) - {""})
 
 
-def compared(group):
-    """Experiments whose errors the claims of a group rank."""
-    rows = [row for row in claims() if row["group"] == group and row["how"] == "rank"]
-    return sorted({name for row in rows for name in row["experiment"].split()})
+@cache
+def compared(group=None):
+    """Experiments whose results the trained claims, of one group or all, are read from; an order has no baseline."""
+    rows = [row for row in claims() if row["how"] and row["kind"] not in ("arithmetic", "dataset")]
+    rows = [row for row in rows if group in (None, row["group"])]
+    arms = {name for row in rows for name in row["experiment"].split()}
+    return sorted(arms | {row["baseline"] for row in rows if row["how"] != "rank"} - {""})
 
 
 def group_files(group):
     """What the verdicts of a group of claims need."""
     fed = [name for name in KNOWN if KNOWN[name]["claims"] == group]
+    arms = {*fed, *compared(group)}
     files = [] if fed else descriptions()
     for study, record in STUDIES.items():
-        for experiment in compared(group):
-            if experiment in record["experiments"]:
-                files += [f"{RESULTS}/{study}/study.json", *results_of(study, experiment)]
-        raced = races_of(study, fed)
-        files += [f"{RESULTS}/{study}/study.json", *raced] if raced else []
-        for experiment in record["experiments"]:
-            if KNOWN[experiment]["claims"] == group and results_of(study, experiment):
-                files += [f"{RESULTS}/{study}/study.json", *results_of(study, experiment)]
+        trained = [file for name in record["experiments"] if name in arms for file in results_of(study, name)]
+        if trained := [*trained, *races_of(study, arms)]:
+            files += [f"{RESULTS}/{study}/study.json", *trained]
     if group == "dataset":
         files += [packed(study, name)[0] for study, record in STUDIES.items() for name in record["sets"]]
     return files
