@@ -177,6 +177,7 @@ def _details(ctx: Context, row: dict[str, Any]) -> Html:
     items = [
         _sentence(row["why"]),
         _measure(ctx, row),
+        f"What differs: {row['differs']}." if row["differs"] else "",
         *_runs(ctx, row),
         _data(ctx, row),
         _test(row),

@@ -6,7 +6,7 @@ import math
 from dataclasses import replace
 from itertools import pairwise
 
-from analysis import arithmetic, convergence, estimates, examinations, races, ranking
+from analysis import arithmetic, contrasts, convergence, estimates, examinations, races, ranking
 from analysis.claims import Claim
 from analysis.estimates import NoEstimate
 from analysis.evidence import COPIES, Results, Study
@@ -134,6 +134,7 @@ def _in_study(claim: Claim, results: Results, study: Study) -> Outcome:
         outcome = replace(outcome, needed=f"the official archive, where {copy} stood for it")
     if limit == RATE:
         outcome = replace(outcome, needed="a learning rate chosen for each net, on a pilot seed")
+    outcome = replace(outcome, differs=contrasts.differs(claim, results, study))
     why = [outcome.why, said, *map(study.shortened, nets), altered]
     return replace(outcome, why="; ".join(filter(None, why)))
 

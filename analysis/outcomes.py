@@ -17,7 +17,7 @@ COLUMNS = [
     "id", "section", "statement", "kind", "group", "paper", "unit", "tolerance", "lab_value", "ours", "low", "high", "low90",
     "high90", "low_welch", "high_welch", "low_predicted", "high_predicted", "bound", "n", "seeds", "baseline_seeds",
     "values", "noises", "evidence", "study", "dataset", "split", "views", "direction", "size", "verdict", "limit", "why",
-    "p", "p_holm", "p_bh", "needed", "command", "experiment", "baseline", "how", "relation", "lab_source", "note",
+    "p", "p_holm", "p_bh", "needed", "command", "experiment", "baseline", "differs", "how", "relation", "lab_source", "note",
 ]  # fmt: skip
 UNITS = {"%": " %", "points": " points", "x": " ×"}
 DECIMAL = set(UNITS)  # units of measured numbers, shown with decimals

@@ -60,6 +60,8 @@ class Outcome:
         ""  # kind: variance / number (degrees of freedom), of each source; the least variance of the whole
     )
 
+    differs: str = ""  # between the two nets, in words (`contrasts`)
+
     @property
     def counted(self) -> str:
         """How many seeds there are, in words."""

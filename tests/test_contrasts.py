@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import csv
+import itertools
+import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import fabricate
 import numpy as np
 import pytest
 from scipy import stats
 
+from alexnet import definitions, experiments, tuning
+from analysis import contrasts
 from analysis.claims import load_claims
 from analysis.evidence import Results, load_results
+from analysis.explain import explain
 from analysis.judging import judge
+from analysis.outcomes import table_of
 from analysis.verdicts import Outcome
 
 CLAIMS = {claim.id: claim for claim in load_claims()}
@@ -141,3 +148,62 @@ def test_half_the_size_is_told_by_the_smaller_of_parameters_and_units(tmp_path: 
     one["parameters"] = two["parameters"] // 3
     assert judge(CLAIMS["gpu-half-bias-favour"], results)[0].verdict == "does not hold"
     assert math.isclose(two["parameters"] / one["parameters"], 3, rel_tol=1e-6)
+
+
+# What else differs -------------------------------------------------------------------------------------------------
+
+
+def resolved(name: str, study: str = "ilsvrc2012") -> dict[str, Any]:
+    return experiments.resolve(study, name, 2, fabricate.CONFIG)
+
+
+@pytest.mark.parametrize(
+    ("name", "baseline", "words"),
+    [
+        ("no_lrn", "text_no_spatial_norm", ["conv1, conv2 without lrn"]),
+        ("no_lrn", "alexnet", ["conv1, conv2 without lrn", "conv2 without spatial norm"]),
+        ("no_pca_color", "text_color_undivided", ["color noise: 0 against 0.1"]),
+        ("no_pca_color", "alexnet", ["color noise: 0 against 0.1", "color divisor: 1 against 1.1"]),
+        ("tanh", "zero_biases", ["activation: tanh against relu"]),
+        ("no_conv3", "alexnet", ["without conv3", "reads of conv4: all against own tower"]),
+        ("non_overlapping_pooling", "alexnet", ["pool.kernel: 2 against 3", "pad of conv2: 1 against 2", "pad of conv4: 0 against 1"]),
+    ],
+)  # fmt: skip
+def test_a_contrast_names_all_that_differs(name: str, baseline: str, words: list[str]) -> None:
+    assert contrasts.between(resolved(name), resolved(baseline)) == words
+
+
+def test_as_many_entries_as_things_differ() -> None:
+    """Each of these changes is one thing; all of their combinations list as many."""
+    base = resolved("alexnet")
+    changes: list[dict[str, Any]] = [
+        {"model": {"activation": "tanh"}},
+        {"model": {"layers": {"conv4": {"bias": 0.0}, "fc7": {"bias": 0.0}}}},
+        {"augmentation": {"random_crop": False}},
+        {
+            "optimizer": {"schedule": tuning.scaled(base["optimizer"]["schedule"], 0.5)},
+            "rate": {"factor": 0.5},
+        },
+        {"precision": "bf16"},
+    ]
+    for count in range(len(changes) + 1):
+        for chosen in itertools.combinations(changes, count):
+            ours = base
+            for change in chosen:
+                ours = definitions.merge(ours, change)
+            words = contrasts.between(ours, base)
+            assert len(words) == count, words
+            assert ("all learning rates × 0.5" in words) == (changes[3] in chosen)
+
+
+def test_a_trained_row_says_what_differs(tmp_path: Path) -> None:
+    fabricate.campaign(tmp_path, images=60)
+    for name in ("no_lrn", "alexnet"):
+        for path in tmp_path.glob(f"demo/runs/{name}/*/config.json"):
+            config = json.loads(path.read_text())
+            whole = {key: resolved(name)[key] for key in ("model", "augmentation", "optimizer")}
+            path.write_text(json.dumps(config | whole))
+    found = judge(CLAIMS["lrn-delta-lab"], load_results(tmp_path))[0]
+    assert found.differs == "conv1, conv2 without lrn; conv2 without spatial norm"
+    assert table_of([found])["differs"].tolist() == [found.differs]
+    assert f"Differs        {found.differs}" in explain(CLAIMS["lrn-delta-lab"], [found])
