@@ -83,7 +83,7 @@ def _plan(record: dict[str, Any], folder: str) -> dict[str, Any]:
 
 
 def _pilot(study: str, folder: str) -> dict[str, Any]:
-    """What study.json says of its pilot: seed, epochs, and by experiment the factor chosen and the errors of all tried.
+    """What study.json says of its pilot: seed, epochs, fingerprints of its runs, by experiment the factor chosen and all errors.
 
     Raises:
         UserError: a rate was chosen for another configuration than the present one.
@@ -92,7 +92,7 @@ def _pilot(study: str, folder: str) -> dict[str, Any]:
     if "pilot" not in record:
         return {}
     pilot = record["pilot"]
-    rates = {}
+    rates, fingerprints = {}, {}
     for name in tuning.arms(record, load(folder)["experiments"]):
         curve = tuning.curve(study, name, folder)
         for row in curve:
@@ -102,13 +102,15 @@ def _pilot(study: str, folder: str) -> dict[str, Any]:
                     f"{folder}/{tuning.TABLE}: the rate of {study}/{name} was chosen for another configuration; "
                     f"run `snakemake --cores all pilot --config studies=[{study}]` again"
                 )
+            fingerprints[run] = {str(pilot["seed"]): row["fingerprint"]}
         rates[name] = {
             "factor": float(tuning.chosen(study, name, folder)["factor"]),
             "tried": {row["factor"]: float(row["validation_error"]) for row in curve},
         }
     epochs = pilot.get("epochs", record["epochs"])
     shared = {"at_rate_of": pilot["at_rate_of"]} if "at_rate_of" in pilot else {}
-    return {"pilot": {"seed": pilot["seed"], "epochs": epochs, **shared, "rates": rates}}
+    about = {"seed": pilot["seed"], "epochs": epochs, **shared}
+    return {"pilot": about | {"rates": rates, "fingerprints": fingerprints}}
 
 
 def _races(study: str, folder: str) -> dict[str, Any]:

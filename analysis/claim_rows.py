@@ -261,8 +261,10 @@ def _data(ctx: Context, row: dict[str, Any]) -> str | Html:
     where = ", ".join(filter(None, [f"{row['dataset']} {row['split']}".strip(), VIEWS.get(row["views"], "")]))
     mark = str(manifest.get("fingerprint", ""))[:12]
     shown = Html(", manifest <code>{}</code>" if mark else "").format(mark)
-    text = Html('Data: study <b>{}</b>, {}{} (<a href="#data">what it holds</a>).')
-    return text.format(row["study"], where, shown)
+    text = Html('Data: study <b>{}</b>, {}{} (<a href="#data">what it holds</a>){}.')
+    study = ctx.results.studies.get(row["study"])
+    plan = Html("; registered plan <code>{}</code>" if study and study.plan else "")
+    return text.format(row["study"], where, shown, plan.format(study.plan if study else ""))
 
 
 def _test(row: dict[str, Any]) -> str:
@@ -284,6 +286,9 @@ def _elsewhere(ctx: Context, row: dict[str, Any]) -> list[Html]:
     said = []
     for o in judge(claim, ctx.results):
         if o.study and o.study != row["study"]:
+            if o.ours is None and o.verdict == "pending":
+                said.append(Html("Also in study <b>{}</b>: pending, {}.").format(o.study, o.why))
+                continue
             span = interval(o.low, o.high, claim.unit) if o.low is not None and o.high is not None else ""
             ours = f"{o.bound} {number(o.ours, claim.unit, 2)} {span}".strip()
             judged = verdict_words(o.verdict, o.evidence, o.dataset)

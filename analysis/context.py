@@ -13,6 +13,7 @@ from analysis.claims import Claim, load_claims
 from analysis.errors import UserError
 from analysis.evidence import Results, Study, load_results
 from analysis.judging import judge
+from analysis.labels import PENDING
 from analysis.outcomes import read_table
 from analysis.verdicts import Outcome
 
@@ -42,10 +43,11 @@ class Context:
         return sorted(names, key=lambda name: (name != "alexnet", name))
 
     def outcomes(self, study: Study, hows: set[str]) -> list[Outcome]:
-        """What this study says about the claims that are measured in one of the ways `hows`."""
+        """What this study says about the claims that are measured in one of the ways `hows`, but for numbers not looked at yet."""
         chosen = [claim for claim in self.claims.values() if claim.how in hows and claim.kind != "arithmetic"]
         found = [outcome for claim in chosen for outcome in judge(claim, self.results)]
-        return [outcome for outcome in found if outcome.study == study.name]
+        seen = [outcome for outcome in found if outcome.verdict != PENDING or outcome.ours is not None]
+        return [outcome for outcome in seen if outcome.study == study.name]
 
 
 def load() -> Context:

@@ -32,8 +32,13 @@ def cost(ctx: Context) -> Html:
 def measured(ctx: Context) -> Html:
     """Wall time, speed and memory of the finished runs of each study."""
     rows = []
-    for study in ctx.studies:
-        runs = [run for key, run in ctx.results.runs.items() if key[0] == study.name]
+    kinds = [
+        (study, of, pilot)
+        for study in ctx.studies
+        for pilot, of in enumerate((ctx.results.runs, ctx.results.pilots))
+    ]
+    for study, of, pilot in kinds:
+        runs = [run for key, run in of.items() if key[0] == study.name]
         seconds = [run["wall_seconds"] for run in runs if run.get("wall_seconds")]
         if not seconds:
             continue
@@ -49,11 +54,11 @@ def measured(ctx: Context) -> Html:
         )
         rows.append(
             [
-                study.title,
+                f"{study.title}{', pilot' * pilot}",
                 f"{len(runs):,}",
                 f"{sum(seconds) / 3600:,.2f}",
                 f"{within:,.2f}" if (within := elapsed(runs)) else "–",
-                f"{evaluation_hours(ctx.results, study.name):,.2f}",
+                "–" if pilot else f"{evaluation_hours(ctx.results, study.name):,.2f}",
                 f"{np.median(seconds) / 60:,.1f}",
                 f"{np.median(speeds):,.0f}" if speeds else "–",
                 f"{max(peaks):,.0f}" if peaks else "–",

@@ -57,6 +57,12 @@ class Study:
         return {about["name"]: plain | about for about in self.record.get("experiments", [])}
 
     @property
+    def plan(self) -> str:
+        """Name and sha256 of its registered plan, in words; nothing if it has none."""
+        plan = self.record.get("plan")
+        return f"{plan['name']}, sha256 {plan['sha256']}" if plan else ""
+
+    @property
     def races(self) -> dict[str, dict[str, Any]]:
         """What study.json says of its races: about, condition, baseline, rates by experiment, epochs, train_error, seeds."""
         found: dict[str, dict[str, Any]] = self.record.get("races", {})
@@ -114,6 +120,9 @@ class Results:
     evals: pd.DataFrame  # one row a view of an evaluation
     baselines: dict[str, dict[str, Any]]  # study -> baselines.json
     departures: dict[str, Any] = field(default_factory=dict)  # results/departures.json
+    pilots: dict[tuple[str, str, int], dict[str, Any]] = field(
+        default_factory=dict
+    )  # run.json of runs that chose a rate; never judged
     examined: dict[tuple[str, str, int], dict[str, Any]] = field(
         default_factory=dict
     )  # run -> examination.json, with `folder`

@@ -197,6 +197,7 @@ def _found(outcome: Outcome, p_holm: float | None, rank: int) -> list[str]:
         out += _field("Evidence", f"{outcome.evidence}: {', '.join(filter(None, parts))}")
     elif outcome.evidence:
         out += _field("Evidence", outcome.evidence)
+    out += _field("Plan", outcome.plan) if outcome.plan else []
     out += _field("Differs", outcome.differs) if outcome.differs else []
     if outcome.p is not None:
         holm = f"; {p_holm:.2g} adjusted over all claims (Holm)" if p_holm is not None else ""

@@ -12,6 +12,7 @@ from analysis.estimates import NoEstimate
 from analysis.evidence import COPIES, Results, Study
 from analysis.inference import Estimate
 from analysis.labels import CITED, DIFFERS, HOLDS, HOLDS_NOT, MISCOUNTS, NOT_TESTABLE, PENDING
+from analysis.text import plural
 from analysis.verdicts import Outcome, adjusted, command, matches, of_estimate
 
 FEW_CLASSES = 20  # up to which five answers are right too often by chance
@@ -121,10 +122,17 @@ def _in_study(claim: Claim, results: Results, study: Study) -> Outcome:
         return _counted(claim, results, study)
     nets = _nets(claim)
     dataset, split = _evaluated_on(claim, results, study)
-    estimate = _estimate(claim, results, study, dataset, split)
+    try:
+        estimate = _estimate(claim, results, study, dataset, split)
+    except NoEstimate as reason:
+        raise NoEstimate(f"0 of {_planned(study, nets)}: {reason}" if study.plan else str(reason)) from None
     form = results.form(study.name, dataset)
     copy = COPIES.get(form, "")
     evidence = _evidence(study.tier_of(nets), (dataset, split) == (claim.dataset, claim.split), bool(copy))
+    if study.plan and estimate.few:  # nobody looks at a number before
+        count = f"{estimate.fewest} of {_planned(study, nets, estimate.few)}"
+        waits = Outcome(claim, PENDING, count, evidence, study=study.name, dataset=form, split=split)
+        return replace(waits, plan=study.plan, command=command(claim, study.name))
     limit, said = _limit(claim, results, study, nets)
     outcome = of_estimate(claim, estimate, evidence, study.name, (form, split), limit)
     if claim.experiment in study.races:  # its own target, not that of all conditions
@@ -134,9 +142,25 @@ def _in_study(claim: Claim, results: Results, study: Study) -> Outcome:
         outcome = replace(outcome, needed=f"the official archive, where {copy} stood for it")
     if limit == RATE:
         outcome = replace(outcome, needed="a learning rate chosen for each net, on a pilot seed")
-    outcome = replace(outcome, differs=contrasts.differs(claim, results, study))
+    outcome = replace(outcome, differs=contrasts.differs(claim, results, study), plan=study.plan)
     why = [outcome.why, said, *map(study.shortened, nets), altered]
     return replace(outcome, why="; ".join(filter(None, why)))
+
+
+def _planned(study: Study, nets: list[str], count: int = 0) -> str:
+    """How many pairs, or runs of a single net, are planned, less those that died: `count`, or all seeds that the nets share."""
+    seeds = [
+        {
+            *(
+                races.judges(study, net)
+                if net in study.races
+                else study.experiments.get(net, {}).get("seeds", [])
+            )
+        }
+        for net in nets
+    ]
+    count = count or len(set.intersection(*seeds))
+    return plural(count, "pair" if len(nets) > 1 else "run")
 
 
 def _limit(claim: Claim, results: Results, study: Study, nets: list[str]) -> tuple[str, str]:

@@ -6,7 +6,7 @@ Kept are the finished runs that belong to their studies now, under the names tha
     <study>/study.json, baselines.json, races/*.json    what was asked for, and which rates were chosen
     <study>/reruns.csv                                  published runs that were trained again
     <study>/data/<set>/manifest.json, mean.npy          what was packed
-    <study>/runs/<experiment>/<seed>/                   config.json, run.json, metrics.csv
+    <study>/runs/<experiment>/<seed>/                   config.json, run.json, metrics.csv; of the pilot's runs too
     <study>/evals/<experiment>/<seed>/                  the summary (JSON), and the errors of each image (Parquet)
     <study>/examined/<experiment>/<seed>/               examination.json, kernels.npy, sample and queries (Parquet)
     MANIFEST.sha256                                     the hash of each of these files, see `analysis.integrity`
@@ -113,7 +113,7 @@ def _copy(results: Results, out: Path, studies: Sequence[str]) -> None:
 
     for path in filter(Path.is_file, paths):
         copy(path)
-    for study, experiment, seed in results.runs:
+    for study, experiment, seed in [*results.runs, *results.pilots]:
         if study not in studies:
             continue
         where = source / study / "runs" / experiment / str(seed)

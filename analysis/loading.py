@@ -52,6 +52,7 @@ def load(folder: Path) -> Results:
         evals=loader.evaluations(),
         baselines={path.parent.name: record for path, record in loader.plain("*/baselines.json")},
         departures=dict(loader.plain("departures.json")).get(folder / "departures.json", {}),
+        pilots=loader.pilots,
         examined=loader.examinations(),
         set_aside=loader.set_aside,
         guard=loader.guard,
@@ -62,11 +63,23 @@ def _key(path: Path) -> Key:
     return path.parents[3].name, path.parents[1].name, int(path.parent.name)
 
 
+def _by_run(studies: dict[str, dict[str, dict[str, str]]]) -> dict[Key, str]:
+    """Fingerprints by study, experiment and seed, as study.json has them, by run."""
+    return {
+        (study, experiment, int(seed)): value
+        for study, experiments in studies.items()
+        for experiment, seeds in experiments.items()
+        for seed, value in seeds.items()
+    }
+
+
 def _names(record: Record) -> list[str]:
     """All that a study.json names: experiments, sets, races. They become parts of paths and pages."""
     listed = [about["name"] for about in record.get("experiments", [])]
     listed += [where["set"] for where in record.get("evaluate", [])]
     listed += [record["training_set"]] if "training_set" in record else []
+    listed += [record["plan"]["name"]] if "plan" in record else []
+    listed += record["pilot"]["fingerprints"] if "pilot" in record else []
     return [*listed, *(name for key in ("sets", "races", "fingerprints") for name in record.get(key, {}))]
 
 
@@ -80,6 +93,7 @@ class _Loader:
     configs: dict[Key, Record] = field(default_factory=dict)
     present: dict[Key, str] = field(default_factory=dict)
     runs: dict[Key, Record] = field(default_factory=dict)
+    pilots: dict[Key, Record] = field(default_factory=dict)
     metrics: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=METRIC_COLUMNS))
 
     def each(
@@ -167,15 +181,21 @@ class _Loader:
             self.configs[_key(path)] = config
         listed = {n: s.record["fingerprints"] for n, s in self.studies.items() if "fingerprints" in s.record}
         self.present = {key: c["fingerprint"] for key, c in self.configs.items() if key[0] not in listed}
-        for name, experiments in listed.items():
-            for experiment, seeds in experiments.items():
-                self.present |= {(name, experiment, int(seed)): value for seed, value in seeds.items()}
+        pilots = {
+            n: s.record["pilot"]["fingerprints"] for n, s in self.studies.items() if "pilot" in s.record
+        }
+        tried = _by_run(pilots)
+        self.present |= _by_run(listed) | tried
         tables = []
         for path, (run, table) in self.each(self.of_runs("runs/run.json"), self._run, "run"):
+            if _key(path) in tried:
+                self.pilots[_key(path)] = run
+                continue
             self.runs[_key(path)] = run
             for column, value in zip(RUN_KEY, _key(path), strict=True):
                 table.insert(0, column, value)
             tables.append(table)
+        self.configs = {key: config for key, config in self.configs.items() if key not in tried}
         if tables:
             self.metrics = pd.concat(tables, ignore_index=True)
 

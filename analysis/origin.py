@@ -38,8 +38,11 @@ def sentences(results: Results) -> list[str]:
         each = f"{few} to {many} seeds each" if few != many else f"{plural(few, 'seed')} each"
         size = f" The paper's net and training shrunk to {study.shrunk}." if study.shrunk else ""
         command = study.record.get("command", "")
+        tried = sum(key[0] == study.name for key in results.pilots)
+        chose = f"; {plural(tried, 'pilot run')} chose the rates" if tried else ""
+        plan = f" Registered plan: {study.plan}." if study.plan else ""
         lines.append(
-            f"- `{study.name}` ({study.tier}): {study.data}.{size} {plural(len(runs), 'run')} of {plural(len(seeds), 'network')}{rates}, {each}; "
+            f"- `{study.name}` ({study.tier}): {study.data}.{size}{plan} {plural(len(runs), 'run')} of {plural(len(seeds), 'network')}{rates}, {each}{chose}; "
             f"{seconds / 3600:.1f} thread-hours of training{clock}{evaluated}, {plural(int(threads), 'thread') if threads.isdigit() else threads} a run, "
             f"{several(run.get('precision') for run in runs.values())}, on {several(map(machine, runs.values()))}; {when}, commit "
             f"{several(str(record.get('git_commit') or 'unknown')[:7] for record in made)}."

@@ -60,6 +60,7 @@ class Outcome:
         ""  # kind: variance / number (degrees of freedom), of each source; the least variance of the whole
     )
 
+    plan: str = ""  # name and sha256 of the study's registered plan
     differs: str = ""  # between the two nets, in words (`contrasts`)
 
     @property

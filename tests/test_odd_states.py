@@ -78,7 +78,7 @@ def test_nothing_run_yet(tmp_path: Path) -> None:
     assert "code has changed" not in shown and "failed" not in shown
     assert claim_rows.claims(ctx).count("<details>") == len(ctx.table)
     assert state.unfinished_runs(ctx.results) is None
-    assert "python -m analysis explain lrn-delta-top1" in details(ctx, "lrn-delta-top1")
+    assert "python -m analysis explain lrn-delta-lab" in details(ctx, "lrn-delta-lab")
 
 
 def test_half_a_campaign(tmp_path: Path) -> None:
@@ -132,7 +132,7 @@ def test_what_counts_as_failed(tmp_path: Path, log: str, failed: bool) -> None:
 def test_one_seed(tmp_path: Path) -> None:
     fabricate.campaign(tmp_path, seeds=1, images=120)
     ctx = context(tmp_path)
-    opened = text(details(ctx, "lrn-delta-top1"))
+    opened = text(details(ctx, "lrn-delta-lab"))
     assert "too few pairs of seeds for a word: 1, where 5 are the fewest" in opened.lower()
     assert "Runs: alexnet, seed 1 ;" in opened
     assert "5 pairs of seeds are the fewest for a word" in text(summary.answers(ctx))
@@ -160,7 +160,7 @@ def test_results_of_other_code_say_so(tmp_path: Path) -> None:
     assert state.outdated(ctx.results) == {("demo", "alexnet", 1)}
     assert f"1 of {len(paths)} runs was made by training code that is not" in text(summary.first_screen(ctx))
     assert provenance_tables.runs_tables(ctx.results).count("code has changed since this run") == 1
-    assert "code has changed since" in details(ctx, "lrn-delta-top1")
+    assert "code has changed since" in details(ctx, "lrn-delta-lab")
     for path in paths:
         record = json.loads(path.read_text())
         record["provenance"]["code_sha256"] = state.code_now()
@@ -171,7 +171,7 @@ def test_results_of_other_code_say_so(tmp_path: Path) -> None:
 def test_a_claim_leads_to_its_runs_data_and_commands(tmp_path: Path) -> None:
     fabricate.campaign(tmp_path / "results", images=120)
     ctx = context(tmp_path / "results")
-    opened = details(ctx, "lrn-delta-top1")
+    opened = details(ctx, "lrn-delta-lab")
     rows = provenance_tables.runs_tables(ctx.results)
     for seed in range(1, 6):
         for name in ("alexnet", "no_lrn"):
@@ -210,7 +210,7 @@ def test_three_studies_at_once(tmp_path: Path) -> None:
         f"{len(full)} experiments were repeated at the paper's scale:" in lead
         and "None of its experiments" not in lead
     )
-    opened = text(details(ctx, "lrn-delta-top1"))
+    opened = text(details(ctx, "lrn-delta-lab"))
     assert "Data: study ilsvrc2012" in opened
     assert "Also in study imagenette" in opened and "Also in study demo" in opened
 

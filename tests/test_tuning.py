@@ -84,6 +84,10 @@ def test_runs_take_the_chosen_rate_and_say_so(tuned):
     assert (pilot["rate"], pilot["training"]["epochs"]) == ({"factor": 2.0, "pilot": True}, 1)
     record = describe.study_record("tiny", str(tuned))["pilot"]
     assert record["rates"]["no_lrn"] == {"factor": 0.5, "tried": {"0.5": 0.3, "1": 0.4, "2": 1.0}}
+    for factor in (0.5, 1, 2):
+        run = tuning.pilot_run("no_lrn", factor)
+        fingerprint = experiments.resolve("tiny", run, 7, str(tuned))["fingerprint"]
+        assert record["fingerprints"][run] == {"7": fingerprint}
 
 
 def test_without_a_pilot_a_configuration_has_no_rate_and_a_pilot_run_is_refused(definitions):
