@@ -33,6 +33,7 @@ BLOCK, HASH_BLOCK = 1 << 17, 1 << 20
 PROGRESS_SECONDS = 2.0
 ENOUGH = 100_000  # bytes that an attempt must bring, or it counts as a failure
 SLOW = "the server is too slow"
+RECORD = {"url": str, "etag": str | None, "last_modified": str | None, "bytes": int | None}
 RETRIED = (408, 429, 500, 502, 503, 504)
 LONGEST_WAIT = 120  # seconds that a server may have us wait
 
@@ -83,7 +84,8 @@ class _Part:
         """Take up what an earlier call left of the same address."""
         with contextlib.suppress(OSError, ValueError):
             said = json.loads(self.record.read_text())
-            if isinstance(said, dict) and said.get("url") == self.url and self.path.is_file():
+            sound = isinstance(said, dict) and all(isinstance(said.get(k), t) for k, t in RECORD.items())
+            if sound and said["url"] == self.url and self.path.is_file():
                 self.said = said
                 self.read(self.path)
                 return
@@ -97,7 +99,7 @@ class _Part:
 
     def goes_on(self, answer: requests.Response) -> bool:
         """Whether an answer is the rest."""
-        total = self.said.get("bytes") or "[0-9]+"
+        total = self.said["bytes"] or "[0-9]+"
         place = rf"bytes {self.have}-[0-9]+/({total}|\*)"
         return bool(
             answer.status_code == 206 and re.fullmatch(place, answer.headers.get("Content-Range", ""))
@@ -177,7 +179,7 @@ class Fetch:
         if part.have and not (part.validator or self.md5 or self.sha256):
             part.begin()  # nothing would tell whether the rest is of the same file
         self.resumed_from = part.have
-        if part.have and part.have == part.said.get("bytes"):
+        if part.have and part.have == part.said["bytes"]:
             return
         headers = {"Range": f"bytes={part.have}-"} if part.have else {}
         if part.have and part.validator:
@@ -304,16 +306,12 @@ def fetch(url: str, target: Path, **more: Any) -> Download:
     """
     job = Fetch(url, target, **more)
     lock = target.with_name(target.name + ".part.lock")
+    waits = "waits for another process that fetches it"
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with (
-            job.session,
-            held(lock, float("inf"), lambda: job.note("waits for another process that fetches it")),
-        ):
-            try:
-                job.run()
-            finally:
-                lock.unlink(missing_ok=True)
+        with job.session, held(lock, float("inf"), lambda: job.note(waits)), contextlib.ExitStack() as stack:
+            stack.callback(lock.unlink, missing_ok=True)
+            job.run()
     except OSError as error:
         raise UserError(
             f"{target.name} cannot be written to {target.parent}: {error.strerror or type(error).__name__}; "

@@ -289,11 +289,17 @@ def test_a_part_of_another_address_or_without_a_record(tmp_path):
         get(server, tmp_path / "x.tar")
         (tmp_path / "y.tar.part").write_bytes(OTHER[:500_000])
         get(server, tmp_path / "y.tar")
-        (tmp_path / "z.tar.part").write_bytes(OTHER[:500_000])
-        (tmp_path / "z.tar.part.json").write_text('{"url"')
-        get(server, tmp_path / "z.tar")
-    assert server.header("Range") == [None] * 3
-    assert {(tmp_path / f"{name}.tar").read_bytes() for name in "xyz"} == {BODY}
+        odd = [
+            '{"url"',
+            "[]",
+            json.dumps({"url": server.url(), "etag": 7, "last_modified": None, "bytes": "x"}),
+        ]
+        for name, record in zip("zuv", odd, strict=True):
+            (tmp_path / f"{name}.tar.part").write_bytes(OTHER[:500_000])
+            (tmp_path / f"{name}.tar.part.json").write_text(record)
+            get(server, tmp_path / f"{name}.tar")
+    assert server.header("Range") == [None] * 5
+    assert {(tmp_path / f"{name}.tar").read_bytes() for name in "xyzuv"} == {BODY}
 
 
 def test_without_a_validator_only_a_checksum_lets_it_go_on(tmp_path):
