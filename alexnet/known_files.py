@@ -30,7 +30,10 @@ BASE_URLS = {
 
 @dataclass(frozen=True)
 class KnownFile:
-    """An archive: `path` follows the base URL of its source, `page` is where a person gets it."""
+    """An archive: `path` follows the base URL of its source, `page` is where a person gets it.
+
+    `most`: bytes that are fetched at most; where no size is published, well above what people report.
+    """
 
     name: str
     path: str
@@ -38,14 +41,17 @@ class KnownFile:
     md5: str | None
     sha256: str | None
     page: str
+    most: int = 50_000_000
 
 
-def _ilsvrc(year: int, name: str, size: int | None = None, md5: str | None = None) -> KnownFile:
-    return KnownFile(name, f"{year}/{name}", size, md5, None, IMAGE_NET)
+def _ilsvrc(
+    year: int, name: str, size: int | None = None, md5: str | None = None, most: int = 50_000_000
+) -> KnownFile:
+    return KnownFile(name, f"{year}/{name}", size, md5, None, IMAGE_NET, size or most)
 
 
 def _public(name: str, size: int | None, md5: str | None, page: str) -> KnownFile:
-    return KnownFile(name, name, size, md5, None, page)
+    return KnownFile(name, name, size, md5, None, page, size or 3_000_000_000)
 
 
 def _at_hand(name: str, sha256: str, what: str) -> KnownFile:
@@ -61,12 +67,12 @@ _FILES = (
     _ilsvrc(2012, "ILSVRC2012_img_train.tar", 147_897_477_120, "1d675b47d978889d74fa0da5fadfb00e"),
     _ilsvrc(2012, "ILSVRC2012_img_val.tar", 6_744_924_160, "29b22e2961454d5413ddabcf34fc5622"),
     _ilsvrc(2012, "ILSVRC2012_devkit_t12.tar.gz", None, "fa75699e90414af021442c21a62c3abf"),
-    _ilsvrc(2010, "ILSVRC2010_images_train.tar"),
-    _ilsvrc(2010, "ILSVRC2010_images_val.tar"),
-    _ilsvrc(2010, "ILSVRC2010_images_test.tar"),
+    _ilsvrc(2010, "ILSVRC2010_images_train.tar", most=200_000_000_000),
+    _ilsvrc(2010, "ILSVRC2010_images_val.tar", most=10_000_000_000),
+    _ilsvrc(2010, "ILSVRC2010_images_test.tar", most=30_000_000_000),
     _ilsvrc(2010, "ILSVRC2010_devkit-1.0.tar.gz"),
     _ilsvrc(2010, "ILSVRC2010_test_ground_truth.txt"),
-    _ilsvrc(2010, "patch_images.tar"),
+    _ilsvrc(2010, "patch_images.tar", most=3_000_000_000),
     _public("cifar-10-python.tar.gz", 170_498_071, "c58f30108f718f92721af3b95e74349a", _CIFAR),
     _public("imagenette2.tgz", None, "fe2fc210e6bb7c5664d602c3cd71e612", _IMAGENETTE),
     _public("imagenette2-320.tgz", None, "3df6f0d01a2c9592104656642f5e78a3", _IMAGENETTE),

@@ -25,13 +25,13 @@ def behaviour() -> list[str]:
     claims = {claim.id: claim for claim in load_claims()}
     by_kind: dict[tuple[str, str], list[Setting]] = {}
     for setting in all_settings():
-        if min(setting.seeds, setting.baseline_seeds or 3) >= 3:
-            by_kind.setdefault((setting.kind, setting.evidence), []).append(setting)
+        by_kind.setdefault((setting.kind, setting.evidence), []).append(setting)
     lines = []
     for (kind, evidence), settings in by_kind.items():
         for setting in settings[:: max(1, len(settings) // 3)]:
             counts = sorted(verdicts_in(setting, claims, SAMPLED, 1).items())
-            lines.append(f"{kind}, {evidence}: {', '.join(f'{n} {word}' for word, n in counts)}")
+            said = (f"{n} {' and '.join(filter(None, words))}" for words, n in counts)
+            lines.append(f"{kind}, {evidence}: {', '.join(said)}")
     return lines
 
 

@@ -7,7 +7,7 @@ paper are applied in `verdicts`.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -57,9 +57,9 @@ def untrained(results: Results, study: str) -> set[str]:
 
 
 def settled(
-    results: Results, study: str, estimate: Estimate, nets: Iterable[str], race: bool = False
+    results: Results, study: str, estimate: Estimate, nets: Sequence[str], race: bool = False
 ) -> Estimate:
-    """The estimate with what is to be said of runs that failed; it carries no word with too few runs left."""
+    """The estimate with what is to be said of runs that failed; it carries no word with too few runs, or fewer than planned."""
     dead = failed(results, study)
     said, stuck = [], False
     for name in dict.fromkeys(filter(None, nets)):
@@ -70,7 +70,10 @@ def settled(
             left = "the number is of the others" if count < all_of else "that shows no effect"
             said.append(f"{count} of {all_of} runs of {name} failed to train: {left}")
             stuck = stuck or count == all_of
-    wanted = fewest(results.studies[study].tier, race)
+    least, found = fewest(results.studies[study].tier, race), results.studies[study].experiments
+    plans = [set(found[name]["seeds"]) for name in nets if found.get(name, {}).get("seeds")]
+    planned = set.intersection(*plans) - {seed for name, seed in dead if name in nets} if plans else set()
+    wanted = max(least, len(planned))
     few = estimate.fewest < wanted
     if few:
         unit = (
@@ -80,7 +83,8 @@ def settled(
             if estimate.baseline_seeds
             else "seeds"
         )
-        said.append(f"too few {unit} for a word: {estimate.fewest}, where {wanted} are the fewest")
+        why = "the fewest" if wanted == least else "planned, and no number is looked at before"
+        said.append(f"too few {unit} for a word: {estimate.fewest}, where {wanted} are {why}")
     return replace(
         estimate,
         conclusive=estimate.conclusive and not few and not stuck,

@@ -13,7 +13,7 @@ common seed are independent. y_jk is the error (or difference) of seed k on imag
                  answers, r^2 / n, with r^2 the mean over images of the variance between seeds: that stands in s^2
                  already. The whole is never taken to be below Var_j(d_j) / images
 
-With fewer than `fewest` runs of each net, or pairs, there is no word about a claim. At paper scale an interval is shown even so:
+With fewer than `fewest` runs of each net, or pairs, or fewer than the study plans, there is no word about a claim. At paper scale an interval is shown even so:
 it takes the upper end of the spread of five near-identical nets in the authors' own logs (`LAB_TWINS`), and the remark says so.
 
 All errors are fractions here; units of the paper are applied in `verdicts`.

@@ -122,6 +122,8 @@ def _in_study(claim: Claim, results: Results, study: Study) -> Outcome:
     altered = f"on {form}, {copy} of {dataset}" if copy else ""
     if altered and outcome.needed:
         outcome = replace(outcome, needed=f"the official archive, where {copy} stood for it")
+    if limit == RATE:
+        outcome = replace(outcome, needed="a learning rate chosen for each net, on a pilot seed")
     why = [outcome.why, said, *map(study.shortened, nets), altered]
     return replace(outcome, why="; ".join(filter(None, why)))
 

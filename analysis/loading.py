@@ -63,8 +63,10 @@ def _key(path: Path) -> Key:
 
 
 def _names(record: Record) -> list[str]:
-    """All that a study.json names: experiments, sets, races."""
+    """All that a study.json names: experiments, sets, races. They become parts of paths and pages."""
     listed = [about["name"] for about in record.get("experiments", [])]
+    listed += [where["set"] for where in record.get("evaluate", [])]
+    listed += [record["training_set"]] if "training_set" in record else []
     return [*listed, *(name for key in ("sets", "races", "fingerprints") for name in record.get(key, {}))]
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pandas as pd
 
 from analysis.claims import Claim, load_claims
-from analysis.inference import LAB_GAINS, lab_spread
+from analysis.inference import LAB_GAINS, fewest, lab_spread
 from analysis.labels import REPLICATED, label
 from analysis.simulation import LAST, Setting, verdicts_in
 from analysis.stats import axes
@@ -111,7 +111,7 @@ def table(repeats: int = REPEATS, seed: int = 2012, claims: list[Claim] | None =
 
 
 def _first(claim: Claim, name: str, images: int, repeats: int, seed: int) -> int | None:
-    for n in TRIED:
+    for n in TRIED[fewest("paper", claim.how == "ratio") - TRIED[0] :]:
         if powers(claim, n, images, repeats, seed)[name] >= WANTED:
             return n
     return None

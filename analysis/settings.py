@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from analysis.claims import Claim, load_claims
 from analysis.inference import fewest
 from analysis.simulation import LAB_SD, LAST, Setting, null_of
+from analysis.stats.trials import BREAKS, WORLDS
 from analysis.verdicts import accepted
 
 PAIRS = [
@@ -55,6 +56,7 @@ def all_settings() -> list[Setting]:
         *_ends(claims),
         *_ratio_settings(claims),
         *_view_gain_settings(claims),
+        *_worlds(),
     ]
 
 
@@ -130,3 +132,13 @@ def _view_gain_settings(claims: dict[str, Claim]) -> Iterator[Setting]:
         for seeds in (3, 5, 10) if evidence == "paper scale" else (5, 10):
             for truth in truths(claims["tenview-gain"]):
                 yield Setting("view gain", "tenview-gain", evidence, images, seeds, 0, sd, 0.0, truth)
+
+
+def _worlds() -> Iterator[Setting]:
+    """Arms that are no normal draws, without effect: five pairs at a proxy, three at paper scale, and more."""
+    for name in WORLDS:
+        for evidence, numbers in (("proxy", (5, 6, 10)), ("paper scale", (3, 5))):
+            for seeds in numbers:
+                place = evidence, 0, seeds, seeds, 1.0, 1.0, 0.0
+                broken = name if name in BREAKS else ""
+                yield Setting("world", "pool-overfit", *place, world=name, broken=broken)

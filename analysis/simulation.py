@@ -25,12 +25,14 @@ from analysis.inference import (
     LAB_GAINS,
     Estimate,
     Spread,
+    fewest,
     lab_spread,
     of_ends,
     of_moments,
     split_gap_of,
 )
 from analysis.stats import axes
+from analysis.stats.trials import WORLDS
 from analysis.verdicts import question, scaled, words
 from analysis.worlds import World, outcomes
 
@@ -55,6 +57,7 @@ class Setting:
     truth: float
     same: bool = False  # the claim is read as "about the same", within its tolerance
     slowest: float = 0.0  # of ratios: epochs that the slower net needs; beyond `LAST` runs are censored
+    world: str = ""  # of `stats.trials`, instead of normal draws; without effect, in units of the spread
     broken: str = ""  # what the setting breaks of the rule's assumptions: shown, not counted
 
 
@@ -78,6 +81,9 @@ def campaigns(setting: Setting, claim: Claim, rng: np.random.Generator, repeats:
         return
     if claim.how in ("gap", "train_difference", "generalization_gap", "sample_difference"):
         for _ in range(repeats):
+            if setting.world:
+                yield of_ends(*WORLDS[setting.world](rng, setting.seeds))
+                continue
             ours = rng.normal(setting.truth, setting.sd, setting.seeds) / unit
             base = rng.normal(0, setting.baseline_sd, setting.baseline_seeds) / unit
             yield of_ends(*numbered(list(ours), list(base)))
@@ -183,7 +189,11 @@ def verdicts_in(
     claim = claim_of(setting, claims)
     rng = np.random.default_rng([seed, zlib.crc32(repr(setting).encode())])
     found = campaigns(setting, claim, rng, repeats)
-    return Counter(words(claim, setting.evidence, estimate)[:2] for estimate in found)
+    least = (
+        fewest(setting.evidence.partition(" ")[0]) if setting.world else 0
+    )  # others have as many by their setting
+    kept = (replace(e, conclusive=e.conclusive and e.fewest >= least) for e in found)
+    return Counter(words(claim, setting.evidence, estimate)[:2] for estimate in kept)
 
 
 def wrong_in(setting: Setting, claims: dict[str, Claim], counts: Counter[tuple[str, str]]) -> int:

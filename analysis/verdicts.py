@@ -56,7 +56,9 @@ class Outcome:
     low_predicted: float | None = None  # of one measurement like the paper's
     high_predicted: float | None = None
     values: str = ""  # of each seed or pair, those of two unpaired nets divided by a bar
-    noises: str = ""  # kind: variance / number (degrees of freedom), of each source
+    noises: str = (
+        ""  # kind: variance / number (degrees of freedom), of each source; the least variance of the whole
+    )
 
     @property
     def counted(self) -> str:
@@ -124,8 +126,11 @@ def of_estimate(
         **ends("_predicted", estimate.welch(one=True)),
         "values": " | ".join(" ".join(f"{unit * value:.9g}" for value in arm) for arm in estimate.values),
         "noises": "; ".join(
-            f"{noise.kind}: {unit**2 * noise.variance:.9g} / {noise.n} ({noise.df:g})"
-            for noise in estimate.noises
+            [
+                f"{noise.kind}: {unit**2 * noise.variance:.9g} / {noise.n} ({noise.df:g})"
+                for noise in estimate.noises
+            ]
+            + ([f"at least: {unit**2 * estimate.floor:.9g}"] if estimate.floor else [])
         ),
     }
     outcome = Outcome(

@@ -183,23 +183,18 @@ def test_the_record_holds_all_that_the_words_follow_from(made: tuple[Results, Ar
     for name in ("gpu-delta-top1", "lrn-delta-top1", "pool-delta-top1"):
         found = judged(made, name)
         values = np.array(list(map(float, found.values.split())))
-        parts = [re.fullmatch(r"(.+): (\S+) / (\d+) \((\S+)\)", part) for part in found.noises.split("; ")]
+        *sources, least = found.noises.split("; ")
+        parts = [re.fullmatch(r"(.+): (\S+) / (\d+) \((\S+)\)", part) for part in sources]
         of_seeds, of_images = (
             {"variance": float(m[2]), "n": int(m[3]), "df": float(m[4])} for m in parts if m
         )
         assert of_seeds == pytest.approx(
             {"variance": values.var(ddof=1), "n": len(values), "df": len(values) - 1}
         )
-        ends = [
-            math.sqrt(
-                sum(
-                    t(part["df"], level) ** 2 * part["variance"] / part["n"] for part in (of_seeds, of_images)
-                )
-            )
-            for level in (0.95, 0.9)
-        ]
-        floor = [found.high - values.mean(), found.high90 - values.mean()]
-        assert all(width >= end - 1e-6 for width, end in zip(floor, ends, strict=True))
+        for level, end in ((0.95, found.high), (0.9, found.high90)):
+            square = sum(t(p["df"], level) ** 2 * p["variance"] / p["n"] for p in (of_seeds, of_images))
+            floor = stats.norm.ppf(0.5 + level / 2) ** 2 * float(least.removeprefix("at least: "))
+            assert end == pytest.approx(values.mean() + math.sqrt(max(square, floor)))
         low, high, low90, high90 = found.low, found.high, found.low90, found.high90
         paper, slack = CLAIMS[name].number, CLAIMS[name].tolerance
         assert (found.direction == "agrees") == (low > 0)
@@ -218,7 +213,7 @@ def test_a_difference_too_small_for_its_seeds(made: tuple[Results, Arrays]) -> N
     images = 1e4 * max(0.0, np.var(pair.mean(axis=1), ddof=1) - luck) / VAL
     away = min(abs(found.ours - mark) for mark in (0.0, -0.1, 0.9))
     n = next(n for n in range(3, 200) if math.sqrt(t(n - 1) ** 2 * s2 / n + t(VAL - 1) ** 2 * images) < away)
-    assert found.needed == f"about {n} seeds would settle it"
+    assert found.needed == f"about {n} pairs of seeds would settle it"
 
 
 def test_one_pair_shows_an_interval_of_the_labs_spread_and_no_word(made: tuple[Results, Arrays]) -> None:

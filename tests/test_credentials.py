@@ -127,6 +127,16 @@ def test_where_credentials_may_go(host, url, sent):
     assert (not Credentials(USER, SECRET, host=host).withheld(url)) is sent
 
 
+def test_https_is_not_left(tmp_path, tls):
+    with (
+        serving() as other,
+        serving(redirect(other.url(f"/x?key={SECRET}")), tls=tls) as server,
+        pytest.raises(UserError, match=r"redirects from https to http .*, which is refused") as raised,
+    ):
+        get(server, tmp_path / "x.tar")
+    assert SECRET not in str(raised.value) and other.requests == []
+
+
 def test_user_and_password_in_an_address_are_refused(tmp_path):
     with serving() as server, pytest.raises(UserError, match="holds a user or a password") as raised:
         fetch(server.url().replace("http://", f"http://{USER}:{SECRET}@"), tmp_path / "x.tar")

@@ -436,7 +436,8 @@ def test_the_ratio_at_other_marks_is_that_of_the_epochs_to_them(folder):
     assert cells[:6] == wanted and cells[5] == "4.79"
     for cell, side in zip(cells[6:8], curves[::-1], strict=True):
         ends = [
-            float(side[s].loc[side[s]["train_error"] <= 0.25, "validation_error"].iloc[0]) for s in (2, 3, 4)
+            float(side[s].loc[side[s]["train_error"] <= 0.25, "validation_error"].iloc[0])
+            for s in (2, 3, 4, 5, 6)
         ]
         assert cell.replace("\xa0", " ") == f"{100 * np.mean(ends):.1f} %"
 

@@ -1,0 +1,70 @@
+"""The published verdict table holds all that its words follow from: ten verdicts and more again, with SciPy alone."""
+
+from __future__ import annotations
+
+import csv
+import math
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import stats
+
+TABLE = Path(__file__).parents[1] / "reports" / "reference" / "claims.csv"
+FEWEST = 5  # pairs, or seeds, at a proxy; three where a net is at the paper's size
+
+
+def measured() -> list[dict[str, str]]:
+    with TABLE.open(newline="", encoding="utf-8") as lines:
+        rows = list(csv.DictReader(lines))
+    return [row for row in rows if row["noises"] and "|" not in row["values"] and row["verdict"] != "pending"]
+
+
+def again(row: dict[str, str], level: float) -> tuple[float, float]:
+    """The interval from each pair's value and the images' noise."""
+    values, log = np.array(list(map(float, row["values"].split()))), row["unit"] == "x"
+    if log:
+        values = np.log(values)
+    square, least = 0.0, 0.0
+    for part in row["noises"].split("; "):
+        if part.startswith("at least: "):
+            least = float(part.removeprefix("at least: "))
+            continue
+        kind, variance, n, df = re.fullmatch(r"(.+): (\S+) / (\d+) \((\S+)\)", part).groups()
+        if "seeds" in kind:
+            assert (int(n), float(df)) == (len(values), len(values) - 1)
+            assert float(variance) == pytest.approx(values.var(ddof=1), rel=1e-5)
+        square += stats.t.ppf(0.5 + level / 2, float(df)) ** 2 * float(variance) / int(n)
+    half = math.sqrt(max(square, stats.norm.ppf(0.5 + level / 2) ** 2 * least))
+    low, high = values.mean() - half, values.mean() + half
+    return (math.exp(low), math.exp(high)) if log else (low, high)
+
+
+@pytest.mark.parametrize("row", measured(), ids=lambda row: row["id"])
+def test_a_published_verdict_follows_from_its_row(row: dict[str, str]) -> None:
+    wide, narrow = again(row, 0.95), again(row, 0.90)
+    assert (float(row["low"]), float(row["high"])) == pytest.approx(wide, rel=1e-4, abs=1e-5)
+    assert (float(row["low90"]), float(row["high90"])) == pytest.approx(narrow, rel=1e-4, abs=1e-5)
+    fewest = 3 if row["study"] == "cifar10_full_length" else FEWEST
+    null = 1.0 if row["unit"] == "x" else 50.0 if row["how"] == "pixel_distance" else 0.0
+    paper = float(row["paper"])
+    sign = 1 if row["relation"] in ("greater", "at_least") or paper > null else -1
+    if row["limit"] or len(row["values"].split()) < fewest:
+        word = "cannot tell"
+    elif sign * (wide[0] - null) > 0 and sign * (wide[1] - null) > 0:
+        word = "agrees"
+    elif sign * (wide[0] - null) < 0 and sign * (wide[1] - null) < 0:
+        word = "contradicts"
+    else:
+        word = "cannot tell" if narrow[0] <= paper <= narrow[1] else "not shown"
+    assert (row["direction"], row["size"]) == (
+        word,
+        "unknown",
+    )  # no row is at paper scale on the paper's own data
+
+
+def test_they_are_ten_at_least_and_of_several_words() -> None:
+    rows = measured()
+    assert len(rows) >= 10
+    assert {row["direction"] for row in rows} == {"agrees", "not shown", "cannot tell"}
