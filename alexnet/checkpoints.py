@@ -2,7 +2,9 @@
 
     <checkpoint>.pt    what torch.save writes, of tensors, numbers and text alone; then a line with its sha256
 
-The hash is there because torch reads a file in which a bit has changed without a word.
+The hash tells a whole file from a torn one, and from one in which a bit has changed, which torch reads without a word. It is
+no signature: who can write a checkpoint can write its hash, so a checkpoint is only as good as whoever had the folder. What a
+forged one cannot do is run code, or leave a run whose record names other weights than those that it ended with.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -81,6 +84,27 @@ def save(path: Path, record: Mapping[str, Any]) -> None:
     write_atomically(path, lambda target: _write(target, {"format": FORMAT, **record}, MARK))
 
 
+def read_tensors(source: BinaryIO) -> dict[str, Any]:
+    """What `save_tensors` wrote, onto the processor, running no code of it; nothing in it unpacks to more than there is.
+
+    Raises:
+        Refused: it is something else.
+    """
+    try:
+        with zipfile.ZipFile(source) as members:
+            if any(member.compress_type != zipfile.ZIP_STORED for member in members.infolist()):
+                raise Refused("is packed, which torch does not do")
+        source.seek(0)
+        record = torch.load(source, weights_only=True, map_location="cpu")
+    except Refused:
+        raise
+    except Exception as error:  # whatever a torn or foreign file makes of the readers
+        raise Refused(f"holds something else than tensors ({error.__class__.__name__})") from None
+    if not isinstance(record, dict):
+        raise Refused("holds something else than named tensors")
+    return record
+
+
 def load(path: Path, key: Mapping[str, Any]) -> dict[str, Any]:
     """Read a checkpoint onto the processor, running no code of it.
 
@@ -102,11 +126,8 @@ def load(path: Path, key: Mapping[str, Any]) -> dict[str, Any]:
         raise Refused("is torn or no checkpoint of this bench")
     if tail[len(MARK) : -1].decode("ascii", "replace") != hashlib.sha256(content).hexdigest():
         raise Refused("has changed since it was written")
-    try:
-        record = torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")
-    except Exception as error:
-        raise Refused(f"holds something else than tensors ({error.__class__.__name__})") from None
-    if not isinstance(record, dict) or record.get("format") != FORMAT:
+    record = read_tensors(io.BytesIO(content))
+    if record.get("format") != FORMAT:
         raise Refused("has another format")
     for name, value in key.items():
         if record.get(name) != value:

@@ -45,7 +45,7 @@ from alexnet.errors import UserError
 from alexnet.evaluate import BATCH, identity, same_classes, save_array
 from alexnet.execution import plan
 from alexnet.files import hashes, sha256, write_atomically, write_json
-from alexnet.inputs import load_weights, read_config
+from alexnet.inputs import finished_net, read_config
 from alexnet.metrics import log_loss, top_k_error
 from alexnet.model import AlexNet, build
 from alexnet.probe_dropout import MASKS, against_thinned_nets
@@ -171,14 +171,13 @@ def examine(
         raise UserError(
             f"{config_path}: {config['experiment']} is an average of nets; examine one of its members"
         )
-    saved = load_weights(weights, config["fingerprint"], "train with `python -m alexnet train`")
+    net, saved = finished_net(config, weights)
     execution = plan("1" if devices in ("2", "auto") else devices, threads or config["training"]["threads"])
     execution.apply()
     device = execution.device()
     trained = _pictures(data, config["data"]["train_split"], sample, config, saved)
     asked = _pictures(data, config["data"]["validation_split"], queries, config, saved)
-    start, net = build(config), build(config)
-    net.load_state_dict(saved["state_dict"])
+    start = build(config)
     before, after = (first_kernels(one) for one in (start, net))
     if not np.isfinite(after).all():
         raise UserError(

@@ -189,7 +189,11 @@ class Run:
             state = State(**json.loads(saved["state"]))
             shapes = {name: tuple(tensor.shape) for name, tensor in saved["net"].items()}
             moving = {name: tuple(tensor.shape) for name, tensor in saved["velocity"].items()}
-            fits = shapes == own and all(own[name] == shape for name, shape in moving.items())
+            fits = shapes == own and all(
+                isinstance(getattr(state, name), int | float if isinstance(value, float) else type(value))
+                for name, value in vars(State()).items()
+            )
+            fits = fits and all(own[name] == shape for name, shape in moving.items())
             fits = fits and len(state.history) == state.epoch and len(state.sums) == 3
         except (AttributeError, KeyError, TypeError, ValueError):
             fits = False
