@@ -553,6 +553,27 @@ def test_a_byte_at_a_time_is_given_up(tmp_path, length):
     assert len(server.requests) == 3 and time.monotonic() - start < 15
 
 
+@pytest.mark.parametrize(
+    "before", [b"HTTP/1.1 200 OK\r\nX-Long: ", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"]
+)
+def test_headers_that_dribble_are_given_up(tmp_path, before):
+    """A header line, or the line before a chunk, that comes a letter at a time and never ends."""
+
+    def step(handler, number):
+        handler.wfile.write(before)
+        while True:
+            handler.wfile.write(b"1")
+            time.sleep(0.05)
+
+    start = time.monotonic()
+    with (
+        serving(step) as server,
+        pytest.raises(UserError, match=r"the answer comes too slowly, after 2 attempts"),
+    ):
+        get(server, tmp_path / "x.tar", timeout=0.5, window=0.6, attempts=2)
+    assert len(server.requests) == 2 and time.monotonic() - start < 15
+
+
 def test_a_few_bytes_a_connection_are_given_up(tmp_path):
     """Each answer brings a little more and breaks off: that would go on for days."""
     with (
