@@ -82,7 +82,11 @@ class Fetch:
         check_url(self.name, self.url)
         self.resumed_from = self.requested = 0
         self.session = Session()
-        self.part = Part(self.target.with_name(self.name + ".part"), public(self.url))
+        self.part = Part(
+            self.target.with_name(self.name + ".part"),
+            public(self.url),
+            ("sha256", *["md5"] * bool(self.md5)),
+        )
 
     def note(self, words: str) -> None:
         if self.progress:
@@ -215,8 +219,7 @@ class Fetch:
         if self.part.have > self.most:
             return f"goes on after {human_size(self.most)}, the most that it may have"
         for kind, expected in (("sha256", self.sha256), ("md5", self.md5)):
-            found = getattr(self.part, kind).hexdigest()
-            if expected and found != expected.lower():
+            if expected and (found := self.part.hashes[kind].hexdigest()) != expected.lower():
                 return f"has {kind} {found}, expected is {expected}"
         return ""
 
@@ -267,10 +270,11 @@ def fetch(url: str, target: Path, **more: Any) -> Download:
             f"{target.name} cannot be written to {target.parent}: {error.strerror or type(error).__name__}; "
             "what was fetched is kept, and the same call goes on there"
         ) from error
-    sha256, md5 = job.part.sha256.hexdigest(), job.part.md5.hexdigest() if job.md5 else None
-    checked = "md5 as expected" if md5 else f"sha256 {sha256}, nothing to compare"
-    job.note(f"complete, {human_size(job.part.have)}, {'sha256 as expected' if job.sha256 else checked}")
-    return Download(job.part.have, sha256, md5, job.resumed_from, job.requested)
+    found = {kind: digest.hexdigest() for kind, digest in job.part.hashes.items()}
+    compared = "sha256" if job.sha256 else "md5" if job.md5 else ""
+    checked = f"{compared} as expected" if compared else f"sha256 {found['sha256']}, nothing to compare"
+    job.note(f"complete, {human_size(job.part.have)}, {checked}")
+    return Download(job.part.have, found["sha256"], found.get("md5"), job.resumed_from, job.requested)
 
 
 def fetch_missing(

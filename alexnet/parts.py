@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,18 +21,18 @@ RECORD = {"url": str, "etag": str | None, "last_modified": str | None, "bytes": 
 class Part:
     """The bytes fetched so far, their hashes, and what the server said about the whole."""
 
-    def __init__(self, path: Path, url: str) -> None:
-        self.path, self.record, self.url = path, path.with_name(path.name + ".json"), url
+    def __init__(self, path: Path, url: str, kinds: Sequence[str]) -> None:
+        self.path, self.record, self.url, self.kinds = path, path.with_name(path.name + ".json"), url, kinds
         self._forget({})
 
     def _forget(self, said: dict[str, Any]) -> None:
         self.have, self.said = 0, said
-        self.sha256, self.md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
+        self.hashes = {kind: hashlib.new(kind, usedforsecurity=False) for kind in self.kinds}
 
     def take(self, block: bytes) -> None:
         self.have += len(block)
-        self.sha256.update(block)
-        self.md5.update(block)
+        for digest in self.hashes.values():
+            digest.update(block)
 
     def read(self, path: Path) -> None:
         """Take the bytes of a file into the hashes."""
