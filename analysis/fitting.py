@@ -93,9 +93,10 @@ def run(guard: Guard, path: Path, record: Record) -> pd.DataFrame:
         raise Unfit(
             f"{name} has not one row for each of the {record['epochs']} epochs that run.json tells of"
         )
+    last = table.iloc[-1].to_dict()
     for column, told in record["final"].items():
-        found = table[column].iloc[-1] if column in table else None
-        if not isinstance(found, float | int | np.number) or not same(float(found), told):
+        found = last.get(column)
+        if not isinstance(found, float | int) or not same(float(found), told):
             raise Unfit(f"{name} ends with another {column} than run.json says")
     return table
 

@@ -212,7 +212,7 @@ def _schema(kind: str) -> Any:
     from jsonschema import Draft202012Validator
 
     schemas = yaml.safe_load(SCHEMAS.read_text(encoding="utf-8"))
-    return Draft202012Validator({"$ref": f"#/$defs/{kind}", "$defs": schemas["$defs"]})
+    return Draft202012Validator(schemas["$defs"][kind])
 
 
 # The manifest -----------------------------------------------------------------------------------------------------
