@@ -15,9 +15,8 @@ from torchvision import datasets, transforms
 from alexnet import experiments
 from alexnet.bench_ingest import SIZE, generated, packing, write_archive
 from alexnet.comparison import Pair, compare
-from alexnet.data import open_split
-from alexnet.inputs import mean_image
 from alexnet.loader import TrainingBatches
+from alexnet.packed_set import mean_image, open_split
 
 IMAGES, COPIES, WORKERS = 200, 10, 2
 

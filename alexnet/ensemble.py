@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from alexnet.errors import UserError
 from alexnet.evaluate import Scores, identity, probabilities_of, write_scores
+from alexnet.experiments import read_config
 from alexnet.files import sha256
-from alexnet.inputs import read_config
 from alexnet.views import VIEWS
 
 

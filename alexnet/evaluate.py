@@ -15,13 +15,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from alexnet import fingerprint
-from alexnet.data import Split, open_split
 from alexnet.errors import UserError
 from alexnet.execution import plan
+from alexnet.experiments import read_config
 from alexnet.files import hashes, sha256, write_atomically, write_json
-from alexnet.inputs import finished_net, read_config
+from alexnet.inputs import finished_net
 from alexnet.metrics import log_loss, top_k_error
 from alexnet.model import AlexNet
+from alexnet.packed_set import Split, open_split
 from alexnet.stores import Images
 from alexnet.views import VIEWS, mean_views, test_views, to_batch
 

@@ -40,14 +40,15 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from alexnet import probe_pictures, probe_retrieval
-from alexnet.data import Split, open_split
 from alexnet.errors import UserError
 from alexnet.evaluate import BATCH, identity, same_classes, save_array
 from alexnet.execution import plan
+from alexnet.experiments import read_config
 from alexnet.files import hashes, sha256, write_atomically, write_json
-from alexnet.inputs import finished_net, read_config
+from alexnet.inputs import finished_net
 from alexnet.metrics import log_loss, top_k_error
 from alexnet.model import AlexNet, build
+from alexnet.packed_set import Split, open_split
 from alexnet.probe_dropout import MASKS, against_thinned_nets
 from alexnet.probe_kernels import selectivity
 from alexnet.views import mean_views, test_views, to_batch

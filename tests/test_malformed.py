@@ -16,12 +16,14 @@ import numpy as np
 import pytest
 import torch
 
-from alexnet import checkpoints, train
+from alexnet import tensors, train
 from alexnet.__main__ import main
 from alexnet.errors import UserError
 from alexnet.evaluate import evaluate
-from alexnet.inputs import finished_net, mean_image, read_config
+from alexnet.experiments import read_config
+from alexnet.inputs import finished_net
 from alexnet.manifest import read_manifest
+from alexnet.packed_set import mean_image
 from analysis.claims import CLAIMS, load_claims
 from analysis.evidence import load_results
 from analysis.judging import judge_all
@@ -288,5 +290,5 @@ def test_a_small_file_does_not_unpack_to_a_large_one(trained: Path, tmp_path: Pa
             packed.writestr(member, plain.read(member))
     with pytest.raises(UserError, match="is packed, which torch does not do"):
         finished_net(read_config(trained / "alexnet1/config.json"), tmp_path / "model.pt")
-    with open(tmp_path / "model.pt", "rb") as file, pytest.raises(checkpoints.Refused):
-        checkpoints.read_tensors(file)
+    with open(tmp_path / "model.pt", "rb") as file, pytest.raises(tensors.Refused):
+        tensors.read_tensors(file)
