@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from alexnet.files import write_atomically
-from alexnet.tensors import Refused, write_hashed, read_tensors
+from alexnet.tensors import Refused, read_tensors, write_hashed
 
 FORMAT = 2
 MARK = b"\nalexnet checkpoint, sha256 "

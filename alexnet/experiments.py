@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from alexnet import experiments, tuning
+from alexnet import tuning
 from alexnet.architecture import in_order, layer_table
 from alexnet.definitions import check, did_you_mean, lineage, load, load_study, merge
 from alexnet.errors import UserError
@@ -191,7 +191,7 @@ def read_config(path: Path) -> dict[str, Any]:
     if not isinstance(config, dict):
         raise UserError(f"{path} is no configuration; make it with `python -m alexnet configure`")
     rest = {key: value for key, value in config.items() if key != "fingerprint"}
-    if config.get("fingerprint") != experiments.fingerprint(rest):
+    if config.get("fingerprint") != fingerprint(rest):
         raise UserError(
             f"{path} was changed after `configure` (its fingerprint does not fit); edit config/ and configure again"
         )
