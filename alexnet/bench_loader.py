@@ -62,9 +62,9 @@ def loader_rows(work: Path, rounds: int) -> Iterator[dict[str, Any]]:
     count, crop = IMAGES * COPIES, config["data"]["crop"]
     archives = write_archive(work / "loader", [generated(i) for i in range(IMAGES)], COPIES)
     packing(archives, work / "packed", WORKERS)
-    batches = TrainingBatches(
-        open_split(work / "packed", "train"), config, mean_image(work / "packed"), workers=WORKERS
-    )
+    train = open_split(work / "packed", "train")
+    train.check()  # which training does once, beside its first epoch
+    batches = TrainingBatches(train, config, mean_image(work / "packed"), workers=WORKERS)
     what = f"training batches, {count:,} images of {SIZE} x {SIZE}, crops of {crop}, two threads"
     usual = usual_loader(image_folder(work / "folder"), crop)
     pixels = torch.zeros((128, crop, crop, 3), dtype=torch.uint8)
