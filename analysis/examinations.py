@@ -25,7 +25,7 @@ from analysis.claims import Claim
 from analysis.estimates import Estimate, NoEstimate, compared, failed, settled
 from analysis.evidence import Results
 from analysis.inference import ONE_SEED, image_noise, moments, with_interval
-from analysis.integrity import apart
+from analysis.integrity import apart, frame
 from analysis.stats.intervals import CONFIDENCE, Noise
 from analysis.stats.samples import over_seeds
 
@@ -91,7 +91,7 @@ def by_image(results: Results, study: str, experiment: str, table: str, column: 
     columns = {}
     for seed, record in examined(results, study, experiment).items():
         path = Path(str(record["folder"])) / f"{table}.parquet"
-        found = pd.read_parquet(path, columns=["name", column])
+        found = frame(path, ["name", column])
         columns[seed] = found[column].set_axis(apart(found["name"]))
     return pd.DataFrame(columns).dropna()
 

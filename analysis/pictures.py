@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from analysis.context import Context
 from analysis.evidence import Results, Study
+from analysis.integrity import frame
 from analysis.page import Html, heading, joined, note, picture, say, stack, table
 from analysis.text import plural
 
@@ -144,7 +145,7 @@ def five_labels(ctx: Context, study: Study) -> Html:
     row = found.iloc[0]
     columns = ["name", "label", "center_top5", "center_top5_probability"]
     try:
-        said = pd.read_parquet(row["path"], columns=columns)
+        said = frame(row["path"], columns)
     except (KeyError, ValueError):  # the predictions were not kept
         return note("This evaluation did not keep its five labels.")
     said = said[said["name"].isin(set(index["name"]))].sort_values("name", ignore_index=True)
@@ -194,7 +195,7 @@ def neighbours(ctx: Context, study: Study) -> Html:
     if not keys:
         return note("No finished net of this study was examined yet (`python -m alexnet examine`).")
     record = results.examined[keys[0]]
-    queries = pd.read_parquet(Path(record["folder"]) / "queries.parquet")
+    queries = frame(Path(record["folder"]) / "queries.parquet")
     folder, manifest = _folder(results, study, set_), results.manifests.get((study.name, set_), {})
     held, trained = read_index(folder, "val"), read_index(folder, "train")
     if "neighbours" not in queries:
