@@ -13,8 +13,9 @@ import os
 import signal
 import sys
 
-from alexnet import tensors, train
 from alexnet.__main__ import main
+from alexnet.net import tensors
+from alexnet.training import train
 
 PLACE = os.environ["DIES"].split()
 TOWER = int(os.environ.get("TOWER", "0"))  # of two; -1: the process that started them

@@ -15,14 +15,14 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from alexnet import definitions, experiments, tuning
-from analysis import contrasts
-from analysis.claims import load_claims
-from analysis.evidence import Results, load_results
-from analysis.explain import explain
-from analysis.judging import judge
-from analysis.outcomes import table_of
-from analysis.verdicts import Outcome
+from alexnet.experiments import definitions, resolve, tuning
+from analysis.paper.claims import load_claims
+from analysis.results.evidence import Results, load_results
+from analysis.verdicts import contrasts
+from analysis.verdicts.explain import explain
+from analysis.verdicts.judge import judge
+from analysis.verdicts.rules import Outcome
+from analysis.verdicts.table import table_of
 
 CLAIMS = {claim.id: claim for claim in load_claims()}
 VAL = ("ilsvrc2012", "val", "ten")
@@ -154,7 +154,7 @@ def test_half_the_size_is_told_by_the_smaller_of_parameters_and_units(tmp_path: 
 
 
 def resolved(name: str, study: str = "ilsvrc2012") -> dict[str, Any]:
-    return experiments.resolve(study, name, 2, fabricate.CONFIG)
+    return resolve.resolve(study, name, 2, fabricate.CONFIG)
 
 
 @pytest.mark.parametrize(

@@ -8,13 +8,14 @@ from pathlib import Path
 import fabricate
 import pytest
 
-from analysis import claim_rows, cost, keep, origin, pilot_tables, run_tables, state
-from analysis.claims import load_claims
-from analysis.context import Context
-from analysis.evidence import load_results
-from analysis.explain import explain
-from analysis.judging import judge, judge_all
-from analysis.outcomes import read_table, write_table
+from analysis.paper.claims import load_claims
+from analysis.report.context import Context
+from analysis.report.pages import campaign_state, claims_table, cost, pilot, training
+from analysis.results import campaign, keep
+from analysis.results.evidence import load_results
+from analysis.verdicts.explain import explain
+from analysis.verdicts.judge import judge, judge_all
+from analysis.verdicts.table import read_table, write_table
 
 CLAIMS = {claim.id: claim for claim in load_claims()}
 PLAN = {"name": "trial", "sha256": "ab" * 32}
@@ -61,9 +62,9 @@ def test_a_planned_row_is_pending_without_a_number_until_all_pairs_exist(
     assert value.why == "3 of 5 runs"
     said = "\n".join(explain(CLAIMS["gpu-delta-top1"], judge(CLAIMS["gpu-delta-top1"], part.results)))
     assert "3 of 5 pairs" in said and f"Plan           trial, sha256 {'ab' * 32}" in said
-    html = str(claim_rows.claims(part))
+    html = str(claims_table.claims(part))
     assert f"registered plan <code>trial, sha256 {'ab' * 32}</code>" in html and "3 of 5 pairs" in html
-    assert "gpu-delta-top1" not in str(run_tables.ablations(part, part.studies[0]))
+    assert "gpu-delta-top1" not in str(training.ablations(part, part.studies[0]))
     whole = load_results(planned(tmp_path / "whole", 5))
     assert judge(CLAIMS["gpu-delta-top1"], whole)[0].direction == "agrees"
 
@@ -82,11 +83,11 @@ def test_pilot_runs_are_known_counted_kept_and_never_judged(part: Context, tmp_p
     assert key not in results.runs and key not in results.configs
     assert key[1] not in set(results.metrics["experiment"]) and key[1] not in part.trained(part.studies[0])
     fabricate.log(results.folder, *key, "epoch 2/2")
-    assert not state.unfinished(results)
+    assert not campaign_state.unfinished(results)
     first = re.search(r"Demo, pilot.*?</tr>", str(cost.measured(part)), re.DOTALL)
     assert first and f"{190 / 3600:.2f}" in first[0]
-    assert "; 1 pilot run chose the rates; " in origin.sentences(results)[0]
-    assert f"Registered plan: trial, sha256 {'ab' * 32}." in origin.sentences(results)[0]
+    assert "; 1 pilot run chose the rates; " in campaign.sentences(results)[0]
+    assert f"Registered plan: trial, sha256 {'ab' * 32}." in campaign.sentences(results)[0]
     kept = tmp_path / "kept"
     assert not [line for line in keep.keep(results.folder, kept) if "rate_x" in line]
     where = kept / "demo/runs/no_lrn_rate_x0p5/9"
@@ -102,7 +103,7 @@ def test_a_foreign_pilot_run_is_set_aside(tmp_path: Path) -> None:
 
 
 def test_the_pilots_table_has_each_error_and_marks_the_chosen_one(part: Context) -> None:
-    html = str(pilot_tables.pilot(part.studies[0]))
+    html = str(pilot.pilot(part.studies[0]))
     rows = {
         name: re.findall(r"<td[^>]*>(.*?)</td>", cells)
         for name, cells in re.findall(r'<tr><th scope="row">(.*?)</th>(.*?)</tr>', html)

@@ -234,7 +234,10 @@ def test_a_target_trains_the_arms_of_its_claims_where_the_study_has_them(tmp_pat
     record["experiments"] += arms
     (project / "config/studies/tiny.yaml").write_text(yaml.safe_dump(record))
     for target, nets in (
-        ("no_lrn", 3),  # and the net without the spatial normalisation, evaluated on both splits as the other two are
+        (
+            "no_lrn",
+            3,
+        ),  # and the net without the spatial normalisation, evaluated on both splits as the other two are
         ("no_conv5", 3),  # the base, and what the claim about every layer has in this study
         ("importance", 3),  # an order has no baseline
     ):
