@@ -1,4 +1,4 @@
-"""Turns a results folder into a small one from which the report can be built again: no weights, no pictures, no archives.
+"""Turns a results folder into a small one from which the report can be built again: no weights, no archives, no images but thumbnails.
 
 Kept are the finished runs that belong to their studies now, under the names that they had:
 
@@ -8,7 +8,7 @@ Kept are the finished runs that belong to their studies now, under the names tha
     <study>/data/<set>/manifest.json, mean.npy          what was packed
     <study>/runs/<experiment>/<seed>/                   config.json, run.json, metrics.csv
     <study>/evals/<experiment>/<seed>/                  the summary (JSON), and the errors of each image (Parquet)
-    <study>/examined/<experiment>/<seed>/               examination.json, kernels.npy, sample and queries (Parquet)
+    <study>/examined/<experiment>/<seed>/               examination.json, kernels.npy, sample and queries (Parquet), thumbnails.jpg
 
 The release of the operating system is left out of the records; all else that they say of the machine stays.
 """
@@ -106,7 +106,11 @@ def _copy(results: Results, out: Path, studies: Sequence[str]) -> None:
         folder = Path(str(record["folder"]))
         if study in studies:
             _copy_record(folder / "examination.json", out / folder.relative_to(source) / "examination.json")
-            for path in [*folder.glob("*.parquet"), *folder.glob("kernels.npy")]:
+            for path in [
+                *folder.glob("*.parquet"),
+                *folder.glob("kernels.npy"),
+                *folder.glob("thumbnails.jpg"),
+            ]:
                 _copy_file(path, out / path.relative_to(source))
 
 
