@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import pandas as pd
 
@@ -36,7 +37,11 @@ HOWS = (
 )
 SEEDS = ("seeds", "baseline seeds")
 CLOSE = 0.1  # percentile rank up to which images count as close in pixels
-BASELINES = {"pixels": "pixels", "colours": "histograms of colours", "untrained": "the untrained net"}
+BASELINES = {
+    "same_class_pixels": "pixels",
+    "same_class_colours": "histograms of colours",
+    "same_class_untrained": "the untrained net",
+}
 
 
 def estimate(claim: Claim, results: Results, study: str) -> Estimate:
@@ -142,21 +147,24 @@ def _training_images(results: Results, study: str, experiment: str) -> int:
 
 
 def of_queries(
-    results: Results, study: str, experiment: str, column: str, minus: str, null: float
+    results: Results,
+    study: str,
+    experiment: str,
+    column: str,
+    minus: str,
+    null: float,
+    needs: Sequence[str] = (),
 ) -> Estimate:
-    """Mean over the queries of a column, or of the difference of two, over seeds and images.
+    """Mean over the queries of a column, or of the difference of two, over images and the seeds that have all of `needs`.
 
     Raises:
         NoEstimate: no examination, or the column is not measured in this net.
     """
-    table = by_image(results, study, experiment, "queries", column)
+    needs = [column, *filter(None, [minus]), *needs]
+    table = by_image(results, study, experiment, "queries", column, needs)
     if minus:
-        table = (
-            (table - by_image(results, study, experiment, "queries", minus))
-            .dropna(axis=1, how="all")
-            .dropna()
-        )
-    if len(table) < 2 or not len(table.columns):
+        table = (table - by_image(results, study, experiment, "queries", minus, needs)).dropna()
+    if len(table) < 2:
         raise NoEstimate(lacks(experiment, column))
     per_seed = table.mean().to_numpy(float)
     count = len(per_seed)
@@ -166,51 +174,54 @@ def of_queries(
     return around(plain, noises, [count], floor)
 
 
-def _mean(results: Results, study: str, experiment: str, column: str) -> float:
-    return float(by_image(results, study, experiment, "queries", column).mean().mean())
+def _means(results: Results, study: str, experiment: str, columns: Sequence[str]) -> dict[str, float]:
+    """Mean of each column over images and the seeds that have all of them."""
+    return {
+        key: float(by_image(results, study, experiment, "queries", key, columns).to_numpy().mean())
+        for key in columns
+    }
 
 
 def retrieval(results: Results, study: str, experiment: str) -> Estimate:
     """Share of the nearest images that are of the same class: in the layer, minus in the best of the `BASELINES`."""
-    shares = {key: _mean(results, study, experiment, f"same_class_{key}") for key in BASELINES}
-    best = max(shares, key=lambda key: shares[key])
-    own = _mean(results, study, experiment, "same_class")
+    shares = _means(results, study, experiment, ["same_class", *BASELINES])
+    best = max(BASELINES, key=lambda key: shares[key])
     told = ", ".join(f"{100 * shares[key]:.1f} % by {name}" for key, name in BASELINES.items())
-    found = of_queries(results, study, experiment, "same_class", f"same_class_{best}", null=0.0)
-    return with_remark(found, f"{100 * own:.1f} % in the layer, {told}; compared with the best of these")
+    found = of_queries(results, study, experiment, "same_class", best, null=0.0, needs=list(BASELINES))
+    return with_remark(
+        found, f"{100 * shares['same_class']:.1f} % in the layer, {told}; compared with the best of these"
+    )
 
 
 def pixel_ranks(results: Results, study: str, experiment: str) -> Estimate:
     """Percentile rank in pixels of the nearest images in the layer; "no effect" is `CLOSE`."""
-    others = [_mean(results, study, experiment, f"{key}_pixel_rank") for key in ("untrained", "class")]
-    found = of_queries(results, study, experiment, "pixel_rank", "", null=CLOSE)
+    columns = ["pixel_rank", "untrained_pixel_rank", "class_pixel_rank"]
+    means = [100 * mean for mean in _means(results, study, experiment, columns).values()]
+    found = of_queries(results, study, experiment, "pixel_rank", "", CLOSE, columns)
     return with_remark(
         found,
-        f"0 is nearest and 50 chance; neighbours in the untrained net have {100 * others[0]:.1f}, images of the class "
-        f"{100 * others[1]:.1f}",
+        f"0 is nearest and 50 chance; neighbours in the untrained net have {means[1]:.1f}, images of the class "
+        f"{means[2]:.1f}",
     )
 
 
 def halving(results: Results, study: str, experiment: str) -> Estimate:
     """Divergence of the halved net from the arithmetic mean of thinned nets minus that from the geometric mean."""
-    found = of_queries(results, study, experiment, "arithmetic_halved", "geometric_halved", null=0.0)
-    means = {
-        key: _mean(results, study, experiment, key)
-        for key in (
-            "geometric_halved",
-            "geometric_halved_sampled",
-            "arithmetic_halved",
-            "geometric_arithmetic",
-        )
-    }
-    errors = {
-        key: 100 * _mean(results, study, experiment, f"{key}_error")
-        for key in ("halved", "geometric", "thinned")
-    }
+    errors = ["halved_error", "geometric_error", "thinned_error"]
+    columns = [
+        "geometric_halved",
+        "geometric_halved_sampled",
+        "arithmetic_halved",
+        "geometric_arithmetic",
+        *errors,
+    ]
+    means = _means(results, study, experiment, columns)
+    rates = [100 * means[key] for key in errors]
+    found = of_queries(results, study, experiment, "arithmetic_halved", "geometric_halved", 0.0, columns)
     return with_remark(
         found,
         f"halved net from the geometric mean {means['geometric_halved']:.4f} nats "
         f"({means['geometric_halved_sampled']:.4f} before the luck of the sampled masks is taken away), from the arithmetic "
         f"mean {means['arithmetic_halved']:.4f}; the two means from each other {means['geometric_arithmetic']:.4f}; top-1 error "
-        f"halved {errors['halved']:.1f} %, geometric mean {errors['geometric']:.1f} %, a thinned net {errors['thinned']:.1f} %",
+        f"halved {rates[0]:.1f} %, geometric mean {rates[1]:.1f} %, a thinned net {rates[2]:.1f} %",
     )

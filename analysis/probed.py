@@ -38,21 +38,24 @@ def examined(results: Results, study: str, experiment: str) -> dict[int, dict[st
     return dict(sorted(found.items()))
 
 
-def by_image(results: Results, study: str, experiment: str, table: str, column: str) -> pd.DataFrame:
-    """A column of `sample` or `queries`: one row an image (index: name), one column a seed that has it.
+def by_image(
+    results: Results, study: str, experiment: str, table: str, column: str, needs: Sequence[str] = ()
+) -> pd.DataFrame:
+    """A column of `sample` or `queries`: one row an image (index: name), one column a seed that has it and all of `needs`.
 
     Raises:
-        NoEstimate: no examination, or the column is in none.
+        NoEstimate: no examination, or none that has them.
     """
     from pyarrow.parquet import read_schema
 
-    columns = {}
+    columns, missing = {}, {column}
     for seed, record in examined(results, study, experiment).items():
         path = Path(str(record["folder"])) / f"{table}.parquet"
-        if column in read_schema(path).names:
-            columns[seed] = pd.read_parquet(path, columns=["name", column]).set_index("name")[column]
+        if missing := {column, *needs}.difference(read_schema(path).names):
+            continue
+        columns[seed] = pd.read_parquet(path, columns=["name", column]).set_index("name")[column]
     if not columns:
-        raise NoEstimate(lacks(experiment, column))
+        raise NoEstimate(lacks(experiment, min(missing)))
     return pd.DataFrame(columns).dropna()
 
 

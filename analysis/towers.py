@@ -106,7 +106,7 @@ def share_of_runs(towers: Towers) -> Estimate:
     listed = ", ".join(f"{p:.2g}" for p in towers.p)
     told = f"seen in {hits} of {runs} runs" if hits else f"not seen, 0 of {runs} runs"
     remark = (
-        f"{told} (p of each: {listed}); towers with colour in {AGNOSTIC:.0%} and {SPECIFIC:.0%} of their kernels would be "
+        f"{told} (p of each: {listed}); towers with colour in {100 * AGNOSTIC:.0f} % and {100 * SPECIFIC:.0f} % of their kernels would be "
         f"seen with probability {seen:.2f}"
     )
     found = Estimate(hits / runs, float(span.low), float(span.high), runs, null=ALPHA, remark=remark)
