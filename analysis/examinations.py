@@ -60,7 +60,7 @@ def estimate(claim: Claim, results: Results, study: str) -> Estimate:
     elif claim.how == "tower_chroma_runs":
         found = towers.share_of_runs(kernels.tower_counts(results, study, ours))
     elif claim.how == "orientation_selectivity":
-        found = kernels.selective_kernels(results, study, ours)
+        found = kernels.selective_kernels(results, study, ours, claim.metric)
     elif claim.how == "retrieval_precision":
         found = retrieval(results, study, ours)
     elif claim.how == "code_precision":

@@ -27,7 +27,7 @@ HOW = {
     "sample_difference": "error of the finished net on training images: {experiment} minus {baseline}",
     "tower_chroma": "share of coloured first kernels: one tower of {experiment} minus the other",
     "tower_chroma_runs": "share of the runs of {experiment} whose towers differ in colour",
-    "orientation_selectivity": "share of selective first kernels of {experiment}, after minus before training",
+    "orientation_selectivity": "share of first kernels of {experiment} that are selective ({metric}), after minus before training",
     "retrieval_precision": "nearest neighbours of the same class: last hidden layer of {experiment} minus the best baseline",
     "code_precision": "nearest neighbours of the same class: codes of 64 bits of {experiment} minus pixels",
     "pixel_distance": "percentile rank in pixels of the nearest neighbours in the last hidden layer of {experiment}",

@@ -355,6 +355,7 @@ def selectivity(chroma: np.ndarray, p: float = 0.01) -> dict[str, list[float]]:
     coloured = chroma > 0.5
     return {
         "chroma": chroma.tolist(),
+        "one_colour": [0.98] * len(chroma),
         "colourfulness": chroma.tolist(),
         "orientation_p": np.where(coloured, 0.5, p).tolist(),
         "blob_p": np.where(coloured, p, 0.5).tolist(),

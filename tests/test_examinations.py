@@ -230,25 +230,35 @@ def test_one_run_without_specialisation_refutes_that_every_run_has_it(
     assert outcome(tmp_path, "fig3-special").verdict == "reproduced"
 
 
-def test_kernels_must_be_oriented_and_coloured_blobs_more_often_than_before_training(tmp_path: Path) -> None:
+def test_selective_kernels_are_counted_after_and_before_training(tmp_path: Path) -> None:
     fabricate.study(tmp_path, "demo")
     blobs = {1: 5, 2: 6, 3: 8}
-    for seed, count in blobs.items():
+    paths = [tmp_path / f"demo/examined/alexnet/{seed}/examination.json" for seed in blobs]
+    for path, (seed, count) in zip(paths, blobs.items(), strict=True):
         chroma = np.where(np.arange(20) < count, 0.9, 0.1)
         net(tmp_path, "alexnet", seed, [0, 1] * 9, [0, 1] * 9, chroma=(chroma[:10], chroma[10:]))
-        path = tmp_path / f"demo/examined/alexnet/{seed}/examination.json"
         record = json.loads(path.read_text())
         before = record["untrained_kernels"]
         before["orientation_p"][:2], before["blob_p"][:1] = [0.03, 0.05], [0.02]
         path.write_text(json.dumps(record))
-    o = outcome(tmp_path, "fig3-types")
-    changes = np.array([count / 20 - 1 / 20 for count in blobs.values()])
-    half = stats.t.ppf(0.975, 2) * changes.std(ddof=1) / 3**0.5
-    assert o.ours == pytest.approx(100 * changes.mean())  # blobs: the less certain of the two
-    assert (o.low, o.high) == pytest.approx((100 * (changes.mean() - half), 100 * (changes.mean() + half)))
-    oriented = 100 * np.mean([20 - count for count in blobs.values()]) / 20
-    assert f"oriented {oriented:.1f} % of 20 kernels, 10.0 % before training" in o.why
-    assert o.verdict == "direction agrees"
+    after = {"fig3-types": [20 - count for count in blobs.values()], "fig3-blobs": list(blobs.values())}
+    for claim, before in (("fig3-types", 2), ("fig3-blobs", 1)):
+        o = outcome(tmp_path, claim)
+        changes = (np.array(after[claim]) - before) / 20
+        half = stats.t.ppf(0.975, 2) * changes.std(ddof=1) / 3**0.5
+        assert o.ours == pytest.approx(100 * changes.mean())
+        assert (o.low, o.high) == pytest.approx(
+            (100 * (changes.mean() - half), 100 * (changes.mean() + half))
+        )
+        assert f"{5 * np.mean(after[claim]):.1f} % of 20 kernels, {5 * before:.1f} % before training" in o.why
+        assert o.verdict == "direction agrees"
+    for path in paths:
+        record = json.loads(path.read_text())
+        record["kernels"]["one_colour"] = [0.8] * 20
+        path.write_text(json.dumps(record))
+    o = outcome(tmp_path, "fig3-blobs")
+    assert o.verdict == "inconclusive" and "too noisy" in o.why
+    assert outcome(tmp_path, "fig3-types").verdict == "direction agrees"
 
 
 def asked(rng: np.random.Generator, **columns: np.ndarray) -> dict[str, np.ndarray]:

@@ -72,7 +72,7 @@ def test_gabors_are_oriented_and_no_blobs_of_colour() -> None:
 def test_coloured_blobs_are_blobs_and_not_oriented() -> None:
     kernels = coloured_blobs(60, np.random.default_rng(1))
     said = {key: np.array(values) for key, values in probe_kernels.selectivity(kernels).items()}
-    assert np.mean(said["blob_p"] <= 0.05) > 0.5
+    assert said["one_colour"].mean() == pytest.approx(0.97, abs=0.01) and np.mean(said["blob_p"] <= 0.05) > 0.8
     assert (said["patch_p"] <= 0.05).all() and (said["colourfulness"] > 0.5).all()
     assert np.mean(said["orientation_p"] <= 0.05) < 0.1
 
