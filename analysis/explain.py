@@ -26,12 +26,13 @@ HOW = {
     "ratio_of_nets": "{metric} of {experiment} over that of {baseline}",
     "generalization_gap": "validation minus training error of the finished net: {experiment} minus {baseline}",
     "sample_difference": "error of the finished net on training images: {experiment} minus {baseline}",
-    "tower_chroma": "share of colour in the first kernels: one tower of {experiment} minus the other",
+    "tower_chroma": "share of coloured first kernels: one tower of {experiment} minus the other",
     "tower_chroma_runs": "share of the runs of {experiment} whose towers differ in colour",
-    "orientation_selectivity": "orientation selectivity of the first kernels of {experiment}, after minus before training",
-    "retrieval_precision": "nearest neighbours of the same class: last hidden layer of {experiment} minus pixels",
-    "pixel_distance": "nearest neighbours in the last hidden layer of {experiment} that are not near in pixels",
-    "geometric_mean": "divergence from the geometric mean of thinned nets: thinned minus halved {experiment}",
+    "orientation_selectivity": "share of first kernels of {experiment} that are selective ({metric}), after minus before training",
+    "retrieval_precision": "nearest neighbours of the same class: last hidden layer of {experiment} minus the best baseline",
+    "code_precision": "nearest neighbours of the same class: codes of 64 bits of {experiment} minus pixels",
+    "pixel_distance": "percentile rank in pixels of the nearest neighbours in the last hidden layer of {experiment}",
+    "geometric_mean": "divergence of the halved {experiment} from the arithmetic mean of thinned nets minus that from the geometric mean",
 }
 
 

@@ -21,6 +21,7 @@ KEYS = ("study", "experiment", "seed")
 MEASURED = ("epoch", "train_error", "train_loss", "validation_error", "validation_loss")
 METRICS = ("top1_error", "top5_error", "loss")
 HASH = re.compile(r"[0-9a-f]{64}\Z")
+SHARE = re.compile(r"\w+_error|same_class\w*|\w*pixel_rank|chance|far_in_pixels")  # columns between 0 and 1
 
 
 def whose(guard: Guard, path: Path, record: Record) -> None:
@@ -117,7 +118,7 @@ def evaluation(guard: Guard, path: Path, record: Record) -> None:
 
 
 def examination(guard: Guard, path: Path, record: Record) -> None:
-    """Compare an examination with its tables and its kernels.
+    """Compare an examination with its tables, its kernels and its thumbnails.
 
     Raises:
         Unfit: they are others than the record tells of.
@@ -125,17 +126,31 @@ def examination(guard: Guard, path: Path, record: Record) -> None:
     whose(guard, path, record)
     for name in ("sample", "queries"):
         means = {key: value for key, value in record[name].items() if key not in ("images", "of")}
-        shares = [key for key in means if key not in ("loss", "halved", "thinned")]
+        shares = filter(SHARE.fullmatch, means)
         source = path.with_name(f"{name}.parquet")
         _means(guard, source, record, record[name]["images"], means, shares)
-    kernels = record["kernels"]
-    count = len(kernels["tower"])
-    if any(len(values) != count or not np.isfinite(values).all() for values in kernels.values()):
-        raise Unfit(
-            f"{guard.name(path)} tells of {count} kernels, but not {count} finite numbers of each kind"
-        )
-    if (pictures := path.with_name("kernels.npy")).is_file():
-        guard.array(pictures, (count, None, None, 3), record)
+    count = len(record["kernels"]["tower"])
+    for key in ("kernels", "untrained_kernels"):
+        if any(len(of) != count or not np.isfinite(of).all() for of in record.get(key, {}).values()):
+            raise Unfit(
+                f"{guard.name(path)} tells of {count} kernels, but not {count} finite numbers of each kind"
+            )
+    if (kernels := path.with_name("kernels.npy")).is_file():
+        guard.array(kernels, (count, None, None, 3), record)
+    _pictures(guard, path, record)
+
+
+def _pictures(guard: Guard, path: Path, record: Record) -> None:
+    """Compare the images that an examination tells of with its samples, and with its thumbnails if there are any."""
+    entries = record.get("pictures", [])
+    near = [one for entry in entries for one in entry.get("neighbours", [])]
+    for found, name in ((entries, "queries"), (near, "sample")):
+        if any(one["index"] >= record[name]["of"] for one in found):
+            raise Unfit(f"{guard.name(path)} tells of an image that its {name} were not drawn from")
+    if any(len(entry["top5"]) != len(entry["probabilities"]) for entry in entries):
+        raise Unfit(f"{guard.name(path)} tells of an image with more labels than probabilities, or fewer")
+    if (sheet := path.with_name("thumbnails.jpg")).is_file():
+        guard.tiles(sheet, len(entries) + len(near), record)
 
 
 def _means(guard: Guard, path: Path, record: Record, rows: int, means: Record, shares: Iterable[str]) -> None:

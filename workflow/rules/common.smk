@@ -105,6 +105,7 @@ EXAMINATIONS = (
     "tower_chroma_runs",
     "orientation_selectivity",
     "retrieval_precision",
+    "code_precision",
     "pixel_distance",
     "geometric_mean",
 )
