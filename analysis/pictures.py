@@ -120,12 +120,17 @@ def sample_sheet(results: Results, study: Study) -> Html | None:
 
 
 def what_the_net_sees(ctx: Context, study: Study) -> Html:
-    """Validation images with the five labels that the net finds most probable, and nearest training images."""
-    found = to_show(ctx.results, study.name, BASE)
-    told = [record for record in found.values() if record.get("pictures")]
+    """Validation images with the five labels that the base net, else another one, finds most probable, and nearest training images."""
+    nets = {key[1] for key in ctx.results.examined if key[0] == study.name}
+    told = [
+        record
+        for name in sorted(nets, key=lambda name: (name != BASE, name))
+        for record in to_show(ctx.results, study.name, name).values()
+        if record.get("pictures")
+    ]
     if not told:
-        why = "was examined before pictures were recorded" if found else "was not examined yet"
-        return stack(heading(study.title), note(f"The base network {why} (`python -m alexnet examine`)."))
+        why = "was examined before pictures were recorded" if nets else "was not examined yet"
+        return stack(heading(study.title), note(f"The net {why} (`python -m alexnet examine`)."))
     record = told[0]
     pixels = pixels_of(ctx.results, study, record)
     manifest = ctx.results.manifests.get((study.name, study.training_set), {})
@@ -180,7 +185,7 @@ def five_labels(
     words = (
         f"{plural(len(cards), 'image')} of {record['set']} {record['validation_split']}, spread evenly over those that were asked, so not chosen "
         f"by how well they went. The right label is the most probable one in {first} and among the five in {among}; "
-        f"alexnet, seed {record['seed']}, centre view."
+        f"{record['experiment']}, seed {record['seed']}, centre view."
     )
     return stack(say(words), Html('<div class="seen">{}</div>').format(joined(cards)))
 
@@ -224,7 +229,7 @@ def neighbours(
     of, queries = record["neighbours"], record["queries"]
     words = (
         f"{plural(len(rows), 'validation image')} among them, with the {of['count']} training images nearest in {of['layer']} "
-        f"(L2, {of['dimensions']:,} dimensions), nearest first; alexnet, seed {record['seed']}. Of all {queries['images']:,} images asked, "
+        f"(L2, {of['dimensions']:,} dimensions), nearest first; {record['experiment']}, seed {record['seed']}. Of all {queries['images']:,} images asked, "
         f"{100 * queries['same_class']:.1f} % of the neighbours are of the same class, {100 * queries['same_class_pixels']:.1f} % by pixels, "
         f"{100 * queries['chance']:.1f} % by chance."
     )

@@ -133,6 +133,19 @@ def test_labels_and_neighbours_are_those_of_the_record_and_pictures_those_of_the
     assert int(np.argmin([np.abs(second - other).mean() for other in trained])) == 6
 
 
+def test_a_study_without_the_base_net_shows_another_one(tmp_path: Path) -> None:
+    campaign(tmp_path)
+    with_pictures(tmp_path)
+    pictured = tmp_path / "demo/examined/alexnet/1/examination.json"
+    other = next(tmp_path.glob("demo/examined/no_dropout/1")) / "examination.json"
+    record = json.loads(other.read_text())
+    other.write_text(json.dumps(record | {"pictures": json.loads(pictured.read_text())["pictures"]}))
+    for path in tmp_path.glob("demo/examined/alexnet/*/examination.json"):
+        path.unlink()
+    ctx = context(tmp_path)
+    assert "no_dropout, seed 1, centre view" in pictures.what_the_net_sees(ctx, ctx.studies[0])
+
+
 def test_thumbnails_of_the_record_stand_in_for_a_packed_set_that_is_not_here(tmp_path: Path) -> None:
     campaign(tmp_path)
     entries = with_pictures(tmp_path)
