@@ -15,9 +15,8 @@ from torchvision import datasets, transforms
 from alexnet import experiments
 from alexnet.bench_ingest import SIZE, generated, packing, write_archive
 from alexnet.comparison import Pair, compare
-from alexnet.data import open_split
-from alexnet.inputs import mean_image
 from alexnet.loader import TrainingBatches
+from alexnet.packed_set import mean_image, open_split
 
 IMAGES, COPIES, WORKERS = 200, 10, 2
 
@@ -63,9 +62,9 @@ def loader_rows(work: Path, rounds: int) -> Iterator[dict[str, Any]]:
     count, crop = IMAGES * COPIES, config["data"]["crop"]
     archives = write_archive(work / "loader", [generated(i) for i in range(IMAGES)], COPIES)
     packing(archives, work / "packed", WORKERS)
-    batches = TrainingBatches(
-        open_split(work / "packed", "train"), config, mean_image(work / "packed"), workers=WORKERS
-    )
+    train = open_split(work / "packed", "train")
+    train.check()  # which training does once, beside its first epoch
+    batches = TrainingBatches(train, config, mean_image(work / "packed"), workers=WORKERS)
     what = f"training batches, {count:,} images of {SIZE} x {SIZE}, crops of {crop}, two threads"
     usual = usual_loader(image_folder(work / "folder"), crop)
     pixels = torch.zeros((128, crop, crop, 3), dtype=torch.uint8)

@@ -2,71 +2,25 @@
 
     <checkpoint>.pt    what torch.save writes, of tensors, numbers and text alone; then a line with its sha256
 
-The hash is there because torch reads a file in which a bit has changed without a word.
+The hash tells a whole file from a torn one, and from one in which a bit has changed, which torch reads without a word. It is
+no signature: who can write a checkpoint can write its hash, so a checkpoint is only as good as whoever had the folder. What a
+forged one cannot do is run code, or leave a run whose record names other weights than those that it ended with.
 """
 
 from __future__ import annotations
 
 import hashlib
 import io
-import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
-
-import torch
+from typing import Any
 
 from alexnet.files import write_atomically
+from alexnet.tensors import Refused, read_tensors, write_hashed
 
 FORMAT = 2
 MARK = b"\nalexnet checkpoint, sha256 "
 TAIL = len(MARK) + 64 + 1  # bytes: the mark, a hexadecimal digest, a line's end
-
-
-class Refused(Exception):
-    """A file that is not a checkpoint to go on from; the text says why."""
-
-
-class _Hashing:
-    """A file to write to that keeps the hash of what went in, and the error of a disk that took no more."""
-
-    def __init__(self, target: BinaryIO) -> None:
-        self.target, self.digest = target, hashlib.sha256()
-        self.error: OSError | None = None
-
-    def write(self, data: bytes) -> int:
-        try:
-            written = self.target.write(data)
-        except OSError as error:
-            self.error = error
-            raise
-        self.digest.update(data)
-        return written
-
-    def flush(self) -> None:
-        self.target.flush()
-
-
-def _write(path: Path, record: Mapping[str, Any], mark: bytes = b"") -> None:
-    with open(path, "wb") as target:
-        hashing = _Hashing(target)
-        try:
-            torch.save(dict(record), hashing)  # type: ignore[arg-type]
-        except RuntimeError:  # torch's, which does not say what was wrong with the disk
-            if hashing.error is None:
-                raise
-            raise OSError(hashing.error.errno, os.strerror(hashing.error.errno or 0), str(path)) from None
-        if mark:
-            target.write(mark + hashing.digest.hexdigest().encode() + b"\n")
-
-
-def save_tensors(path: Path, record: Mapping[str, Any]) -> None:
-    """Write a file for torch.load, whole or not at all.
-
-    Raises:
-        OSError: the disk is full, or does not take it for another reason.
-    """
-    write_atomically(path, lambda target: _write(target, record))
 
 
 def save(path: Path, record: Mapping[str, Any]) -> None:
@@ -78,7 +32,7 @@ def save(path: Path, record: Mapping[str, Any]) -> None:
     Raises:
         OSError: the disk is full, or does not take it for another reason.
     """
-    write_atomically(path, lambda target: _write(target, {"format": FORMAT, **record}, MARK))
+    write_atomically(path, lambda target: write_hashed(target, {"format": FORMAT, **record}, MARK))
 
 
 def load(path: Path, key: Mapping[str, Any]) -> dict[str, Any]:
@@ -102,11 +56,8 @@ def load(path: Path, key: Mapping[str, Any]) -> dict[str, Any]:
         raise Refused("is torn or no checkpoint of this bench")
     if tail[len(MARK) : -1].decode("ascii", "replace") != hashlib.sha256(content).hexdigest():
         raise Refused("has changed since it was written")
-    try:
-        record = torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")
-    except Exception as error:
-        raise Refused(f"holds something else than tensors ({error.__class__.__name__})") from None
-    if not isinstance(record, dict) or record.get("format") != FORMAT:
+    record = read_tensors(io.BytesIO(content))
+    if record.get("format") != FORMAT:
         raise Refused("has another format")
     for name, value in key.items():
         if record.get(name) != value:

@@ -115,7 +115,7 @@ def open_class_folders(
         UserError: there is no image, or a class has none in a split; or see `local_folders.images`.
     """
     counts: dict[tuple[str, str], int] = {}
-    roots = [*folders, *paths]
+    roots = [path.resolve() for path in (*folders, *paths)]
     for path in paths:
         count(path, roots, counts)
     places = ", ".join(path.name for path in paths)

@@ -8,66 +8,10 @@ memory, mean-subtracted on the 0-255 scale, in a batch.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-
-from alexnet.errors import UserError
-from alexnet.manifest import read_manifest
-from alexnet.stores import Digests, Images, open_store
-
-
-@dataclass(frozen=True)
-class Split:
-    """One split of a packed set; `images` is (N, S, S, 3) uint8, on disk until it is sliced."""
-
-    set: str
-    split: str
-    images: Images
-    labels: NDArray[np.int64]
-    names: list[str]
-    manifest: dict[str, Any]
-    digests: Digests | None = None
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def check(self, which: NDArray[np.int64] | None = None, at: Images | None = None) -> None:
-        """Compare the images `which`, all if None, with what was packed, each once; `at`: their pixels, if at hand.
-
-        Raises:
-            UserError: one is another.
-        """
-        if self.digests:
-            self.digests.check(self.images, which, at)
-
-    @property
-    def wnids(self) -> list[str]:
-        return [entry["wnid"] for entry in self.manifest["classes"]]
-
-
-def open_split(folder: Path, split: str) -> Split:
-    """Open the store of a split and its index, which is compared with its hash; images are when they are used (`Split.check`).
-
-    Raises:
-        UserError: no packed set there, no such split, counts that contradict the manifest, or an index that was changed.
-    """
-    manifest = read_manifest(folder)
-    if split not in manifest["splits"]:
-        raise UserError(f"{folder} has no split {split!r}; it has {', '.join(manifest['splits'])}")
-    expected = manifest["splits"][split]["images"]
-    try:
-        images, names, labels, digests = open_store(folder, split, manifest)
-    except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
-        raise UserError(f"{folder}: split {split!r} cannot be read ({error}); pack the data again") from None
-    if len(images) != expected or len(names) != expected:
-        raise UserError(
-            f"{folder}: split {split!r} has {len(images)} images and {len(names)} index rows, its manifest "
-            f"says {expected}; pack the data again"
-        )
-    return Split(folder.name, split, images, labels, names, manifest, digests)
 
 
 def _generator(*key: int) -> np.random.Generator:

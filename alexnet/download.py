@@ -7,15 +7,13 @@ where this one stopped.
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
 import os
-import re
 import shutil
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, TextIO, cast
 from urllib.parse import quote, urlsplit, urlunsplit
 
 import requests
@@ -24,12 +22,13 @@ from urllib3.util.retry import RequestHistory, Retry
 
 from alexnet.credentials import Credentials, advice
 from alexnet.errors import UserError
-from alexnet.files import held, write_json
+from alexnet.files import held
 from alexnet.known_files import CREDENTIALS, KNOWN, human_size, public
+from alexnet.parts import Part
 from alexnet.progress import clock
-from alexnet.web import Interrupted, Session, ask, check_url, tried
+from alexnet.web import Interrupted, Session, ask, check_url, tried, within
 
-BLOCK, HASH_BLOCK = 1 << 17, 1 << 20
+BLOCK = 1 << 17
 PROGRESS_SECONDS = 2.0
 ENOUGH = 100_000  # bytes that an attempt must bring, or it counts as a failure
 SLOW = "the server is too slow"
@@ -46,62 +45,6 @@ class Download:
     md5: str | None
     resumed_from: int
     attempts: int
-
-
-class _Part:
-    """The bytes fetched so far, their hashes, and what the server said about the whole."""
-
-    def __init__(self, path: Path, url: str) -> None:
-        self.path, self.record, self.url = path, path.with_name(path.name + ".json"), url
-        self._forget({})
-
-    def _forget(self, said: dict[str, Any]) -> None:
-        self.have, self.said = 0, said
-        self.sha256, self.md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
-
-    def take(self, block: bytes) -> None:
-        self.have += len(block)
-        self.sha256.update(block)
-        self.md5.update(block)
-
-    def read(self, path: Path) -> None:
-        """Take the bytes of a file into the hashes."""
-        with open(path, "rb") as file:
-            while block := file.read(HASH_BLOCK):
-                self.take(block)
-
-    def begin(self, said: dict[str, Any] | None = None) -> None:
-        """Start from zero: the record is there before the first byte. Without one, leave nothing."""
-        self.path.unlink(missing_ok=True)
-        self.record.unlink(missing_ok=True)
-        self._forget(said or {})
-        if said:
-            write_json(self.record, {"url": self.url, **said})
-            self.path.touch()
-
-    def load(self) -> None:
-        """Take up what an earlier call left of the same address."""
-        with contextlib.suppress(OSError, ValueError):
-            said = json.loads(self.record.read_text())
-            if isinstance(said, dict) and said.get("url") == self.url and self.path.is_file():
-                self.said = said
-                self.read(self.path)
-                return
-        self.begin()
-
-    @property
-    def validator(self) -> str:
-        """What If-Range is to hold; weak tags do not identify bytes."""
-        tag = self.said.get("etag") or ""
-        return tag if tag and not tag.startswith("W/") else self.said.get("last_modified") or ""
-
-    def goes_on(self, answer: requests.Response) -> bool:
-        """Whether an answer is the rest."""
-        total = self.said.get("bytes") or "[0-9]+"
-        place = rf"bytes {self.have}-[0-9]+/({total}|\*)"
-        return bool(
-            answer.status_code == 206 and re.fullmatch(place, answer.headers.get("Content-Range", ""))
-        )
 
 
 @dataclass
@@ -139,7 +82,11 @@ class Fetch:
         check_url(self.name, self.url)
         self.resumed_from = self.requested = 0
         self.session = Session()
-        self.part = _Part(self.target.with_name(self.name + ".part"), public(self.url))
+        self.part = Part(
+            self.target.with_name(self.name + ".part"),
+            public(self.url),
+            ("sha256", *["md5"] * bool(self.md5)),
+        )
 
     def note(self, words: str) -> None:
         if self.progress:
@@ -177,14 +124,14 @@ class Fetch:
         if part.have and not (part.validator or self.md5 or self.sha256):
             part.begin()  # nothing would tell whether the rest is of the same file
         self.resumed_from = part.have
-        if part.have and part.have == part.said.get("bytes"):
+        if part.have and part.have == part.said["bytes"]:
             return
         headers = {"Range": f"bytes={part.have}-"} if part.have else {}
         if part.have and part.validator:
             headers["If-Range"] = part.validator
         self.requested += 1
-        answer = ask(self.session, self.name, self.url, headers, self.credentials, self.timeout)
-        with contextlib.closing(answer):
+        with contextlib.closing(within(max(self.timeout, self.window), self._stream(headers))) as stream:
+            answer = cast(requests.Response, next(stream))
             if part.have and answer.status_code in (206, 416) and not part.goes_on(answer):
                 part.begin()
                 raise Interrupted("the file there is not the one that was begun")
@@ -193,12 +140,22 @@ class Fetch:
                 tag, date = answer.headers.get("ETag"), answer.headers.get("Last-Modified")
                 part.begin({"etag": tag, "last_modified": date, "bytes": length})
             self.resumed_from = part.have
-            self._receive(answer, part.said["bytes"])
+            self._receive(cast(Iterator[bytes], stream), part.said["bytes"])
         if part.said["bytes"] and part.have < part.said["bytes"]:
             raise Interrupted("the body ended early")
 
-    def _receive(self, answer: requests.Response, total: int | None) -> None:
-        """Append the body as it is sent, undecoded; what a full disk or a broken connection leaves is kept."""
+    def _stream(self, headers: dict[str, str]) -> Iterator[requests.Response | bytes]:
+        """The answer, then its body as it is sent, undecoded."""
+        answer = ask(self.session, self.name, self.url, headers, self.credentials, self.timeout)
+        with contextlib.closing(answer):
+            yield answer
+            while block := tried(
+                lambda: answer.raw.read1(BLOCK, decode_content=False), self.name, answer.url
+            ):
+                yield block
+
+    def _receive(self, blocks: Iterator[bytes], total: int | None) -> None:
+        """Append the body; what a full disk or a broken connection leaves is kept."""
         part = self.part
         rest, free = (total or 0) - part.have, shutil.disk_usage(part.path.parent).free
         if rest > free:
@@ -209,12 +166,11 @@ class Fetch:
         first, began = part.have, time.monotonic()
         shown, watched, mark = began, began, first
         with open(part.path, "ab") as file:
-            while part.have <= (self.size or self.most):  # beyond it `fault` has a sentence
-                block = tried(lambda: answer.raw.read1(BLOCK, decode_content=False), self.name, answer.url)
-                if not block:
-                    return
+            for block in blocks:
                 file.write(block)
                 part.take(block)
+                if part.have > (self.size or self.most):
+                    return  # `fault` has a sentence
                 now = time.monotonic()
                 if now - shown >= PROGRESS_SECONDS:
                     rate, shown = (part.have - first) / (now - began), now
@@ -263,8 +219,7 @@ class Fetch:
         if self.part.have > self.most:
             return f"goes on after {human_size(self.most)}, the most that it may have"
         for kind, expected in (("sha256", self.sha256), ("md5", self.md5)):
-            found = getattr(self.part, kind).hexdigest()
-            if expected and found != expected.lower():
+            if expected and (found := self.part.hashes[kind].hexdigest()) != expected.lower():
                 return f"has {kind} {found}, expected is {expected}"
         return ""
 
@@ -304,25 +259,22 @@ def fetch(url: str, target: Path, **more: Any) -> Download:
     """
     job = Fetch(url, target, **more)
     lock = target.with_name(target.name + ".part.lock")
+    waits = "waits for another process that fetches it"
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with (
-            job.session,
-            held(lock, float("inf"), lambda: job.note("waits for another process that fetches it")),
-        ):
-            try:
-                job.run()
-            finally:
-                lock.unlink(missing_ok=True)
+        with job.session, held(lock, float("inf"), lambda: job.note(waits)), contextlib.ExitStack() as stack:
+            stack.callback(lock.unlink, missing_ok=True)
+            job.run()
     except OSError as error:
         raise UserError(
             f"{target.name} cannot be written to {target.parent}: {error.strerror or type(error).__name__}; "
             "what was fetched is kept, and the same call goes on there"
         ) from error
-    sha256, md5 = job.part.sha256.hexdigest(), job.part.md5.hexdigest() if job.md5 else None
-    checked = "md5 as expected" if md5 else f"sha256 {sha256}, nothing to compare"
-    job.note(f"complete, {human_size(job.part.have)}, {'sha256 as expected' if job.sha256 else checked}")
-    return Download(job.part.have, sha256, md5, job.resumed_from, job.requested)
+    found = {kind: digest.hexdigest() for kind, digest in job.part.hashes.items()}
+    compared = "sha256" if job.sha256 else "md5" if job.md5 else ""
+    checked = f"{compared} as expected" if compared else f"sha256 {found['sha256']}, nothing to compare"
+    job.note(f"complete, {human_size(job.part.have)}, {checked}")
+    return Download(job.part.have, found["sha256"], found.get("md5"), job.resumed_from, job.requested)
 
 
 def fetch_missing(

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from alexnet.errors import UserError
 from alexnet.evaluate import Scores, identity, probabilities_of, write_scores
+from alexnet.experiments import read_config
 from alexnet.files import sha256
-from alexnet.inputs import read_config
 from alexnet.views import VIEWS
 
 
@@ -64,6 +64,10 @@ def ensemble(config_path: Path, members: list[Path], out: Path) -> dict[str, Any
         if images[path][1] != names:
             raise UserError(f"{path} and {first[0]} hold different images; evaluate again")
         probabilities = _probabilities(path, len(names))
+        if (total is not None and total.shape != probabilities.shape) or labels.max() >= probabilities.shape[
+            2
+        ]:
+            raise UserError(f"{path} and {first[0]} tell of different numbers of classes; evaluate again")
         total = probabilities.astype(np.float64) if total is None else total + probabilities
     assert total is not None
     mean = torch.from_numpy((total / len(records)).astype(np.float32))
@@ -81,10 +85,10 @@ def ensemble(config_path: Path, members: list[Path], out: Path) -> dict[str, Any
 def _record(path: Path) -> dict[str, Any]:
     try:
         record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        _ = [
-            record[key]
-            for key in ("config_fingerprint", "set", "split", "images", "data_fingerprint", "weights_sha256")
-        ]
+        for key in ("config_fingerprint", "set", "split", "data_fingerprint", "weights_sha256"):
+            if not isinstance(record[key], str):
+                raise TypeError(f"`{key}` is no text")
+        _ = record["images"]
         named = {path.parent / Path(name).name: value for name, value in record.get("files", {}).items()}
     except FileNotFoundError:
         raise UserError(f"{path} does not exist; evaluate that member first") from None
@@ -101,23 +105,30 @@ def _images(path: Path) -> tuple[torch.Tensor, list[str]]:
 
     try:
         table = pd.read_parquet(path.with_suffix(".parquet"), columns=["name", "label"])
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path.with_suffix('.parquet')} cannot be read ({error}); evaluate again") from None
-    return torch.from_numpy(table["label"].to_numpy(np.int64, copy=True)), list(table["name"])
+        labels = table["label"].to_numpy(np.int64, copy=True)
+    except Exception as error:  # whatever a torn file makes of the reader
+        raise UserError(
+            f"{path.with_suffix('.parquet')} cannot be read ({error.__class__.__name__}); evaluate again"
+        ) from None
+    if not len(labels) or labels.min() < 0:
+        raise UserError(f"{path.with_suffix('.parquet')} has no images, or labels below 0; evaluate again")
+    return torch.from_numpy(labels), list(table["name"])
 
 
 def _probabilities(path: Path, images: int) -> NDArray[np.float32]:
     source = probabilities_of(path)
     try:
-        array: NDArray[np.float32] = np.load(source, allow_pickle=False)
+        array: NDArray[np.float32] = np.load(source, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError:
         raise UserError(
             f"{source} does not exist; evaluate that member again with --keep-probabilities"
         ) from None
-    except (OSError, ValueError) as error:
-        raise UserError(f"{source} cannot be read ({error}); evaluate again") from None
+    except Exception as error:  # whatever a torn file makes of the reader
+        raise UserError(f"{source} cannot be read ({error.__class__.__name__}); evaluate again") from None
     if array.ndim != 3 or array.shape[:2] != (len(VIEWS), images):
         raise UserError(
             f"{source} has the shape {array.shape}, not {len(VIEWS)} views x {images} images; evaluate again"
         )
+    if array.dtype != np.float32 or not ((array >= 0) & (array < 1.01)).all():
+        raise UserError(f"{source} holds no probabilities; evaluate again")
     return array

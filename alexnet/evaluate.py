@@ -15,13 +15,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from alexnet import fingerprint
-from alexnet.data import Split, open_split
 from alexnet.errors import UserError
 from alexnet.execution import plan
+from alexnet.experiments import read_config
 from alexnet.files import hashes, sha256, write_atomically, write_json
-from alexnet.inputs import load_weights, read_config
+from alexnet.inputs import finished_net
 from alexnet.metrics import log_loss, top_k_error
-from alexnet.model import AlexNet, build
+from alexnet.model import AlexNet
+from alexnet.packed_set import Split, open_split
 from alexnet.stores import Images
 from alexnet.views import VIEWS, mean_views, test_views, to_batch
 
@@ -94,7 +95,7 @@ def evaluate(
     """
     started = time.monotonic()
     config = read_config(config_path)
-    saved = load_weights(weights, config["fingerprint"], "train with `python -m alexnet train`")
+    net, saved = finished_net(config, weights)
     execution = plan("1" if devices in ("2", "auto") else devices, threads or config["training"]["threads"])
     execution.apply()
     device = execution.device()
@@ -105,8 +106,6 @@ def evaluate(
             f"{data}: images are not of {config['data']['image_size']} pixels; pack the set again"
         )
     split.check()
-    net = build(config)
-    net.load_state_dict(saved["state_dict"])
     net.to(device)
     mean, crop, rule = saved["mean"].numpy(), config["data"]["crop"], config["augmentation"]["mean"]
     probabilities = {

@@ -40,14 +40,15 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from alexnet import probe_pictures, probe_retrieval
-from alexnet.data import Split, open_split
 from alexnet.errors import UserError
 from alexnet.evaluate import BATCH, identity, same_classes, save_array
 from alexnet.execution import plan
+from alexnet.experiments import read_config
 from alexnet.files import hashes, sha256, write_atomically, write_json
-from alexnet.inputs import load_weights, read_config
+from alexnet.inputs import finished_net
 from alexnet.metrics import log_loss, top_k_error
 from alexnet.model import AlexNet, build
+from alexnet.packed_set import Split, open_split
 from alexnet.probe_dropout import MASKS, against_thinned_nets
 from alexnet.probe_kernels import selectivity
 from alexnet.views import mean_views, test_views, to_batch
@@ -171,14 +172,13 @@ def examine(
         raise UserError(
             f"{config_path}: {config['experiment']} is an average of nets; examine one of its members"
         )
-    saved = load_weights(weights, config["fingerprint"], "train with `python -m alexnet train`")
+    net, saved = finished_net(config, weights)
     execution = plan("1" if devices in ("2", "auto") else devices, threads or config["training"]["threads"])
     execution.apply()
     device = execution.device()
     trained = _pictures(data, config["data"]["train_split"], sample, config, saved)
     asked = _pictures(data, config["data"]["validation_split"], queries, config, saved)
-    start, net = build(config), build(config)
-    net.load_state_dict(saved["state_dict"])
+    start = build(config)
     before, after = (first_kernels(one) for one in (start, net))
     if not np.isfinite(after).all():
         raise UserError(

@@ -12,6 +12,7 @@ import hashlib
 import json
 import math
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from alexnet import tuning
@@ -173,3 +174,31 @@ def _scale_std(model: dict[str, Any], full: dict[str, Any], crop: int, classes: 
     for name, record in model["layers"].items():
         if name in paper:
             record["weight_std"] = round(record["weight_std"] * math.sqrt(paper[name] / ours[name]), 8)
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """A resolved configuration, its fingerprint checked.
+
+    Raises:
+        UserError: missing, not JSON, or edited by hand after `configure`.
+    """
+    try:
+        config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist; make it with `python -m alexnet configure`") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{path} is not valid JSON ({error}); configure again") from None
+    if not isinstance(config, dict):
+        raise UserError(f"{path} is no configuration; make it with `python -m alexnet configure`")
+    rest = {key: value for key, value in config.items() if key != "fingerprint"}
+    if config.get("fingerprint") != fingerprint(rest):
+        raise UserError(
+            f"{path} was changed after `configure` (its fingerprint does not fit); edit config/ and configure again"
+        )
+    parts = (
+        ("members",) if "members" in config else ("data", "model", "augmentation", "optimizer", "training")
+    )
+    missing = [key for key in ("study", "experiment", "seed", "tier", *parts) if key not in config]
+    if missing:
+        raise UserError(f"{path} lacks `{missing[0]}`; make it with `python -m alexnet configure`")
+    return config

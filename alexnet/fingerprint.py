@@ -38,6 +38,7 @@ CUT = (
     "alexnet.names",
     "alexnet.progress",
     "alexnet.provenance",
+    "alexnet.tensors",
 )
 COMPILED_BY_ANNOTATION = "triton."
 IGNORED = ("ctx", "kind", "simple", "type_comment", "returns", "type_ignores")

@@ -93,7 +93,7 @@ def open_kaggle(
     opened = []
     for split in splits:
         root = paths[f"{IMAGES}/{split}"]
-        roots = [*folders, root]
+        roots = [path.resolve() for path in (*folders, root)]
         if split == "train":
             odd = sorted({name for name, _ in subfolders(root, roots)} ^ labels.keys())
             if odd:

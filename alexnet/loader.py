@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from alexnet import gather
-from alexnet.data import Draws, Split, color_axes, draw_epoch, epoch_order
+from alexnet.data import Draws, color_axes, draw_epoch, epoch_order
+from alexnet.packed_set import Split
 from alexnet.views import central_crop
 
 AHEAD = 2  # batches that are made in advance: bounds the memory

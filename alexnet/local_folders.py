@@ -31,7 +31,7 @@ def images(folder: Path, roots: Sequence[Path]) -> list[tuple[str, Extent]]:
     """(printable name, bytes) of each file in `folder`, in the order of the names, hidden ones left out.
 
     Args:
-        roots: the folders that the user named; a link may lead anywhere in them.
+        roots: the folders that the user named, resolved; a link may lead anywhere in them.
 
     Raises:
         UserError: a link leads nowhere or out of all roots, an entry is a pipe or a device, or has more bytes than
@@ -67,7 +67,7 @@ def _inside(path: Path, roots: Sequence[Path]) -> Path:
         target = path.resolve()
         if not target.exists():
             raise UserError(f"{path} is a link that leads nowhere; take it away, or put the image there")
-        if not any(target.is_relative_to(root.resolve()) for root in roots):
+        if not any(target.is_relative_to(root) for root in roots):
             raise UserError(
                 f"{path} is a link that leads out of its folder, to {target}; copy the image, or name the folder that "
                 "it leads to in `archives` or ALEXNET_DATA as well"

@@ -10,7 +10,7 @@ import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image
 
-from alexnet.data import Split
+from alexnet.packed_set import Split
 
 SHOWN, ASKED = 16, 8  # images with their five labels; those among them with their neighbours
 TILE, ACROSS = 64, 8  # pixels of a thumbnail at most; thumbnails in a row

@@ -27,17 +27,18 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from alexnet import checkpoints, fingerprint, interruption, provenance
-from alexnet.data import Split, open_split
+from alexnet import checkpoints, fingerprint, interruption, provenance, tensors
 from alexnet.errors import UserError
 from alexnet.execution import Execution, plan
+from alexnet.experiments import read_config
 from alexnet.files import from_the_future, hashes, held, remove_leftovers, write_atomically, write_json
-from alexnet.inputs import mean_image, read_config, start_from
+from alexnet.inputs import start_from
 from alexnet.leases import leased
 from alexnet.loader import TrainingBatches, minibatches
 from alexnet.metrics import top_k_error
 from alexnet.model import AlexNet, build
 from alexnet.optim import PaperSGD, parameter_groups, set_rates
+from alexnet.packed_set import Split, mean_image, open_split
 from alexnet.progress import Progress
 from alexnet.schedule import Rates, over, rates
 from alexnet.towers import Link, Tower
@@ -157,7 +158,7 @@ class Run:
             if others:
                 self._say(f"{others[0]} belongs to another configuration; starting afresh")
             return
-        except checkpoints.Refused as reason:
+        except tensors.Refused as reason:
             self._say(f"{self.checkpoint} {reason}; starting afresh")
             return
         self.load_state(saved["net"], saved["velocity"])
@@ -189,12 +190,16 @@ class Run:
             state = State(**json.loads(saved["state"]))
             shapes = {name: tuple(tensor.shape) for name, tensor in saved["net"].items()}
             moving = {name: tuple(tensor.shape) for name, tensor in saved["velocity"].items()}
-            fits = shapes == own and all(own[name] == shape for name, shape in moving.items())
+            fits = shapes == own and all(
+                isinstance(getattr(state, name), int | float if isinstance(value, float) else type(value))
+                for name, value in vars(State()).items()
+            )
+            fits = fits and all(own[name] == shape for name, shape in moving.items())
             fits = fits and len(state.history) == state.epoch and len(state.sums) == 3
         except (AttributeError, KeyError, TypeError, ValueError):
             fits = False
         if not fits:
-            raise checkpoints.Refused("does not fit this net")
+            raise tensors.Refused("does not fit this net")
         return state
 
     def whole_state(self) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
@@ -606,7 +611,7 @@ def _publish(run: Run) -> None:
     }
     (run.out / "run.json").unlink(missing_ok=True)  # its presence says that the three belong together
     write_atomically(run.out / "metrics.csv", write_metrics)
-    checkpoints.save_tensors(run.out / "model.pt", weights)
+    tensors.save_tensors(run.out / "model.pt", weights)
     files = hashes(run.out / "metrics.csv", run.out / "model.pt")
     write_json(
         run.out / "run.json",

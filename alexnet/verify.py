@@ -8,9 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from alexnet.data import open_split
-from alexnet.inputs import mean_image
 from alexnet.manifest import read_manifest
+from alexnet.packed_set import mean_image, open_split
 
 SPAN = 256  # images that a thread takes at a time
 

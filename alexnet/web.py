@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Generator, Iterator
+from queue import Empty, Queue
+from threading import Event, Thread
 from typing import Any, TypeVar
 from urllib.parse import urljoin, urlsplit
 
@@ -68,6 +71,43 @@ def tried(call: Callable[[], T], name: str, url: str) -> T:
     if lasting:
         raise UserError(f"{name} cannot be asked for at {public(url)} ({kind})")
     raise Interrupted(f"the connection failed ({kind})")
+
+
+def within(seconds: float, items: Iterator[T]) -> Generator[T, None, None]:
+    """The items of an iterator, which runs in a thread of its own.
+
+    Raises:
+        Interrupted: an item took longer than `seconds`, although each read brought something in time.
+    """
+    queue: Queue[tuple[str, Any]] = Queue(1)
+    stopped = Event()
+
+    def work() -> None:
+        try:
+            for item in items:
+                queue.put(("item", item))
+                if stopped.is_set():
+                    return
+            queue.put(("end", None))
+        except Exception as error:
+            queue.put(("error", error))
+
+    Thread(target=work, daemon=True).start()
+    try:
+        while True:
+            try:
+                kind, value = queue.get(timeout=seconds)
+            except Empty:
+                kind, value = "error", Interrupted("the answer comes too slowly")
+            if kind == "error":
+                raise value
+            if kind == "end":
+                return
+            yield value
+    finally:
+        stopped.set()
+        with contextlib.suppress(Empty):
+            queue.get_nowait()
 
 
 def ask(

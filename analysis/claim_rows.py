@@ -268,10 +268,10 @@ def _data(ctx: Context, row: dict[str, Any]) -> str | Html:
 def _test(row: dict[str, Any]) -> str:
     if row["p"] != row["p"]:
         return ""
-    return (
-        f"p = {row['p']:.2g} for no effect; adjusted over all claims of this table that have a test {row['p_holm']:.2g} (Holm) "
-        f"and {row['p_bh']:.2g} (Benjamini and Hochberg)."
-    )
+    alone = f"p = {row['p']:.2g} for no effect"
+    if row["p_holm"] != row["p_holm"]:
+        return f"{alone}, not among the core claims, so adjusted for no others."
+    return f"{alone}; adjusted over the core claims {row['p_holm']:.2g} (Holm) and {row['p_bh']:.2g} (Benjamini and Hochberg)."
 
 
 def _elsewhere(ctx: Context, row: dict[str, Any]) -> list[Html]:

@@ -47,7 +47,8 @@ class Effect:
     def shown(self) -> str:
         """The value in points, with its interval where one can be read."""
         value, low, high = self.points
-        span = interval(low, high, "points") if self.words in READINGS else ""
+        readable = self.words in READINGS or (self.estimate is not None and self.estimate.few)
+        span = interval(low, high, "points") if readable else ""
         return f"{number(value, 'points', 2)} {span}".strip()
 
     @property
@@ -110,6 +111,8 @@ def _reading(results: Results, study: Study, name: str, baseline: str, estimate:
         return "stays at chance, as its baseline does" if baseline in dead else "stays at chance"
     if baseline in dead:
         return "trains, its baseline stays at chance"
+    if estimate.few:
+        return f"too few {'pairs' if estimate.paired else 'seeds'} for a word"
     if not estimate.conclusive:
         return f"no reading: {estimate.remark.partition(';')[0]}"
     if estimate.low > 0:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.integrity import Guard, apart
+from analysis.integrity import Guard, apart, frame
 
 NAME = re.compile("[A-Za-z0-9_]+")  # of studies, experiments and sets, which become ids, links and commands
 TIERS = ("demo", "proxy", "reduced", "paper")  # weakest first
@@ -131,7 +131,7 @@ class Results:
             rows = self.chosen(study, experiment, set_, split, view)
             columns = {}
             for row in rows.itertuples():
-                table = pd.read_parquet(row.path, columns=["name", f"{view}_{metric}"])
+                table = frame(row.path, ["name", f"{view}_{metric}"])
                 columns[row.seed] = table[f"{view}_{metric}"].astype(float).set_axis(apart(table["name"]))
             self._read[key] = pd.DataFrame(columns).dropna()
         return self._read[key]

@@ -90,13 +90,14 @@ def run(guard: Guard, path: Path, record: Record) -> pd.DataFrame:
     for column in MEASURED:
         if column not in table or table[column].dtype.kind not in "fiu":
             raise Unfit(f"{name} lacks the column {column}, or it holds no numbers")
-    if table["epoch"].tolist() != list(range(1, record["epochs"] + 1)):
+    if len(table) != record["epochs"] or (table["epoch"] != np.arange(1, len(table) + 1)).any():
         raise Unfit(
             f"{name} has not one row for each of the {record['epochs']} epochs that run.json tells of"
         )
+    last = table.iloc[-1].to_dict()
     for column, told in record["final"].items():
-        found = table[column].iloc[-1] if column in table else None
-        if not isinstance(found, float | int | np.number) or not same(float(found), told):
+        found = last.get(column)
+        if not isinstance(found, float | int) or not same(float(found), told):
             raise Unfit(f"{name} ends with another {column} than run.json says")
     return table
 
@@ -135,6 +136,10 @@ def examination(guard: Guard, path: Path, record: Record) -> None:
             raise Unfit(
                 f"{guard.name(path)} tells of {count} kernels, but not {count} finite numbers of each kind"
             )
+    for name in ("chroma", "orientation", "initial_chroma", "initial_orientation"):
+        values = record["kernels"].get(name, [0])
+        if min(values) < 0 or max(values) > 1 + 1e-6:
+            raise Unfit(f"{guard.name(path)}: {name} of the kernels has values that are no shares")
     if (kernels := path.with_name("kernels.npy")).is_file():
         guard.array(kernels, (count, None, None, 3), record)
     _pictures(guard, path, record)

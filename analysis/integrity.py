@@ -13,7 +13,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -31,6 +31,7 @@ SCHEMAS = Path(__file__).with_name("records.schema.yaml")
 LINE = re.compile(r"([0-9a-f]{64})  ([^\n]+)\Z")
 ACROSS, TILE = 8, 64  # thumbnails in a row of a sheet; pixels of a side of one, at most
 LARGEST = 64 << 20  # bytes of a record
+DIGITS = 18  # of a whole number
 MOST = 20_000_000  # rows of a table: more than any split of ImageNet has
 
 
@@ -97,7 +98,7 @@ class Guard:
         try:
             if path.stat().st_size > LARGEST:
                 raise Unfit(f"{name} is larger than {LARGEST >> 20} MB, which no record is")
-            loaded: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            loaded: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"), parse_int=_integer)
         except OSError as error:
             raise Unfit(f"{name} cannot be read ({error.strerror})") from None
         except (ValueError, RecursionError) as error:
@@ -195,6 +196,27 @@ class Guard:
         return tiles.reshape(-1, side, side, 3)[:count]
 
 
+def _integer(digits: str) -> int:
+    if len(digits) > DIGITS:
+        raise ValueError(f"a number of {len(digits)} digits")
+    return int(digits)
+
+
+def frame(path: Path, columns: Sequence[str] | None = None) -> pd.DataFrame:
+    """Columns of a Parquet file that the guard let pass, all if None; what it says of itself to pandas is not looked at.
+
+    Raises:
+        KeyError: it lacks a column.
+    """
+    import pyarrow.parquet as pq
+
+    with pq.ParquetFile(path) as file:
+        found: pd.DataFrame = (
+            file.read(columns=columns and list(columns)).replace_schema_metadata().to_pandas()
+        )
+    return found[list(columns)] if columns else found
+
+
 def apart(names: pd.Series) -> pd.Index:
     """Names of images as an index; those of several images, which CIFAR-10 has, are told apart by their order."""
     if not names.is_unique:
@@ -216,7 +238,7 @@ def _schema(kind: str) -> Any:
     from jsonschema import Draft202012Validator
 
     schemas = yaml.safe_load(SCHEMAS.read_text(encoding="utf-8"))
-    return Draft202012Validator({"$ref": f"#/$defs/{kind}", "$defs": schemas["$defs"]})
+    return Draft202012Validator(schemas["$defs"][kind])
 
 
 # The manifest -----------------------------------------------------------------------------------------------------

@@ -121,7 +121,8 @@ def _in_study(claim: Claim, results: Results, study: Study) -> Outcome:
         outcome = replace(outcome, command=command(replace(claim, group=claim.experiment), study.name))
     altered = f"on {form}, {copy} of {dataset}" if copy else ""
     if altered and outcome.needed:
-        outcome = replace(outcome, needed=f"the official archive, where {copy} stood for it")
+        few = f"{outcome.needed}; " if estimate.few else ""
+        outcome = replace(outcome, needed=f"{few}the official archive, where {copy} stood for it")
     if limit == RATE:
         outcome = replace(outcome, needed="a learning rate chosen for each net, on a pilot seed")
     why = [outcome.why, said, *map(study.shortened, nets), altered]

@@ -23,12 +23,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from analysis.errors import UserError
 from analysis.evidence import Results, load_results
 from analysis.files import read_json
-from analysis.integrity import MANIFEST, sha256, write_manifest
+from analysis.integrity import MANIFEST, frame, sha256, write_manifest
 from analysis.verify import verify
 
 NOT_KEPT = "platform"  # key of the provenance
@@ -147,7 +145,7 @@ def _without(record: Any) -> Any:
 
 def _lessen(path: Path) -> None:
     """Leave names and errors of all images; errors are 0 or 1, unless images stand for several (then they stay as they are)."""
-    table = pd.read_parquet(path)
+    table = frame(path)
     errors = [name for name in table if str(name).endswith(("_top1_error", "_top5_error"))]
     small = table[["name", *errors]].copy()
     for name in errors:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from analysis.context import Context
 from analysis.evidence import Results, Study
+from analysis.integrity import frame
 from analysis.page import Html, heading, joined, note, picture, say, stack, table
 from analysis.probed import to_show
 from analysis.text import plural

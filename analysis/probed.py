@@ -22,7 +22,7 @@ import pandas as pd
 from analysis.estimates import NoEstimate, compared, failed
 from analysis.evidence import Results
 from analysis.inference import ONE_SEED, Estimate, image_noise, moments, with_interval
-from analysis.integrity import apart
+from analysis.integrity import apart, frame
 from analysis.stats.intervals import Noise
 from analysis.stats.samples import over_seeds
 
@@ -67,7 +67,7 @@ def by_image(
         path = Path(str(record["folder"])) / f"{table}.parquet"
         if missing := {column, *needs}.difference(read_schema(path).names):
             continue
-        found = pd.read_parquet(path, columns=["name", column])
+        found = frame(path, ["name", column])
         columns[seed] = found[column].set_axis(apart(found["name"]))
     if not columns:
         raise NoEstimate(lacks(experiment, min(missing)))

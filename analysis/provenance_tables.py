@@ -89,6 +89,17 @@ def packages_table(results: Results) -> Html | None:
     return table(["Package", "Version"], rows, "Software that the runs recorded") if rows else None
 
 
+def unprotected(results: Results) -> Html | None:
+    """How many files of records were read without a hash to compare."""
+    if not (count := len(results.guard.bare)):
+        return None
+    words = (
+        f"Not protected: of {plural(count, 'file')} no record and no manifest has a hash, as their records were made before "
+        "hashes were noted. Counts and means fit."
+    )
+    return note(words)
+
+
 def set_aside(results: Results) -> Html | None:
     """Results that were found but not used."""
     if not results.set_aside:

@@ -159,9 +159,11 @@ def _together(ctx: Context, study: Study) -> str:
     decided = [e for _, e in known if e.conclusive]
     slower, faster = sum(e.low > 1 for e in decided), sum(e.high < 1 for e in decided)
     six, below = sum(e.low <= SIX <= e.high for e in decided), sum(e.high < SIX for e in decided)
-    return (
-        f"The tanh net needs {_times(low[1])} the epochs of the ReLU net ({low[0]}) to {_times(high[1])} ({high[0]}). "
-        f"Of {plural(len(known), 'condition')}, {slower} {'shows' if slower == 1 else 'show'} tanh slower and {faster} faster; the interval "
+    span = f"The tanh net needs {_times(low[1])} the epochs of the ReLU net ({low[0]}) to {_times(high[1])} ({high[0]}). "
+    if not decided:
+        return f"{span}None of {plural(len(known), 'condition')} carries a word yet: {known[0][1].remark.partition(';')[0]}."
+    return span + (
+        f"Of {plural(len(decided), 'condition')} that {'carries' if len(decided) == 1 else 'carry'} a word, {slower} {'shows' if slower == 1 else 'show'} tanh slower and {faster} faster; the interval "
         f"holds the paper's {SIX} in {six} and lies below it in {below}."
     )
 

@@ -42,11 +42,7 @@ def fails(ctx: Context) -> Html:
     )
     parts = [found, listed(elsewhere) if elsewhere else None]
     counts = ctx.table["verdict"].value_counts()
-    itself = [
-        f"{plural(int(counts[word]), 'printed number or setting')}: {word}"
-        for word in (MISCOUNTS, DIFFERS)
-        if word in counts
-    ]
+    itself = [f"{counts[word]} {word}" for word in (MISCOUNTS, DIFFERS) if word in counts]
     if itself:
         parts.append(Html('<p>{}: <a href="#architecture">Architecture</a>.</p>').format("; ".join(itself)))
     return stack(*parts)
@@ -159,7 +155,7 @@ def _points(ctx: Context, study: Study) -> Html | None:
             f"reaches {number(width, 'points', 1)} points to either side or further."
         )
     if unread:
-        rest.append(f"{unread} cannot be read, as one net has a single seed.")
+        rest.append(f"{unread} cannot be read, as there are too few seeds.")
     if dead:
         rest.append(
             "A net that stays at chance has learned nothing, so its distance is no size of an effect."

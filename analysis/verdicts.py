@@ -192,7 +192,7 @@ def words(claim: Claim, evidence: str, estimate: Estimate, limit: str = "") -> t
     )
     direction = axes.direction(asked, outer, inner)
     size = axes.size(asked, outer, inner) if paper else axes.UNKNOWN
-    said = [said_direction(asked, direction), said_size(asked, size, claim.unit) if paper else ""]
+    said = [said_direction(asked, direction, claim.unit), said_size(asked, size, claim.unit) if paper else ""]
     return direction, size, "; ".join(dict.fromkeys(filter(None, said)))
 
 

@@ -13,7 +13,7 @@ import os
 import signal
 import sys
 
-from alexnet import checkpoints, train
+from alexnet import tensors, train
 from alexnet.__main__ import main
 
 PLACE = os.environ["DIES"].split()
@@ -48,7 +48,7 @@ elif KIND == "validate":
 elif KIND == "publish":
     before(train, "write_json", lambda path, record: path.name == "run.json")
 else:
-    written, original = [], checkpoints._write
+    written, original = [], tensors._write
 
     def torn(path, record, mark=b""):
         original(path, record, mark)
@@ -58,7 +58,7 @@ else:
                 os.truncate(path, path.stat().st_size // 2)
             die()
 
-    checkpoints._write = torn
+    tensors._write = torn
 
 if __name__ == "__main__":
     sys.exit(main())

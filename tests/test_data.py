@@ -38,7 +38,7 @@ def batches(split, settings, epoch=0, noise=True):
 
 
 def test_every_image_once_an_epoch_and_each_is_a_crop_or_a_flipped_crop(packed_set):
-    split = data.open_split(packed_set, "train")
+    split = packed_set.open_split(packed_set, "train")
     images, labels = batches(split, config())
     assert images.shape == (48, 3, 32, 32)
     seen = set()
@@ -58,14 +58,14 @@ def test_every_image_once_an_epoch_and_each_is_a_crop_or_a_flipped_crop(packed_s
 
 
 def test_draws_are_a_function_of_seed_and_epoch(packed_set):
-    split = data.open_split(packed_set, "train")
+    split = packed_set.open_split(packed_set, "train")
     first, again, later = (batches(split, config(), epoch)[0] for epoch in (0, 0, 1))
     assert torch.equal(first, again)
     assert not torch.equal(first, later)
 
 
 def test_without_reshuffling_the_minibatches_keep_their_composition(packed_set):
-    split = data.open_split(packed_set, "train")
+    split = packed_set.open_split(packed_set, "train")
     settings = config(reshuffle=False)
     orders = [data.epoch_order(48, 5, epoch, False) for epoch in (0, 3)]
     assert np.array_equal(*orders)
@@ -106,7 +106,7 @@ def test_color_noise_has_the_moments_of_the_covariance(scale, power):
 
 
 def test_color_noise_adds_one_colour_per_image_then_divides(packed_set):
-    split = data.open_split(packed_set, "train")
+    split = packed_set.open_split(packed_set, "train")
     plain, _ = batches(split, config(color_noise=0.1, color_divisor=1.1), noise=False)
     noisy, _ = batches(split, config(color_noise=0.1, color_divisor=1.1), noise=True)
     added = noisy * 1.1 - plain
@@ -151,7 +151,7 @@ def test_mean_is_subtracted_and_memory_is_channels_last():
 
 def test_the_central_crop_of_the_mean_or_each_pixels_own(packed_set):
     """Differences of both recipes are explained by the mean image alone, crop by crop."""
-    split = data.open_split(packed_set, "train")
+    split = packed_set.open_split(packed_set, "train")
     mean = np.random.default_rng(3).uniform(80, 150, (40, 40, 3)).astype(np.float32)
     both = {}
     for rule in ("central_crop", "aligned"):
@@ -186,19 +186,19 @@ def test_a_last_smaller_batch_is_used_or_dropped(packed_set, rule, sizes):
     settings = config()
     settings["optimizer"] = {"batch_size": 20, "partial_batch": rule}
     batches_ = TrainingBatches(
-        data.open_split(packed_set, "train"), settings, np.zeros((40, 40, 3), np.float32)
+        packed_set.open_split(packed_set, "train"), settings, np.zeros((40, 40, 3), np.float32)
     )
     assert [len(labels) for _, labels in batches_.epoch(0)] == sizes
 
 
 def test_missing_and_torn_sets_are_sentences(packed_set, tmp_path):
     with pytest.raises(UserError, match="manifest.json does not exist"):
-        data.open_split(tmp_path / "nowhere", "train")
+        packed_set.open_split(tmp_path / "nowhere", "train")
     with pytest.raises(UserError, match="no split 'test'"):
-        data.open_split(packed_set, "test")
+        packed_set.open_split(packed_set, "test")
     np.save(packed_set / "val.npy", np.load(packed_set / "val.npy")[:-1])
     with pytest.raises(UserError, match="23 images"):
-        data.open_split(packed_set, "val")
+        packed_set.open_split(packed_set, "val")
     (packed_set / "val.npy").write_bytes(b"torn")
     with pytest.raises(UserError, match="cannot be read"):
-        data.open_split(packed_set, "val")
+        packed_set.open_split(packed_set, "val")

@@ -28,6 +28,7 @@ from analysis.page import Html, joined, table
 NAME = 'x"><img src=x onerror=fetch(1)>'
 MARKUP = "</script><script>document.title='harm'</script><img src=x onerror=alert(1)>\"' onload='x"
 LOGIC = {
+    "training_set",
     "tier",
     "kind",
     "baseline",

@@ -11,10 +11,10 @@ from conftest import make_packed_set, seal
 
 from alexnet import experiments, train
 from alexnet.__main__ import main
-from alexnet.data import open_split
 from alexnet.errors import UserError
 from alexnet.evaluate import evaluate, same_classes
 from alexnet.model import build
+from alexnet.packed_set import open_split
 from alexnet.views import ten_views
 
 

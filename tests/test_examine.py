@@ -15,12 +15,12 @@ from scipy.stats import rankdata
 
 from alexnet import experiments, train
 from alexnet.__main__ import main
-from alexnet.data import open_split
 from alexnet.errors import UserError
 from alexnet.evaluate import evaluate
 from alexnet.examine import examine, first_kernels, fixed_sample
 from alexnet.layers import Dropout
 from alexnet.model import build
+from alexnet.packed_set import open_split
 from alexnet.probe_dropout import MASKS
 from alexnet.probe_kernels import chroma_share, selectivity
 

@@ -63,7 +63,7 @@ def test_another_setting_is_another_kind(where: tuple[str, ...], value: object, 
 @pytest.mark.slow
 def test_this_checkout_computes_what_the_committed_values_say(tmp_path: Path) -> None:
     table = made.committed()
-    found = made.rows(made.command, tmp_path, "")
+    found = made.rows(made.command, tmp_path, "", made.command)
     (machine,) = found[made.MACHINE].drop_duplicates().to_dict("records")
     same = table[(table[made.MACHINE] == pd.Series(machine)).all(axis=1)]
     if same.empty:

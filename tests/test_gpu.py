@@ -16,7 +16,7 @@ from test_layers import CASES, both_ways, channels_last, written_out, written_ou
 from test_loader import RECIPES, config, expected, mean_of
 from torch.nn import functional as F
 
-from alexnet import data, experiments, leases, train
+from alexnet import experiments, leases, train
 from alexnet.evaluate import evaluate
 from alexnet.examine import examine
 from alexnet.execution import plan
@@ -107,7 +107,7 @@ def test_locally_connected_layers_give_what_they_give_on_the_processor():
 @pytest.mark.parametrize("workers", [0, 1, 3])
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_batches_made_on_the_device_are_the_plain_loops_to_the_bit(packed_set, recipe, workers):
-    split, settings = data.open_split(packed_set, "train"), config(**RECIPES[recipe])
+    split, settings = packed_set.open_split(packed_set, "train"), config(**RECIPES[recipe])
     mean = mean_of(split)
     batches = TrainingBatches(split, settings, mean, workers, "cuda")
     for epoch in (0, 3):

@@ -407,7 +407,7 @@ def test_the_page_says_what_a_condition_changes(tmp_path, times, words, capsys):
     missed = times in (1.2, 14.0)  # outside of 6 within 1.5, and so is no interval that reaches it
     assert (f"(another pooling), {times:.2f} times [" in line) == missed
     said = race_tables.reading(ctx, ctx.studies[0])[0]
-    assert "Of 2 conditions, 2 show tanh slower and 0 faster" in said
+    assert "Of 2 conditions that carry a word, 2 show tanh slower and 0 faster" in said
     parts = [reading.holds(ctx), reading.fails(ctx), reading.stays_open(ctx)]
     assert sum(f"on {ctx.studies[0].title}, {under}" in part for part in parts) == 1
     capsys.readouterr()

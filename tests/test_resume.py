@@ -21,10 +21,9 @@ from test_towers import running, towers_of, wait_for
 
 from alexnet import checkpoints, fingerprint, interruption, train
 from alexnet.__main__ import main
-from alexnet.data import open_split
 from alexnet.errors import UserError
-from alexnet.inputs import mean_image
 from alexnet.loader import TrainingBatches
+from alexnet.packed_set import mean_image, open_split
 
 
 def short(epochs=2, rates=0.002):

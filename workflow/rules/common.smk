@@ -467,7 +467,7 @@ def report_of_the_rest():
 
 
 def words(*arguments):
-    """Words of a command, quoted for the shell: what a rule puts into its command without `:q`.
+    """Words of a command, quoted for the shell: what goes into a command without `:q`.
 
     Rules whose results take hours keep such text, and not a list, as their parameter: another one would remake them.
     """
