@@ -13,11 +13,11 @@ import pytest
 from scipy import stats
 
 from analysis.measures import examinations
-from analysis.paper.claims import Claim, load_claims
 from analysis.measures.estimates import NoEstimate
+from analysis.measures.towers import Towers, difference_of_towers, p_values, power, share_of_runs
+from analysis.paper.claims import Claim, load_claims
 from analysis.results.evidence import load_results
 from analysis.verdicts.judge import judge
-from analysis.measures.towers import Towers, difference_of_towers, p_values, power, share_of_runs
 
 REFERENCE = Path(__file__).resolve().parent.parent / "reports/reference/results"
 CLAIMS = {claim.id: claim for claim in load_claims()}

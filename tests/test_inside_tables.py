@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from analysis.report.pages import inside_the_net
 from analysis.report.context import Context
+from analysis.report.pages import inside_the_net
 from analysis.results.evidence import load_results
 
 

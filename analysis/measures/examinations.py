@@ -9,9 +9,7 @@ from dataclasses import replace
 import pandas as pd
 
 from analysis.measures import kernels, towers
-from analysis.paper.claims import Claim
 from analysis.measures.estimates import NoEstimate, images, settled
-from analysis.results.evidence import Results
 from analysis.measures.inference import Estimate
 from analysis.measures.probed import (
     around,
@@ -23,6 +21,8 @@ from analysis.measures.probed import (
     two_nets,
     with_remark,
 )
+from analysis.paper.claims import Claim
+from analysis.results.evidence import Results
 
 HOWS = (
     "generalization_gap",

@@ -12,10 +12,10 @@ import numpy as np
 import pandas as pd
 
 from analysis.measures.estimates import NoEstimate
-from analysis.results.evidence import Results
 from analysis.measures.inference import Estimate
 from analysis.measures.probed import around, examined, inconclusive, lacks, of_the_mean, with_remark
 from analysis.measures.towers import ALPHA, Towers
+from analysis.results.evidence import Results
 
 # Share of energy in one pattern of one colour, from which on planted blobs of a quarter of the side are seen in 4 of 5 kernels
 CLEAN = 0.97

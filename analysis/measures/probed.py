@@ -20,8 +20,8 @@ import numpy as np
 import pandas as pd
 
 from analysis.measures.estimates import NoEstimate, compared, failed
-from analysis.results.evidence import Results
 from analysis.measures.inference import ONE_SEED, Estimate, image_noise, moments, with_interval
+from analysis.results.evidence import Results
 from analysis.results.integrity import apart, frame
 from analysis.stats.intervals import Noise
 from analysis.stats.samples import over_seeds

@@ -10,15 +10,15 @@ import numpy as np
 import pandas as pd
 
 from analysis.measures import examinations, kernels
+from analysis.measures.estimates import NoEstimate
+from analysis.measures.probed import to_show
 from analysis.report import figures
 from analysis.report.badges import badge
 from analysis.report.context import Context
-from analysis.measures.estimates import NoEstimate
-from analysis.results.evidence import Study
-from analysis.verdicts.table import interval, number, paper_value
 from analysis.report.page import Html, figure, heading, image, note, say, stack, table
-from analysis.measures.probed import to_show
+from analysis.results.evidence import Study
 from analysis.stats.intervals import CONFIDENCE
+from analysis.verdicts.table import interval, number, paper_value
 
 BASE = "alexnet"
 WIDE = 560  # CSS pixels of the picture of kernels, at most
