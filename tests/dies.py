@@ -13,7 +13,8 @@ import os
 import signal
 import sys
 
-from alexnet import tensors, train
+from alexnet.net import tensors
+from alexnet.training import train
 from alexnet.__main__ import main
 
 PLACE = os.environ["DIES"].split()

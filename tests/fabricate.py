@@ -356,7 +356,7 @@ def examination(
 
 def describes(folder: Path) -> None:
     """Layer tables of the full-size nets, made by the real code."""
-    from alexnet.describe import describe_experiment
+    from alexnet.experiments.describe import describe_experiment
 
     for name in EXPERIMENTS:
         write_json(folder / "describe" / f"{name}.json", describe_experiment("ilsvrc2010", name, CONFIG))
@@ -364,7 +364,7 @@ def describes(folder: Path) -> None:
 
 def departures(folder: Path) -> None:
     """The list of departures and the recipes, made by the real code."""
-    from alexnet import describe
+    from alexnet.experiments import describe
 
     write_json(folder / "departures.json", describe.departures(CONFIG))
 
@@ -456,7 +456,7 @@ def in_memory(
 
     `tuned`: each net has a rate that was chosen for it. `first`: number of the first seed of a net (else 1).
     """
-    from analysis.evidence import EVAL_COLUMNS, METRIC_COLUMNS, Results, Study
+    from analysis.results.evidence import EVAL_COLUMNS, METRIC_COLUMNS, Results, Study
 
     rows, read = [], {}
     for (experiment, set_, split, view), table in errors.items():

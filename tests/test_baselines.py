@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from analysis import baselines
+from analysis.measures import baselines
 from analysis.__main__ import main
 
 

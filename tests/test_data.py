@@ -5,10 +5,10 @@ import pytest
 import torch
 from torchvision.transforms.functional import ten_crop
 
-from alexnet import data
-from alexnet import views as test_time
+from alexnet.batches import augment
+from alexnet.batches import views as test_time
 from alexnet.errors import UserError
-from alexnet.loader import TrainingBatches
+from alexnet.batches.loader import TrainingBatches
 
 SETTINGS = {
     "random_crop": True,
@@ -67,21 +67,21 @@ def test_draws_are_a_function_of_seed_and_epoch(packed_set):
 def test_without_reshuffling_the_minibatches_keep_their_composition(packed_set):
     split = packed_set.open_split(packed_set, "train")
     settings = config(reshuffle=False)
-    orders = [data.epoch_order(48, 5, epoch, False) for epoch in (0, 3)]
+    orders = [augment.epoch_order(48, 5, epoch, False) for epoch in (0, 3)]
     assert np.array_equal(*orders)
-    assert not np.array_equal(data.epoch_order(48, 5, 0, True), data.epoch_order(48, 5, 3, True))
+    assert not np.array_equal(augment.epoch_order(48, 5, 0, True), augment.epoch_order(48, 5, 3, True))
     assert torch.equal(batches(split, settings, 0)[1], batches(split, settings, 3)[1])
 
 
 def test_one_crop_and_flip_for_a_group_of_images():
-    draws = data.draw_epoch(100, SETTINGS | {"images_per_crop": 32}, 32, np.zeros((3, 3)), 0, 0)
+    draws = augment.draw_epoch(100, SETTINGS | {"images_per_crop": 32}, 32, np.zeros((3, 3)), 0, 0)
     for values in (draws.top, draws.left, draws.flip):
         assert all(len(set(values[start : start + 32].tolist())) == 1 for start in (0, 32, 64, 96))
     assert len(set(draws.top.tolist())) > 1
 
 
 def test_offsets_are_uniform_over_all_33_and_flips_fair():
-    draws = data.draw_epoch(66_000, SETTINGS, 32, np.zeros((3, 3)), 0, 0)
+    draws = augment.draw_epoch(66_000, SETTINGS, 32, np.zeros((3, 3)), 0, 0)
     for offsets in (draws.top, draws.left):
         counts = np.bincount(offsets, minlength=33)
         assert len(counts) == 33
@@ -94,8 +94,8 @@ def test_color_noise_has_the_moments_of_the_covariance(scale, power):
     covariance = np.array([[900.0, 300.0, 100.0], [300.0, 800.0, 200.0], [100.0, 200.0, 700.0]])
     values, vectors = np.linalg.eigh(covariance)
     rgb = {"eigenvalues": values.tolist(), "eigenvectors": vectors.tolist()}
-    axes = data.color_axes(rgb, scale)
-    noise = data.draw_epoch(200_000, SETTINGS | {"color_noise": 0.1}, 0, axes, 0, 0).color
+    axes = augment.color_axes(rgb, scale)
+    noise = augment.draw_epoch(200_000, SETTINGS | {"color_noise": 0.1}, 0, axes, 0, 0).color
     expected = (
         0.01 * vectors @ np.diag(values**power) @ vectors.T
     )  # 0.1**2 covariance for standard deviations
@@ -158,8 +158,8 @@ def test_the_central_crop_of_the_mean_or_each_pixels_own(packed_set):
         settings = config(mean=rule)
         out = list(TrainingBatches(split, settings, mean).epoch(0))
         both[rule] = torch.cat([images for images, _ in out]).numpy().transpose(0, 2, 3, 1)
-    draws = data.draw_epoch(48, SETTINGS, 8, np.zeros((3, 3)), 5, 0)
-    order = data.epoch_order(48, 5, 0, True)
+    draws = augment.draw_epoch(48, SETTINGS, 8, np.zeros((3, 3)), 5, 0)
+    order = augment.epoch_order(48, 5, 0, True)
     for row in range(48):
         top, left, step = draws.top[row], draws.left[row], -1 if draws.flip[row] else 1
         crop = (slice(top, top + 32), slice(left, left + 32))

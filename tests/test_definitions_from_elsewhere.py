@@ -18,7 +18,7 @@ from conftest import ROOT, TINY_STUDY
 from test_security import HOSTILE
 from test_workflow import copy_project, snakemake
 
-from alexnet import definitions
+from alexnet.experiments import definitions
 from alexnet.errors import UserError
 
 RULES = [ROOT / "Snakefile", *sorted((ROOT / "workflow").rglob("*.smk")), ROOT / "workflow/Snakefile"]

@@ -22,11 +22,11 @@ from pathlib import Path
 import pytest
 import requests
 
-from alexnet import download, known_files
-from alexnet.credentials import Credentials
-from alexnet.download import fetch, fetch_missing, public
+from alexnet.archives import download, known_files
+from alexnet.archives.credentials import Credentials
+from alexnet.archives.download import fetch, fetch_missing, public
 from alexnet.errors import UserError
-from alexnet.known_files import KNOWN, KnownFile, describe_missing
+from alexnet.archives.known_files import KNOWN, KnownFile, describe_missing
 
 ROOT = Path(__file__).resolve().parent.parent
 BODY = random.Random(1).randbytes(1_000_000)
@@ -313,7 +313,7 @@ def test_without_a_validator_only_a_checksum_lets_it_go_on(tmp_path):
 
 def test_a_killed_process_is_gone_on_with(tmp_path):
     code = (
-        "import sys, pathlib; from alexnet.download import fetch; fetch(sys.argv[1], pathlib.Path('x.tar'))"
+        "import sys, pathlib; from alexnet.archives.download import fetch; fetch(sys.argv[1], pathlib.Path('x.tar'))"
     )
     with serving(plain(pause=0.02), plain()) as server:
         child = subprocess.Popen(
@@ -815,6 +815,6 @@ def test_what_is_missing_says_the_sizes():
 
 
 def test_asking_what_is_known_loads_neither_torch_nor_requests():
-    code = "import sys, alexnet.known_files; print(sorted({'torch', 'requests', 'numpy'} & set(sys.modules)))"
+    code = "import sys, alexnet.archives.known_files; print(sorted({'torch', 'requests', 'numpy'} & set(sys.modules)))"
     out = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"

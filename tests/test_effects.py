@@ -13,11 +13,13 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from analysis import departure_tables, effects, estimates
+from analysis.measures import estimates
+from analysis.report.pages import departure_tables
+from analysis.verdicts import effects
 from analysis.__main__ import main
-from analysis.context import Context
-from analysis.evidence import Results, load_results
-from analysis.outcomes import read_table
+from analysis.report.context import Context
+from analysis.results.evidence import Results, load_results
+from analysis.verdicts.table import read_table
 from analysis.stats.intervals import holm
 
 

@@ -22,8 +22,8 @@ import pytest
 from conftest import NOTEBOOKS, ROOT
 from test_browser import browser  # noqa: F401 - a fixture
 
-from analysis.evidence import load_results
-from analysis.page import Html, joined, table
+from analysis.results.evidence import load_results
+from analysis.report.page import Html, joined, table
 
 NAME = 'x"><img src=x onerror=fetch(1)>'
 MARKUP = "</script><script>document.title='harm'</script><img src=x onerror=alert(1)>\"' onload='x"

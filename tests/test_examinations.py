@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from analysis import examinations
-from analysis.claims import Claim, load_claims
-from analysis.estimates import NoEstimate
-from analysis.evidence import load_results
-from analysis.examinations import Towers, difference_of_towers, share_of_runs
-from analysis.judging import judge
+from analysis.measures import examinations
+from analysis.paper.claims import Claim, load_claims
+from analysis.measures.estimates import NoEstimate
+from analysis.results.evidence import load_results
+from analysis.measures.examinations import Towers, difference_of_towers, share_of_runs
+from analysis.verdicts.judge import judge
 
 CLAIMS = {claim.id: claim for claim in load_claims()}
 EXAMINED = [claim for claim in CLAIMS.values() if claim.how in examinations.HOWS]

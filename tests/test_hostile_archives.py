@@ -20,8 +20,8 @@ from PIL import Image
 from test_archives import tar_of
 from test_sources import BATCHES, cifar_archive, cifar_batch, declare, jpeg, pickled
 
-from alexnet.archives import open_source
-from alexnet.decode import Undecodable, decode, square_of
+from alexnet.archives.sources import open_source
+from alexnet.images.decode import Undecodable, decode, square_of
 from alexnet.errors import UserError
 
 MOST = (

@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis import inside_tables
-from analysis.context import Context
-from analysis.evidence import load_results
+from analysis.report.pages import inside_the_net
+from analysis.report.context import Context
+from analysis.results.evidence import load_results
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def test_kernels_stand_side_by_side_each_in_its_own_range() -> None:
     rng = np.random.default_rng(0)
     kernels = rng.normal(0, 1, (5, 4, 3, 3)).astype(np.float32)
     kernels[4] = 2.5
-    picture = inside_tables.grid(kernels, 3)
+    picture = inside_the_net.grid(kernels, 3)
     assert picture.shape == (2 * 5 - 1, 3 * 4 - 1, 4)
     for i, (top, left) in enumerate([(0, 0), (0, 4), (0, 8), (5, 0)]):
         part = picture[top : top + 4, left : left + 3]
@@ -42,7 +42,7 @@ def test_kernels_stand_side_by_side_each_in_its_own_range() -> None:
 
 def test_the_gap_table_has_the_errors_of_the_finished_nets(ctx: Context) -> None:
     (study,) = ctx.studies
-    html = inside_tables.gaps(ctx, study)
+    html = inside_the_net.gaps(ctx, study)
     for name in ("alexnet", "no_dropout", "non_overlapping_pooling"):
         records = [r for key, r in ctx.results.examined.items() if key[1] == name]
         train = 100 * np.mean([record["sample"]["top1_error"] for record in records])
@@ -55,7 +55,7 @@ def test_the_gap_table_has_the_errors_of_the_finished_nets(ctx: Context) -> None
 
 def test_the_whole_page_shows_towers_neighbours_and_verdicts(ctx: Context) -> None:
     (study,) = ctx.studies
-    html = inside_tables.inside(ctx, study)
+    html = inside_the_net.inside(ctx, study)
     assert "12 kernels of 7 by 7 pixels, in 2 groups" in html
     assert html.count("seed 1:") >= 1 and "permutation of kernels between towers" in html
     assert 'href="#claim-fig3-special"' in html and 'href="#claim-drop-overfit"' in html
@@ -65,4 +65,4 @@ def test_the_whole_page_shows_towers_neighbours_and_verdicts(ctx: Context) -> No
 def test_a_study_without_examinations_says_so(tmp_path: Path) -> None:
     fabricate.study(tmp_path, "demo")
     ctx = Context(load_results(tmp_path), pd.DataFrame({"id": ["fig3-special"]}))
-    assert "was examined yet" in inside_tables.inside(ctx, ctx.studies[0])
+    assert "was examined yet" in inside_the_net.inside(ctx, ctx.studies[0])

@@ -11,9 +11,9 @@ from conftest import make_packed_set, seal
 from PIL import Image
 from test_data import SETTINGS
 
-from alexnet import data, gather
+from alexnet.batches import augment, gather
 from alexnet.errors import UserError
-from alexnet.loader import AHEAD, ALIGNMENT, Memory, TrainingBatches, augment_on_device
+from alexnet.batches.loader import AHEAD, ALIGNMENT, Memory, TrainingBatches, augment_on_device
 
 RECIPES = {
     "program": {"color_noise": 0.1, "color_divisor": 1.1, "images_per_crop": 4, "reshuffle": False},
@@ -34,10 +34,10 @@ def config(**changes):
 def expected(split, settings, mean, epoch):
     """What the batches of an epoch are, image by image: (N, 31, 31, 3) and labels."""
     augmentation, crop = settings["augmentation"], settings["data"]["crop"]
-    order = data.epoch_order(len(split), settings["seed"], epoch, augmentation["reshuffle"])
-    axes = data.color_axes(split.manifest["rgb"], augmentation["color_noise_scale"])
+    order = augment.epoch_order(len(split), settings["seed"], epoch, augmentation["reshuffle"])
+    axes = augment.color_axes(split.manifest["rgb"], augmentation["color_noise_scale"])
     margin = split.images.shape[1] - crop
-    draws = data.draw_epoch(len(split), augmentation, margin, axes, settings["seed"], epoch)
+    draws = augment.draw_epoch(len(split), augmentation, margin, axes, settings["seed"], epoch)
     images = []
     for row, index in enumerate(order):
         top, left = draws.top[row], draws.left[row]
@@ -85,9 +85,9 @@ def test_batches_are_the_plain_loops_to_the_bit(packed_set, recipe, workers):
 def test_the_way_of_the_device_gives_the_same(packed_set, recipe):
     split, settings = packed_set.open_split(packed_set, "train"), config(**RECIPES[recipe])
     mean, augmentation = mean_of(split), config(**RECIPES[recipe])["augmentation"]
-    order = data.epoch_order(48, 5, 0, augmentation["reshuffle"])
-    axes = data.color_axes(split.manifest["rgb"], augmentation["color_noise_scale"])
-    draws = data.draw_epoch(48, augmentation, 9, axes, 5, 0)
+    order = augment.epoch_order(48, 5, 0, augmentation["reshuffle"])
+    axes = augment.color_axes(split.manifest["rgb"], augmentation["color_noise_scale"])
+    draws = augment.draw_epoch(48, augmentation, 9, axes, 5, 0)
     aligned = augmentation["mean"] == "aligned"
     base = mean if aligned else mean[4:35, 4:35]
     out = augment_on_device(

@@ -16,17 +16,18 @@ import numpy as np
 import pytest
 import torch
 
-from alexnet import tensors, train
+from alexnet.net import tensors
+from alexnet.training import train
 from alexnet.__main__ import main
 from alexnet.errors import UserError
-from alexnet.evaluate import evaluate
-from alexnet.experiments import read_config
-from alexnet.inputs import finished_net
-from alexnet.manifest import read_manifest
-from alexnet.packed_set import mean_image
-from analysis.claims import CLAIMS, load_claims
-from analysis.evidence import load_results
-from analysis.judging import judge_all
+from alexnet.evaluation.evaluate import evaluate
+from alexnet.experiments.resolve import read_config
+from alexnet.net.weights import finished_net
+from alexnet.packed.manifest import read_manifest
+from alexnet.packed.packed_set import mean_image
+from analysis.paper.claims import CLAIMS, load_claims
+from analysis.results.evidence import load_results
+from analysis.verdicts.judge import judge_all
 
 TRIES = 100
 ODD: list[Any] = [
@@ -170,20 +171,20 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from conftest import ROOT, TINY_STUDY, make_packed_set
     from yaml import safe_dump
 
-    from alexnet import experiments
+    from alexnet.experiments import resolve
 
     folder = tmp_path_factory.mktemp("net")
     (folder / "definitions/studies").mkdir(parents=True)
     shutil.copy(ROOT / "config/experiments.yaml", folder / "definitions")
     study = TINY_STUDY | {"seeds": [1, 2], "experiments": ["alexnet", "ensemble"]}
     (folder / "definitions/studies/tiny.yaml").write_text(safe_dump(study))
-    experiments.forget()
+    resolve.forget()
     make_packed_set(folder / "ilsvrc2012", {"train": 48, "val": 24})
     for name, seed in (("alexnet", 1), ("alexnet", 2), ("ensemble", 1)):
         where = folder / f"{name}{seed}"
         where.mkdir()
         config = where / "config.json"
-        config.write_text(json.dumps(experiments.resolve("tiny", name, seed, str(folder / "definitions"))))
+        config.write_text(json.dumps(resolve.resolve("tiny", name, seed, str(folder / "definitions"))))
         if name == "alexnet":
             train.train(config, folder / "ilsvrc2012", where, threads=1)
             options = {"threads": 1, "keep_probabilities": True}
@@ -202,7 +203,7 @@ def weights(path: Path) -> None:
 
 
 def average(path: Path) -> None:
-    from alexnet.ensemble import ensemble
+    from alexnet.evaluation.ensemble import ensemble
 
     folder = path.parents[1]
     members = [folder / f"alexnet{seed}/ilsvrc2012-val.json" for seed in (1, 2)]

@@ -14,11 +14,11 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from analysis import pictures
+from analysis.report.pages import what_the_net_sees
 from analysis.__main__ import main
-from analysis.context import Context
-from analysis.evidence import load_results
-from analysis.outcomes import read_table
+from analysis.report.context import Context
+from analysis.results.evidence import load_results
+from analysis.verdicts.table import read_table
 
 EVIL = '<img src=x onerror="alert(1)">'
 
@@ -39,20 +39,20 @@ def test_images_are_read_from_both_stores(tmp_path: Path, kind: str) -> None:
     names = [f"i{i}" for i in range(5)]
     images = fabricate.store(tmp_path, "s", "d", "val", names, [0, 1, 0, 1, 0], kind=kind)
     folder = tmp_path / "s/data/d"
-    index = pictures.read_index(folder, "val")
+    index = what_the_net_sees.read_index(folder, "val")
     assert index is not None and list(index["name"]) == names
-    found = pictures.read_images(folder, "val", index, [3, 0])
+    found = what_the_net_sees.read_images(folder, "val", index, [3, 0])
     for place, image in zip((3, 0), found, strict=True):
         assert image.shape == (16, 16, 3)
         limit = 0 if kind == "npy" else 60  # noise is what JPEG keeps worst; other images differ by far more
         assert np.abs(image.astype(int) - images[place]).mean() <= limit
-    assert pictures.read_index(folder, "train") is None
+    assert what_the_net_sees.read_index(folder, "train") is None
 
 
 def test_positions_are_spread_evenly() -> None:
-    assert pictures.spread(3, 8) == [0, 1, 2]
-    assert pictures.spread(100, 5) == [0, 24, 49, 74, 99]
-    assert pictures.spread(0, 5) == []
+    assert what_the_net_sees.spread(3, 8) == [0, 1, 2]
+    assert what_the_net_sees.spread(100, 5) == [0, 24, 49, 74, 99]
+    assert what_the_net_sees.spread(0, 5) == []
 
 
 def campaign(folder: Path, **names: str) -> None:
@@ -72,7 +72,7 @@ def campaign(folder: Path, **names: str) -> None:
 def test_the_sheet_shows_the_first_images_of_each_class(tmp_path: Path) -> None:
     campaign(tmp_path, c0=EVIL, c11="x" * 300)
     ctx = context(tmp_path)
-    sheet = pictures.sample_sheet(ctx.results, ctx.studies[0])
+    sheet = what_the_net_sees.sample_sheet(ctx.results, ctx.studies[0])
     assert sheet is not None
     rows = re.findall(r'<tr><th scope="row">(.*?)</th>(.*?)</tr>', sheet)
     assert len(rows) == 10
@@ -91,7 +91,7 @@ def test_the_sheet_shows_the_first_images_of_each_class(tmp_path: Path) -> None:
 def test_five_labels_are_those_of_the_evaluation(tmp_path: Path) -> None:
     campaign(tmp_path, c0=EVIL)
     ctx = context(tmp_path)
-    html = pictures.five_labels(ctx, ctx.studies[0])
+    html = what_the_net_sees.five_labels(ctx, ctx.studies[0])
     table = pd.read_parquet(tmp_path / "demo/evals/alexnet/1/ilsvrc2012-val.parquet").sort_values("name")
     chosen = table.iloc[[0, 3, 6, 9, 13, 16, 19, 23]]
     first = sum(row.center_top5[0] == row.label for row in chosen.itertuples())
@@ -120,7 +120,7 @@ def test_neighbours_are_those_of_the_examination(tmp_path: Path) -> None:
         record["queries"] |= {"images": 24} | means
         path.with_name("examination.json").write_text(json.dumps(record))
     ctx = context(tmp_path)
-    html = pictures.neighbours(ctx, ctx.studies[0])
+    html = what_the_net_sees.neighbours(ctx, ctx.studies[0])
     counted = re.findall(r"<td[^>]*>(\d) of 6</td>", html)
     expected = [sum((i + step) % 30 % 11 == i % 12 for step in range(6)) for i in (0, 5, 11, 17, 23)]
     assert list(map(int, counted)) == expected
@@ -134,10 +134,10 @@ def test_what_is_missing_is_said(tmp_path: Path) -> None:
     fabricate.campaign(tmp_path, images=24)
     ctx = context(tmp_path)
     study = ctx.studies[0]
-    assert pictures.sample_sheet(ctx.results, study) is None
-    assert "are not here" in pictures.five_labels(ctx, study)
-    assert "did not keep which images are near" in pictures.neighbours(ctx, study)
+    assert what_the_net_sees.sample_sheet(ctx.results, study) is None
+    assert "are not here" in what_the_net_sees.five_labels(ctx, study)
+    assert "did not keep which images are near" in what_the_net_sees.neighbours(ctx, study)
     fabricate.study(tmp_path / "other", "demo")
     ctx = context(tmp_path / "other")
-    assert "not evaluated" in pictures.five_labels(ctx, ctx.studies[0])
-    assert "examined yet" in pictures.neighbours(ctx, ctx.studies[0])
+    assert "not evaluated" in what_the_net_sees.five_labels(ctx, ctx.studies[0])
+    assert "examined yet" in what_the_net_sees.neighbours(ctx, ctx.studies[0])

@@ -13,8 +13,8 @@ from test_pack import archives  # noqa: F401 - a fixture
 
 from alexnet.__main__ import main
 from alexnet.errors import UserError
-from alexnet.pack import pack, read_manifest
-from alexnet.packed_set import mean_image, open_split
+from alexnet.packed.pack import pack, read_manifest
+from alexnet.packed.packed_set import mean_image, open_split
 
 
 def zero(path: Path, first: int, count: int) -> None:

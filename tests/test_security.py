@@ -9,7 +9,7 @@ import yaml
 from conftest import ROOT, TINY_STUDY
 from test_workflow import copy_project, snakemake
 
-from alexnet import definitions
+from alexnet.experiments import definitions
 from alexnet.errors import UserError
 
 HOSTILE = [

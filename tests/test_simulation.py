@@ -13,16 +13,16 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from analysis import power, simulation, worlds
+from analysis.calibration import power, simulation, worlds
 from analysis.__main__ import main
-from analysis.calibration import behaviour
-from analysis.claims import load_claims
-from analysis.judging import judge
-from analysis.settings import all_settings
-from analysis.simulation import NOMINAL, Setting, calibrate, wrong_words
+from analysis.calibration.record import behaviour
+from analysis.paper.claims import load_claims
+from analysis.verdicts.judge import judge
+from analysis.calibration.scenarios import all_settings
+from analysis.calibration.simulation import NOMINAL, Setting, calibrate, wrong_words
 from analysis.stats import intervals, trials
 from analysis.stats.intervals import Noise
-from analysis.worlds import World
+from analysis.calibration.worlds import World
 
 CLAIMS = {claim.id: claim for claim in load_claims()}
 REPEATS = 400
@@ -271,7 +271,7 @@ def test_power_is_what_a_closed_form_says() -> None:
 
 
 def test_the_verb_writes_the_same_file_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("analysis.settings.all_settings", lambda: SMALL[:3])
+    monkeypatch.setattr("analysis.calibration.scenarios.all_settings", lambda: SMALL[:3])
     options = ["calibrate", "--repeats", "100", "--seed", "3", "--out"]
     assert main([*options, str(tmp_path / "a.csv")]) == 0
     assert main([*options, str(tmp_path / "b.csv")]) == 0

@@ -10,7 +10,8 @@ import torch
 from conftest import seal
 from test_loader import jpeg_copy
 
-from alexnet import evaluate, packed_set
+from alexnet.evaluation import evaluate
+from alexnet.packed import packed_set
 from alexnet.errors import UserError
 
 
