@@ -9,9 +9,9 @@ import os
 import sys
 from pathlib import Path
 
+from alexnet.errors import UserError
 from alexnet.experiments import describe
 from alexnet.runtime import interruption
-from alexnet.errors import UserError
 
 
 def _positive(text: str) -> int:

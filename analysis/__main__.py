@@ -332,15 +332,15 @@ def _explain(options: argparse.Namespace) -> None:
 
 
 def _effects(options: argparse.Namespace) -> None:
-    from analysis.verdicts.effects import lines
     from analysis.results.evidence import load_results
+    from analysis.verdicts.effects import lines
 
     print("\n".join(lines(load_results(options.results), options.experiment)))
 
 
 def _race(options: argparse.Namespace) -> None:
-    from analysis.results.evidence import load_results
     from analysis.measures.races import lines
+    from analysis.results.evidence import load_results
 
     print("\n".join(lines(load_results(options.results), options.race)))
 
@@ -348,10 +348,10 @@ def _race(options: argparse.Namespace) -> None:
 def _choose(options: argparse.Namespace) -> None:
     import json
 
-    from analysis.measures.estimates import NoEstimate
-    from analysis.results.evidence import load_results
     from analysis.files import write_text
+    from analysis.measures.estimates import NoEstimate
     from analysis.measures.races import choose, find
+    from analysis.results.evidence import load_results
 
     results = load_results(options.results)
     study = find(results, options.study, options.race)
@@ -382,10 +382,10 @@ def _report(options: argparse.Namespace) -> None:
 
 
 def _table(options: argparse.Namespace) -> None:
-    from analysis.report.context import Context
-    from analysis.results.evidence import load_results
     from analysis.files import write_between
+    from analysis.report.context import Context
     from analysis.results.campaign import sentences
+    from analysis.results.evidence import load_results
     from analysis.verdicts.table import markdown, read_table
 
     verdicts = read_table(options.claims)
@@ -408,10 +408,10 @@ def _table(options: argparse.Namespace) -> None:
 def _departures(options: argparse.Namespace) -> None:
     import pandas as pd
 
+    from analysis.files import write_between
     from analysis.report.context import Context
     from analysis.report.pages.departure_tables import compares, markdown
     from analysis.results.evidence import load_results
-    from analysis.files import write_between
 
     results = load_results(options.results)
     for name in options.study:
@@ -429,8 +429,8 @@ def _departures(options: argparse.Namespace) -> None:
 def _baselines(options: argparse.Namespace) -> None:
     import json
 
-    from analysis.measures.baselines import baselines
     from analysis.files import write_text
+    from analysis.measures.baselines import baselines
 
     record = baselines(options.data, options.train_split, options.test_split)
     write_text(options.out, json.dumps(record, indent=2) + "\n")

@@ -13,9 +13,9 @@ import os
 import signal
 import sys
 
+from alexnet.__main__ import main
 from alexnet.net import tensors
 from alexnet.training import train
-from alexnet.__main__ import main
 
 PLACE = os.environ["DIES"].split()
 TOWER = int(os.environ.get("TOWER", "0"))  # of two; -1: the process that started them

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from alexnet.__main__ import main
+from alexnet.errors import UserError
 from alexnet.experiments.architecture import describe, layer_table
 from alexnet.experiments.definitions import load, load_study
 from alexnet.experiments.describe import describe_experiment
-from alexnet.errors import UserError
 from alexnet.experiments.resolve import merge, resolve
 from alexnet.net.model import build
 

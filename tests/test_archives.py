@@ -217,9 +217,7 @@ def test_unknown_sources_and_splits():
 
 
 def test_asking_for_archives_loads_neither_torch_nor_scipy():
-    code = (
-        "import sys, alexnet.archives.sources; print(sorted({'torch', 'scipy', 'numpy', 'PIL'} & set(sys.modules)))"
-    )
+    code = "import sys, alexnet.archives.sources; print(sorted({'torch', 'scipy', 'numpy', 'PIL'} & set(sys.modules)))"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"
 

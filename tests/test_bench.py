@@ -47,9 +47,7 @@ def test_the_peers_of_ingest_make_the_same_picture():
     files = [ingest.generated(i) for i in range(3)]
     row = ingest.fidelity("three images", files)
     assert row["subject_value"] > 40 and row["peer_value"] > 40
-    assert ingest.psnr(np.zeros(9, np.uint8), np.full(9, 16, np.uint8)) == pytest.approx(
-        24.0484, abs=1e-3
-    )
+    assert ingest.psnr(np.zeros(9, np.uint8), np.full(9, 16, np.uint8)) == pytest.approx(24.0484, abs=1e-3)
 
 
 def test_ingest_is_measured_on_official_archives(tmp_path, monkeypatch):

@@ -7,12 +7,12 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from alexnet.experiments import describe, resolve
-from alexnet.errors import UserError
 from alexnet.batches.loader import minibatches
+from alexnet.errors import UserError
+from alexnet.experiments import describe, resolve
 from alexnet.net.model import build
-from alexnet.training.sgd import PaperSGD, parameter_groups, set_rates
 from alexnet.training.schedule import hopeless, over, rates
+from alexnet.training.sgd import PaperSGD, parameter_groups, set_rates
 
 RACE = "fig1_relu_2012_lr001"
 

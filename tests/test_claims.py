@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from analysis.paper.claims import CLAIMS, Claim, load_claims
 from analysis.errors import UserError
+from analysis.paper.claims import CLAIMS, Claim, load_claims
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,8 @@ from torchvision.transforms.functional import ten_crop
 
 from alexnet.batches import augment
 from alexnet.batches import views as test_time
-from alexnet.errors import UserError
 from alexnet.batches.loader import TrainingBatches
+from alexnet.errors import UserError
 
 SETTINGS = {
     "random_crop": True,

@@ -25,8 +25,8 @@ import requests
 from alexnet.archives import download, known_files
 from alexnet.archives.credentials import Credentials
 from alexnet.archives.download import fetch, fetch_missing, public
-from alexnet.errors import UserError
 from alexnet.archives.known_files import KNOWN, KnownFile, describe_missing
+from alexnet.errors import UserError
 
 ROOT = Path(__file__).resolve().parent.parent
 BODY = random.Random(1).randbytes(1_000_000)
@@ -312,9 +312,7 @@ def test_without_a_validator_only_a_checksum_lets_it_go_on(tmp_path):
 
 
 def test_a_killed_process_is_gone_on_with(tmp_path):
-    code = (
-        "import sys, pathlib; from alexnet.archives.download import fetch; fetch(sys.argv[1], pathlib.Path('x.tar'))"
-    )
+    code = "import sys, pathlib; from alexnet.archives.download import fetch; fetch(sys.argv[1], pathlib.Path('x.tar'))"
     with serving(plain(pause=0.02), plain()) as server:
         child = subprocess.Popen(
             [sys.executable, "-c", code, server.url("/x.tar?key=" + SECRET)],

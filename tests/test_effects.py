@@ -13,14 +13,14 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from analysis.measures import estimates
-from analysis.report.pages import departure_tables
-from analysis.verdicts import effects
 from analysis.__main__ import main
+from analysis.measures import estimates
 from analysis.report.context import Context
+from analysis.report.pages import departure_tables
 from analysis.results.evidence import Results, load_results
-from analysis.verdicts.table import read_table
 from analysis.stats.intervals import holm
+from analysis.verdicts import effects
+from analysis.verdicts.table import read_table
 
 
 @pytest.fixture(scope="module")

@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 import yaml
 
-from alexnet.experiments import resolve
-from alexnet.training import train
 from alexnet.__main__ import main
 from alexnet.evaluation.evaluate import evaluate
+from alexnet.experiments import resolve
+from alexnet.training import train
 
 
 @pytest.fixture

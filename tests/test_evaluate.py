@@ -9,14 +9,14 @@ import pytest
 import torch
 from conftest import make_packed_set, seal
 
-from alexnet.experiments import resolve
-from alexnet.training import train
 from alexnet.__main__ import main
+from alexnet.batches.views import ten_views
 from alexnet.errors import UserError
 from alexnet.evaluation.evaluate import evaluate, same_classes
+from alexnet.experiments import resolve
 from alexnet.net.model import build
 from alexnet.packed.packed_set import open_split
-from alexnet.batches.views import ten_views
+from alexnet.training import train
 
 
 @pytest.fixture

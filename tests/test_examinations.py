@@ -12,10 +12,10 @@ import pytest
 from scipy import stats
 
 from analysis.measures import examinations
-from analysis.paper.claims import Claim, load_claims
 from analysis.measures.estimates import NoEstimate
-from analysis.results.evidence import load_results
 from analysis.measures.examinations import Towers, difference_of_towers, share_of_runs
+from analysis.paper.claims import Claim, load_claims
+from analysis.results.evidence import load_results
 from analysis.verdicts.judge import judge
 
 CLAIMS = {claim.id: claim for claim in load_claims()}

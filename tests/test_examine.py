@@ -13,17 +13,17 @@ from scipy.spatial.distance import cdist
 from scipy.special import log_softmax, rel_entr, softmax
 from scipy.stats import rankdata
 
-from alexnet.experiments import resolve
-from alexnet.training import train
 from alexnet.__main__ import main
 from alexnet.errors import UserError
 from alexnet.evaluation.evaluate import evaluate
 from alexnet.evaluation.examine import examine, first_kernels, fixed_sample
+from alexnet.evaluation.probe_dropout import MASKS
+from alexnet.evaluation.probe_kernels import chroma_share, selectivity
+from alexnet.experiments import resolve
 from alexnet.net.layers import Dropout
 from alexnet.net.model import build
 from alexnet.packed.packed_set import open_split
-from alexnet.evaluation.probe_dropout import MASKS
-from alexnet.evaluation.probe_kernels import chroma_share, selectivity
+from alexnet.training import train
 
 
 @pytest.fixture

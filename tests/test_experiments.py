@@ -5,11 +5,11 @@ import json
 import pytest
 import yaml
 
+from alexnet.__main__ import main
+from alexnet.errors import UserError
 from alexnet.experiments import definitions as config_files
 from alexnet.experiments import describe, resolve
-from alexnet.__main__ import main
 from alexnet.experiments.architecture import in_order
-from alexnet.errors import UserError
 
 
 @pytest.fixture(autouse=True)
@@ -90,8 +90,7 @@ def test_prose_does_not_change_a_run_but_its_diff_does(definitions):
     def prints():
         resolve.forget()
         return {
-            n: resolve.resolve("tiny", n, 1, str(definitions))["fingerprint"]
-            for n in ("alexnet", "no_lrn")
+            n: resolve.resolve("tiny", n, 1, str(definitions))["fingerprint"] for n in ("alexnet", "no_lrn")
         }
 
     before = prints()

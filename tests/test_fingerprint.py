@@ -18,7 +18,7 @@ from alexnet.runtime import fingerprint
 from alexnet.runtime.fingerprint import CUT, STAGES
 from alexnet.runtime.names import Source
 
-ROOT = Path(fingerprint.__file__).parent.parent
+ROOT = Path(fingerprint.__file__).parents[2]
 
 
 @pytest.fixture
@@ -77,7 +77,9 @@ def moved_into_rooms(package: Path) -> None:
     (room / "__init__.py").write_text('"""The net."""\n')
     (package / "metrics.py").rename(room / "metrics.py")
     for path in package.glob("*.py"):
-        path.write_text(path.read_text().replace("from alexnet.net.metrics import", "from .net.metrics import"))
+        path.write_text(
+            path.read_text().replace("from alexnet.net.metrics import", "from .net.metrics import")
+        )
 
 
 def edit(old: str, new: str) -> Callable[[Path], object]:

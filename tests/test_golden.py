@@ -14,10 +14,10 @@ import pandas as pd
 import pytest
 
 from alexnet.runtime import fingerprint
+from analysis.errors import UserError
+from analysis.report.context import Context
 from analysis.report.pages import campaign_state
 from analysis.results import golden, reruns
-from analysis.report.context import Context
-from analysis.errors import UserError
 from analysis.results.evidence import load_results
 
 # What is trained -------------------------------------------------------------------------------------------------
@@ -102,7 +102,9 @@ def test_a_value_is_of_what_was_computed(tmp_path: Path, monkeypatch: pytest.Mon
     third = values("third")
     assert {measure for measure in first if third[measure] == first[measure]} <= {("examine", "neighbours")}
     monkeypatch.undo()
-    monkeypatch.setattr("alexnet.evaluation.evaluate.log_loss", lambda probabilities, labels: probabilities[:, 0])
+    monkeypatch.setattr(
+        "alexnet.evaluation.evaluate.log_loss", lambda probabilities, labels: probabilities[:, 0]
+    )
     fourth = values("fourth")
     assert {measure for measure in first if fourth[measure] != first[measure]} == {("evaluate", "scores")}
 

@@ -16,15 +16,15 @@ from test_layers import CASES, both_ways, channels_last, written_out, written_ou
 from test_loader import RECIPES, config, expected, mean_of
 from torch.nn import functional as F
 
-from alexnet.experiments import resolve
-from alexnet.runtime import gpu_leases
-from alexnet.training import train
+from alexnet.batches.loader import TrainingBatches
 from alexnet.evaluation.evaluate import evaluate
 from alexnet.evaluation.examine import examine
+from alexnet.experiments import resolve
 from alexnet.net.execution import plan
 from alexnet.net.layers import LocallyConnected2d, LocalResponseNorm, norm_backend
-from alexnet.batches.loader import TrainingBatches
 from alexnet.net.model import build
+from alexnet.runtime import gpu_leases
+from alexnet.training import train
 from alexnet.training.sgd import PaperSGD
 
 pytestmark = pytest.mark.skipif(not THERE_IS_A_GPU, reason="this machine has no CUDA device")

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.report.pages import inside_the_net
 from analysis.report.context import Context
+from analysis.report.pages import inside_the_net
 from analysis.results.evidence import load_results
 
 

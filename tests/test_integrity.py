@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.report.pages import provenance
 from analysis.__main__ import main
+from analysis.report.pages import provenance
 from analysis.results.evidence import Results, load_results
 from analysis.results.integrity import MANIFEST, write_manifest
 

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from analysis.report.pages import lab_logs
 from analysis.__main__ import main
-from analysis.paper.claims import Claim, load_claims
-from analysis.report.context import Context
 from analysis.errors import UserError
-from analysis.results.evidence import load_results
+from analysis.paper.claims import Claim, load_claims
 from analysis.paper.lab_logs import LAB_LOGS, load_lab_logs, logged, rows_of, view_gains
+from analysis.report.context import Context
+from analysis.report.pages import lab_logs
+from analysis.results.evidence import load_results
 from analysis.verdicts.table import read_table
 
 LOGS = load_lab_logs()

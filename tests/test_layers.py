@@ -11,8 +11,8 @@ import torch
 from conftest import ROOT
 from torch import nn
 
-from alexnet.runtime.numba_jit import compiled
 from alexnet.net.layers import Dropout, LocallyConnected2d, LocalResponseNorm
+from alexnet.runtime.numba_jit import compiled
 
 
 def written_out(x: np.ndarray, n: int, coefficient: float, beta: float, k: float, towers: int) -> np.ndarray:

@@ -10,8 +10,8 @@ import time
 import pytest
 from conftest import ROOT
 
-from alexnet.runtime import gpu_leases
 from alexnet.errors import UserError
+from alexnet.runtime import gpu_leases
 
 A, B, C = "GPU-aaaa1111-0000", "GPU-bbbb2222-0000", "GPU-cccc3333-0000"
 M, N = "MIG-1111aaaa-0000", "MIG-2222bbbb-0000"

@@ -12,8 +12,8 @@ from PIL import Image
 from test_data import SETTINGS
 
 from alexnet.batches import augment, gather
-from alexnet.errors import UserError
 from alexnet.batches.loader import AHEAD, ALIGNMENT, Memory, TrainingBatches, augment_on_device
+from alexnet.errors import UserError
 
 RECIPES = {
     "program": {"color_noise": 0.1, "color_divisor": 1.1, "images_per_crop": 4, "reshuffle": False},

@@ -16,15 +16,15 @@ import numpy as np
 import pytest
 import torch
 
-from alexnet.net import tensors
-from alexnet.training import train
 from alexnet.__main__ import main
 from alexnet.errors import UserError
 from alexnet.evaluation.evaluate import evaluate
 from alexnet.experiments.resolve import read_config
+from alexnet.net import tensors
 from alexnet.net.weights import finished_net
 from alexnet.packed.manifest import read_manifest
 from alexnet.packed.packed_set import mean_image
+from alexnet.training import train
 from analysis.paper.claims import CLAIMS, load_claims
 from analysis.results.evidence import load_results
 from analysis.verdicts.judge import judge_all

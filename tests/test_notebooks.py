@@ -12,8 +12,8 @@ import nbformat
 import pytest
 
 from analysis.__main__ import main
-from analysis.paper.claims import load_claims
 from analysis.errors import UserError
+from analysis.paper.claims import load_claims
 from analysis.report.notebooks import execute
 
 NOTEBOOKS = sorted((Path(__file__).resolve().parent.parent / "analysis" / "notebooks").glob("*.ipynb"))

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from analysis.paper.claims import Claim, load_claims
 from analysis.errors import UserError
+from analysis.paper.claims import Claim, load_claims
 from analysis.paper.numerals import NUMERALS, SECTIONS, load_numerals, places, value
 
 CLAIMS = {claim.id: claim for claim in load_claims()}

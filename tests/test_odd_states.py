@@ -15,9 +15,9 @@ from conftest import NOTEBOOKS
 from test_browser import browser  # noqa: F401  (a fixture)
 from test_notebooks import run_cells
 
-from analysis.report.pages import campaign_state, claims_table, data, provenance, summary
 from analysis.__main__ import main
 from analysis.report.context import Context
+from analysis.report.pages import campaign_state, claims_table, data, provenance, summary
 from analysis.results.evidence import load_results
 from analysis.verdicts.table import read_table
 

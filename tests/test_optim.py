@@ -6,8 +6,8 @@ import torch
 
 from alexnet.experiments.resolve import resolve
 from alexnet.net.model import build
-from alexnet.training.sgd import PaperSGD, parameter_groups, set_rates
 from alexnet.training.schedule import rates
+from alexnet.training.sgd import PaperSGD, parameter_groups, set_rates
 
 
 def run(optimizer_class, rates, **settings):

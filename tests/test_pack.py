@@ -26,18 +26,18 @@ import pytest
 from PIL import Image
 from scipy.io import savemat
 
-from alexnet.archives import catalogue
-from alexnet.packed import split_packer
 from alexnet.__main__ import main
-from alexnet.archives.sources import missing_archives
-from alexnet.images.decode import Undecodable, decode, quick, square_of
+from alexnet.archives import catalogue
 from alexnet.archives.devkits import read_devkit
-from alexnet.errors import UserError
 from alexnet.archives.known_files import KNOWN
+from alexnet.archives.sources import missing_archives
+from alexnet.errors import UserError
+from alexnet.images.decode import Undecodable, decode, quick, square_of
+from alexnet.images.resample import central_square
+from alexnet.packed import split_packer
 from alexnet.packed.moments import add_to, no_images, rgb_statistics, sums_of
 from alexnet.packed.pack import pack as pack_published
 from alexnet.packed.pack import read_manifest
-from alexnet.images.resample import central_square
 from alexnet.synthetic.synsets import meta_mat, synsets
 from alexnet.synthetic.synthesize import synthesize
 

@@ -9,12 +9,12 @@ from pathlib import Path
 import fabricate
 import pytest
 
-from analysis.report import page
-from analysis.report.pages import architecture, calibration, departure_tables, provenance, training
-from analysis.verdicts import effects
 from analysis.__main__ import main
+from analysis.report import page
 from analysis.report.context import Context
+from analysis.report.pages import architecture, calibration, departure_tables, provenance, training
 from analysis.results.evidence import load_results
+from analysis.verdicts import effects
 from analysis.verdicts.table import read_table
 
 

@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.report.pages import cost, tables_1_and_2
 from analysis.__main__ import main
 from analysis.report.context import Context
+from analysis.report.pages import cost, tables_1_and_2
 from analysis.results.evidence import load_results
 from analysis.verdicts.table import read_table
 

@@ -14,9 +14,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from analysis.report.pages import what_the_net_sees
 from analysis.__main__ import main
 from analysis.report.context import Context
+from analysis.report.pages import what_the_net_sees
 from analysis.results.evidence import load_results
 from analysis.verdicts.table import read_table
 

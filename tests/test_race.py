@@ -15,15 +15,15 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from analysis.measures import races
-from analysis.report.pages import claims_table, fig1_races, findings, summary
 from analysis.__main__ import main
-from analysis.report.context import Context
-from analysis.measures.convergence import Reached, earlier, epochs_to, ratio_of, shown_ratio
 from analysis.errors import UserError
+from analysis.measures import races
+from analysis.measures.convergence import Reached, earlier, epochs_to, ratio_of, shown_ratio
 from analysis.measures.estimates import NoEstimate
-from analysis.results.evidence import COPIES, load_results, shrunken
+from analysis.report.context import Context
+from analysis.report.pages import claims_table, fig1_races, findings, summary
 from analysis.results.campaign import sentences
+from analysis.results.evidence import COPIES, load_results, shrunken
 from analysis.verdicts.table import read_table
 
 RATES = (0.001, 0.002, 0.004)

@@ -9,9 +9,9 @@ import fabricate
 import pandas as pd
 import pytest
 
-from analysis.report.pages import findings
 from analysis.__main__ import main
 from analysis.report.context import Context
+from analysis.report.pages import findings
 from analysis.results.evidence import load_results
 from analysis.verdicts.table import number, read_table
 

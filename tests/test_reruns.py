@@ -12,10 +12,10 @@ import fabricate
 import pandas as pd
 import pytest
 
-from analysis.report.pages import cost, provenance, trained_again
-from analysis.results import campaign, reruns
 from analysis.__main__ import main
 from analysis.report.context import Context
+from analysis.report.pages import cost, provenance, trained_again
+from analysis.results import campaign, reruns
 from analysis.results.evidence import load_results
 from analysis.results.integrity import MANIFEST
 

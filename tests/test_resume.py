@@ -19,12 +19,12 @@ import torch
 from conftest import ROOT, make_packed_set
 from test_towers import running, towers_of, wait_for
 
+from alexnet.__main__ import main
+from alexnet.batches.loader import TrainingBatches
+from alexnet.errors import UserError
+from alexnet.packed.packed_set import mean_image, open_split
 from alexnet.runtime import fingerprint, interruption
 from alexnet.training import checkpoints, train
-from alexnet.__main__ import main
-from alexnet.errors import UserError
-from alexnet.batches.loader import TrainingBatches
-from alexnet.packed.packed_set import mean_image, open_split
 
 
 def short(epochs=2, rates=0.002):

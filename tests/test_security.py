@@ -9,8 +9,8 @@ import yaml
 from conftest import ROOT, TINY_STUDY
 from test_workflow import copy_project, snakemake
 
-from alexnet.experiments import definitions
 from alexnet.errors import UserError
+from alexnet.experiments import definitions
 
 HOSTILE = [
     "x; touch harm",

@@ -19,8 +19,8 @@ from PIL import Image
 from test_archives import change, drain, members_of, rows_of, tar_of
 
 from alexnet.archives import catalogue, ilsvrc
-from alexnet.archives.sources import missing_archives, open_source
 from alexnet.archives.catalogue import Extent
+from alexnet.archives.sources import missing_archives, open_source
 from alexnet.errors import UserError
 from alexnet.packed.manifest import hash_file
 from alexnet.packed.pack import pack

@@ -10,9 +10,9 @@ import torch
 from conftest import seal
 from test_loader import jpeg_copy
 
+from alexnet.errors import UserError
 from alexnet.evaluation import evaluate
 from alexnet.packed import packed_set
-from alexnet.errors import UserError
 
 
 @pytest.fixture

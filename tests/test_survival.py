@@ -18,8 +18,8 @@ from conftest import ROOT
 from test_towers import running, wait_for
 from test_workflow import copy_project, planned, snakemake
 
-from alexnet.runtime import workflow_lock
 from alexnet.errors import UserError
+from alexnet.runtime import workflow_lock
 from alexnet.runtime.files import sha256
 
 STRACE = shutil.which("strace")

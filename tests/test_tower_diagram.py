@@ -10,8 +10,8 @@ import fabricate
 import pandas as pd
 import pytest
 
-from analysis.report.pages import tower_diagram
 from analysis.report.context import Context
+from analysis.report.pages import tower_diagram
 from analysis.results.evidence import load_results
 
 

@@ -11,8 +11,8 @@ import yaml
 from conftest import TINY_STUDY
 from test_workflow import copy_project, snakemake
 
-from alexnet.experiments import describe, resolve, tuning
 from alexnet.errors import UserError
+from alexnet.experiments import describe, resolve, tuning
 from alexnet.training.schedule import rates
 
 PILOT = {"seed": 7, "factors": [0.5, 1, 2], "epochs": 1}
@@ -60,9 +60,9 @@ def tuned(definitions):
                 "seed": 7,
                 "epochs": 1,
                 "validation_error": error,
-                "fingerprint": resolve.resolve(
-                    "tiny", tuning.pilot_run(name, factor), 7, str(definitions)
-                )["fingerprint"],
+                "fingerprint": resolve.resolve("tiny", tuning.pilot_run(name, factor), 7, str(definitions))[
+                    "fingerprint"
+                ],
             }
             for factor, error in zip(PILOT["factors"], errors, strict=True)
         ]

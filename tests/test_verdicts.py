@@ -14,13 +14,13 @@ import pytest
 from scipy import stats
 
 from analysis.measures import convergence, estimates
-from analysis.paper.claims import Claim, load_claims
 from analysis.measures.convergence import Reached
-from analysis.results.evidence import Results, load_results
 from analysis.measures.inference import LAB_TWINS, Estimate, with_interval
+from analysis.paper.claims import Claim, load_claims
+from analysis.results.evidence import Results, load_results
+from analysis.stats.intervals import Noise
 from analysis.verdicts.judge import judge, judge_all
 from analysis.verdicts.labels import ALLOWED, LABELS
-from analysis.stats.intervals import Noise
 from analysis.verdicts.rules import Outcome, adjusted, conclude, of_estimate
 
 CLAIMS = {claim.id: claim for claim in load_claims()}

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from alexnet.archives import tars, zips
 from alexnet.archives.catalogue import SPLITS, Catalogue, ImageClass, Lazy, Picture, Split
-from alexnet.errors import UserError
 from alexnet.archives.local_folders import images, printable, subfolders
+from alexnet.errors import UserError
 
 IMAGENETTE = {
     "n01440764": "tench",

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-from alexnet.errors import UserError
 from alexnet.archives.known_files import ACCOUNT_HOST, CREDENTIALS, public
+from alexnet.errors import UserError
 
 HTTPS = 443
 

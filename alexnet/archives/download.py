@@ -21,12 +21,12 @@ from urllib3.exceptions import HTTPError
 from urllib3.util.retry import RequestHistory, Retry
 
 from alexnet.archives.credentials import Credentials, advice
-from alexnet.errors import UserError
-from alexnet.runtime.files import held
 from alexnet.archives.known_files import CREDENTIALS, KNOWN, human_size, public
 from alexnet.archives.parts import Part
-from alexnet.runtime.progress import clock
 from alexnet.archives.web import Interrupted, Session, ask, check_url, tried, within
+from alexnet.errors import UserError
+from alexnet.runtime.files import held
+from alexnet.runtime.progress import clock
 
 BLOCK = 1 << 17
 PROGRESS_SECONDS = 2.0

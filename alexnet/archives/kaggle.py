@@ -12,8 +12,8 @@ from functools import partial
 from pathlib import Path
 
 from alexnet.archives.catalogue import Catalogue, ImageClass, Picture, Split
-from alexnet.errors import UserError
 from alexnet.archives.local_folders import images, subfolders
+from alexnet.errors import UserError
 
 IMAGES, MAPPING, SOLUTION = "ILSVRC/Data/CLS-LOC", "LOC_synset_mapping.txt", "LOC_val_solution.csv"
 

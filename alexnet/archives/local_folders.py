@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from alexnet.archives.catalogue import Extent
-from alexnet.errors import UserError
 from alexnet.archives.zips import MAX_BYTES
+from alexnet.errors import UserError
 
 
 def printable(name: str) -> str:

@@ -17,8 +17,8 @@ from tarfile import EOFHeaderError, HeaderError, ReadError  # type: ignore[attr-
 from typing import IO, Any, Self, cast
 
 from alexnet.archives.catalogue import Extent
-from alexnet.errors import UserError
 from alexnet.archives.zips import MAX_BYTES, most_unpacked
+from alexnet.errors import UserError
 
 UNDECODABLE = "backslashreplace"  # names that are not UTF-8 stand in the index as \\xff
 YEAR_2013 = 1_356_998_400  # modification time of every member that is written

@@ -13,8 +13,8 @@ import requests
 from urllib3.exceptions import HTTPError
 
 from alexnet.archives.credentials import Credentials
-from alexnet.errors import UserError
 from alexnet.archives.known_files import public
+from alexnet.errors import UserError
 
 REDIRECTS = 5
 HEADERS = {"Accept-Encoding": "identity", "User-Agent": "alexnet-reproducibility-bench"}

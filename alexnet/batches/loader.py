@@ -21,8 +21,8 @@ from torch import Tensor
 
 from alexnet.batches import gather
 from alexnet.batches.augment import Draws, color_axes, draw_epoch, epoch_order
-from alexnet.packed.packed_set import Split
 from alexnet.batches.views import central_crop
+from alexnet.packed.packed_set import Split
 
 AHEAD = 2  # batches that are made in advance: bounds the memory
 ALIGNMENT = 64  # bytes, as torch aligns its own memory

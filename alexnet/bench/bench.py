@@ -10,12 +10,12 @@ from typing import Any
 
 import torch
 
-from alexnet.net import execution
-from alexnet.runtime import provenance
+from alexnet.bench.compare import COLUMNS
 from alexnet.bench.ingest import ingest_rows
 from alexnet.bench.loading import loader_rows
 from alexnet.bench.step import show, step_rows
-from alexnet.bench.compare import COLUMNS
+from alexnet.net import execution
+from alexnet.runtime import provenance
 from alexnet.runtime.files import write_atomically, write_json
 
 PARTS = ("ingest", "loader", "step")

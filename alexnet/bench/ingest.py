@@ -27,11 +27,11 @@ from torch.nn import functional as F
 
 from alexnet.archives import ilsvrc, tars
 from alexnet.bench import compare
-from alexnet.packed import pack
-from alexnet.synthetic import synsets
-from alexnet.packed.chunks import reencode
 from alexnet.bench.compare import Pair
 from alexnet.images.decode import quick, square_of
+from alexnet.packed import pack
+from alexnet.packed.chunks import reencode
+from alexnet.synthetic import synsets
 
 ARCHIVE = "ilsvrc-fullsize-400.tar"
 SIZE = 256

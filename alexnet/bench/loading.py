@@ -12,10 +12,10 @@ from PIL import Image
 from torch.utils.data import DataLoader
 from torchvision import datasets, transforms
 
-from alexnet.experiments import resolve
-from alexnet.bench.ingest import SIZE, generated, packing, write_archive
-from alexnet.bench.compare import Pair, compare
 from alexnet.batches.loader import TrainingBatches
+from alexnet.bench.compare import Pair, compare
+from alexnet.bench.ingest import SIZE, generated, packing, write_archive
+from alexnet.experiments import resolve
 from alexnet.packed.packed_set import mean_image, open_split
 
 IMAGES, COPIES, WORKERS = 200, 10, 2

@@ -15,8 +15,8 @@ from alexnet.experiments import resolve
 from alexnet.net.execution import keep_memory, plan
 from alexnet.net.layers import LocalResponseNorm
 from alexnet.net.model import AlexNet, build
-from alexnet.training.sgd import PaperSGD, parameter_groups, set_rates
 from alexnet.training.schedule import Rates
+from alexnet.training.sgd import PaperSGD, parameter_groups, set_rates
 from alexnet.training.towers import Link, Tower
 
 RATE = 1e-5  # low, so that the random images below lead nowhere

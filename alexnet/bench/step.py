@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any
 
-from alexnet.experiments.architecture import layer_table
+from alexnet.bench.compare import Pair, Work, compare, row
 from alexnet.bench.processes import Make, Program, TwoTowers
 from alexnet.bench.programs import (
     convolution,
@@ -26,7 +26,7 @@ from alexnet.bench.programs import (
     resolved,
     torchvision_step,
 )
-from alexnet.bench.compare import Pair, Work, compare, row
+from alexnet.experiments.architecture import layer_table
 
 FULL, SMALL = "ilsvrc2012", "demo"  # studies whose base nets are measured
 

@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from alexnet.batches.views import VIEWS
 from alexnet.errors import UserError
 from alexnet.evaluation.evaluate import Scores, identity, probabilities_of, write_scores
 from alexnet.experiments.resolve import read_config
 from alexnet.runtime.files import sha256
-from alexnet.batches.views import VIEWS
 
 
 def ensemble(config_path: Path, members: list[Path], out: Path) -> dict[str, Any]:

@@ -14,17 +14,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from alexnet.runtime import fingerprint
+from alexnet.batches.views import VIEWS, mean_views, test_views, to_batch
 from alexnet.errors import UserError
-from alexnet.net.execution import plan
 from alexnet.experiments.resolve import read_config
-from alexnet.runtime.files import hashes, sha256, write_atomically, write_json
-from alexnet.net.weights import finished_net
+from alexnet.net.execution import plan
 from alexnet.net.metrics import log_loss, top_k_error
 from alexnet.net.model import AlexNet
+from alexnet.net.weights import finished_net
 from alexnet.packed.packed_set import Split, open_split
 from alexnet.packed.stores import Images
-from alexnet.batches.views import VIEWS, mean_views, test_views, to_batch
+from alexnet.runtime import fingerprint
+from alexnet.runtime.files import hashes, sha256, write_atomically, write_json
 
 BATCH = 128  # images, counted over views
 

@@ -39,19 +39,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from alexnet.evaluation import probe_pictures, probe_retrieval
+from alexnet.batches.views import mean_views, test_views, to_batch
 from alexnet.errors import UserError
+from alexnet.evaluation import probe_pictures, probe_retrieval
 from alexnet.evaluation.evaluate import BATCH, identity, same_classes, save_array
-from alexnet.net.execution import plan
-from alexnet.experiments.resolve import read_config
-from alexnet.runtime.files import hashes, sha256, write_atomically, write_json
-from alexnet.net.weights import finished_net
-from alexnet.net.metrics import log_loss, top_k_error
-from alexnet.net.model import AlexNet, build
-from alexnet.packed.packed_set import Split, open_split
 from alexnet.evaluation.probe_dropout import MASKS, against_thinned_nets
 from alexnet.evaluation.probe_kernels import selectivity
-from alexnet.batches.views import mean_views, test_views, to_batch
+from alexnet.experiments.resolve import read_config
+from alexnet.net.execution import plan
+from alexnet.net.metrics import log_loss, top_k_error
+from alexnet.net.model import AlexNet, build
+from alexnet.net.weights import finished_net
+from alexnet.packed.packed_set import Split, open_split
+from alexnet.runtime.files import hashes, sha256, write_atomically, write_json
 
 SAMPLE, QUERIES = 50_000, 500  # images; all of a smaller split
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from alexnet.errors import UserError
 
-SCHEMAS = Path(__file__).resolve().parent.parent / "workflow" / "schemas"
+SCHEMAS = Path(__file__).resolve().parents[2] / "workflow" / "schemas"
 BASE = "alexnet"  # what experiments are compared with
 STUDY = re.compile("[A-Za-z0-9_]+")  # names of studies, which become names of files, targets and rules
 

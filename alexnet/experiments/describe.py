@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from alexnet.errors import UserError
 from alexnet.experiments import tuning
 from alexnet.experiments.architecture import describe
 from alexnet.experiments.definitions import BASE, lineage, load, load_study, merge, plan_of, races
-from alexnet.errors import UserError
 from alexnet.experiments.resolve import resolve, seeds_of
 from alexnet.runtime.files import sha256
 

@@ -15,10 +15,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from alexnet.errors import UserError
 from alexnet.experiments import tuning
 from alexnet.experiments.architecture import in_order, layer_table
 from alexnet.experiments.definitions import check, did_you_mean, lineage, load, load_study, merge
-from alexnet.errors import UserError
 
 FULL_CROP = 224  # s. 3.5
 

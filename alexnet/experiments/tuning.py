@@ -15,8 +15,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from alexnet.experiments.definitions import load_study
 from alexnet.errors import UserError
+from alexnet.experiments.definitions import load_study
 
 TABLE = "rates.csv"
 COLUMNS = ("study", "experiment", "factor", "seed", "epochs", "validation_error", "fingerprint", "chosen")

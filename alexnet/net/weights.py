@@ -7,10 +7,10 @@ from typing import Any
 
 import torch
 
-from alexnet.net import tensors
 from alexnet.errors import UserError
-from alexnet.runtime.files import sha256
+from alexnet.net import tensors
 from alexnet.net.model import AlexNet, build
+from alexnet.runtime.files import sha256
 
 
 def load_weights(path: Path, fingerprint: str, advice: str) -> dict[str, Any]:

@@ -17,9 +17,9 @@ import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
 
-from alexnet.packed import moments
 from alexnet.archives.catalogue import Picture
 from alexnet.images.decode import Undecodable, alone, square_of
+from alexnet.packed import moments
 
 CHUNK = 32  # images that a worker takes at a time
 IN_FLIGHT = 3  # chunks per worker that are under way: bounds the memory

@@ -29,17 +29,17 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from alexnet.packed import moments
-from alexnet.archives.sources import Folders, list_sources, located, missing_archives, open_source
-from alexnet.packed.chunks import CHUNK, Making, Row
 from alexnet.archives.catalogue import SPLITS, Catalogue
-from alexnet.errors import UserError
-from alexnet.runtime.files import sha256, write_atomically
 from alexnet.archives.known_files import KNOWN
+from alexnet.archives.sources import Folders, list_sources, located, missing_archives, open_source
+from alexnet.errors import UserError
+from alexnet.images.resample import INTERPOLATION
+from alexnet.packed import moments
+from alexnet.packed.chunks import CHUNK, Making, Row
 from alexnet.packed.manifest import FORMAT, fingerprint, hash_file, read_manifest, record_hash
 from alexnet.packed.split_packer import PackedSplit, SplitPacker
+from alexnet.runtime.files import sha256, write_atomically
 from alexnet.runtime.progress import clock
-from alexnet.images.resample import INTERPOLATION
 
 __all__ = ["list_sources", "missing_archives", "pack", "plan", "read_manifest"]
 

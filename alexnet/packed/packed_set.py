@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alexnet.errors import UserError
-from alexnet.runtime.files import sha256
 from alexnet.packed.manifest import read_manifest
 from alexnet.packed.stores import Digests, Images, open_store
+from alexnet.runtime.files import sha256
 
 
 @dataclass(frozen=True)

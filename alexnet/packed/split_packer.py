@@ -24,13 +24,13 @@ from typing import Any, Protocol, TextIO
 import numpy as np
 from numpy.typing import NDArray
 
-from alexnet.packed import moments
-from alexnet.packed.chunks import CHUNK, Chunk, Making, Row, convert, in_order
 from alexnet.archives.catalogue import Picture, Split
 from alexnet.errors import UserError
-from alexnet.runtime.files import write_atomically
+from alexnet.packed import moments
+from alexnet.packed.chunks import CHUNK, Chunk, Making, Row, convert, in_order
 from alexnet.packed.stores import content_line
 from alexnet.packed.writers import JpegWriter, RawWriter
+from alexnet.runtime.files import write_atomically
 
 COLUMNS = ("name", "label", "width", "height", "repairs", "digest")
 PLACES = ("offset", "bytes")  # further columns of a jpeg store

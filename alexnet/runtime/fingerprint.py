@@ -18,9 +18,19 @@ import hashlib
 from functools import cache
 from pathlib import Path
 
-from alexnet.runtime.names import COMPREHENSIONS, FUNCTIONS, IMPORTS, Key, Module, Source, bound, here, says_nothing
+from alexnet.runtime.names import (
+    COMPREHENSIONS,
+    FUNCTIONS,
+    IMPORTS,
+    Key,
+    Module,
+    Source,
+    bound,
+    here,
+    says_nothing,
+)
 
-PACKAGE = Path(__file__).resolve().parent
+PACKAGE = Path(__file__).resolve().parents[1]
 STAGES = {
     "train": "alexnet.training.train.train",
     "evaluate": "alexnet.evaluation.evaluate.evaluate",

@@ -12,7 +12,7 @@ from typing import Any
 
 from alexnet.runtime import fingerprint
 
-PACKAGE = Path(__file__).resolve().parent
+PACKAGE = Path(__file__).resolve().parents[1]
 PACKAGES = ("torch", "torchvision", "numpy", "numba", "pillow", "pandas", "snakemake")
 
 

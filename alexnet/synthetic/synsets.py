@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from alexnet.synthetic.scenes import SHAPES, TEXTURES
 from alexnet.archives.tars import plain_tar
+from alexnet.synthetic.scenes import SHAPES, TEXTURES
 
 PLURAL = {"striped": "stripes", "banded": "bands", "checked": "checks", "spotted": "spots"}
 MAX_CLASSES = len(SHAPES) * len(TEXTURES)

@@ -20,10 +20,10 @@ from pathlib import Path
 
 import numpy as np
 
+from alexnet.archives.tars import add, plain_tar
 from alexnet.errors import UserError
 from alexnet.synthetic.scenes import render
 from alexnet.synthetic.synsets import MAX_CLASSES, Synset, devkit, synsets
-from alexnet.archives.tars import add, plain_tar
 
 GRAYSCALE = 0.04  # fraction of the images
 

@@ -15,8 +15,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from alexnet.runtime.files import write_atomically
 from alexnet.net.tensors import Refused, read_tensors, write_hashed
+from alexnet.runtime.files import write_atomically
 
 FORMAT = 2
 MARK = b"\nalexnet checkpoint, sha256 "

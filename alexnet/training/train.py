@@ -27,25 +27,32 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from alexnet.net import tensors
-from alexnet.runtime import fingerprint, interruption, provenance
-from alexnet.training import checkpoints
-from alexnet.errors import UserError
-from alexnet.net.execution import Execution, plan
-from alexnet.experiments.resolve import read_config
-from alexnet.runtime.files import from_the_future, hashes, held, remove_leftovers, write_atomically, write_json
-from alexnet.net.weights import start_from
-from alexnet.runtime.gpu_leases import leased
 from alexnet.batches.loader import TrainingBatches, minibatches
+from alexnet.batches.views import central_crop, mean_views, to_batch
+from alexnet.errors import UserError
+from alexnet.experiments.resolve import read_config
+from alexnet.net import tensors
+from alexnet.net.execution import Execution, plan
 from alexnet.net.metrics import top_k_error
 from alexnet.net.model import AlexNet, build
-from alexnet.training.sgd import PaperSGD, parameter_groups, set_rates
+from alexnet.net.weights import start_from
 from alexnet.packed.packed_set import Split, mean_image, open_split
+from alexnet.runtime import fingerprint, interruption, provenance
+from alexnet.runtime.files import (
+    from_the_future,
+    hashes,
+    held,
+    remove_leftovers,
+    write_atomically,
+    write_json,
+)
+from alexnet.runtime.gpu_leases import leased
 from alexnet.runtime.progress import Progress
+from alexnet.training import checkpoints
 from alexnet.training.schedule import Rates, over, rates
+from alexnet.training.sgd import PaperSGD, parameter_groups, set_rates
 from alexnet.training.towers import Link, Tower
 from alexnet.training.two_processes import run_both
-from alexnet.batches.views import central_crop, mean_views, to_batch
 
 PEER_TIMEOUT = 600.0  # seconds
 LOCK_SECONDS = 60.0  # that a training which was told to end may take to do so

@@ -15,8 +15,8 @@ from typing import Any
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-from alexnet.runtime import interruption
 from alexnet.errors import UserError
+from alexnet.runtime import interruption
 from alexnet.training.towers import Link, PeerLost
 
 SECONDS_TO_END = 5  # that a process has after SIGTERM

@@ -10,11 +10,11 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from analysis.paper.claims import Claim, load_claims
-from analysis.measures.inference import LAB_GAINS, fewest, lab_spread
-from analysis.verdicts.labels import REPLICATED, label
 from analysis.calibration.simulation import LAST, Setting, verdicts_in
+from analysis.measures.inference import LAB_GAINS, fewest, lab_spread
+from analysis.paper.claims import Claim, load_claims
 from analysis.stats import axes
+from analysis.verdicts.labels import REPLICATED, label
 
 WANTED = 0.8
 REPEATS = 400  # campaigns for one power: its standard error is 2 points at 80 %

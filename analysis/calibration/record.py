@@ -18,9 +18,9 @@ SAMPLED = 100  # campaigns of one setting of each kind
 
 def behaviour() -> list[str]:
     """What the rule says now in one setting of each kind and evidence: a line each, the same for the same rule."""
-    from analysis.paper.claims import load_claims
     from analysis.calibration.scenarios import all_settings
     from analysis.calibration.simulation import verdicts_in
+    from analysis.paper.claims import load_claims
 
     claims = {claim.id: claim for claim in load_claims()}
     by_kind: dict[tuple[str, str], list[Setting]] = {}

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from analysis.paper.claims import Claim, load_claims
-from analysis.measures.inference import fewest
 from analysis.calibration.simulation import LAB_SD, LAST, Setting, null_of
+from analysis.measures.inference import fewest
+from analysis.paper.claims import Claim, load_claims
 from analysis.stats.trials import BREAKS, WORLDS
 from analysis.verdicts.rules import accepted
 

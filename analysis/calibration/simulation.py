@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.paper.claims import Claim, load_claims
+from analysis.calibration.worlds import World, outcomes
 from analysis.measures.convergence import Reached, ratio_of
 from analysis.measures.inference import (
     LAB_GAIN_NETS,
@@ -31,10 +31,10 @@ from analysis.measures.inference import (
     of_moments,
     split_gap_of,
 )
+from analysis.paper.claims import Claim, load_claims
 from analysis.stats import axes
 from analysis.stats.trials import WORLDS
 from analysis.verdicts.rules import question, scaled, words
-from analysis.calibration.worlds import World, outcomes
 
 NOMINAL = 0.05
 LAB_SD = 0.12  # points; of the top-1 error between seeds, as the lab's five near-identical nets show

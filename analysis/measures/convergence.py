@@ -18,8 +18,8 @@ import numpy as np
 import pandas as pd
 
 from analysis.measures.estimates import curves, settled
-from analysis.results.evidence import Results
 from analysis.measures.inference import Estimate, with_interval
+from analysis.results.evidence import Results
 from analysis.stats.intervals import Noise
 from analysis.stats.samples import Runs, Sample, over_seeds
 

@@ -13,7 +13,6 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from analysis.results.evidence import Results
 from analysis.measures.inference import (
     LAB_GAIN_NETS,
     LAB_GAINS,
@@ -29,6 +28,7 @@ from analysis.measures.inference import (
     split_gap_of,
     with_interval,
 )
+from analysis.results.evidence import Results
 from analysis.stats import intervals
 from analysis.stats.intervals import Noise
 

@@ -21,10 +21,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from analysis.paper.claims import Claim
 from analysis.measures.estimates import Estimate, NoEstimate, compared, failed, settled
-from analysis.results.evidence import Results
 from analysis.measures.inference import ONE_SEED, image_noise, moments, with_interval
+from analysis.paper.claims import Claim
+from analysis.results.evidence import Results
 from analysis.results.integrity import apart, frame
 from analysis.stats.intervals import CONFIDENCE, Noise
 from analysis.stats.samples import over_seeds

@@ -13,11 +13,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from analysis.measures.convergence import Reached, at_middles, epochs_to, ratio_of
 from analysis.errors import UserError
+from analysis.measures.convergence import Reached, at_middles, epochs_to, ratio_of
 from analysis.measures.estimates import NoEstimate, settled
-from analysis.results.evidence import Results, Study
 from analysis.measures.inference import Estimate, with_interval
+from analysis.results.evidence import Results, Study
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from typing import Any
 
 from analysis.errors import UserError
 
-CLAIMS = Path(__file__).resolve().parent / "claims.csv"
-SCHEMA = Path(__file__).resolve().parent.parent / "workflow" / "schemas" / "claims.schema.yaml"
+CLAIMS = Path(__file__).resolve().parents[1] / "claims.csv"
+SCHEMA = Path(__file__).resolve().parents[2] / "workflow" / "schemas" / "claims.schema.yaml"
 NUMBERS = ("tolerance", "lab_value")
 COMPARED = {
     "difference",

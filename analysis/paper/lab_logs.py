@@ -9,11 +9,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from analysis.paper.claims import Claim
 from analysis.errors import UserError
+from analysis.paper.claims import Claim
 
 LAB_LOGS = Path(__file__).resolve().parent / "lab_logs.csv"
-SCHEMA = Path(__file__).resolve().parent.parent / "workflow" / "schemas" / "lab_logs.schema.yaml"
+SCHEMA = Path(__file__).resolve().parents[2] / "workflow" / "schemas" / "lab_logs.schema.yaml"
 NUMBERS = ("line", "loss", "top1_error", "top5_error", "epochs")
 BASES = {"145-2010", "145"}  # the nets that the ablations are compared with, by data set
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from analysis.report.page import Html
 from analysis.verdicts.labels import LABELS
 from analysis.verdicts.table import paper_value, weakness, with_unit
-from analysis.report.page import Html
 
 
 def badge(verdict: str, evidence: str, dataset: str = "") -> Html:

@@ -8,12 +8,12 @@ import re
 from pathlib import Path
 from typing import Any
 
-from analysis.report.deposit import write_beside
 from analysis.errors import UserError
-from analysis.results.evidence import load_results
 from analysis.files import write_text
-from analysis.verdicts.table import read_table
+from analysis.report.deposit import write_beside
 from analysis.report.page import Html, joined
+from analysis.results.evidence import load_results
+from analysis.verdicts.table import read_table
 
 TEMPLATE = Path(__file__).resolve().parent / "template"
 TITLE = "AlexNet, checked: which claims of the 2012 paper hold, and how we know"

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis.paper.claims import Claim, load_claims
 from analysis.errors import UserError
+from analysis.paper.claims import Claim, load_claims
 from analysis.results.evidence import Results, Study, load_results
 from analysis.verdicts.judge import judge
-from analysis.verdicts.table import read_table
 from analysis.verdicts.rules import Outcome
+from analysis.verdicts.table import read_table
 
 RESULTS, CLAIMS = "ALEXNET_RESULTS", "ALEXNET_CLAIMS"
 

@@ -16,11 +16,11 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.results.evidence import Results, Study
 from analysis.files import write_text
+from analysis.results.evidence import Results, Study
 from analysis.verdicts.table import NUMERIC
 
-WORKFLOW = Path(__file__).resolve().parent.parent / "workflow" / "Snakefile"
+WORKFLOW = Path(__file__).resolve().parents[2] / "workflow" / "Snakefile"
 LICENSE = "https://spdx.org/licenses/BSD-2-Clause"
 PAPER = "https://papers.nips.cc/paper/4824-imagenet-classification-with-deep-convolutional-neural-networks"
 PROFILES = [

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import pandas as pd
 
+from analysis.report.page import INK
 from analysis.results.evidence import Results
 from analysis.verdicts.labels import AGAINST, FOR
-from analysis.report.page import INK
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from analysis.report.badges import badge
-from analysis.verdicts.labels import LABELS
 from analysis.report.page import Html, folded, joined, say, stack
+from analysis.verdicts.labels import LABELS
 
 TERMINOLOGY = (
     "A verdict names two things: the direction of an effect (agrees, not shown, contradicts, cannot tell) and its size (matches, "

@@ -9,9 +9,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from analysis.report.context import CLAIMS, RESULTS
 from analysis.errors import UserError
 from analysis.files import write_text
+from analysis.report.context import CLAIMS, RESULTS
 
 TIMEOUT = 600  # seconds a cell may take
 
@@ -69,7 +69,7 @@ def _run(book: Any, folder: Path, results: Path, claims: Path) -> None:
     manager = AsyncKernelManager(
         transport="ipc", kernel_name="python3", connection_file=str(folder / "k.json")
     )
-    package = Path(__file__).resolve().parent.parent
+    package = Path(__file__).resolve().parents[2]
     paths = [str(package), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {
         **os.environ,

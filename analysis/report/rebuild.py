@@ -8,15 +8,15 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from analysis.paper.claims import CLAIMS, load_claims
 from analysis.errors import UserError
+from analysis.paper.claims import CLAIMS, load_claims
+from analysis.report.build import build
+from analysis.report.notebooks import execute
 from analysis.results.evidence import load_results
 from analysis.verdicts.judge import judge_all
-from analysis.report.notebooks import execute
 from analysis.verdicts.table import write_table
-from analysis.report.build import build
 
-NOTEBOOKS = Path(__file__).resolve().parent / "notebooks"
+NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
 
 
 def rebuild(

@@ -14,7 +14,7 @@ import pandas as pd
 
 from analysis.errors import UserError
 
-TABLE = Path(__file__).resolve().parent.parent / "reports" / "reference" / "golden.csv"
+TABLE = Path(__file__).resolve().parents[2] / "reports" / "reference" / "golden.csv"
 MACHINE = ["cpu", "vector_instructions", "torch", "numba", "images"]
 COLUMNS = ["stage", "code_sha256", *MACHINE, "net", "measure", "sha256"]
 Machine = tuple[str, ...]

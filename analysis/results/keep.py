@@ -24,8 +24,8 @@ from pathlib import Path
 from typing import Any
 
 from analysis.errors import UserError
-from analysis.results.evidence import Results, load_results
 from analysis.files import read_json
+from analysis.results.evidence import Results, load_results
 from analysis.results.integrity import MANIFEST, frame, sha256, write_manifest
 from analysis.results.verify import verify
 

@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 
 import pandas as pd
 
-from analysis.results import fitting
 from analysis.errors import UserError
+from analysis.results import fitting
 from analysis.results.evidence import (
     COPIES,
     EVAL_COLUMNS,

@@ -15,12 +15,12 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.results import golden
 from analysis.errors import UserError
-from analysis.results.evidence import Results
 from analysis.files import write_text
-from analysis.results.integrity import MANIFEST, Unfit, write_manifest
+from analysis.results import golden
 from analysis.results.campaign import devices
+from analysis.results.evidence import Results
+from analysis.results.integrity import MANIFEST, Unfit, write_manifest
 from analysis.text import plural
 
 FILE = "reruns.csv"

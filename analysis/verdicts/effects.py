@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 
 from analysis.measures import estimates
 from analysis.measures.estimates import NoEstimate
-from analysis.results.evidence import Results, Study
 from analysis.measures.inference import Estimate
-from analysis.verdicts.table import interval, number
+from analysis.results.evidence import Results, Study
 from analysis.stats.intervals import holm
+from analysis.verdicts.table import interval, number
 
 TIER_WORDS = {"demo": "demo", "proxy": "proxy", "reduced": "paper's data, reduced", "paper": "paper scale"}
 READINGS = ("worse", "better", "no difference shown")  # of effects whose interval says something

@@ -5,13 +5,13 @@ from __future__ import annotations
 import difflib
 import textwrap
 
-from analysis.paper.claims import Claim
 from analysis.errors import UserError
+from analysis.paper.claims import Claim
 from analysis.paper.lab_logs import load_lab_logs, rows_of
-from analysis.verdicts.labels import LABELS
 from analysis.paper.numerals import load_numerals, places
-from analysis.verdicts.table import interval, number, paper_value, verdict_words, with_unit
+from analysis.verdicts.labels import LABELS
 from analysis.verdicts.rules import Outcome
+from analysis.verdicts.table import interval, number, paper_value, verdict_words, with_unit
 
 WIDTH = 110
 LABEL = 15

@@ -6,10 +6,10 @@ import math
 from dataclasses import replace
 
 from analysis.measures import arithmetic, convergence, estimates, examinations, races, ranking
-from analysis.paper.claims import Claim
 from analysis.measures.estimates import NoEstimate
-from analysis.results.evidence import COPIES, Results, Study
 from analysis.measures.inference import Estimate
+from analysis.paper.claims import Claim
+from analysis.results.evidence import COPIES, Results, Study
 from analysis.verdicts.labels import CITED, DIFFERS, HOLDS, HOLDS_NOT, MISCOUNTS, NOT_TESTABLE, PENDING
 from analysis.verdicts.rules import Outcome, adjusted, command, matches, of_estimate
 

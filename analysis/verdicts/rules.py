@@ -12,13 +12,13 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any
 
-from analysis.paper.claims import Claim
 from analysis.measures.inference import Estimate
-from analysis.verdicts.labels import ALLOWED, PENDING, label
+from analysis.paper.claims import Claim
 from analysis.stats import axes
 from analysis.stats.axes import Question
 from analysis.stats.intervals import benjamini_hochberg, holm, to_settle
 from analysis.stats.judge import said_direction, said_size
+from analysis.verdicts.labels import ALLOWED, PENDING, label
 
 PERCENT = {"%", "points"}
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pandas as pd
 
 from analysis.errors import UserError
-from analysis.results.evidence import COPIES
 from analysis.files import write_text
+from analysis.results.evidence import COPIES
 from analysis.verdicts.rules import Outcome
 
 COLUMNS = [

@@ -7,8 +7,8 @@ from typing import Any
 from analysis.report import figures
 from analysis.report.badges import value
 from analysis.report.context import Context
-from analysis.verdicts.labels import DIFFERS, MISCOUNTS
 from analysis.report.page import Html, figure, folded, note, say, stack, table
+from analysis.verdicts.labels import DIFFERS, MISCOUNTS
 
 
 def layer_table(net: dict[str, Any]) -> Html:

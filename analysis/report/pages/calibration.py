@@ -8,16 +8,16 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.report import figures
-from analysis.calibration.record import behaviour
-from analysis.report.context import Context
-from analysis.verdicts.table import number, with_unit
-from analysis.report.page import Html, figure, folded, heading, note, say, stack, table
 from analysis.calibration.power import DAYS, GPUS, LOG_SD, RUN_HOURS, SEEDS, WANTED
+from analysis.calibration.record import behaviour
 from analysis.calibration.simulation import NOMINAL
+from analysis.report import figures
+from analysis.report.context import Context
+from analysis.report.page import Html, figure, folded, heading, note, say, stack, table
 from analysis.text import plural
+from analysis.verdicts.table import number, with_unit
 
-REFERENCE = Path(__file__).resolve().parent.parent / "reports" / "reference"
+REFERENCE = Path(__file__).resolve().parents[3] / "reports" / "reference"
 KINDS = {
     "difference": "Difference of two nets",
     "value": "Absolute error",

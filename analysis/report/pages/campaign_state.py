@@ -11,13 +11,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from analysis.results import golden
 from analysis.report.context import Context
-from analysis.results.evidence import Results, Study
 from analysis.report.page import Html, heading, note, stack
+from analysis.results import golden
+from analysis.results.evidence import Results, Study
 from analysis.text import plural
 
-CHECKOUT = Path(__file__).resolve().parent.parent
+CHECKOUT = Path(__file__).resolve().parents[3]
 TAIL = 12  # lines of a log
 FAILED = re.compile(r"^(Traceback \(|error: |\w*(Error|Exception)\b|Killed)", re.MULTILINE)
 RunKey = tuple[str, str, int]

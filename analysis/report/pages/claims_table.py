@@ -8,18 +8,18 @@ from typing import Any
 import pandas as pd
 
 from analysis.measures import races
+from analysis.measures.estimates import NoEstimate
 from analysis.report.badges import badge, value
 from analysis.report.context import Context
-from analysis.measures.estimates import NoEstimate
+from analysis.report.page import Html, folded, framed, joined, listed
+from analysis.report.pages.campaign_state import outdated
+from analysis.report.pages.fig1_races import judged_under
+from analysis.report.pages.provenance import anchor
+from analysis.results.campaign import machine, several
+from analysis.text import plural
 from analysis.verdicts.explain import HOW
 from analysis.verdicts.labels import COUNTED
-from analysis.results.campaign import machine, several
 from analysis.verdicts.table import interval, number, verdict_words
-from analysis.report.page import Html, folded, framed, joined, listed
-from analysis.report.pages.provenance import anchor
-from analysis.report.pages.fig1_races import judged_under
-from analysis.report.pages.campaign_state import outdated
-from analysis.text import plural
 
 TRAINED = ["demo", "proxy", "reduced scale", "paper scale"]
 LESSER = TRAINED[:-1]  # other classes or sizes: an absolute number says nothing about the paper's

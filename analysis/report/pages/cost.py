@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from analysis.report.context import Context
-from analysis.results.campaign import elapsed, evaluation_hours, machine
-from analysis.report.page import Html, heading, note, say, stack, table
 from analysis.calibration.power import DAYS, GPUS, RUN_HOURS
+from analysis.report.context import Context
+from analysis.report.page import Html, heading, note, say, stack, table
 from analysis.report.pages.speed import IMAGES, RAW_BYTES, number, read_bench
+from analysis.results.campaign import elapsed, evaluation_hours, machine
 from analysis.text import plural
 
 FULL_STEP = "training step, ilsvrc2012 net"  # how its row of the benchmark begins

@@ -10,9 +10,9 @@ import numpy as np
 
 from analysis.report import figures
 from analysis.report.context import Context
-from analysis.results.evidence import Results, Study
 from analysis.report.page import Html, figure, heading, image, note, say, stack, table
 from analysis.report.pages.what_the_net_sees import sample_sheet
+from analysis.results.evidence import Results, Study
 
 
 def data(ctx: Context, study: Study) -> Html:

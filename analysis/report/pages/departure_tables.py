@@ -5,15 +5,15 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from analysis.report import figures
-from analysis.verdicts import effects
-from analysis.report.context import Context
-from analysis.verdicts.effects import TIER_WORDS, Effect
 from analysis.measures.estimates import DEAD, untrained
-from analysis.results.evidence import Study
-from analysis.verdicts.table import interval, number
+from analysis.report import figures
+from analysis.report.context import Context
 from analysis.report.page import Html, figure, folded, heading, note, say, stack, table
+from analysis.results.evidence import Study
 from analysis.text import plural
+from analysis.verdicts import effects
+from analysis.verdicts.effects import TIER_WORDS, Effect
+from analysis.verdicts.table import interval, number
 
 NO_DEPARTURES = "The list of departures has not been made yet; `snakemake --cores all draft` makes it."
 PARTS = {"model", "layers", "optimizer", "augmentation", "schedule"}  # steps of a key that say nothing new

@@ -9,21 +9,21 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from analysis.measures import races
+from analysis.measures.convergence import Reached, earlier, ratio_of, shown_ratio
+from analysis.measures.estimates import NoEstimate
+from analysis.measures.inference import Estimate
+from analysis.measures.races import Choice
 from analysis.report import figures
 from analysis.report.badges import badge
 from analysis.report.context import Context
-from analysis.measures.convergence import Reached, earlier, ratio_of, shown_ratio
-from analysis.measures.estimates import NoEstimate
-from analysis.results.evidence import Study
 from analysis.report.figures import Lane
-from analysis.measures.inference import Estimate
-from analysis.results.campaign import several
-from analysis.verdicts.table import interval, number
 from analysis.report.page import Html, figure, folded, heading, note, say, stack, table
-from analysis.measures.races import Choice
+from analysis.results.campaign import several
+from analysis.results.evidence import Study
 from analysis.stats import axes
 from analysis.text import plural
 from analysis.verdicts.rules import Outcome, misses_range
+from analysis.verdicts.table import interval, number
 
 SIX = 6  # "six times faster" (section 3.1)
 # Training errors at which the ratio is also looked at, above the one of the race.

@@ -7,18 +7,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from analysis.report.pages import fig1_races
-from analysis.verdicts import effects
-from analysis.report.badges import badge, value
-from analysis.report.pages.claims_table import TRAINED
-from analysis.report.context import Context
-from analysis.verdicts.effects import Effect
 from analysis.measures.estimates import untrained
+from analysis.report.badges import badge, value
+from analysis.report.context import Context
+from analysis.report.page import Html, heading, listed, note, say, stack
+from analysis.report.pages import fig1_races
+from analysis.report.pages.claims_table import TRAINED
 from analysis.results.evidence import Study
+from analysis.text import plural
+from analysis.verdicts import effects
+from analysis.verdicts.effects import Effect
 from analysis.verdicts.labels import AGAINST, DIFFERS, FOR, MISCOUNTS, OPEN
 from analysis.verdicts.table import interval, number, verdict_words
-from analysis.report.page import Html, heading, listed, note, say, stack
-from analysis.text import plural
 
 PLANNED = (
     "So many seeds settle a number that stays where it is. New seeds move it, so that a campaign of this size settles it about every "

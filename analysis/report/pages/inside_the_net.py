@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 
 from analysis.measures import examinations
+from analysis.measures.estimates import NoEstimate
 from analysis.report import figures
 from analysis.report.badges import badge
 from analysis.report.context import Context
-from analysis.measures.estimates import NoEstimate
+from analysis.report.page import Html, figure, heading, image, note, say, stack, table
 from analysis.results.evidence import Study
 from analysis.verdicts.table import interval, number, paper_value
-from analysis.report.page import Html, figure, heading, image, note, say, stack, table
 
 BASE = "alexnet"
 WIDE = 560  # CSS pixels of the picture of kernels, at most

@@ -13,13 +13,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.report import figures
 from analysis.paper.claims import Claim
-from analysis.report.context import Context
 from analysis.paper.lab_logs import LabLog, load_lab_logs, logged, rows_of, view_gains
-from analysis.verdicts.table import number, paper_value, with_unit
+from analysis.report import figures
+from analysis.report.context import Context
 from analysis.report.page import Html, figure, folded, note, say, stack, table
 from analysis.stats.intervals import Noise, half_width
+from analysis.verdicts.table import number, paper_value, with_unit
 
 IMAGES = {("ilsvrc2010", "test"): 150_000, ("ilsvrc2010", "val"): 50_000, ("ilsvrc2012", "val"): 50_000}
 TWINS = ("169", "170", "171", "175", "170-256-double")

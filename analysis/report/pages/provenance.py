@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from analysis.results.evidence import Results
-from analysis.results.campaign import devices
 from analysis.report.page import Html, folded, listed, note, stack, table
 from analysis.report.pages.campaign_state import outdated
+from analysis.results.campaign import devices
+from analysis.results.evidence import Results
 from analysis.text import plural
 
 STALE = Html(' <span class="stale">code has changed since this run</span>')

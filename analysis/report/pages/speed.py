@@ -11,7 +11,7 @@ import pandas as pd
 from analysis.report import figures
 from analysis.report.page import Html, figure, heading, note, say, stack, table
 
-REFERENCE = Path(__file__).resolve().parent.parent / "reports" / "reference"
+REFERENCE = Path(__file__).resolve().parents[3] / "reports" / "reference"
 IMAGES = {
     "ILSVRC-2010": 1_261_406 + 50_000 + 150_000,
     "ILSVRC-2012": 1_281_167 + 50_000,

@@ -6,11 +6,16 @@ import re
 
 import pandas as pd
 
-from analysis.report.pages import fig1_races
+from analysis.calibration.power import DAYS, GPUS
 from analysis.report.badges import badge
-from analysis.report.pages.claims_table import TRAINED, claims, reasons
 from analysis.report.context import Context
+from analysis.report.page import Html, joined, listed, say, table
+from analysis.report.pages import fig1_races
+from analysis.report.pages.campaign_state import progress, warnings
+from analysis.report.pages.claims_table import TRAINED, claims, reasons
+from analysis.report.pages.findings import lucky
 from analysis.results.evidence import COPIES, Study
+from analysis.text import plural
 from analysis.verdicts.labels import (
     AGREES,
     CANNOT_TELL,
@@ -28,11 +33,6 @@ from analysis.verdicts.labels import (
     PENDING,
     REPLICATED,
 )
-from analysis.report.page import Html, joined, listed, say, table
-from analysis.calibration.power import DAYS, GPUS
-from analysis.report.pages.findings import lucky
-from analysis.report.pages.campaign_state import progress, warnings
-from analysis.text import plural
 
 __all__ = ["answers", "claims", "first_screen", "study_line", "verdict_counts", "verdict_paragraph"]
 # Answers in the reader's words, the verdicts that give them, and what they would take if nothing else is known.

@@ -9,10 +9,10 @@ import pandas as pd
 
 from analysis.paper.claims import Claim
 from analysis.report.context import Context
-from analysis.verdicts.effects import TIER_WORDS
-from analysis.results.evidence import Study
-from analysis.verdicts.table import number
 from analysis.report.page import Html, say, stack, table
+from analysis.results.evidence import Study
+from analysis.verdicts.effects import TIER_WORDS
+from analysis.verdicts.table import number
 
 ALSO = re.compile(r"Top-(\d): ([\d.]+) %")  # the second error of a row, in the note of its claim
 OURS_1 = {"alexnet": "CNN"}

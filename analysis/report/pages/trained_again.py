@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from analysis.results.evidence import Results
 from analysis.report.page import Html, heading, say, stack, table
+from analysis.results.evidence import Results
 from analysis.results.reruns import recorded
 from analysis.text import plural
 

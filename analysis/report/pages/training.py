@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import pandas as pd
 
+from analysis.measures.convergence import epochs_to, shown_ratio
 from analysis.report import figures
 from analysis.report.badges import badge
 from analysis.report.context import Context
-from analysis.measures.convergence import epochs_to, shown_ratio
-from analysis.verdicts.effects import compared_on
-from analysis.results.evidence import Results, Study
-from analysis.verdicts.labels import AGAINST, FOR
-from analysis.verdicts.table import interval, number, paper_value
 from analysis.report.page import Html, figure, folded, heading, note, say, stack, table
+from analysis.results.evidence import Results, Study
 from analysis.text import plural
+from analysis.verdicts.effects import compared_on
+from analysis.verdicts.labels import AGAINST, FOR
 from analysis.verdicts.rules import Outcome
+from analysis.verdicts.table import interval, number, paper_value
 
 NOTHING = "Nothing has been run yet: no study has finished a run."
 

@@ -11,9 +11,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.report.context import Context
+from analysis.report.page import Html, heading, joined, note, picture, say, stack, table
 from analysis.results.evidence import Results, Study
 from analysis.results.integrity import frame
-from analysis.report.page import Html, heading, joined, note, picture, say, stack, table
 from analysis.text import plural
 
 BASE = "alexnet"
