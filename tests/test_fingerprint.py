@@ -201,7 +201,10 @@ def test_these_modules_contribute_and_no_others(stage: str) -> None:
 
 def test_of_what_a_room_keeps_for_others_only_what_computes_counts() -> None:
     found = fingerprint.reached(Source(ROOT / "alexnet", CUT), STAGES["train"])
-    assert {name for module, name in found if module == "alexnet.experiments.resolve"} == {"fingerprint"}
+    assert {name for module, name in found if module == "alexnet.experiments.resolve"} == {
+        "fingerprint",
+        "read_config",
+    }
     assert not {"top_k_error"} - {name for _, name in found}
 
 
