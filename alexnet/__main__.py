@@ -9,8 +9,9 @@ import os
 import sys
 from pathlib import Path
 
-from alexnet import describe, interruption
 from alexnet.errors import UserError
+from alexnet.experiments import describe
+from alexnet.runtime import interruption
 
 
 def _positive(text: str) -> int:
@@ -214,26 +215,27 @@ def _folders(args: argparse.Namespace) -> list[Path]:
 
 
 def _pack(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
-    from alexnet import archives, pack
+    from alexnet.archives import sources
+    from alexnet.packed import pack
 
     if args.list_sources:
-        print("\n".join(archives.list_sources()))
+        print("\n".join(sources.list_sources()))
         return
     folders = _folders(args)
     if not folders or args.out is None:
         parser.error("pack needs --out, and --archives or the variable ALEXNET_DATA")
-    missing = archives.missing_archives(args.source, folders, args.splits)
+    missing = sources.missing_archives(args.source, folders, args.splits)
     url = args.download or json.loads(os.environ.get("ALEXNET_DOWNLOADS", "{}")).get(args.source)
     if missing and url and not args.plan:
-        from alexnet import download
-        from alexnet.credentials import Credentials
+        from alexnet.archives import download
+        from alexnet.archives.credentials import Credentials
 
-        account = Credentials.from_environment() if args.source in archives.ACCOUNT else None
+        account = Credentials.from_environment() if args.source in sources.ACCOUNT else None
         download.fetch_missing(missing, url, folders[0], account, sys.stderr)
     if args.plan:
         if not args.stand_ins:
             pack.check_first(args.source, folders, args.splits)
-        catalogue = archives.open_source(args.source, folders, args.splits)
+        catalogue = sources.open_source(args.source, folders, args.splits)
         print(json.dumps(pack.plan(catalogue, args.out, args.image_size, args.storage), indent=2))
         return
     pack.pack(
@@ -253,7 +255,7 @@ def _pack(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
 
 def _run(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
     if args.verb == "synthesize":
-        from alexnet.synthetic import synthesize
+        from alexnet.synthetic.synthesize import synthesize
 
         synthesize(
             args.out,
@@ -269,16 +271,16 @@ def _run(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
     elif args.verb == "pack":
         _pack(parser, args)
     elif args.verb == "verify":
-        from alexnet.verify import verify
+        from alexnet.packed.verify import verify
 
         for folder in args.data:
             print(verify(folder))
     elif args.verb in ("configure", "describe", "study", "departures"):
-        from alexnet import experiments
-        from alexnet.files import write_json
+        from alexnet.experiments import resolve
+        from alexnet.runtime.files import write_json
 
         if args.verb == "configure":
-            record = experiments.resolve(args.study, args.experiment, args.seed, args.definitions)
+            record = resolve.resolve(args.study, args.experiment, args.seed, args.definitions)
         elif args.verb == "departures":
             record = describe.departures(args.definitions)
         elif args.verb == "study":
@@ -290,22 +292,23 @@ def _run(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
         else:
             print(json.dumps(record, indent=2))
     elif args.verb == "search-rate":
-        from alexnet import files, tuning
+        from alexnet.experiments import tuning
+        from alexnet.runtime import files
 
         found = tuning.search(args.study, args.experiment, args.results, args.factors, args.definitions)
         files.write_json(args.out, found)
     elif args.verb == "choose-rates":
-        from alexnet import tuning
+        from alexnet.experiments import tuning
 
         searches = [json.loads(path.read_text()) for path in args.searches]
         curves = {search["experiment"]: search["tried"] for search in searches}
         tuning.write_choices(args.study, curves, args.definitions)
     elif args.verb == "fingerprint":
-        from alexnet.fingerprint import STAGES, code_sha256
+        from alexnet.runtime.fingerprint import STAGES, code_sha256
 
         print(json.dumps({stage: code_sha256(stage) for stage in STAGES}, indent=2))
     elif args.verb == "train":
-        from alexnet.train import Cadence, train
+        from alexnet.training.train import Cadence, train
 
         cadence = Cadence(args.checkpoint_minutes, args.checkpoint_steps)
         train(
@@ -319,12 +322,12 @@ def _run(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
             cadence,
         )
     elif args.verb == "ensemble":
-        from alexnet.ensemble import ensemble
+        from alexnet.evaluation.ensemble import ensemble
 
         ensemble(args.config, args.members, args.out)
     elif args.verb == "examine":
-        from alexnet.examine import examine
-        from alexnet.leases import leased
+        from alexnet.evaluation.examine import examine
+        from alexnet.runtime.gpu_leases import leased
 
         with leased("0" if args.devices == "0" else "1"):
             examine(
@@ -338,12 +341,12 @@ def _run(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
                 args.queries,
             )
     elif args.verb == "bench":
-        from alexnet import bench
+        from alexnet.bench import bench
 
         bench.bench(args.out, _folders(args), args.rounds, args.threads, args.only)
     else:
-        from alexnet.evaluate import evaluate
-        from alexnet.leases import leased
+        from alexnet.evaluation.evaluate import evaluate
+        from alexnet.runtime.gpu_leases import leased
 
         with leased("0" if args.devices == "0" else "1"):
             evaluate(

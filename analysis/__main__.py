@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 from analysis.errors import UserError
 
 if TYPE_CHECKING:
-    from analysis.evidence import Results
-    from analysis.verdicts import Outcome
+    from analysis.results.evidence import Results
+    from analysis.verdicts.rules import Outcome
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -271,8 +271,8 @@ def _claims_and_results(parser: argparse.ArgumentParser, required: bool = True) 
 
 def _judged(options: argparse.Namespace) -> list[Outcome]:
     """Outcomes of the asked group; p-values are adjusted over all claims before the group is chosen."""
-    from analysis.claims import CLAIMS, load_claims
-    from analysis.judging import judge_all
+    from analysis.paper.claims import CLAIMS, load_claims
+    from analysis.verdicts.judge import judge_all
 
     claims = load_claims(options.claims or CLAIMS)
     groups = sorted({claim.group for claim in claims} - {""})
@@ -287,7 +287,7 @@ def _results(options: argparse.Namespace) -> Results:
     """What the results folder holds; nothing where none is named and there is no folder `results`."""
     import tempfile
 
-    from analysis.evidence import load_results
+    from analysis.results.evidence import load_results
 
     folder = options.results or Path("results")
     if not options.results and not folder.is_dir():
@@ -301,28 +301,28 @@ def _results(options: argparse.Namespace) -> Results:
 
 
 def _check(options: argparse.Namespace) -> None:
-    from analysis.outcomes import write_table
+    from analysis.verdicts.table import write_table
 
     write_table(_judged(options), options.out)
 
 
 def _verdicts(options: argparse.Namespace) -> None:
-    from analysis.outcomes import lines
+    from analysis.verdicts.table import lines
 
     print("\n".join(lines(_judged(options))))
 
 
 def _claims(options: argparse.Namespace) -> None:
-    from analysis.explain import claims_lines, with_status
+    from analysis.verdicts.explain import claims_lines, with_status
 
     outcomes = _judged(options)
     print("\n".join(claims_lines(with_status(outcomes, options.status) if options.status else outcomes)))
 
 
 def _explain(options: argparse.Namespace) -> None:
-    from analysis.claims import CLAIMS, load_claims
-    from analysis.explain import explain, find
-    from analysis.judging import judge, judge_all
+    from analysis.paper.claims import CLAIMS, load_claims
+    from analysis.verdicts.explain import explain, find
+    from analysis.verdicts.judge import judge, judge_all
 
     claims = load_claims(options.claims or CLAIMS)
     claim = find(claims, options.claim)  # a wrong name is told before results are read
@@ -332,15 +332,15 @@ def _explain(options: argparse.Namespace) -> None:
 
 
 def _effects(options: argparse.Namespace) -> None:
-    from analysis.effects import lines
-    from analysis.evidence import load_results
+    from analysis.results.evidence import load_results
+    from analysis.verdicts.effects import lines
 
     print("\n".join(lines(load_results(options.results), options.experiment)))
 
 
 def _race(options: argparse.Namespace) -> None:
-    from analysis.evidence import load_results
-    from analysis.races import lines
+    from analysis.measures.races import lines
+    from analysis.results.evidence import load_results
 
     print("\n".join(lines(load_results(options.results), options.race)))
 
@@ -348,10 +348,10 @@ def _race(options: argparse.Namespace) -> None:
 def _choose(options: argparse.Namespace) -> None:
     import json
 
-    from analysis.estimates import NoEstimate
-    from analysis.evidence import load_results
     from analysis.files import write_text
-    from analysis.races import choose, find
+    from analysis.measures.estimates import NoEstimate
+    from analysis.measures.races import choose, find
+    from analysis.results.evidence import load_results
 
     results = load_results(options.results)
     study = find(results, options.study, options.race)
@@ -370,33 +370,33 @@ def _choose(options: argparse.Namespace) -> None:
 
 
 def _notebook(options: argparse.Namespace) -> None:
-    from analysis.notebooks import execute
+    from analysis.report.notebooks import execute
 
     execute(options.notebook, options.results, options.claims, options.out)
 
 
 def _report(options: argparse.Namespace) -> None:
-    from analysis.report import build
+    from analysis.report.build import build
 
     build(options.notebooks, options.claims, options.out, options.results)
 
 
 def _table(options: argparse.Namespace) -> None:
-    from analysis.context import Context
-    from analysis.evidence import load_results
     from analysis.files import write_between
-    from analysis.origin import sentences
-    from analysis.outcomes import markdown, read_table
+    from analysis.report.context import Context
+    from analysis.results.campaign import sentences
+    from analysis.results.evidence import load_results
+    from analysis.verdicts.table import markdown, read_table
 
     verdicts = read_table(options.claims)
     parts = []
     if options.results:
-        from analysis import race_tables
+        from analysis.report.pages import fig1_races
 
         ctx = Context(load_results(options.results), verdicts)
         rows = verdicts.to_dict("records")
-        conditions = {row["id"]: race_tables.judged_under(ctx, row) for row in rows}
-        raced = (race_tables.markdown(ctx, study) for study in ctx.studies if study.races)
+        conditions = {row["id"]: fig1_races.judged_under(ctx, row) for row in rows}
+        raced = (fig1_races.markdown(ctx, study) for study in ctx.studies if study.races)
         parts = ["\n".join(sentences(ctx.results)), markdown(verdicts, conditions), *filter(None, raced)]
     text = "\n\n".join(parts or [markdown(verdicts)])
     if options.into:
@@ -408,10 +408,10 @@ def _table(options: argparse.Namespace) -> None:
 def _departures(options: argparse.Namespace) -> None:
     import pandas as pd
 
-    from analysis.context import Context
-    from analysis.departure_tables import compares, markdown
-    from analysis.evidence import load_results
     from analysis.files import write_between
+    from analysis.report.context import Context
+    from analysis.report.pages.departure_tables import compares, markdown
+    from analysis.results.evidence import load_results
 
     results = load_results(options.results)
     for name in options.study:
@@ -429,15 +429,15 @@ def _departures(options: argparse.Namespace) -> None:
 def _baselines(options: argparse.Namespace) -> None:
     import json
 
-    from analysis.baselines import baselines
     from analysis.files import write_text
+    from analysis.measures.baselines import baselines
 
     record = baselines(options.data, options.train_split, options.test_split)
     write_text(options.out, json.dumps(record, indent=2) + "\n")
 
 
 def _keep(options: argparse.Namespace) -> None:
-    from analysis.keep import keep
+    from analysis.results.keep import keep
 
     for sentence in keep(options.results, options.out, options.study, options.add):
         print(f"note: {sentence}", file=sys.stderr)
@@ -445,7 +445,7 @@ def _keep(options: argparse.Namespace) -> None:
 
 def _verify(options: argparse.Namespace) -> int:
     """1 if there is a problem."""
-    from analysis.verify import protect, verify
+    from analysis.results.verify import protect, verify
 
     if options.protect:
         protect(options.results)
@@ -456,8 +456,8 @@ def _verify(options: argparse.Namespace) -> int:
 
 def _compare(options: argparse.Namespace) -> int:
     """1 if a run that can be compared ended with other weights."""
-    from analysis import reruns
-    from analysis.evidence import load_results
+    from analysis.results import reruns
+    from analysis.results.evidence import load_results
 
     folders = load_results(options.results), load_results(options.published)
     found = reruns.compare(*folders, options.processor)
@@ -468,7 +468,7 @@ def _compare(options: argparse.Namespace) -> int:
 
 
 def _rebuild(options: argparse.Namespace) -> None:
-    from analysis.rebuild import rebuild
+    from analysis.report.rebuild import rebuild
 
     rebuild(options.results, options.out, options.jobs, executed=options.pages)
 
@@ -489,7 +489,7 @@ def _judge(options: argparse.Namespace) -> None:
 
 
 def _calibrate(options: argparse.Namespace) -> None:
-    from analysis.calibration import record
+    from analysis.calibration.record import record
 
     if options.repeats < 100:
         raise UserError(f"{options.repeats} repeats cannot show a rate of 5 %; ask for 100 at least")

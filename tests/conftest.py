@@ -14,7 +14,7 @@ import pytest
 import torch
 import yaml
 
-from alexnet import experiments
+from alexnet.experiments import resolve
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -99,11 +99,11 @@ def configure(definitions, tmp_path):
     """Write the config.json of a tiny run, changed by `change` before the fingerprint is made."""
 
     def write(experiment="alexnet", seed=1, change=lambda config: None):
-        experiments.forget()
-        config = experiments.resolve("tiny", experiment, seed, str(definitions))
+        resolve.forget()
+        config = resolve.resolve("tiny", experiment, seed, str(definitions))
         change(config)
         del config["fingerprint"]
-        config["fingerprint"] = experiments.fingerprint(config)
+        config["fingerprint"] = resolve.fingerprint(config)
         path = tmp_path / f"{config['fingerprint'][:8]}.json"
         path.write_text(json.dumps(config))
         return path

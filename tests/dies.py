@@ -13,8 +13,9 @@ import os
 import signal
 import sys
 
-from alexnet import checkpoints, train
 from alexnet.__main__ import main
+from alexnet.net import tensors
+from alexnet.training import train
 
 PLACE = os.environ["DIES"].split()
 TOWER = int(os.environ.get("TOWER", "0"))  # of two; -1: the process that started them
@@ -48,7 +49,7 @@ elif KIND == "validate":
 elif KIND == "publish":
     before(train, "write_json", lambda path, record: path.name == "run.json")
 else:
-    written, original = [], checkpoints._write
+    written, original = [], tensors._write
 
     def torn(path, record, mark=b""):
         original(path, record, mark)
@@ -58,7 +59,7 @@ else:
                 os.truncate(path, path.stat().st_size // 2)
             die()
 
-    checkpoints._write = torn
+    tensors._write = torn
 
 if __name__ == "__main__":
     sys.exit(main())

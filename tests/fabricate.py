@@ -374,7 +374,7 @@ def selectivity(chroma: np.ndarray, p: float = 0.01) -> dict[str, list[float]]:
 
 def describes(folder: Path) -> None:
     """Layer tables of the full-size nets, made by the real code."""
-    from alexnet.describe import describe_experiment
+    from alexnet.experiments.describe import describe_experiment
 
     for name in EXPERIMENTS:
         write_json(folder / "describe" / f"{name}.json", describe_experiment("ilsvrc2010", name, CONFIG))
@@ -382,7 +382,7 @@ def describes(folder: Path) -> None:
 
 def departures(folder: Path) -> None:
     """The list of departures and the recipes, made by the real code."""
-    from alexnet import describe
+    from alexnet.experiments import describe
 
     write_json(folder / "departures.json", describe.departures(CONFIG))
 
@@ -474,7 +474,7 @@ def in_memory(
 
     `tuned`: each net has a rate that was chosen for it. `first`: number of the first seed of a net (else 1).
     """
-    from analysis.evidence import EVAL_COLUMNS, METRIC_COLUMNS, Results, Study
+    from analysis.results.evidence import EVAL_COLUMNS, METRIC_COLUMNS, Results, Study
 
     rows, read = [], {}
     for (experiment, set_, split, view), table in errors.items():

@@ -209,11 +209,11 @@ def _hash(arrays: Sequence[Any]) -> str:
     return digest.hexdigest()
 
 
-def rows(run: Command, folder: Path, commit: str, nets: Sequence[str] = ()) -> pd.DataFrame:
-    """The rows of one checkout, of some nets or of all."""
-    images = make_images(run, folder)
+def rows(run: Command, folder: Path, commit: str, pack: Command) -> pd.DataFrame:
+    """The rows of one checkout, whose code `run` calls; `pack` calls the code that makes the images."""
+    images = make_images(pack, folder)
     found = []
-    for name in nets or NETS:
+    for name in NETS:
         values, records = train_net(run, folder, name)
         made = records["train"]["provenance"]
         machine = {
@@ -262,6 +262,12 @@ def command(arguments: Sequence[str]) -> None:
         sys.exit(code)
 
 
+def ours(arguments: Sequence[str]) -> None:
+    """The same of this checkout, whatever is on the path: all code is tried on the same images, in the same order."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    subprocess.run([sys.executable, "-m", "alexnet", *arguments], cwd=ROOT, check=True, env=environment)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -274,7 +280,7 @@ def main() -> None:
         environment = {**os.environ, "PYTHONPATH": str(checkout)}
         sys.exit(subprocess.run([sys.executable, *sys.argv], env=environment).returncode)
     with tempfile.TemporaryDirectory() as folder:
-        made = rows(command, Path(folder), commit(checkout))
+        made = rows(command, Path(folder), commit(checkout), ours)
     table = committed()
     kept = table[table["code_sha256"].isin(published_code())]  # what this checkout was before is of no use
     table = pd.concat([kept, made]).drop_duplicates(KEY, keep="last").sort_values(KEY)

@@ -34,7 +34,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from alexnet.leases import leased
+from alexnet.runtime.gpu_leases import leased
 
 
 @dataclass
@@ -58,7 +58,7 @@ def train(config_path, data, out, devices, *others):
 
 def times(study: str, base: float) -> dict[str, float]:
     """Seconds of each experiment of a study: `base`, times its multiply-adds over those of the base net."""
-    from alexnet import definitions, describe
+    from alexnet.experiments import definitions, describe
 
     def work(name: str) -> float:
         return float(describe.describe_experiment(study, name)["totals"]["macs"])
@@ -71,7 +71,7 @@ def times(study: str, base: float) -> dict[str, float]:
 
 def prepare(folder: Path, study: str, cards: int) -> tuple[list[str], dict[str, str]]:
     """A copy of the project in which only trainings are left to do; their results, and the environment of Snakemake."""
-    from alexnet import definitions, experiments
+    from alexnet.experiments import definitions, resolve
 
     copy_project(folder, study)
     path = folder / "config" / "studies" / f"{study}.yaml"
@@ -103,7 +103,7 @@ def prepare(folder: Path, study: str, cards: int) -> tuple[list[str], dict[str, 
         f"results/{study}/runs/{name}/{seed}"
         for name in definitions.load_study(study)["experiments"]
         if "members" not in known[name]
-        for seed in experiments.seeds_of(study, name)
+        for seed in resolve.seeds_of(study, name)
     ]
     return runs, environment
 

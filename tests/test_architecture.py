@@ -6,12 +6,12 @@ import pytest
 import torch
 
 from alexnet.__main__ import main
-from alexnet.architecture import describe, layer_table
-from alexnet.definitions import load, load_study
-from alexnet.describe import describe_experiment
 from alexnet.errors import UserError
-from alexnet.experiments import merge, resolve
-from alexnet.model import build
+from alexnet.experiments.architecture import describe, layer_table
+from alexnet.experiments.definitions import load, load_study
+from alexnet.experiments.describe import describe_experiment
+from alexnet.experiments.resolve import merge, resolve
+from alexnet.net.model import build
 
 
 def full_size(experiment: str, recipe: str = "code2012") -> dict:

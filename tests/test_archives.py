@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from scipy.io import loadmat
 
-from alexnet.archives import SOURCES, list_sources, missing_archives, open_source
+from alexnet.archives.sources import SOURCES, list_sources, missing_archives, open_source
 from alexnet.errors import UserError
-from alexnet.synthetic import synthesize
+from alexnet.synthetic.synthesize import synthesize
 
 CLASSES, TRAIN, VAL, TEST = 5, 4, 3, 2
 
@@ -217,9 +217,7 @@ def test_unknown_sources_and_splits():
 
 
 def test_asking_for_archives_loads_neither_torch_nor_scipy():
-    code = (
-        "import sys, alexnet.archives; print(sorted({'torch', 'scipy', 'numpy', 'PIL'} & set(sys.modules)))"
-    )
+    code = "import sys, alexnet.archives.sources; print(sorted({'torch', 'scipy', 'numpy', 'PIL'} & set(sys.modules)))"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"
 

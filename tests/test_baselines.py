@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from analysis import baselines
 from analysis.__main__ import main
+from analysis.measures import baselines
 
 
 def packed(folder: Path, images: dict[str, np.ndarray], labels: dict[str, np.ndarray], classes: int) -> Path:

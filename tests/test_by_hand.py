@@ -17,10 +17,10 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from analysis.claims import load_claims
-from analysis.evidence import Results, load_results
-from analysis.judging import judge, judge_all
-from analysis.verdicts import Outcome
+from analysis.paper.claims import load_claims
+from analysis.results.evidence import Results, load_results
+from analysis.verdicts.judge import judge, judge_all
+from analysis.verdicts.rules import Outcome
 
 CLAIMS = {claim.id: claim for claim in load_claims()}
 TEST, VAL = 150_000, 50_000

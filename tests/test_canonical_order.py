@@ -12,10 +12,10 @@ import pytest
 from conftest import ROOT
 from test_archives import members_of, tar_of
 
-from alexnet.archives import missing_archives
-from alexnet.pack import pack
-from alexnet.synsets import devkit, synsets
-from alexnet.synthetic import synthesize
+from alexnet.archives.sources import missing_archives
+from alexnet.packed.pack import pack
+from alexnet.synthetic.synsets import devkit, synsets
+from alexnet.synthetic.synthesize import synthesize
 
 CLASSES, TRAIN, VAL, SIZE = 4, 9, 5, 24
 

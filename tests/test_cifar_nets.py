@@ -7,18 +7,18 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from alexnet import describe, experiments
+from alexnet.batches.loader import minibatches
 from alexnet.errors import UserError
-from alexnet.loader import minibatches
-from alexnet.model import build
-from alexnet.optim import PaperSGD, parameter_groups, set_rates
-from alexnet.schedule import hopeless, over, rates
+from alexnet.experiments import describe, resolve
+from alexnet.net.model import build
+from alexnet.training.schedule import hopeless, over, rates
+from alexnet.training.sgd import PaperSGD, parameter_groups, set_rates
 
 RACE = "fig1_relu_2012_lr001"
 
 
 def net_of(experiment: str, seed: int = 1, **model):
-    config = copy.deepcopy(experiments.resolve("cifar10", experiment, seed))
+    config = copy.deepcopy(resolve.resolve("cifar10", experiment, seed))
     config["model"] |= model
     return build(config), config
 
@@ -124,10 +124,10 @@ def test_layers_decay_each_by_its_own_number():
 
 
 def test_a_race_has_neither_decay_nor_augmentation_nor_normalisation():
-    for name in experiments.load_study("cifar10")["experiments"]:
+    for name in resolve.load_study("cifar10")["experiments"]:
         if not name.startswith("fig1"):
             continue
-        config = experiments.resolve("cifar10", name, 1)
+        config = resolve.resolve("cifar10", name, 1)
         assert config["optimizer"]["weight_decay"] == 0 and "layer_weight_decay" not in config["optimizer"]
         assert not config["augmentation"]["random_crop"] and not config["augmentation"]["horizontal_flip"]
         steps = {step for layer in config["model"]["layers"].values() for step in layer["after"]}
@@ -136,10 +136,10 @@ def test_a_race_has_neither_decay_nor_augmentation_nor_normalisation():
 
 def test_conditions_differ_by_what_they_are_named_after():
     def difference(name):
-        found = describe.differences(base, experiments.resolve("cifar10", name, 1))
+        found = describe.differences(base, resolve.resolve("cifar10", name, 1))
         return {key.removeprefix("model.") for key in found}
 
-    base = experiments.resolve("cifar10", "fig1_relu_2012", 1)
+    base = resolve.resolve("cifar10", "fig1_relu_2012", 1)
     pooling = {f"layers.conv{n}.{what}" for n in (2, 3) for what in ("after", "pool")}
     assert difference("fig1_tanh_2012") == {"activation"}
     assert difference("fig1_relu_initial") == {"initial"}
@@ -148,8 +148,8 @@ def test_conditions_differ_by_what_they_are_named_after():
     assert difference("fig1_relu_2012_fp32") == {"precision"}
     assert difference("fig1_relu_modern") == pooling | {"initial", "input_divisors"}
     assert difference("fig1_tanh_modern") == pooling | {"initial", "input_divisors", "activation"}
-    lrn = experiments.resolve("cifar10", "cifar_lrn", 1)
-    plain = experiments.resolve("cifar10", "cifar_no_lrn", 1)
+    lrn = resolve.resolve("cifar10", "cifar_lrn", 1)
+    plain = resolve.resolve("cifar10", "cifar_no_lrn", 1)
     assert set(describe.differences(plain, lrn)) == {f"model.layers.conv{n}.after" for n in (1, 2)}
 
 
@@ -195,17 +195,17 @@ def test_a_net_that_will_not_get_there_is_given_up_early():
 
 
 def test_a_race_makes_one_experiment_a_rate():
-    study = experiments.load_study("cifar10")
+    study = resolve.load_study("cifar10")
     names = [name for name in study["experiments"] if name.startswith("fig1_tanh_2012_lr")]
     assert len(names) >= 5
     for name in names:
-        stages = experiments.resolve("cifar10", name, 1)["optimizer"]["schedule"]["stages"]
+        stages = resolve.resolve("cifar10", name, 1)["optimizer"]["schedule"]["stages"]
         assert float(f"0.{name.rpartition('_lr')[2]}") == stages[0]["weights"]
         assert stages == [{"until": 1, "weights": stages[0]["weights"], "biases": 2 * stages[0]["weights"]}]
-        assert experiments.seeds_of("cifar10", name) == study["seeds_by_kind"]["race"]
+        assert resolve.seeds_of("cifar10", name) == study["seeds_by_kind"]["race"]
     for net in ("relu", "tanh"):  # a rate given, not chosen: a seed that judges the twin too
         (alone,) = (name for name in study["experiments"] if name.startswith(f"fig1_{net}_2012_fp32"))
-        assert set(experiments.seeds_of("cifar10", alone)) < set(study["seeds_by_kind"]["race"][1:])
+        assert set(resolve.seeds_of("cifar10", alone)) < set(study["seeds_by_kind"]["race"][1:])
 
 
 def test_a_crop_larger_than_the_pictures_is_refused(definitions):
@@ -215,6 +215,6 @@ def test_a_crop_larger_than_the_pictures_is_refused(definitions):
     record = yaml.safe_load(path.read_text())
     record["experiment_diffs"] = {"alexnet": {"crop": 41}}
     path.write_text(yaml.safe_dump(record))
-    experiments.forget()
+    resolve.forget()
     with pytest.raises(UserError, match="`crop` .41. is larger than the study's `image_size` .40."):
-        experiments.resolve("tiny", "alexnet", 1, str(definitions))
+        resolve.resolve("tiny", "alexnet", 1, str(definitions))

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from analysis.claims import CLAIMS, Claim, load_claims
 from analysis.errors import UserError
+from analysis.paper.claims import CLAIMS, Claim, load_claims
 
 
 @pytest.fixture(scope="module")
@@ -108,8 +108,8 @@ def test_an_unquoted_comma_is_found(tmp_path: Path) -> None:
 def test_every_command_asks_for_a_study_that_has_the_experiment() -> None:
     import re
 
-    from analysis.claims import CLAIMS, load_claims
-    from analysis.verdicts import command
+    from analysis.paper.claims import CLAIMS, load_claims
+    from analysis.verdicts.rules import command
 
     studies = CLAIMS.parents[1] / "config" / "studies"
     checked = 0
@@ -135,8 +135,8 @@ def test_a_definition_names_the_test_that_checks_it(claims: dict[str, Claim]) ->
 
 def test_every_row_reaches_a_status_of_its_own_evidence(claims: dict[str, Claim], tmp_path: Path) -> None:
     """Without any result: what is counted, cited or not testable, and pending with a command or a reason."""
-    from analysis.evidence import load_results
-    from analysis.judging import judge
+    from analysis.results.evidence import load_results
+    from analysis.verdicts.judge import judge
 
     results = load_results(tmp_path)
     for claim in claims.values():
@@ -153,8 +153,8 @@ def test_every_row_reaches_a_status_of_its_own_evidence(claims: dict[str, Claim]
 def test_settings_that_the_program_of_2012_contradicts_say_so(tmp_path: Path) -> None:
     import fabricate
 
-    from analysis.evidence import load_results
-    from analysis.judging import judge_all
+    from analysis.results.evidence import load_results
+    from analysis.verdicts.judge import judge_all
 
     fabricate.describes(tmp_path)
     found = {o.claim.id: o for o in judge_all(load_claims(), load_results(tmp_path))}

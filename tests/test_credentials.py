@@ -8,10 +8,10 @@ import traceback
 import pytest
 from test_download import SECRET, SHA256, USER, get, plain, redirect, serving, status, surroundings
 
-from alexnet import download
 from alexnet.__main__ import main
-from alexnet.credentials import Credentials
-from alexnet.download import fetch
+from alexnet.archives import download
+from alexnet.archives.credentials import Credentials
+from alexnet.archives.download import fetch
 from alexnet.errors import UserError
 
 __all__ = ["surroundings"]

@@ -5,10 +5,10 @@ import pytest
 import torch
 from torchvision.transforms.functional import ten_crop
 
-from alexnet import data
-from alexnet import views as test_time
+from alexnet.batches import augment
+from alexnet.batches import views as test_time
+from alexnet.batches.loader import TrainingBatches
 from alexnet.errors import UserError
-from alexnet.loader import TrainingBatches
 
 SETTINGS = {
     "random_crop": True,
@@ -38,7 +38,7 @@ def batches(split, settings, epoch=0, noise=True):
 
 
 def test_every_image_once_an_epoch_and_each_is_a_crop_or_a_flipped_crop(packed_set):
-    split = data.open_split(packed_set, "train")
+    split = packed_set.open_split(packed_set, "train")
     images, labels = batches(split, config())
     assert images.shape == (48, 3, 32, 32)
     seen = set()
@@ -58,30 +58,30 @@ def test_every_image_once_an_epoch_and_each_is_a_crop_or_a_flipped_crop(packed_s
 
 
 def test_draws_are_a_function_of_seed_and_epoch(packed_set):
-    split = data.open_split(packed_set, "train")
+    split = packed_set.open_split(packed_set, "train")
     first, again, later = (batches(split, config(), epoch)[0] for epoch in (0, 0, 1))
     assert torch.equal(first, again)
     assert not torch.equal(first, later)
 
 
 def test_without_reshuffling_the_minibatches_keep_their_composition(packed_set):
-    split = data.open_split(packed_set, "train")
+    split = packed_set.open_split(packed_set, "train")
     settings = config(reshuffle=False)
-    orders = [data.epoch_order(48, 5, epoch, False) for epoch in (0, 3)]
+    orders = [augment.epoch_order(48, 5, epoch, False) for epoch in (0, 3)]
     assert np.array_equal(*orders)
-    assert not np.array_equal(data.epoch_order(48, 5, 0, True), data.epoch_order(48, 5, 3, True))
+    assert not np.array_equal(augment.epoch_order(48, 5, 0, True), augment.epoch_order(48, 5, 3, True))
     assert torch.equal(batches(split, settings, 0)[1], batches(split, settings, 3)[1])
 
 
 def test_one_crop_and_flip_for_a_group_of_images():
-    draws = data.draw_epoch(100, SETTINGS | {"images_per_crop": 32}, 32, np.zeros((3, 3)), 0, 0)
+    draws = augment.draw_epoch(100, SETTINGS | {"images_per_crop": 32}, 32, np.zeros((3, 3)), 0, 0)
     for values in (draws.top, draws.left, draws.flip):
         assert all(len(set(values[start : start + 32].tolist())) == 1 for start in (0, 32, 64, 96))
     assert len(set(draws.top.tolist())) > 1
 
 
 def test_offsets_are_uniform_over_all_33_and_flips_fair():
-    draws = data.draw_epoch(66_000, SETTINGS, 32, np.zeros((3, 3)), 0, 0)
+    draws = augment.draw_epoch(66_000, SETTINGS, 32, np.zeros((3, 3)), 0, 0)
     for offsets in (draws.top, draws.left):
         counts = np.bincount(offsets, minlength=33)
         assert len(counts) == 33
@@ -94,8 +94,8 @@ def test_color_noise_has_the_moments_of_the_covariance(scale, power):
     covariance = np.array([[900.0, 300.0, 100.0], [300.0, 800.0, 200.0], [100.0, 200.0, 700.0]])
     values, vectors = np.linalg.eigh(covariance)
     rgb = {"eigenvalues": values.tolist(), "eigenvectors": vectors.tolist()}
-    axes = data.color_axes(rgb, scale)
-    noise = data.draw_epoch(200_000, SETTINGS | {"color_noise": 0.1}, 0, axes, 0, 0).color
+    axes = augment.color_axes(rgb, scale)
+    noise = augment.draw_epoch(200_000, SETTINGS | {"color_noise": 0.1}, 0, axes, 0, 0).color
     expected = (
         0.01 * vectors @ np.diag(values**power) @ vectors.T
     )  # 0.1**2 covariance for standard deviations
@@ -106,7 +106,7 @@ def test_color_noise_has_the_moments_of_the_covariance(scale, power):
 
 
 def test_color_noise_adds_one_colour_per_image_then_divides(packed_set):
-    split = data.open_split(packed_set, "train")
+    split = packed_set.open_split(packed_set, "train")
     plain, _ = batches(split, config(color_noise=0.1, color_divisor=1.1), noise=False)
     noisy, _ = batches(split, config(color_noise=0.1, color_divisor=1.1), noise=True)
     added = noisy * 1.1 - plain
@@ -151,15 +151,15 @@ def test_mean_is_subtracted_and_memory_is_channels_last():
 
 def test_the_central_crop_of_the_mean_or_each_pixels_own(packed_set):
     """Differences of both recipes are explained by the mean image alone, crop by crop."""
-    split = data.open_split(packed_set, "train")
+    split = packed_set.open_split(packed_set, "train")
     mean = np.random.default_rng(3).uniform(80, 150, (40, 40, 3)).astype(np.float32)
     both = {}
     for rule in ("central_crop", "aligned"):
         settings = config(mean=rule)
         out = list(TrainingBatches(split, settings, mean).epoch(0))
         both[rule] = torch.cat([images for images, _ in out]).numpy().transpose(0, 2, 3, 1)
-    draws = data.draw_epoch(48, SETTINGS, 8, np.zeros((3, 3)), 5, 0)
-    order = data.epoch_order(48, 5, 0, True)
+    draws = augment.draw_epoch(48, SETTINGS, 8, np.zeros((3, 3)), 5, 0)
+    order = augment.epoch_order(48, 5, 0, True)
     for row in range(48):
         top, left, step = draws.top[row], draws.left[row], -1 if draws.flip[row] else 1
         crop = (slice(top, top + 32), slice(left, left + 32))
@@ -186,19 +186,19 @@ def test_a_last_smaller_batch_is_used_or_dropped(packed_set, rule, sizes):
     settings = config()
     settings["optimizer"] = {"batch_size": 20, "partial_batch": rule}
     batches_ = TrainingBatches(
-        data.open_split(packed_set, "train"), settings, np.zeros((40, 40, 3), np.float32)
+        packed_set.open_split(packed_set, "train"), settings, np.zeros((40, 40, 3), np.float32)
     )
     assert [len(labels) for _, labels in batches_.epoch(0)] == sizes
 
 
 def test_missing_and_torn_sets_are_sentences(packed_set, tmp_path):
     with pytest.raises(UserError, match="manifest.json does not exist"):
-        data.open_split(tmp_path / "nowhere", "train")
+        packed_set.open_split(tmp_path / "nowhere", "train")
     with pytest.raises(UserError, match="no split 'test'"):
-        data.open_split(packed_set, "test")
+        packed_set.open_split(packed_set, "test")
     np.save(packed_set / "val.npy", np.load(packed_set / "val.npy")[:-1])
     with pytest.raises(UserError, match="23 images"):
-        data.open_split(packed_set, "val")
+        packed_set.open_split(packed_set, "val")
     (packed_set / "val.npy").write_bytes(b"torn")
     with pytest.raises(UserError, match="cannot be read"):
-        data.open_split(packed_set, "val")
+        packed_set.open_split(packed_set, "val")

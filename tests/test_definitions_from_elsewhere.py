@@ -18,8 +18,8 @@ from conftest import ROOT, TINY_STUDY
 from test_security import HOSTILE
 from test_workflow import copy_project, snakemake
 
-from alexnet import definitions
 from alexnet.errors import UserError
+from alexnet.experiments import definitions
 
 RULES = [ROOT / "Snakefile", *sorted((ROOT / "workflow").rglob("*.smk")), ROOT / "workflow/Snakefile"]
 WHOLE = re.compile(r"threads|resources\.\w+")  # whole numbers, which no file can make anything else

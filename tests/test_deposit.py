@@ -10,9 +10,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from analysis import deposit
 from analysis.__main__ import main
-from analysis.claims import load_claims
+from analysis.paper.claims import load_claims
+from analysis.report import deposit
 
 
 @pytest.fixture(scope="module")

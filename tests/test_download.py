@@ -22,11 +22,11 @@ from pathlib import Path
 import pytest
 import requests
 
-from alexnet import download, known_files
-from alexnet.credentials import Credentials
-from alexnet.download import fetch, fetch_missing, public
+from alexnet.archives import download, known_files
+from alexnet.archives.credentials import Credentials
+from alexnet.archives.download import fetch, fetch_missing, public
+from alexnet.archives.known_files import KNOWN, KnownFile, describe_missing
 from alexnet.errors import UserError
-from alexnet.known_files import KNOWN, KnownFile, describe_missing
 
 ROOT = Path(__file__).resolve().parent.parent
 BODY = random.Random(1).randbytes(1_000_000)
@@ -289,11 +289,17 @@ def test_a_part_of_another_address_or_without_a_record(tmp_path):
         get(server, tmp_path / "x.tar")
         (tmp_path / "y.tar.part").write_bytes(OTHER[:500_000])
         get(server, tmp_path / "y.tar")
-        (tmp_path / "z.tar.part").write_bytes(OTHER[:500_000])
-        (tmp_path / "z.tar.part.json").write_text('{"url"')
-        get(server, tmp_path / "z.tar")
-    assert server.header("Range") == [None] * 3
-    assert {(tmp_path / f"{name}.tar").read_bytes() for name in "xyz"} == {BODY}
+        odd = [
+            '{"url"',
+            "[]",
+            json.dumps({"url": server.url(), "etag": 7, "last_modified": None, "bytes": "x"}),
+        ]
+        for name, record in zip("zuv", odd, strict=True):
+            (tmp_path / f"{name}.tar.part").write_bytes(OTHER[:500_000])
+            (tmp_path / f"{name}.tar.part.json").write_text(record)
+            get(server, tmp_path / f"{name}.tar")
+    assert server.header("Range") == [None] * 5
+    assert {(tmp_path / f"{name}.tar").read_bytes() for name in "xyzuv"} == {BODY}
 
 
 def test_without_a_validator_only_a_checksum_lets_it_go_on(tmp_path):
@@ -306,9 +312,7 @@ def test_without_a_validator_only_a_checksum_lets_it_go_on(tmp_path):
 
 
 def test_a_killed_process_is_gone_on_with(tmp_path):
-    code = (
-        "import sys, pathlib; from alexnet.download import fetch; fetch(sys.argv[1], pathlib.Path('x.tar'))"
-    )
+    code = "import sys, pathlib; from alexnet.archives.download import fetch; fetch(sys.argv[1], pathlib.Path('x.tar'))"
     with serving(plain(pause=0.02), plain()) as server:
         child = subprocess.Popen(
             [sys.executable, "-c", code, server.url("/x.tar?key=" + SECRET)],
@@ -473,6 +477,12 @@ def test_the_server_says_how_long_to_wait(tmp_path):
     assert 1 <= time.monotonic() - start < 4
 
 
+def noting(pauses):
+    """A sleep that notes the pauses of this thread instead; servers sleep as ever."""
+    sleep, own = time.sleep, threading.current_thread()
+    return lambda seconds: (pauses.append if threading.current_thread() is own else sleep)(seconds)
+
+
 @pytest.mark.parametrize(
     ("words", "least", "most"),
     [
@@ -487,7 +497,7 @@ def test_the_server_says_how_long_to_wait(tmp_path):
 )
 def test_retry_after(tmp_path, monkeypatch, words, least, most):
     pauses = []
-    monkeypatch.setattr(time, "sleep", pauses.append)
+    monkeypatch.setattr(time, "sleep", noting(pauses))
     with serving(status(503, Retry_After=words), plain()) as server:
         get(server, tmp_path / "x.tar", backoff=1.0)
     assert len(pauses) == 1 and least <= pauses[0] <= most
@@ -547,6 +557,27 @@ def test_a_byte_at_a_time_is_given_up(tmp_path, length):
     assert len(server.requests) == 3 and time.monotonic() - start < 15
 
 
+@pytest.mark.parametrize(
+    "before", [b"HTTP/1.1 200 OK\r\nX-Long: ", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"]
+)
+def test_headers_that_dribble_are_given_up(tmp_path, before):
+    """A header line, or the line before a chunk, that comes a letter at a time and never ends."""
+
+    def step(handler, number):
+        handler.wfile.write(before)
+        for _ in range(200):
+            handler.wfile.write(b"1")
+            time.sleep(0.05)
+
+    start = time.monotonic()
+    with (
+        serving(step) as server,
+        pytest.raises(UserError, match=r"the answer comes too slowly, after 2 attempts"),
+    ):
+        get(server, tmp_path / "x.tar", timeout=0.5, window=0.6, attempts=2)
+    assert len(server.requests) == 2 and time.monotonic() - start < 15
+
+
 def test_a_few_bytes_a_connection_are_given_up(tmp_path):
     """Each answer brings a little more and breaks off: that would go on for days."""
     with (
@@ -571,7 +602,7 @@ def test_within_a_call_a_rest_without_validator_and_checksum_is_not_asked_for(tm
 
 def test_the_pauses_grow(tmp_path, monkeypatch):
     pauses = []
-    monkeypatch.setattr(time, "sleep", pauses.append)
+    monkeypatch.setattr(time, "sleep", noting(pauses))
     with serving(status(503)) as server:
         with pytest.raises(
             UserError, match="the server answers 503, after 6 attempts; run the same again later"
@@ -782,6 +813,6 @@ def test_what_is_missing_says_the_sizes():
 
 
 def test_asking_what_is_known_loads_neither_torch_nor_requests():
-    code = "import sys, alexnet.known_files; print(sorted({'torch', 'requests', 'numpy'} & set(sys.modules)))"
+    code = "import sys, alexnet.archives.known_files; print(sorted({'torch', 'requests', 'numpy'} & set(sys.modules)))"
     out = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"

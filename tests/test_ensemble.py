@@ -7,9 +7,10 @@ import pandas as pd
 import pytest
 import yaml
 
-from alexnet import experiments, train
 from alexnet.__main__ import main
-from alexnet.evaluate import evaluate
+from alexnet.evaluation.evaluate import evaluate
+from alexnet.experiments import resolve
+from alexnet.training import train
 
 
 @pytest.fixture
@@ -18,19 +19,19 @@ def members(definitions, packed_set, tmp_path):
     study = definitions / "studies/tiny.yaml"
     record = yaml.safe_load(study.read_text())
     study.write_text(yaml.safe_dump(record | {"seeds": [1, 2], "experiments": ["alexnet", "ensemble"]}))
-    experiments.forget()
+    resolve.forget()
     evaluations = []
     for seed in (1, 2):
         out = tmp_path / f"alexnet{seed}"
         out.mkdir()
         (out / "config.json").write_text(
-            json.dumps(experiments.resolve("tiny", "alexnet", seed, str(definitions)))
+            json.dumps(resolve.resolve("tiny", "alexnet", seed, str(definitions)))
         )
         train.train(out / "config.json", packed_set, out, threads=1)
         evaluate(out / "config.json", packed_set, out / "model.pt", out, threads=1, keep_probabilities=True)
         evaluations.append(out / "ilsvrc2012-val.json")
     config = tmp_path / "ensemble.json"
-    config.write_text(json.dumps(experiments.resolve("tiny", "ensemble", 1, str(definitions))))
+    config.write_text(json.dumps(resolve.resolve("tiny", "ensemble", 1, str(definitions))))
     return config, evaluations
 
 

@@ -22,12 +22,13 @@ import pytest
 from conftest import NOTEBOOKS, ROOT
 from test_browser import browser  # noqa: F401 - a fixture
 
-from analysis.evidence import load_results
-from analysis.page import Html, joined, table
+from analysis.report.page import Html, joined, table
+from analysis.results.evidence import load_results
 
 NAME = 'x"><img src=x onerror=fetch(1)>'
 MARKUP = "</script><script>document.title='harm'</script><img src=x onerror=alert(1)>\"' onload='x"
 LOGIC = {
+    "training_set",
     "tier",
     "kind",
     "baseline",
@@ -81,7 +82,7 @@ def test_html_is_made_of_text_in_the_code_alone():
         for cell in json.loads(path.read_text())["cells"]:
             if cell["cell_type"] == "code":
                 assert not made_of_values("".join(cell["source"])), path
-    page = (ROOT / "analysis/template/page.html.j2").read_text()
+    page = (ROOT / "analysis/report/template/page.html.j2").read_text()
     trusted = ["style", "chapter.title", "chapter.body", "script"]
     assert re.findall(r"{{ (\S+) \| safe }}", page) == trusted
     assert made_of_values('Html(f"<b>{x}</b>"); Html("a" if b else c); f"<a href={x}>"') != []

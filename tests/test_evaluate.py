@@ -9,20 +9,21 @@ import pytest
 import torch
 from conftest import make_packed_set, seal
 
-from alexnet import experiments, train
 from alexnet.__main__ import main
-from alexnet.data import open_split
+from alexnet.batches.views import ten_views
 from alexnet.errors import UserError
-from alexnet.evaluate import evaluate, same_classes
-from alexnet.model import build
-from alexnet.views import ten_views
+from alexnet.evaluation.evaluate import evaluate, same_classes
+from alexnet.experiments import resolve
+from alexnet.net.model import build
+from alexnet.packed.packed_set import open_split
+from alexnet.training import train
 
 
 @pytest.fixture
 def run(definitions, packed_set, tmp_path):
-    experiments.forget()
+    resolve.forget()
     config = tmp_path / "config.json"
-    config.write_text(json.dumps(experiments.resolve("tiny", "alexnet", 1, str(definitions))))
+    config.write_text(json.dumps(resolve.resolve("tiny", "alexnet", 1, str(definitions))))
     train.train(config, packed_set, tmp_path / "run", threads=1)
     return config, packed_set, tmp_path / "run" / "model.pt"
 
@@ -57,7 +58,7 @@ def test_both_views_equal_an_explicit_loop(run, tmp_path):
 
 
 def test_views_of_the_printed_recipe_lose_their_own_mean(definitions, packed_set, tmp_path):
-    config = experiments.resolve("tiny", "paper", 1, str(definitions))
+    config = resolve.resolve("tiny", "paper", 1, str(definitions))
     assert config["augmentation"]["mean"] == "aligned"
     (tmp_path / "paper.json").write_text(json.dumps(config))
     train.train(tmp_path / "paper.json", packed_set, tmp_path / "paper", threads=1)
@@ -102,7 +103,7 @@ def test_other_classes_are_refused(packed_set):
 def test_weights_of_another_run_or_no_weights_are_sentences(run, definitions, tmp_path, capsys):
     config, data, weights = run
     other = tmp_path / "other.json"
-    other.write_text(json.dumps(experiments.resolve("tiny", "no_lrn", 1, str(definitions))))
+    other.write_text(json.dumps(resolve.resolve("tiny", "no_lrn", 1, str(definitions))))
     garbage = tmp_path / "garbage.pt"
     garbage.write_bytes(b"not weights")
     for config_path, path, words in [

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from analysis.errors import UserError
-from analysis.evidence import load_results
+from analysis.results.evidence import load_results
 
 
 @pytest.fixture

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from analysis import examinations
-from analysis.claims import Claim, load_claims
-from analysis.estimates import NoEstimate
-from analysis.evidence import load_results
-from analysis.judging import judge
-from analysis.towers import Towers, difference_of_towers, p_values, power, share_of_runs
+from analysis.measures import examinations
+from analysis.measures.estimates import NoEstimate
+from analysis.measures.towers import Towers, difference_of_towers, p_values, power, share_of_runs
+from analysis.paper.claims import Claim, load_claims
+from analysis.results.evidence import load_results
+from analysis.verdicts.judge import judge
 
 REFERENCE = Path(__file__).resolve().parent.parent / "reports/reference/results"
 CLAIMS = {claim.id: claim for claim in load_claims()}

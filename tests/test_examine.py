@@ -13,23 +13,24 @@ from scipy.spatial.distance import cdist
 from scipy.special import log_softmax, rel_entr, softmax
 from scipy.stats import rankdata
 
-from alexnet import experiments, train
 from alexnet.__main__ import main
-from alexnet.data import open_split
 from alexnet.errors import UserError
-from alexnet.evaluate import evaluate
-from alexnet.examine import examine, first_kernels, fixed_sample
-from alexnet.layers import Dropout
-from alexnet.model import build
-from alexnet.probe_dropout import MASKS
-from alexnet.probe_kernels import chroma_share, selectivity
+from alexnet.evaluation.evaluate import evaluate
+from alexnet.evaluation.examine import examine, first_kernels, fixed_sample
+from alexnet.evaluation.probe_dropout import MASKS
+from alexnet.evaluation.probe_kernels import chroma_share, selectivity
+from alexnet.experiments import resolve
+from alexnet.net.layers import Dropout
+from alexnet.net.model import build
+from alexnet.packed.packed_set import open_split
+from alexnet.training import train
 
 
 @pytest.fixture
 def run(definitions, packed_set, tmp_path):
-    experiments.forget()
+    resolve.forget()
     config = tmp_path / "config.json"
-    config.write_text(json.dumps(experiments.resolve("tiny", "alexnet", 1, str(definitions))))
+    config.write_text(json.dumps(resolve.resolve("tiny", "alexnet", 1, str(definitions))))
     train.train(config, packed_set, tmp_path / "run", threads=1)
     return config, packed_set, tmp_path / "run" / "model.pt"
 
@@ -160,7 +161,7 @@ def test_the_validation_error_of_an_evaluation_is_on_the_same_views(run, tmp_pat
     config = json.loads(config_path.read_text())
     config["data"]["train_split"] = "val"
     config.pop("fingerprint")
-    config["fingerprint"] = experiments.fingerprint(config)
+    config["fingerprint"] = resolve.fingerprint(config)
     swapped = tmp_path / "swapped.json"
     swapped.write_text(json.dumps(config))
     saved = torch.load(weights, weights_only=True)
@@ -198,13 +199,13 @@ def test_it_is_the_same_again(run, tmp_path):
 
 
 def test_a_net_without_dropout_has_no_thinned_nets(definitions, packed_set, tmp_path):
-    experiments.forget()
+    resolve.forget()
     config = tmp_path / "config.json"
-    record = experiments.resolve("tiny", "alexnet", 1, str(definitions))
+    record = resolve.resolve("tiny", "alexnet", 1, str(definitions))
     for layer in ("fc6", "fc7"):
         record["model"]["layers"][layer]["after"] = ["activation"]
     record.pop("fingerprint")
-    record["fingerprint"] = experiments.fingerprint(record)
+    record["fingerprint"] = resolve.fingerprint(record)
     config.write_text(json.dumps(record))
     train.train(config, packed_set, tmp_path / "run", threads=1)
     found = examine(config, packed_set, tmp_path / "run/model.pt", tmp_path / "e", threads=1)
@@ -216,9 +217,9 @@ def test_a_net_without_dropout_has_no_thinned_nets(definitions, packed_set, tmp_
 def test_mistakes_are_sentences_and_leave_nothing(run, definitions, tmp_path, capsys):
     config, data, weights = run
     other = tmp_path / "other.json"
-    other.write_text(json.dumps(experiments.resolve("tiny", "no_lrn", 1, str(definitions))))
+    other.write_text(json.dumps(resolve.resolve("tiny", "no_lrn", 1, str(definitions))))
     average = tmp_path / "average.json"
-    average.write_text(json.dumps(experiments.resolve("tiny", "ensemble", 1, str(definitions))))
+    average.write_text(json.dumps(resolve.resolve("tiny", "ensemble", 1, str(definitions))))
     for arguments, words in [
         ([other, "--data", data, "--weights", weights], "another configuration"),
         ([config, "--data", data, "--weights", tmp_path / "no.pt"], "does not exist"),

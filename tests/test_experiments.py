@@ -5,23 +5,23 @@ import json
 import pytest
 import yaml
 
-from alexnet import definitions as config_files
-from alexnet import describe, experiments
 from alexnet.__main__ import main
-from alexnet.architecture import in_order
 from alexnet.errors import UserError
+from alexnet.experiments import definitions as config_files
+from alexnet.experiments import describe, resolve
+from alexnet.experiments.architecture import in_order
 
 
 @pytest.fixture(autouse=True)
 def _fresh():
-    experiments.forget()
+    resolve.forget()
 
 
 def edit(path, change):
     record = yaml.safe_load(path.read_text())
     change(record)
     path.write_text(yaml.safe_dump(record))
-    experiments.forget()
+    resolve.forget()
 
 
 def refused(definitions, capsys):
@@ -42,7 +42,7 @@ def refused(definitions, capsys):
 
 def test_merge_replaces_lists_merges_dicts_and_removes_nulls():
     base = {"a": {"b": 1, "c": [1, 2]}, "d": 3}
-    out = experiments.merge(base, {"a": {"c": [9], "e": 4}, "d": None})
+    out = resolve.merge(base, {"a": {"c": [9], "e": 4}, "d": None})
     assert out == {"a": {"b": 1, "c": [9], "e": 4}}
     assert base == {"a": {"b": 1, "c": [1, 2]}, "d": 3}
 
@@ -50,15 +50,15 @@ def test_merge_replaces_lists_merges_dicts_and_removes_nulls():
 @pytest.mark.parametrize("study", ["demo", "imagenette", "ilsvrc2010", "ilsvrc2012"])
 def test_every_experiment_of_every_study_resolves(study):
     for name in config_files.load_study(study)["experiments"]:
-        config = experiments.resolve(study, name, 1)
+        config = resolve.resolve(study, name, 1)
         rest = {key: value for key, value in config.items() if key != "fingerprint"}
-        assert config["fingerprint"] == experiments.fingerprint(rest)
+        assert config["fingerprint"] == resolve.fingerprint(rest)
 
 
 def test_an_experiment_changes_what_it_is_named_after_and_nothing_else(definitions):
     def changed(name):
-        base = experiments.resolve("tiny", "alexnet", 1, str(definitions))
-        return set(describe.differences(base, experiments.resolve("tiny", name, 1, str(definitions))))
+        base = resolve.resolve("tiny", "alexnet", 1, str(definitions))
+        return set(describe.differences(base, resolve.resolve("tiny", name, 1, str(definitions))))
 
     layer = "model.layers."
     assert changed("no_lrn") == {layer + "conv1.after", layer + "conv2.after"}
@@ -69,8 +69,8 @@ def test_an_experiment_changes_what_it_is_named_after_and_nothing_else(definitio
 
 
 def test_width_scales_maps_units_and_keeps_towers_even():
-    full = experiments.resolve("ilsvrc2010", "alexnet", 1)["model"]["layers"]
-    shrunken = experiments.resolve("demo", "alexnet", 1)["model"]["layers"]
+    full = resolve.resolve("ilsvrc2010", "alexnet", 1)["model"]["layers"]
+    shrunken = resolve.resolve("demo", "alexnet", 1)["model"]["layers"]
     for name, record in full.items():
         key = "maps" if "maps" in record else "units"
         if record[key] != "classes":
@@ -79,7 +79,7 @@ def test_width_scales_maps_units_and_keeps_towers_even():
 
 
 def test_std_is_scaled_by_the_root_of_the_fan_ins():
-    shrunken = experiments.resolve("demo", "alexnet", 1)["model"]["layers"]
+    shrunken = resolve.resolve("demo", "alexnet", 1)["model"]["layers"]
     # conv2 reads 48 x 25 at full size and 6 x 25 here; fc6 reads 256 x 6 x 6 and 32 x 3 x 3
     assert shrunken["conv2"]["weight_std"] == pytest.approx(0.01 * (48 / 6) ** 0.5)
     assert shrunken["fc6"]["weight_std"] == pytest.approx(0.01 * (256 * 36 / (32 * 9)) ** 0.5)
@@ -88,10 +88,9 @@ def test_std_is_scaled_by_the_root_of_the_fan_ins():
 
 def test_prose_does_not_change_a_run_but_its_diff_does(definitions):
     def prints():
-        experiments.forget()
+        resolve.forget()
         return {
-            n: experiments.resolve("tiny", n, 1, str(definitions))["fingerprint"]
-            for n in ("alexnet", "no_lrn")
+            n: resolve.resolve("tiny", n, 1, str(definitions))["fingerprint"] for n in ("alexnet", "no_lrn")
         }
 
     before = prints()
@@ -142,7 +141,7 @@ def test_unknown_names_suggest_the_nearest(capsys):
 
 def test_configure_prints_what_resolve_returns(capsys):
     assert main(["configure", "--study", "demo", "--experiment", "tanh", "--seed", "4"]) == 0
-    assert json.loads(capsys.readouterr().out) == experiments.resolve("demo", "tanh", 4)
+    assert json.loads(capsys.readouterr().out) == resolve.resolve("demo", "tanh", 4)
 
 
 def test_all_departures_together_turn_the_program_into_the_text():
@@ -158,7 +157,7 @@ def test_all_departures_together_turn_the_program_into_the_text():
     assert sorted(touched) == sorted(set(touched))  # no two departures change the same value
     rebuilt = code
     for row in rows:
-        rebuilt = experiments.merge(rebuilt, known["experiments"][row["name"]]["diff"])
+        rebuilt = resolve.merge(rebuilt, known["experiments"][row["name"]]["diff"])
     assert rebuilt == paper
     assert set(wanted) == set(touched)
 
@@ -202,7 +201,7 @@ def test_every_value_of_a_recipe_names_its_source():
 
 def test_recipes_of_one_study_keep_their_own_schedules():
     rules = {
-        name: experiments.resolve("demo", name, 1)["optimizer"]["schedule"]
+        name: resolve.resolve("demo", name, 1)["optimizer"]["schedule"]
         for name in ("alexnet", "paper", "onetower2014", "text_plateau")
     }
     assert {name: rule["rule"] for name, rule in rules.items()} == {
@@ -215,25 +214,25 @@ def test_recipes_of_one_study_keep_their_own_schedules():
 
 
 def test_an_experiment_can_extend_another_and_start_from_its_weights():
-    pretrained = experiments.resolve("demo", "conv6_pretrained", 3)
-    before = experiments.resolve("demo", "conv6_pretraining", 3)
+    pretrained = resolve.resolve("demo", "conv6_pretrained", 3)
+    before = resolve.resolve("demo", "conv6_pretraining", 3)
     assert list(pretrained["model"]["layers"])[5:7] == ["conv6", "fc6"]
-    assert pretrained["model"] == before["model"] == experiments.resolve("demo", "conv6", 3)["model"]
+    assert pretrained["model"] == before["model"] == resolve.resolve("demo", "conv6", 3)["model"]
     assert (before["data"]["set"], pretrained["data"]["set"]) == ("ilsvrc2010", "ilsvrc2012")
     assert pretrained["starts_from"]["fingerprint"] == before["fingerprint"]
-    other = experiments.resolve("demo", "conv6_pretraining", 2)
+    other = resolve.resolve("demo", "conv6_pretraining", 2)
     assert pretrained["starts_from"]["fingerprint"] != other["fingerprint"]
 
 
 def test_an_ensemble_is_made_of_all_seeds_of_its_members():
-    record = experiments.resolve("demo", "ensemble_with_pretrained", 2)
+    record = resolve.resolve("demo", "ensemble_with_pretrained", 2)
     names = [(member["experiment"], member["seed"]) for member in record["members"]]
     assert names == [("alexnet", 2), ("alexnet", 3), ("alexnet", 4), ("conv6_pretrained", 2)]
     for member in record["members"]:
-        run = experiments.resolve("demo", member["experiment"], member["seed"])
+        run = resolve.resolve("demo", member["experiment"], member["seed"])
         assert member["fingerprint"] == run["fingerprint"]
-    assert experiments.seeds_of("demo", "ensemble") == [2]
-    assert len(experiments.resolve("ilsvrc2012", "ensemble", 1)["members"]) == 5  # as in Table 2
+    assert resolve.seeds_of("demo", "ensemble") == [2]
+    assert len(resolve.resolve("ilsvrc2012", "ensemble", 1)["members"]) == 5  # as in Table 2
 
 
 def test_seeds_of_an_experiment_come_before_those_of_its_kind_and_those_before_all_others(definitions):
@@ -244,7 +243,7 @@ def test_seeds_of_an_experiment_come_before_those_of_its_kind_and_those_before_a
         "experiments": ["alexnet", "no_lrn", "tanh"],
     }
     edit(definitions / "studies" / "tiny.yaml", lambda record: record.update(seeds))
-    asked = {name: experiments.seeds_of("tiny", name, str(definitions)) for name in seeds["experiments"]}
+    asked = {name: resolve.seeds_of("tiny", name, str(definitions)) for name in seeds["experiments"]}
     assert asked == {"alexnet": [7], "no_lrn": [8, 9], "tanh": [4, 5, 6]}
     known = describe.study_record("tiny", str(definitions))["fingerprints"]
     assert {name: list(runs) for name, runs in known.items()} == {

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from analysis.__main__ import main
-from analysis.claims import load_claims
-from analysis.evidence import load_results
-from analysis.explain import explain
-from analysis.judging import judge
+from analysis.paper.claims import load_claims
+from analysis.results.evidence import load_results
+from analysis.verdicts.explain import explain
+from analysis.verdicts.judge import judge
 
 
 @pytest.fixture(scope="module")

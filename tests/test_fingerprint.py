@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from alexnet import fingerprint
-from alexnet.fingerprint import CUT, STAGES
-from alexnet.names import Source
+from alexnet.runtime import fingerprint
+from alexnet.runtime.fingerprint import CUT, STAGES
+from alexnet.runtime.names import Source
 
-ROOT = Path(fingerprint.__file__).parent.parent
+ROOT = Path(fingerprint.__file__).parents[2]
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def moved_function(package: Path) -> None:
     (package / "metrics.py").unlink()
     for path in package.glob("*.py"):
         text = path.read_text()
-        path.write_text(text.replace("from alexnet.metrics import", "from alexnet.scores import"))
+        path.write_text(text.replace("from alexnet.net.metrics import", "from alexnet.scores import"))
 
 
 def moved_definition(package: Path) -> None:
@@ -77,7 +77,9 @@ def moved_into_rooms(package: Path) -> None:
     (room / "__init__.py").write_text('"""The net."""\n')
     (package / "metrics.py").rename(room / "metrics.py")
     for path in package.glob("*.py"):
-        path.write_text(path.read_text().replace("from alexnet.metrics import", "from .net.metrics import"))
+        path.write_text(
+            path.read_text().replace("from alexnet.net.metrics import", "from .net.metrics import")
+        )
 
 
 def edit(old: str, new: str) -> Callable[[Path], object]:
@@ -190,7 +192,7 @@ def test_these_modules_contribute_and_no_others(stage: str) -> None:
 
 def test_of_what_a_room_keeps_for_others_only_what_computes_counts() -> None:
     found = fingerprint.reached(Source(ROOT / "alexnet", CUT), STAGES["train"])
-    assert {name for module, name in found if module == "alexnet.experiments"} == {"fingerprint"}
+    assert {name for module, name in found if module == "alexnet.experiments.resolve"} == {"fingerprint"}
     assert not {"top_k_error"} - {name for _, name in found}
 
 

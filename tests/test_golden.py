@@ -13,11 +13,12 @@ import golden as made
 import pandas as pd
 import pytest
 
-from alexnet import fingerprint
-from analysis import golden, reruns, state
-from analysis.context import Context
+from alexnet.runtime import fingerprint
 from analysis.errors import UserError
-from analysis.evidence import load_results
+from analysis.report.context import Context
+from analysis.report.pages import campaign_state
+from analysis.results import golden, reruns
+from analysis.results.evidence import load_results
 
 # What is trained -------------------------------------------------------------------------------------------------
 
@@ -63,7 +64,7 @@ def test_another_setting_is_another_kind(where: tuple[str, ...], value: object, 
 @pytest.mark.slow
 def test_this_checkout_computes_what_the_committed_values_say(tmp_path: Path) -> None:
     table = made.committed()
-    found = made.rows(made.command, tmp_path, "")
+    found = made.rows(made.command, tmp_path, "", made.command)
     (machine,) = found[made.MACHINE].drop_duplicates().to_dict("records")
     same = table[(table[made.MACHINE] == pd.Series(machine)).all(axis=1)]
     if same.empty:
@@ -97,11 +98,13 @@ def test_a_value_is_of_what_was_computed(tmp_path: Path, monkeypatch: pytest.Mon
 
     first = values("first")
     assert values("second") == first
-    monkeypatch.setattr("alexnet.train.zlib.crc32", lambda key: 1)  # other thinned nets
+    monkeypatch.setattr("alexnet.training.train.zlib.crc32", lambda key: 1)  # other thinned nets
     third = values("third")
     assert {measure for measure in first if third[measure] == first[measure]} <= {("examine", "neighbours")}
     monkeypatch.undo()
-    monkeypatch.setattr("alexnet.evaluate.log_loss", lambda probabilities, labels: probabilities[:, 0])
+    monkeypatch.setattr(
+        "alexnet.evaluation.evaluate.log_loss", lambda probabilities, labels: probabilities[:, 0]
+    )
     fourth = values("fourth")
     assert {measure for measure in first if fourth[measure] != first[measure]} == {("evaluate", "scores")}
 
@@ -159,7 +162,7 @@ def change(results: Path, run: str, **values: Any) -> None:
 
 
 def said(results: Path) -> str:
-    found = state.warnings(Context(load_results(results), pd.DataFrame()))
+    found = campaign_state.warnings(Context(load_results(results), pd.DataFrame()))
     return "" if found is None else " ".join(re.sub(r"<[^>]+>", " ", found).split())
 
 
@@ -168,7 +171,7 @@ def test_code_whose_values_agree_is_the_same_computation_and_is_said_once(
 ) -> None:
     results = campaign()
     runs = len(list(results.glob("demo/runs/*/*/run.json")))
-    assert state.outdated(load_results(results)) == set()
+    assert campaign_state.outdated(load_results(results)) == set()
     assert said(results).startswith(
         f"other code, same computation {runs} of {runs} runs were made by 1 other version of the code. 2 small nets"
     )
@@ -178,13 +181,13 @@ def test_code_whose_values_agree_is_the_same_computation_and_is_said_once(
 @pytest.mark.parametrize("stage", ["train", "evaluate"])
 def test_one_net_that_differs_in_one_stage_proves_nothing(campaign: Callable[..., Path], stage: str) -> None:
     results = campaign((stage, OLD, "b", {"sha256": "another"}))
-    assert len(state.outdated(load_results(results))) == len(load_results(results).runs)
+    assert len(campaign_state.outdated(load_results(results))) == len(load_results(results).runs)
     assert "code has changed since this run" in said(results) and "same computation" not in said(results)
 
 
 def test_a_probe_that_differs_is_named_and_does_not_touch_the_training(campaign: Callable[..., Path]) -> None:
     results = campaign(("examine", OLD, "b", {"sha256": "another", "measure": "a probe"}))
-    assert state.outdated(load_results(results)) == set()
+    assert campaign_state.outdated(load_results(results)) == set()
     assert "torch 2.0), but not when examined: a probe, m." in said(results)
 
 
@@ -195,7 +198,7 @@ def test_values_of_other_machines_images_or_nets_are_not_compared(
     campaign: Callable[..., Path], cells: dict[str, str]
 ) -> None:
     results = campaign(*(("train", OLD, net, cells) for net in ("a", "b")))
-    assert state.outdated(load_results(results))
+    assert campaign_state.outdated(load_results(results))
 
 
 def test_runs_of_a_changed_checkout_and_on_a_gpu_stay_unproven(campaign: Callable[..., Path]) -> None:
@@ -204,7 +207,7 @@ def test_runs_of_a_changed_checkout_and_on_a_gpu_stay_unproven(campaign: Callabl
     change(results, "no_lrn/2", devices=["cuda:0"], gpus=["NVIDIA H100"])
     change(results, "no_lrn/1", provenance={"code_sha256": OTHER})  # of which there are no values
     unproven = {("demo", "alexnet", 1), ("demo", "no_lrn", 2), ("demo", "no_lrn", 1)}
-    assert state.outdated(load_results(results)) == unproven
+    assert campaign_state.outdated(load_results(results)) == unproven
     assert said(results).endswith(
         "is not shown to compute the same; 1 of them from files that no commit has, 1 of them on a GPU, of which there are no such "
         "values. See provenance"
@@ -234,5 +237,5 @@ def test_a_table_that_cannot_be_read_is_a_sentence(campaign: Callable[..., Path]
 def test_of_the_published_runs_those_of_changed_checkouts_stay_unproven() -> None:
     results = load_results(made.PUBLISHED)
     changed = {key for key, run in results.runs.items() if run["provenance"]["git_dirty"] is not False}
-    assert state.outdated(results) == changed and len(changed) == 6
+    assert campaign_state.outdated(results) == changed and len(changed) == 6
     assert all(results.runs[key]["gpus"] for key in changed)

@@ -16,14 +16,16 @@ from test_layers import CASES, both_ways, channels_last, written_out, written_ou
 from test_loader import RECIPES, config, expected, mean_of
 from torch.nn import functional as F
 
-from alexnet import data, experiments, leases, train
-from alexnet.evaluate import evaluate
-from alexnet.examine import examine
-from alexnet.execution import plan
-from alexnet.layers import LocallyConnected2d, LocalResponseNorm, norm_backend
-from alexnet.loader import TrainingBatches
-from alexnet.model import build
-from alexnet.optim import PaperSGD
+from alexnet.batches.loader import TrainingBatches
+from alexnet.evaluation.evaluate import evaluate
+from alexnet.evaluation.examine import examine
+from alexnet.experiments import resolve
+from alexnet.net.execution import plan
+from alexnet.net.layers import LocallyConnected2d, LocalResponseNorm, norm_backend
+from alexnet.net.model import build
+from alexnet.runtime import gpu_leases
+from alexnet.training import train
+from alexnet.training.sgd import PaperSGD
 
 pytestmark = pytest.mark.skipif(not THERE_IS_A_GPU, reason="this machine has no CUDA device")
 
@@ -57,7 +59,7 @@ def near(found, exact, tolerance=1e-6):
 @pytest.mark.parametrize("batch", [3, 40])
 @pytest.mark.parametrize(("size", "towers", "maps"), CASES)
 def test_tritons_kernels_are_the_formula_and_its_derivative(size, towers, maps, batch):
-    assert norm_backend("cuda").__name__ == "alexnet.lrn_triton"
+    assert norm_backend("cuda").__name__ == "alexnet.net.lrn_triton"
     layer = LocalResponseNorm(size, 1e-3, 0.75, 2.0, towers=towers)
     x, grad = channels_last(batch, maps, 13, 9), channels_last(batch, maps, 13, 9, seed=1, scale=1.0)
     out, gradient = there_and_back(layer, x, grad)
@@ -107,7 +109,7 @@ def test_locally_connected_layers_give_what_they_give_on_the_processor():
 @pytest.mark.parametrize("workers", [0, 1, 3])
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_batches_made_on_the_device_are_the_plain_loops_to_the_bit(packed_set, recipe, workers):
-    split, settings = data.open_split(packed_set, "train"), config(**RECIPES[recipe])
+    split, settings = packed_set.open_split(packed_set, "train"), config(**RECIPES[recipe])
     mean = mean_of(split)
     batches = TrainingBatches(split, settings, mean, workers, "cuda")
     for epoch in (0, 3):
@@ -147,7 +149,7 @@ def test_the_fused_update_is_the_printed_rule():
     ],
 )  # fmt: skip
 def test_a_whole_net_at_full_size_has_the_processors_output_and_gradients(study, experiment):
-    settings = experiments.resolve(study, experiment, 1)
+    settings = resolve.resolve(study, experiment, 1)
     net, crop = build(settings).eval(), settings["data"]["crop"]  # eval: no dropout, whose draws differ
     generator = torch.Generator().manual_seed(0)
     x = (60 * torch.randn(4, 3, crop, crop, generator=generator)).contiguous(
@@ -253,7 +255,7 @@ def test_an_evaluation_and_an_examination_say_what_the_processor_says(configure,
 
 ALONE = """
 import torch
-from alexnet.leases import leased
+from alexnet.runtime.gpu_leases import leased
 with leased("1") as taken:
     print(len(taken), torch.cuda.device_count(), flush=True)
     input()
@@ -261,7 +263,7 @@ with leased("1") as taken:
 
 
 def test_a_real_card_is_lent_to_one_process_at_a_time(tmp_path, monkeypatch):
-    names = leases.cards()
+    names = gpu_leases.cards()
     assert len(names) == torch.cuda.device_count()
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", names[0])

@@ -20,9 +20,9 @@ from PIL import Image
 from test_archives import tar_of
 from test_sources import BATCHES, cifar_archive, cifar_batch, declare, jpeg, pickled
 
-from alexnet.archives import open_source
-from alexnet.decode import Undecodable, decode, square_of
+from alexnet.archives.sources import open_source
 from alexnet.errors import UserError
+from alexnet.images.decode import Undecodable, decode, square_of
 
 MOST = (
     1_000_000_000  # bytes of memory that a call may have, torch and numba left aside: it does not load them

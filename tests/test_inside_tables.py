@@ -11,9 +11,9 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from analysis import inside_tables
-from analysis.context import Context
-from analysis.evidence import load_results
+from analysis.report.context import Context
+from analysis.report.pages import inside_the_net
+from analysis.results.evidence import load_results
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def test_kernels_stand_side_by_side_each_in_its_own_range() -> None:
     rng = np.random.default_rng(0)
     kernels = rng.normal(0, 1, (5, 4, 3, 3)).astype(np.float32)
     kernels[4] = 2.5
-    picture = inside_tables.grid(kernels, 3)
+    picture = inside_the_net.grid(kernels, 3)
     assert picture.shape == (2 * 5 - 1, 3 * 4 - 1, 4)
     for i, (top, left) in enumerate([(0, 0), (0, 4), (0, 8), (5, 0)]):
         part = picture[top : top + 4, left : left + 3]
@@ -43,7 +43,7 @@ def test_kernels_stand_side_by_side_each_in_its_own_range() -> None:
 
 def test_the_gap_table_has_the_errors_of_the_finished_nets(ctx: Context) -> None:
     (study,) = ctx.studies
-    html = inside_tables.gaps(ctx, study)
+    html = inside_the_net.gaps(ctx, study)
     for name in ("alexnet", "no_dropout", "non_overlapping_pooling"):
         records = [r for key, r in ctx.results.examined.items() if key[1] == name]
         train = 100 * np.mean([record["sample"]["top1_error"] for record in records])
@@ -56,7 +56,7 @@ def test_the_gap_table_has_the_errors_of_the_finished_nets(ctx: Context) -> None
 
 def test_the_whole_page_shows_towers_neighbours_and_verdicts(ctx: Context) -> None:
     (study,) = ctx.studies
-    html = inside_tables.inside(ctx, study)
+    html = inside_the_net.inside(ctx, study)
     assert "12 kernels of 7 by 7 pixels, in 2 groups" in html
     assert html.count("kernels of the first layer, seed") == 2  # of every seed
     assert html.count("seed 1:") >= 1
@@ -66,7 +66,7 @@ def test_the_whole_page_shows_towers_neighbours_and_verdicts(ctx: Context) -> No
 
 def test_kernels_are_counted_by_tower_with_exact_bounds(ctx: Context) -> None:
     (study,) = ctx.studies
-    html = inside_tables.kernel_counts(ctx, study)
+    html = inside_the_net.kernel_counts(ctx, study)
     for seed in (1, 2):
         kernels = ctx.results.examined["demo", "alexnet", seed]["kernels"]
         for tower in (0, 1):
@@ -85,7 +85,7 @@ def test_old_records_show_what_they_hold(tmp_path: Path) -> None:
     """The published examinations, of before surrogates and baselines."""
     results = load_results(Path(__file__).resolve().parent.parent / "reports/reference/results")
     ctx = Context(results, pd.DataFrame({"id": []}))
-    html = inside_tables.inside(ctx, results.studies["imagenette"])
+    html = inside_the_net.inside(ctx, results.studies["imagenette"])
     assert "does not hold kernels beside their surrogates" in html
     assert html.count("kernels of the first layer, seed") == 5
     queries = results.examined["imagenette", "alexnet", 2]["queries"]
@@ -95,4 +95,4 @@ def test_old_records_show_what_they_hold(tmp_path: Path) -> None:
 def test_a_study_without_examinations_says_so(tmp_path: Path) -> None:
     fabricate.study(tmp_path, "demo")
     ctx = Context(load_results(tmp_path), pd.DataFrame({"id": ["fig3-special"]}))
-    assert "was examined yet" in inside_tables.inside(ctx, ctx.studies[0])
+    assert "was examined yet" in inside_the_net.inside(ctx, ctx.studies[0])

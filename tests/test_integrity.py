@@ -15,8 +15,9 @@ import pandas as pd
 import pytest
 
 from analysis.__main__ import main
-from analysis.evidence import Results, load_results
-from analysis.integrity import MANIFEST, write_manifest
+from analysis.report.pages import provenance
+from analysis.results.evidence import Results, load_results
+from analysis.results.integrity import MANIFEST, write_manifest
 
 PUBLISHED = Path(__file__).resolve().parent.parent / "reports/reference/results"
 STUDY, NET = "cifar10_full_length", "cifar_lrn"
@@ -260,9 +261,11 @@ def test_results_without_hashes_count_and_are_told_to_be_unprotected(
 ) -> None:
     assert main(["verify", "--results", str(folder)]) == 0
     said = capsys.readouterr().out
-    assert f"no {MANIFEST}" in said and " files of records are not protected by a hash" in said
+    assert f"no {MANIFEST}" in said and "; 13 files of records are not protected by a hash" in said
+    assert "Not protected: of 13 files no record" in provenance.unprotected(load_results(folder)).text
     assert main(["verify", "--results", str(folder), "--protect"]) == 0
     assert "; 0 files of records are not protected" in capsys.readouterr().out
+    assert provenance.unprotected(load_results(folder)) is None
     assert main(["verify", "--results", str(folder), "--protect"]) == 2
     assert "delete it if it shall be made anew" in capsys.readouterr().err
     (folder / MANIFEST).unlink()

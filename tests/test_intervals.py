@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import special, stats
 
-from analysis.inference import LAB_TWINS, lab_spread, moments, seed_noise
+from analysis.measures.inference import LAB_TWINS, lab_spread, moments, seed_noise
 from analysis.stats import intervals
 from analysis.stats.intervals import Noise, benjamini_hochberg, half_width, mcnemar, p_value, to_settle
 

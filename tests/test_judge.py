@@ -229,6 +229,9 @@ def test_images_need_fractions_and_their_number(tmp_path: Path, capsys: pytest.C
         # runs that agree to the last digit, or up to rounding, are no certainty
         (GOOD, "a,1,3,\na,2,3,\na,3,3,\nb,1,1,\nb,2,1,\nb,3,1,", "cannot tell", "unknown"),
         (GOOD, "a,1,0.3,\na,2,0.5,\na,3,0.8,\nb,1,0.1,\nb,2,0.3,\nb,3,0.6,", "cannot tell", "unknown"),
+        # numbers at the ends of what can be written are no crash
+        ("x,,ratio,a,b,greater,1,,x", "a,1,1e99,\na,2,1e-99,\na,3,2,\nb,1,1e-99,\nb,2,1e99,\nb,3,1e-300,", "cannot tell", "unknown"),
+        ("x,,ratio,a,b,less,1,,,,images", "a,1,0,50\nb,1,0,50", "cannot tell", "unknown"),
         # all runs of an arm dead
         (GOOD, "a,1,,\na,2,,\na,3,,\nb,1,1,\nb,2,1.5,\nb,3,2,", "cannot tell", "unknown"),
         # less than 2 points names no sign: the mark itself is what is claimed
@@ -242,7 +245,8 @@ def test_images_need_fractions_and_their_number(tmp_path: Path, capsys: pytest.C
 def test_words_where_a_rule_could_slip(
     claim: str, runs: str, direction: str, size: str, tmp_path: Path
 ) -> None:
-    (row,) = run(*one(tmp_path, claim, runs), tmp_path / "out")
+    header = f"{HEADER},limit,spread" if claim.endswith("images") else HEADER
+    (row,) = run(*one(tmp_path, claim, runs, header), tmp_path / "out")
     assert (row["direction"], row["size"]) == (direction, size)
 
 

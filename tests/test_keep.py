@@ -12,9 +12,9 @@ import pandas as pd
 import pytest
 
 from analysis.__main__ import main
-from analysis.evidence import load_results
-from analysis.origin import elapsed, sentences
-from analysis.rebuild import NOTEBOOKS, rebuild
+from analysis.report.rebuild import NOTEBOOKS, rebuild
+from analysis.results.campaign import elapsed, sentences
+from analysis.results.evidence import load_results
 
 ROOT = Path(__file__).resolve().parent.parent
 REFERENCE = ROOT / "reports" / "reference"

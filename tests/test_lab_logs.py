@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from analysis import lab_tables
 from analysis.__main__ import main
-from analysis.claims import Claim, load_claims
-from analysis.context import Context
 from analysis.errors import UserError
-from analysis.evidence import load_results
-from analysis.lab_logs import LAB_LOGS, load_lab_logs, logged, rows_of, view_gains
-from analysis.outcomes import read_table
+from analysis.paper.claims import Claim, load_claims
+from analysis.paper.lab_logs import LAB_LOGS, load_lab_logs, logged, rows_of, view_gains
+from analysis.report.context import Context
+from analysis.report.pages import lab_logs
+from analysis.results.evidence import load_results
+from analysis.verdicts.table import read_table
 
 LOGS = load_lab_logs()
 CLAIMS = {claim.id: claim for claim in load_claims()}
@@ -75,7 +75,7 @@ def test_every_error_has_its_place_and_lines_only_name_files() -> None:
 
 
 def test_pooling_is_about_1_3_unpaired_standard_errors_of_the_images() -> None:
-    found = {d.claim: d for d in lab_tables.differences(LOGS, "top1_error") if d.claim}
+    found = {d.claim: d for d in lab_logs.differences(LOGS, "top1_error") if d.claim}
     pooling = found["pool-delta-top1"]
     p, q = 0.41058, 0.40664
     expected = 100 * (p * (1 - p) / 50_000 + q * (1 - q) / 50_000) ** 0.5
@@ -86,7 +86,7 @@ def test_pooling_is_about_1_3_unpaired_standard_errors_of_the_images() -> None:
 
 
 def test_the_interval_counts_images_and_runs() -> None:
-    d = next(d for d in lab_tables.differences(LOGS, "top5_error") if d.claim == "gpu-delta-top5")
+    d = next(d for d in lab_logs.differences(LOGS, "top5_error") if d.claim == "gpu-delta-top5")
     twins = np.std([19.549, 19.583, 19.766, 19.486, 19.660], ddof=1)
     images = (18.2287 * 81.7713 + 16.9987 * 83.0013) / 150_000
     half = (stats.norm.ppf(0.975) ** 2 * images + stats.t.ppf(0.975, 4) ** 2 * 2 * twins**2) ** 0.5
@@ -103,9 +103,9 @@ def test_printed_numbers_are_what_the_logs_round_to() -> None:
         "pool-delta-top5",
         "gpu-delta-top1",
     ):
-        assert lab_tables.rounds_to(logged(CLAIMS[id_], LOGS), CLAIMS[id_]), id_
-    assert not lab_tables.rounds_to(37.44, CLAIMS["abs-top1-2010"])
-    assert not lab_tables.rounds_to(93.0, CLAIMS["cycles-90"]) or CLAIMS["cycles-90"].tolerance >= 3
+        assert lab_logs.rounds_to(logged(CLAIMS[id_], LOGS), CLAIMS[id_]), id_
+    assert not lab_logs.rounds_to(37.44, CLAIMS["abs-top1-2010"])
+    assert not lab_logs.rounds_to(93.0, CLAIMS["cycles-90"]) or CLAIMS["cycles-90"].tolerance >= 3
 
 
 def test_the_page_says_what_the_numbers_say(tmp_path: Path) -> None:
@@ -113,13 +113,13 @@ def test_the_page_says_what_the_numbers_say(tmp_path: Path) -> None:
     table = tmp_path / "claims.csv"
     assert main(["check", "--results", str(tmp_path), "--out", str(table)]) == 0
     ctx = Context(load_results(tmp_path), read_table(table))
-    judged = lab_tables.judged(ctx)
+    judged = lab_logs.judged(ctx)
     assert "0.39 points of overlapping pooling are 1.3 unpaired standard errors" in judged
     assert "pooling without overlap (top-1)" in judged and "pooling without overlap (top-5)" in judged
-    side = lab_tables.side_by_side(ctx)
+    side = lab_logs.side_by_side(ctx)
     assert "ILSVRC-2010 test ten views, ILSVRC-2012 val ten views" in side.replace("centre view, ", "", 1)
     assert "layer-params-147.cfg:174, layer-params-145.cfg:182" in side
-    assert lab_tables.all_logs(ctx).count("<tr>") > len(LOGS)
+    assert lab_logs.all_logs(ctx).count("<tr>") > len(LOGS)
 
 
 def test_an_error_among_ten_classes_does_not_stand_beside_the_papers(tmp_path: Path) -> None:
@@ -127,7 +127,7 @@ def test_an_error_among_ten_classes_does_not_stand_beside_the_papers(tmp_path: P
     table = tmp_path / "claims.csv"
     assert main(["check", "--results", str(tmp_path), "--out", str(table)]) == 0
     ctx = Context(load_results(tmp_path), read_table(table))
-    rows = lab_tables.side_by_side(ctx).split("<tr>")[2:]
+    rows = lab_logs.side_by_side(ctx).split("<tr>")[2:]
     ours = {
         re.findall(r"#claim-([\w.-]+)", row)[0]: re.findall(r"<td[^>]*>([^<]*)</td>", row)[-1] for row in rows
     }

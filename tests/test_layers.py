@@ -11,8 +11,8 @@ import torch
 from conftest import ROOT
 from torch import nn
 
-from alexnet.compiled import compiled
-from alexnet.layers import Dropout, LocallyConnected2d, LocalResponseNorm
+from alexnet.net.layers import Dropout, LocallyConnected2d, LocalResponseNorm
+from alexnet.runtime.numba_jit import compiled
 
 
 def written_out(x: np.ndarray, n: int, coefficient: float, beta: float, k: float, towers: int) -> np.ndarray:
@@ -153,9 +153,9 @@ def test_the_number_of_threads_changes_no_bit(mode):
 
 TRITON = """
 import torch
-from alexnet import lrn_triton
+from alexnet.net import lrn_triton
 from test_layers import CASES, both_ways, channels_last
-from alexnet.layers import LocalResponseNorm
+from alexnet.net.layers import LocalResponseNorm
 
 for size, towers, maps in CASES:
     x, grad = channels_last(3, maps, 5, 4), channels_last(3, maps, 5, 4, seed=1)

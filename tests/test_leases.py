@@ -10,8 +10,8 @@ import time
 import pytest
 from conftest import ROOT
 
-from alexnet import leases
 from alexnet.errors import UserError
+from alexnet.runtime import gpu_leases
 
 A, B, C = "GPU-aaaa1111-0000", "GPU-bbbb2222-0000", "GPU-cccc3333-0000"
 M, N = "MIG-1111aaaa-0000", "MIG-2222bbbb-0000"
@@ -40,8 +40,8 @@ def machine(tmp_path, monkeypatch):
 
     monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setenv("TMPDIR", str(tmp_path / "locks"))
-    monkeypatch.setattr(leases.tempfile, "tempdir", None)
-    monkeypatch.delenv(leases.VISIBLE, raising=False)
+    monkeypatch.setattr(gpu_leases.tempfile, "tempdir", None)
+    monkeypatch.delenv(gpu_leases.VISIBLE, raising=False)
     return make
 
 
@@ -69,14 +69,14 @@ def machine(tmp_path, monkeypatch):
 )
 def test_what_a_process_may_use(machine, text, visible, expected):
     machine(text)
-    assert leases.cards({} if visible is None else {leases.VISIBLE: visible}) == expected
+    assert gpu_leases.cards({} if visible is None else {gpu_leases.VISIBLE: visible}) == expected
 
 
 def test_a_driver_that_fails_or_is_not_there_means_no_cards(machine, monkeypatch, tmp_path):
     machine(PLAIN, rc=9)
-    assert leases.cards({}) == []
+    assert gpu_leases.cards({}) == []
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert leases.cards({}) == []
+    assert gpu_leases.cards({}) == []
 
 
 @pytest.mark.parametrize(
@@ -87,12 +87,12 @@ def test_a_driver_that_fails_or_is_not_there_means_no_cards(machine, monkeypatch
     ],
 )  # fmt: skip
 def test_towers_get_one_card_or_two_by_what_is_there(devices, towers, there, expected):
-    assert leases.wanted(devices, towers, there) == expected
+    assert gpu_leases.wanted(devices, towers, there) == expected
 
 
 HOLD = """
 import sys, time
-from alexnet.leases import leased
+from alexnet.runtime.gpu_leases import leased
 with leased(sys.argv[1], 2) as taken:
     print(",".join(taken), flush=True)
     time.sleep(float(sys.argv[2]))
@@ -168,17 +168,17 @@ def test_runs_of_two_cards_neither_block_each_other_nor_are_passed_over(machine)
 
 def test_within_a_lease_cuda_sees_those_cards_alone(machine, monkeypatch):
     machine(PLAIN)
-    monkeypatch.setenv(leases.VISIBLE, "1,2")
-    with leases.leased("auto", 2) as taken:
-        assert taken == [B, C] and os.environ[leases.VISIBLE] == f"{B},{C}"
-    assert os.environ[leases.VISIBLE] == "1,2"
-    with leases.leased("0", 2) as taken:
-        assert taken == [] and os.environ[leases.VISIBLE] == "1,2"
-    monkeypatch.delenv(leases.VISIBLE)
-    with pytest.raises(RuntimeError), leases.leased("1"):
+    monkeypatch.setenv(gpu_leases.VISIBLE, "1,2")
+    with gpu_leases.leased("auto", 2) as taken:
+        assert taken == [B, C] and os.environ[gpu_leases.VISIBLE] == f"{B},{C}"
+    assert os.environ[gpu_leases.VISIBLE] == "1,2"
+    with gpu_leases.leased("0", 2) as taken:
+        assert taken == [] and os.environ[gpu_leases.VISIBLE] == "1,2"
+    monkeypatch.delenv(gpu_leases.VISIBLE)
+    with pytest.raises(RuntimeError), gpu_leases.leased("1"):
         raise RuntimeError
-    assert leases.VISIBLE not in os.environ
-    with leases.leased("2") as again:  # an error gave it back
+    assert gpu_leases.VISIBLE not in os.environ
+    with gpu_leases.leased("2") as again:  # an error gave it back
         assert again == [A, B]
 
 
@@ -186,7 +186,7 @@ def test_a_folder_of_locks_that_is_somebody_elses_is_refused(machine, tmp_path):
     machine(PLAIN)
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "locks" / f"alexnet-gpus-{os.getuid()}").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(UserError, match="belongs to somebody else"), leases.leased("1"):
+    with pytest.raises(UserError, match="belongs to somebody else"), gpu_leases.leased("1"):
         pass
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from alexnet.metrics import log_loss, top_k_error
+from alexnet.net.metrics import log_loss, top_k_error
 
 
 def test_without_ties_it_is_the_sorted_definition():

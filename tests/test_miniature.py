@@ -12,8 +12,8 @@ from conftest import shared_data
 from PIL import Image
 from test_archives import rows_of, tar_of
 
-from alexnet.pack import pack
-from alexnet.synsets import Synset, devkit
+from alexnet.packed.pack import pack
+from alexnet.synthetic.synsets import Synset, devkit
 
 SIZE, TRAIN, TEST = 160, 40, 120
 KIT = {2012: "ILSVRC2012_devkit_t12.tar.gz", 2010: "ILSVRC2010_devkit-1.0.tar.gz"}

@@ -8,9 +8,9 @@ import torch
 import torchvision
 from torch.nn import functional as F
 
-from alexnet.experiments import resolve
-from alexnet.layers import LocalResponseNorm
-from alexnet.model import build
+from alexnet.experiments.resolve import resolve
+from alexnet.net.layers import LocalResponseNorm
+from alexnet.net.model import build
 
 
 def test_grouped_net_is_two_towers_that_meet_at_conv3_and_fc():

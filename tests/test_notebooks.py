@@ -12,9 +12,9 @@ import nbformat
 import pytest
 
 from analysis.__main__ import main
-from analysis.claims import load_claims
 from analysis.errors import UserError
-from analysis.notebooks import execute
+from analysis.paper.claims import load_claims
+from analysis.report.notebooks import execute
 
 NOTEBOOKS = sorted((Path(__file__).resolve().parent.parent / "analysis" / "notebooks").glob("*.ipynb"))
 

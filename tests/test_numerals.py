@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from analysis.claims import Claim, load_claims
 from analysis.errors import UserError
-from analysis.numerals import NUMERALS, SECTIONS, load_numerals, places, value
+from analysis.paper.claims import Claim, load_claims
+from analysis.paper.numerals import NUMERALS, SECTIONS, load_numerals, places, value
 
 CLAIMS = {claim.id: claim for claim in load_claims()}
 ROWS = load_numerals()

@@ -15,11 +15,11 @@ from conftest import NOTEBOOKS
 from test_browser import browser  # noqa: F401  (a fixture)
 from test_notebooks import run_cells
 
-from analysis import claim_rows, data_tables, provenance_tables, state, summary
 from analysis.__main__ import main
-from analysis.context import Context
-from analysis.evidence import load_results
-from analysis.outcomes import read_table
+from analysis.report.context import Context
+from analysis.report.pages import campaign_state, claims_table, data, provenance, summary
+from analysis.results.evidence import load_results
+from analysis.verdicts.table import read_table
 
 EVIL = '<img src=x onerror="alert(1)">'
 LONG = "a_very_long_name_" * 14
@@ -37,7 +37,7 @@ def text(html: str) -> str:
 
 def details(ctx: Context, id_: str) -> str:
     """What opens below a claim."""
-    (row,) = re.findall(rf'<tr id="claim-{id_}".*?</tr>', claim_rows.claims(ctx), re.S)
+    (row,) = re.findall(rf'<tr id="claim-{id_}".*?</tr>', claims_table.claims(ctx), re.S)
     (inside,) = re.findall(r"<details>.*?</details>", row, re.S)
     return str(inside)
 
@@ -76,8 +76,8 @@ def test_nothing_run_yet(tmp_path: Path) -> None:
     shown = text(summary.first_screen(ctx))
     assert "Nothing has been trained yet" in shown and "none is settled by counting yet" in shown
     assert "code has changed" not in shown and "failed" not in shown
-    assert claim_rows.claims(ctx).count("<details>") == len(ctx.table)
-    assert state.unfinished_runs(ctx.results) is None
+    assert claims_table.claims(ctx).count("<details>") == len(ctx.table)
+    assert campaign_state.unfinished_runs(ctx.results) is None
     assert "python -m analysis explain lrn-delta-top1" in details(ctx, "lrn-delta-top1")
 
 
@@ -88,9 +88,9 @@ def test_half_a_campaign(tmp_path: Path) -> None:
     fabricate.log(tmp_path, "demo", "tanh", 1, "epoch 1\nepoch 2\n")
     ctx = context(tmp_path)
     asked = 2 * sum("members" not in about for about in fabricate.ABOUT.values())
-    assert state.progress(ctx, ctx.studies[0]) == f"1 of {asked} runs finished."
+    assert campaign_state.progress(ctx, ctx.studies[0]) == f"1 of {asked} runs finished."
     assert "1 run begun but not finished." in text(summary.first_screen(ctx))
-    (left,) = state.unfinished(ctx.results)
+    (left,) = campaign_state.unfinished(ctx.results)
     assert (left.key, left.failed, left.tail) == (("demo", "tanh", 1), False, "epoch 1\nepoch 2")
 
 
@@ -104,7 +104,7 @@ def test_a_failed_run_shows_the_tail_of_its_log(tmp_path: Path) -> None:
     ctx = context(tmp_path)
     first = text(summary.first_screen(ctx))
     assert "1 run failed: demo/no_lrn/2." in first and "1 run begun but not finished." in first
-    made = state.unfinished_runs(ctx.results)
+    made = campaign_state.unfinished_runs(ctx.results)
     assert made is not None
     failed, running = re.findall(r"<details.*?</details>", made, re.S)
     assert "out of memory &lt;img" in failed and EVIL not in failed and " open>" in failed
@@ -125,7 +125,7 @@ def test_a_failed_run_shows_the_tail_of_its_log(tmp_path: Path) -> None:
 def test_what_counts_as_failed(tmp_path: Path, log: str, failed: bool) -> None:
     fabricate.study(tmp_path, "demo")
     fabricate.log(tmp_path, "demo", "tanh", 1, f"begin\n{log}\n")
-    (left,) = state.unfinished(load_results(tmp_path))
+    (left,) = campaign_state.unfinished(load_results(tmp_path))
     assert left.failed == failed
 
 
@@ -142,9 +142,9 @@ def test_one_seed(tmp_path: Path) -> None:
 
 
 def test_the_hash_of_the_code_is_the_one_that_runs_record() -> None:
-    from alexnet.fingerprint import STAGES, code_sha256
+    from alexnet.runtime.fingerprint import STAGES, code_sha256
 
-    assert {stage: state.code_now(stage) for stage in STAGES} == {
+    assert {stage: campaign_state.code_now(stage) for stage in STAGES} == {
         stage: code_sha256(stage) for stage in STAGES
     }
 
@@ -154,16 +154,16 @@ def test_results_of_other_code_say_so(tmp_path: Path) -> None:
     paths = sorted(tmp_path.glob("demo/runs/*/*/run.json"))
     for path in paths[1:]:  # all but one are of the present code
         record = json.loads(path.read_text())
-        record["provenance"]["code_sha256"] = state.code_now()
+        record["provenance"]["code_sha256"] = campaign_state.code_now()
         path.write_text(json.dumps(record))
     ctx = context(tmp_path)
-    assert state.outdated(ctx.results) == {("demo", "alexnet", 1)}
+    assert campaign_state.outdated(ctx.results) == {("demo", "alexnet", 1)}
     assert f"1 of {len(paths)} runs was made by training code that is not" in text(summary.first_screen(ctx))
-    assert provenance_tables.runs_tables(ctx.results).count("code has changed since this run") == 1
+    assert provenance.runs_tables(ctx.results).count("code has changed since this run") == 1
     assert "code has changed since" in details(ctx, "lrn-delta-top1")
     for path in paths:
         record = json.loads(path.read_text())
-        record["provenance"]["code_sha256"] = state.code_now()
+        record["provenance"]["code_sha256"] = campaign_state.code_now()
         path.write_text(json.dumps(record))
     assert "code has changed" not in text(summary.first_screen(context(tmp_path)))
 
@@ -172,7 +172,7 @@ def test_a_claim_leads_to_its_runs_data_and_commands(tmp_path: Path) -> None:
     fabricate.campaign(tmp_path / "results", images=120)
     ctx = context(tmp_path / "results")
     opened = details(ctx, "lrn-delta-top1")
-    rows = provenance_tables.runs_tables(ctx.results)
+    rows = provenance.runs_tables(ctx.results)
     for seed in range(1, 6):
         for name in ("alexnet", "no_lrn"):
             assert f'href="#run-demo-{name}-{seed}"' in opened
@@ -192,7 +192,7 @@ def test_a_class_without_images(tmp_path: Path) -> None:
     record["splits"]["train"] |= {"images": 3300, "per_class": [300, 300, 300, 0, *[300] * 8]}
     path.write_text(json.dumps(record))
     ctx = context(tmp_path)
-    shown = text(data_tables.data(ctx, ctx.studies[0]))
+    shown = text(data.data(ctx, ctx.studies[0]))
     assert "0 – 300" in shown and "1 class of ilsvrc2012 train has no image" in shown
 
 

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from alexnet.experiments import resolve
-from alexnet.model import build
-from alexnet.optim import PaperSGD, parameter_groups, set_rates
-from alexnet.schedule import rates
+from alexnet.experiments.resolve import resolve
+from alexnet.net.model import build
+from alexnet.training.schedule import rates
+from alexnet.training.sgd import PaperSGD, parameter_groups, set_rates
 
 
 def run(optimizer_class, rates, **settings):

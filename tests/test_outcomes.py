@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from analysis.__main__ import main
-from analysis.outcomes import COLUMNS
+from analysis.verdicts.table import COLUMNS
 
 
 def row(**values):

@@ -26,19 +26,20 @@ import pytest
 from PIL import Image
 from scipy.io import savemat
 
-from alexnet import catalogue, packing
 from alexnet.__main__ import main
-from alexnet.archives import missing_archives
-from alexnet.decode import Undecodable, decode, quick, square_of
-from alexnet.devkits import read_devkit
+from alexnet.archives import catalogue
+from alexnet.archives.devkits import read_devkit
+from alexnet.archives.known_files import KNOWN
+from alexnet.archives.sources import missing_archives
 from alexnet.errors import UserError
-from alexnet.known_files import KNOWN
-from alexnet.moments import add_to, no_images, rgb_statistics, sums_of
-from alexnet.pack import pack as pack_published
-from alexnet.pack import read_manifest
-from alexnet.resample import central_square
-from alexnet.synsets import meta_mat, synsets
-from alexnet.synthetic import synthesize
+from alexnet.images.decode import Undecodable, decode, quick, square_of
+from alexnet.images.resample import central_square
+from alexnet.packed import split_packer
+from alexnet.packed.moments import add_to, no_images, rgb_statistics, sums_of
+from alexnet.packed.pack import pack as pack_published
+from alexnet.packed.pack import read_manifest
+from alexnet.synthetic.synsets import meta_mat, synsets
+from alexnet.synthetic.synthesize import synthesize
 
 SIZE = 24
 pack = partial(pack_published, stand_ins=True, archive_order=True)
@@ -461,7 +462,7 @@ def test_allowed_undecodable_images_leave_no_gap(tmp_path):
 def test_what_was_finished_is_not_done_again(archives, packed, tmp_path, monkeypatch):
     """A read error in the middle of a split; then the archive is whole again."""
     read, count = catalogue.Extent.read, []
-    monkeypatch.setattr(packing, "RECORD_SECONDS", 0.0)
+    monkeypatch.setattr(split_packer, "RECORD_SECONDS", 0.0)
 
     def failing(extent):
         count.append(extent)
@@ -504,7 +505,7 @@ def test_ended_while_the_files_were_moved_into_place(archives, packed, tmp_path,
 
 
 def test_other_archives_or_settings_start_afresh(archives, tmp_path, monkeypatch):
-    monkeypatch.setattr(packing, "RECORD_SECONDS", 0.0)
+    monkeypatch.setattr(split_packer, "RECORD_SECONDS", 0.0)
     for name in ("train/a/0.jpg", "train/a/1.jpg"):
         class_folders(tmp_path / "in", {name: encoded(picture())})
     (tmp_path / "in/train/a/1.jpg").write_bytes(b"nothing")
@@ -517,7 +518,7 @@ def test_other_archives_or_settings_start_afresh(archives, tmp_path, monkeypatch
 
 SLOW = """
 import sys
-from alexnet import batches, pack, packing
+from alexnet.packed import chunks, pack, split_packer
 packing.RECORD_SECONDS = 0.05
 decode = batches.square_of
 def slow(*args):

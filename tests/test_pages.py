@@ -9,19 +9,13 @@ from pathlib import Path
 import fabricate
 import pytest
 
-from analysis import (
-    calibration_tables,
-    departure_tables,
-    effects,
-    net_tables,
-    page,
-    provenance_tables,
-    run_tables,
-)
 from analysis.__main__ import main
-from analysis.context import Context
-from analysis.evidence import load_results
-from analysis.outcomes import read_table
+from analysis.report import page
+from analysis.report.context import Context
+from analysis.report.pages import architecture, calibration, departure_tables, provenance, training
+from analysis.results.evidence import load_results
+from analysis.verdicts import effects
+from analysis.verdicts.table import read_table
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +35,7 @@ def split_folds(html: str) -> tuple[str, list[str]]:
 
 
 def test_training_shows_ablations_and_folds_the_rest(ctx: Context) -> None:
-    shown, folds = split_folds(run_tables.training(ctx, ctx.studies[0]))
+    shown, folds = split_folds(training.training(ctx, ctx.studies[0]))
     rates, others = folds
     for name in ("alexnet", "no_dropout", "ensemble"):
         assert f'<th scope="row">{name}</th>' in shown and f'<th scope="row">{name}</th>' not in others
@@ -54,7 +48,7 @@ def test_training_shows_ablations_and_folds_the_rest(ctx: Context) -> None:
 
 
 def test_views_are_drawn_where_nets_are_compared(ctx: Context) -> None:
-    shown, _ = split_folds(run_tables.training(ctx, ctx.studies[0]))
+    shown, _ = split_folds(training.training(ctx, ctx.studies[0]))
     (spoken,) = re.findall(r'aria-label="Top-1 error with the centre view[^"]*"', shown)
     drawn = re.findall(r"([a-z ]+), (ilsvrc\d+ \w+) [\d.]+ to", spoken)
     ablations = sum(about["kind"] in ("base", "ablation") for about in fabricate.ABOUT.values())
@@ -69,18 +63,18 @@ def test_a_run_without_recorded_rates_shows_none(ctx: Context, tmp_path: Path) -
         del record["rate_changes"]
         path.write_text(json.dumps(record))
     results = load_results(tmp_path)
-    assert run_tables.rate_changes(results, results.studies["demo"]) is None
+    assert training.rate_changes(results, results.studies["demo"]) is None
 
 
 def test_one_table_for_each_net_that_has_other_layers(ctx: Context) -> None:
-    shown, folds = split_folds(net_tables.layer_tables(ctx))
+    shown, folds = split_folds(architecture.layer_tables(ctx))
     assert "Layers of alexnet at full size" in shown
     names = [re.findall(r"<summary>Layers of (\w+)</summary>", fold)[0] for fold in folds]
     assert names == ["non_overlapping_pooling", "one_gpu"]  # the others have the sizes of the base
 
 
 def test_runs_are_folded_by_kind(ctx: Context) -> None:
-    shown, folds = split_folds(provenance_tables.runs_tables(ctx.results))
+    shown, folds = split_folds(provenance.runs_tables(ctx.results))
     assert re.findall(r"demo / (\w+) / \d", shown) == ["alexnet", "alexnet"]
     summaries = [re.findall(r"<summary>(.*?)</summary>", fold)[0] for fold in folds]
     runs = {"ablation": 12, "departure": 4, "recipe": 2, "variant": 2}
@@ -152,28 +146,28 @@ def test_the_page_on_trust_says_what_was_counted(
 ) -> None:
     import pandas as pd
 
-    published = pd.read_csv(calibration_tables.REFERENCE / "calibration.csv", keep_default_na=False)
+    published = pd.read_csv(calibration.REFERENCE / "calibration.csv", keep_default_na=False)
     counted = published[published["broken"] == ""]
-    html = calibration_tables.page(ctx)
+    html = calibration.page(ctx)
     assert f"in {len(counted):,} settings with 2,000 campaigns each" in html
     assert f"at most in {100 * counted['rate'].max():.1f}\u00a0%" in html
     assert "behaves differently now" not in html
-    power = pd.read_csv(calibration_tables.REFERENCE / "power.csv")
+    power = pd.read_csv(calibration.REFERENCE / "power.csv")
     assert all(f'<th scope="row">{name}</th>' in html for name in power["claim"])
     tested = ctx.table["p"].dropna()
     assert f"{len(tested)} claims here have a p-value" in html
     assert f"Below 0.05: {(tested < 0.05).sum()} as they are" in html
     # another rule, errors that are too many, and nothing published
     for name in ("calibration.csv", "calibration.json", "power.csv"):
-        (tmp_path / name).write_bytes((calibration_tables.REFERENCE / name).read_bytes())
-    monkeypatch.setattr(calibration_tables, "REFERENCE", tmp_path)
+        (tmp_path / name).write_bytes((calibration.REFERENCE / name).read_bytes())
+    monkeypatch.setattr(calibration, "REFERENCE", tmp_path)
     record = json.loads((tmp_path / "calibration.json").read_text())
     (tmp_path / "calibration.json").write_text(json.dumps(record | {"behaviour": []}))
     published.loc[published.index[:3], "low"] = 0.06
     published.to_csv(tmp_path / "calibration.csv", index=False)
-    html = calibration_tables.page(ctx)
+    html = calibration.page(ctx)
     assert "behaves differently now" in html and "in 3 of them more often than 5\u00a0%" in html
     (tmp_path / "power.csv").unlink()
-    assert "No power table is published" in calibration_tables.page(ctx)
+    assert "No power table is published" in calibration.page(ctx)
     (tmp_path / "calibration.csv").unlink()
-    assert "No calibration is published" in calibration_tables.page(ctx)
+    assert "No calibration is published" in calibration.page(ctx)

@@ -10,11 +10,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis import cost, paper_tables
 from analysis.__main__ import main
-from analysis.context import Context
-from analysis.evidence import load_results
-from analysis.outcomes import read_table
+from analysis.report.context import Context
+from analysis.report.pages import cost, tables_1_and_2
+from analysis.results.evidence import load_results
+from analysis.verdicts.table import read_table
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def rows(html: str) -> dict[str, list[str]]:
 
 
 def test_the_papers_rows_are_as_printed(ctx: Context) -> None:
-    first, second = paper_tables.tables(ctx).rsplit("Table 2: errors", 1)
+    first, second = tables_1_and_2.tables(ctx).rsplit("Table 2: errors", 1)
     one, two = rows(first), rows(second)
     printed_1 = {
         "Sparse coding": ["47.1", "28.2"],
@@ -53,7 +53,7 @@ def test_the_papers_rows_are_as_printed(ctx: Context) -> None:
 
 
 def test_ours_are_means_over_seeds(ctx: Context) -> None:
-    found = rows(paper_tables.tables(ctx))["CNN (ours, study demo)"]
+    found = rows(tables_1_and_2.tables(ctx))["CNN (ours, study demo)"]
     errors = [
         100
         * pd.read_parquet(ctx.results.folder / f"demo/evals/alexnet/{seed}/ilsvrc2010-test.parquet")[
@@ -94,4 +94,4 @@ def test_without_results_it_says_so(tmp_path: Path) -> None:
     empty = Context(load_results(tmp_path), read_table(tmp_path / "c.csv"))
     assert "nothing was measured" in cost.measured(empty)
     assert "cannot be counted" in cost.extrapolated(empty)
-    assert "Table 1" in paper_tables.tables(empty)
+    assert "Table 1" in tables_1_and_2.tables(empty)

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from analysis import pictures
 from analysis.__main__ import main
-from analysis.context import Context
-from analysis.evidence import load_results
-from analysis.outcomes import read_table
+from analysis.report.context import Context
+from analysis.report.pages import what_the_net_sees
+from analysis.results.evidence import load_results
+from analysis.verdicts.table import read_table
 
 EVIL = '<img src=x onerror="alert(1)">'
 
@@ -38,20 +38,20 @@ def test_images_are_read_from_both_stores(tmp_path: Path, kind: str) -> None:
     names = [f"i{i}" for i in range(5)]
     images = fabricate.store(tmp_path, "s", "d", "val", names, [0, 1, 0, 1, 0], kind=kind)
     folder = tmp_path / "s/data/d"
-    index = pictures.read_index(folder, "val")
+    index = what_the_net_sees.read_index(folder, "val")
     assert index is not None and list(index["name"]) == names
-    found = pictures.read_images(folder, "val", index, [3, 0])
+    found = what_the_net_sees.read_images(folder, "val", index, [3, 0])
     for place, image in zip((3, 0), found, strict=True):
         assert image.shape == (16, 16, 3)
         limit = 0 if kind == "npy" else 60  # noise is what JPEG keeps worst; other images differ by far more
         assert np.abs(image.astype(int) - images[place]).mean() <= limit
-    assert pictures.read_index(folder, "train") is None
+    assert what_the_net_sees.read_index(folder, "train") is None
 
 
 def test_positions_are_spread_evenly() -> None:
-    assert pictures.spread(3, 8) == [0, 1, 2]
-    assert pictures.spread(100, 5) == [0, 24, 49, 74, 99]
-    assert pictures.spread(0, 5) == []
+    assert what_the_net_sees.spread(3, 8) == [0, 1, 2]
+    assert what_the_net_sees.spread(100, 5) == [0, 24, 49, 74, 99]
+    assert what_the_net_sees.spread(0, 5) == []
 
 
 def campaign(folder: Path, **names: str) -> None:
@@ -71,7 +71,7 @@ def campaign(folder: Path, **names: str) -> None:
 def test_the_sheet_shows_the_first_images_of_each_class(tmp_path: Path) -> None:
     campaign(tmp_path, c0=EVIL, c11="x" * 300)
     ctx = context(tmp_path)
-    sheet = pictures.sample_sheet(ctx.results, ctx.studies[0])
+    sheet = what_the_net_sees.sample_sheet(ctx.results, ctx.studies[0])
     assert sheet is not None
     rows = re.findall(r'<tr><th scope="row">(.*?)</th>(.*?)</tr>', sheet)
     assert len(rows) == 10
@@ -114,7 +114,7 @@ def test_labels_and_neighbours_are_those_of_the_record_and_pictures_those_of_the
     campaign(tmp_path, c0=EVIL, c1=EVIL)
     entries = with_pictures(tmp_path)
     ctx = context(tmp_path)
-    html = pictures.what_the_net_sees(ctx, ctx.studies[0])
+    html = what_the_net_sees.what_the_net_sees(ctx, ctx.studies[0])
     assert "the most probable one in 2 and among the five in 2;" in html
     assert html.count('<span class="right">') == 2
     assert html.count("<li>") == 5 * 3 and html.count("width:50.0%") == 3
@@ -143,7 +143,7 @@ def test_a_study_without_the_base_net_shows_another_one(tmp_path: Path) -> None:
     for path in tmp_path.glob("demo/examined/alexnet/*/examination.json"):
         path.unlink()
     ctx = context(tmp_path)
-    assert "no_dropout, seed 1, centre view" in pictures.what_the_net_sees(ctx, ctx.studies[0])
+    assert "no_dropout, seed 1, centre view" in what_the_net_sees.what_the_net_sees(ctx, ctx.studies[0])
 
 
 def test_thumbnails_of_the_record_stand_in_for_a_packed_set_that_is_not_here(tmp_path: Path) -> None:
@@ -158,7 +158,7 @@ def test_thumbnails_of_the_record_stand_in_for_a_packed_set_that_is_not_here(tmp
     assert main(["keep", "--results", str(tmp_path), "--out", str(tmp_path / "kept")]) == 0
     results = load_results(tmp_path / "kept")
     record = results.examined["demo", "alexnet", 1]
-    found = pictures.pixels_of(results, results.studies["demo"], record)
+    found = what_the_net_sees.pixels_of(results, results.studies["demo"], record)
     order = [("val", e["index"]) for e in entries]
     order += [("train", near["index"]) for e in entries[:2] for near in e["neighbours"]]
     assert list(dict.fromkeys(order)) == list(found)
@@ -173,11 +173,10 @@ def test_thumbnails_of_the_record_stand_in_for_a_packed_set_that_is_not_here(tmp
 def test_another_packed_set_than_the_examined_one_is_not_shown(tmp_path: Path) -> None:
     campaign(tmp_path, c2=EVIL)
     with_pictures(tmp_path)
-    (
-        tmp_path / "demo/data/ilsvrc2012/manifest.json"
-    ).unlink()  # with one of another set, the examination is set aside
+    # with a manifest of another set the examination is set aside
+    (tmp_path / "demo/data/ilsvrc2012/manifest.json").unlink()
     ctx = context(tmp_path)
-    html = pictures.what_the_net_sees(ctx, ctx.studies[0])
+    html = what_the_net_sees.what_the_net_sees(ctx, ctx.studies[0])
     assert embedded(html) == [] and EVIL not in html
     assert "The images are not here" in html
     assert "Classes of the nearest in the layer" in html and html.count("<li>") == 15
@@ -187,8 +186,8 @@ def test_what_is_missing_is_said(tmp_path: Path) -> None:
     fabricate.campaign(tmp_path, images=24)
     ctx = context(tmp_path)
     study = ctx.studies[0]
-    assert pictures.sample_sheet(ctx.results, study) is None
-    assert "before pictures were recorded" in pictures.what_the_net_sees(ctx, study)
+    assert what_the_net_sees.sample_sheet(ctx.results, study) is None
+    assert "before pictures were recorded" in what_the_net_sees.what_the_net_sees(ctx, study)
     fabricate.study(tmp_path / "other", "demo")
     ctx = context(tmp_path / "other")
-    assert "not examined yet" in pictures.what_the_net_sees(ctx, ctx.studies[0])
+    assert "not examined yet" in what_the_net_sees.what_the_net_sees(ctx, ctx.studies[0])

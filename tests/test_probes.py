@@ -8,14 +8,14 @@ from itertools import permutations
 import numpy as np
 import pytest
 import torch
+from alexnet.synsets import synsets
 from PIL import Image
 from scipy import stats
 from scipy.ndimage import gaussian_filter
 from scipy.spatial.distance import cdist
 from scipy.special import log_softmax, logsumexp, rel_entr, softmax
 
-from alexnet import probe_dropout, probe_kernels, probe_pictures, probe_retrieval
-from alexnet.synsets import synsets
+from alexnet.evaluation import probe_dropout, probe_kernels, probe_pictures, probe_retrieval
 
 Y, X = np.mgrid[:11, :11] - 5.0
 

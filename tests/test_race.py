@@ -15,15 +15,16 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from analysis import claim_rows, race_tables, races, reading, summary
 from analysis.__main__ import main
-from analysis.context import Context
-from analysis.convergence import Reached, earlier, epochs_to, ratio_of, shown_ratio
 from analysis.errors import UserError
-from analysis.estimates import NoEstimate
-from analysis.evidence import COPIES, load_results, shrunken
-from analysis.origin import sentences
-from analysis.outcomes import read_table
+from analysis.measures import races
+from analysis.measures.convergence import Reached, earlier, epochs_to, ratio_of, shown_ratio
+from analysis.measures.estimates import NoEstimate
+from analysis.report.context import Context
+from analysis.report.pages import claims_table, fig1_races, findings, summary
+from analysis.results.campaign import sentences
+from analysis.results.evidence import COPIES, load_results, shrunken
+from analysis.verdicts.table import read_table
 
 RATES = (0.001, 0.002, 0.004)
 CAP = 60
@@ -132,7 +133,7 @@ def test_a_single_rate_is_given_and_judged_by_all_seeds(tmp_path, monkeypatch):
     estimate = races.ratio(results, record, "tanh", "relu")
     assert estimate.value == pytest.approx((41.5 * 43.0 * 40.0 / (8.3 * 8.6 * 9.1)) ** (1 / 3))
     assert (estimate.conclusive, estimate.seeds, estimate.few) == (False, 3, 5)  # three pairs carry no word
-    html = race_tables.fig1(context(tmp_path), record)
+    html = fig1_races.fig1(context(tmp_path), record)
     assert "3 pairs" in html and "over the learning rate" not in html  # no rates to draw
     assert " 6 runs of 2 networks, 3 seeds each; " in sentences(results)[0]  # neither at several rates
 
@@ -153,7 +154,7 @@ def test_a_finer_grid_gains_what_a_parabola_has_below_the_chosen_rate(folder):
     assert gain(9.0, 8.0, None) is None and gain(8.0, 9.0, 10.0) is None and gain(None, None, None) is None
     assert main(["check", "--results", str(folder), "--out", str(folder / "claims.csv")]) == 0
     ctx = Context(load_results(folder), read_table(folder / "claims.csv"))
-    html = race_tables.finer_rates(ctx, ctx.studies[0], [("tanh", "relu")])
+    html = fig1_races.finer_rates(ctx, ctx.studies[0], [("tanh", "relu")])
     gains = []
     for net in (FAST, SLOW):  # the closed form for three points at equal distances
         y = np.log([net[rate, 1] for rate in (0.001, 0.002, 0.004)])
@@ -243,7 +244,7 @@ def test_the_page_names_conditions_and_the_copy_of_the_data(folder):
     path.write_text(json.dumps(json.loads(path.read_text()) | {"variant": "cifar10-jpeg75"}))
     assert main(["check", "--results", str(folder), "--out", str(folder / "claims.csv")]) == 0
     ctx = Context(load_results(folder), read_table(folder / "claims.csv"))
-    html = race_tables.fig1(ctx, ctx.studies[0])
+    html = fig1_races.fig1(ctx, ctx.studies[0])
     assert "running training error on cifar10-jpeg75, by condition" in html
     assert f"CIFAR-10; here cifar10-jpeg75, {COPIES['cifar10-jpeg75']}" in html
     cells = re.findall(r"<t[hd][^>]*>([^<]*)</t[hd]>", html)
@@ -275,12 +276,12 @@ def test_a_verdict_on_a_lossy_copy_says_so_wherever_it_stands(tmp_path):
 def text_of_all(folder: Path) -> list[str]:
     """The places where the verdict on Fig. 1 stands: the first page twice, the claim's row, the pages that read and show it."""
     ctx = context(folder)
-    row = claim_rows.claims(ctx).partition('id="claim-relu-speedup-cifar10"')[2].partition("</tr>")[0]
+    row = claims_table.claims(ctx).partition('id="claim-relu-speedup-cifar10"')[2].partition("</tr>")[0]
     verdict = re.sub(r"<[^>]+>", "", row.rpartition('data-label="Verdict"')[2])
-    read = [reading.holds(ctx), reading.fails(ctx), reading.stays_open(ctx)]
+    read = [findings.holds(ctx), findings.fails(ctx), findings.stays_open(ctx)]
     (line,) = [part for part in read if "claim-relu-speedup-cifar10" in part]
     line = line.partition("claim-relu-speedup-cifar10")[2].partition("</li>")[0]
-    page = race_tables.fig1(ctx, ctx.studies[0])
+    page = fig1_races.fig1(ctx, ctx.studies[0])
     (badge,) = re.findall(r'<span class="verdict .*?</p>|<span class="verdict .*?<p>', page, re.S)
     return [summary.verdict_paragraph(ctx), verdict, line, badge]
 
@@ -312,7 +313,7 @@ def test_the_first_page_says_how_many_other_conditions_miss_the_factor(tmp_path)
         "holds in the one condition in which it is judged; in 1 of 1 other condition the interval misses it"
         in said
     )
-    row = claim_rows.claims(ctx).partition('id="claim-relu-speedup-cifar10"')[2].partition("</tr>")[0]
+    row = claims_table.claims(ctx).partition('id="claim-relu-speedup-cifar10"')[2].partition("</tr>")[0]
     text = re.sub(r"<[^>]+>", "", row)
     assert "Runs: fig1_tanh_2012_lr002, seeds 1, 2, 3, 4, 5, 6;" in text and "in fp32" in text
     assert "snakemake --cores all fig1_tanh_2012 --config studies=[cifar10] --forcerun" in text
@@ -332,7 +333,7 @@ def test_crossings_at_the_middle_of_epochs_are_half_an_epoch_earlier(folder):
     said = f"counted at the middle of the epochs instead of their end it is {numbers[0]} [{numbers[1]}, {numbers[2]}]"
     assert said in races.ratio(results, record, "tanh", "relu").remark
     ctx = context(folder)
-    html = race_tables.middles(ctx, ctx.studies[0], [("tanh", "relu")])
+    html = fig1_races.middles(ctx, ctx.studies[0], [("tanh", "relu")])
     assert f">{numbers[0]}" in html and ">4.79" in html
     assert earlier({1: Reached(0.7, False), 2: Reached(60, True)}) == {
         1: Reached(0.5, False),
@@ -393,7 +394,7 @@ def test_the_page_says_what_a_condition_changes(tmp_path, times, words, capsys):
         runs(tmp_path, f"{prefix}{nets[1]}", {key: epochs * scale for key, epochs in SLOW.items()})
     assert main(["check", "--results", str(tmp_path), "--out", str(tmp_path / "claims.csv")]) == 0
     ctx = Context(load_results(tmp_path), read_table(tmp_path / "claims.csv"))
-    html = race_tables.fig1(ctx, ctx.studies[0])
+    html = fig1_races.fig1(ctx, ctx.studies[0])
     row = html.partition("What the choices change")[2].partition("another pooling")[2].partition("</tr>")[0]
     assert words in row
     cells = re.findall(r'<td class="number">([^<]*)</td>', row)
@@ -401,14 +402,14 @@ def test_the_page_says_what_a_condition_changes(tmp_path, times, words, capsys):
     assert f"{words[0].upper()}{words[1:]}" in html and "another pooling." in html
     low, high = sorted((times, 4.79))
     under = f"as published; 2 conditions gave {low:.2f} to {high:.2f} times"
-    row = claim_rows.claims(ctx).partition('id="claim-relu-speedup-cifar10"')[2].partition("</tr>")[0]
+    row = claims_table.claims(ctx).partition('id="claim-relu-speedup-cifar10"')[2].partition("</tr>")[0]
     assert f"here: {under}<" in row
-    (line,) = re.findall(r"<li>([^<]*another pooling[^<]*)</li>", reading.fails(ctx)) or [""]
+    (line,) = re.findall(r"<li>([^<]*another pooling[^<]*)</li>", findings.fails(ctx)) or [""]
     missed = times in (1.2, 14.0)  # outside of 6 within 1.5, and so is no interval that reaches it
     assert (f"(another pooling), {times:.2f} times [" in line) == missed
-    said = race_tables.reading(ctx, ctx.studies[0])[0]
-    assert "Of 2 conditions, 2 show tanh slower and 0 faster" in said
-    parts = [reading.holds(ctx), reading.fails(ctx), reading.stays_open(ctx)]
+    said = fig1_races.reading(ctx, ctx.studies[0])[0]
+    assert "Of 2 conditions that carry a word, 2 show tanh slower and 0 faster" in said
+    parts = [findings.holds(ctx), findings.fails(ctx), findings.stays_open(ctx)]
     assert sum(f"on {ctx.studies[0].title}, {under}" in part for part in parts) == 1
     capsys.readouterr()
     assert main(["table", "--claims", str(tmp_path / "claims.csv"), "--results", str(tmp_path)]) == 0
@@ -417,7 +418,7 @@ def test_the_page_says_what_a_condition_changes(tmp_path, times, words, capsys):
 
 def test_the_ratio_at_other_marks_is_that_of_the_epochs_to_them(folder):
     ctx = context(folder)
-    html = race_tables.by_mark(ctx, ctx.studies[0], [("tanh", "relu")])
+    html = fig1_races.by_mark(ctx, ctx.studies[0], [("tanh", "relu")])
     curves = ctx.results.curves("cifar10", "tanh_lr002"), ctx.results.curves("cifar10", "relu_lr002")
     wanted = []
     for mark in (0.5, 0.45, 0.4, 0.35, 0.3, 0.25):
@@ -496,7 +497,7 @@ def test_cifar10_at_its_own_size_is_paper_scale_and_shorter_nets_are_not(tmp_pat
 
 
 def trained(configure, packed_set, out: Path, change) -> tuple[pd.DataFrame, dict]:
-    from alexnet.train import train
+    from alexnet.training.train import train
 
     config = configure("alexnet", change=change)
     train(config, packed_set, out, "0", 1)

@@ -9,11 +9,11 @@ import fabricate
 import pandas as pd
 import pytest
 
-from analysis import reading
 from analysis.__main__ import main
-from analysis.context import Context
-from analysis.evidence import load_results
-from analysis.outcomes import number, read_table
+from analysis.report.context import Context
+from analysis.report.pages import findings
+from analysis.results.evidence import load_results
+from analysis.verdicts.table import number, read_table
 
 UNDER = {
     "direction agrees": "holds",
@@ -44,7 +44,7 @@ def lines(html: str) -> dict[str, str]:
 
 
 def test_each_tested_claim_stands_under_its_answer_with_its_numbers(ctx: Context) -> None:
-    parts = {name: lines(getattr(reading, name)(ctx)) for name in ("holds", "fails", "stays_open")}
+    parts = {name: lines(getattr(findings, name)(ctx)) for name in ("holds", "fails", "stays_open")}
     tested = ctx.table[ctx.table["evidence"].isin(["demo", "proxy"]) & (ctx.table["verdict"] != "pending")]
     assert len(tested) > 10 and set(tested["verdict"]) >= {"direction agrees", "cannot tell"}
     for row in tested.to_dict("records"):
@@ -60,11 +60,11 @@ def test_each_tested_claim_stands_under_its_answer_with_its_numbers(ctx: Context
         if row["low"] == row["low"]:
             assert f"[{number(row['low'], row['unit'], 2)}, " in text
     assert sum(map(len, parts.values())) == len(tested)
-    assert 'href="#architecture"' in reading.fails(ctx)
+    assert 'href="#architecture"' in findings.fails(ctx)
 
 
 def test_a_point_that_changes_the_error_is_named_with_its_size(ctx: Context, tmp_path: Path) -> None:
-    html = reading.depends(ctx)
+    html = findings.depends(ctx)
     part = html.partition("Text, program and other readings on Small (proxy)")[2].partition("<h3>")[0]
     assert part
 
@@ -81,7 +81,7 @@ def test_a_point_that_changes_the_error_is_named_with_its_size(ctx: Context, tmp
 
 
 def test_claims_that_studies_answer_differently_are_named(ctx: Context) -> None:
-    html = reading.depends(ctx).partition("Claims on which studies differ")[2].partition("<h3>")[0]
+    html = findings.depends(ctx).partition("Claims on which studies differ")[2].partition("<h3>")[0]
     assert html, "two seeds leave open what six show"
     for text in lines(html).values():
         verdicts = re.findall(
@@ -92,5 +92,5 @@ def test_claims_that_studies_answer_differently_are_named(ctx: Context) -> None:
 
 def test_nothing_run_is_said(tmp_path: Path) -> None:
     empty = context(tmp_path)
-    said = [f(empty) for f in (reading.holds, reading.fails, reading.stays_open, reading.depends)]
+    said = [f(empty) for f in (findings.holds, findings.fails, findings.stays_open, findings.depends)]
     assert all('class="note"' in text and "<li>" not in text for text in said)

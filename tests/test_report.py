@@ -12,8 +12,8 @@ import pandas as pd
 import pytest
 
 from analysis.__main__ import main
-from analysis.claims import load_claims
-from analysis.page import figure, table
+from analysis.paper.claims import load_claims
+from analysis.report.page import figure, table
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted((ROOT / "analysis" / "notebooks").glob("*.ipynb"))
@@ -157,7 +157,7 @@ def test_markup_in_names_is_escaped() -> None:
 
 
 def test_the_same_figure_gives_the_same_bytes() -> None:
-    from analysis.figures import canvas
+    from analysis.report.figures import canvas
 
     def drawn() -> str:
         fig, (axis,) = canvas()
@@ -178,7 +178,7 @@ def test_help_loads_no_numerics_and_nothing_loads_torch() -> None:
         == "[]\n"
     )
     code = (
-        "import sys, analysis.context, analysis.judging, analysis.summary, analysis.run_tables, analysis.report, analysis.baselines;"
+        "import sys, analysis.report.context, analysis.verdicts.judge, analysis.report.pages.summary, analysis.report.pages.training, analysis.report.build, analysis.measures.baselines;"
         "print([m for m in ('torch', 'alexnet', 'snakemake', 'scipy.stats') if m in sys.modules])"
     )
     assert (

@@ -19,12 +19,12 @@ import torch
 from conftest import ROOT, make_packed_set
 from test_towers import running, towers_of, wait_for
 
-from alexnet import checkpoints, fingerprint, interruption, train
 from alexnet.__main__ import main
-from alexnet.data import open_split
+from alexnet.batches.loader import TrainingBatches
 from alexnet.errors import UserError
-from alexnet.inputs import mean_image
-from alexnet.loader import TrainingBatches
+from alexnet.packed.packed_set import mean_image, open_split
+from alexnet.runtime import fingerprint, interruption
+from alexnet.training import checkpoints, train
 
 
 def short(epochs=2, rates=0.002):
@@ -396,7 +396,7 @@ def test_a_training_waits_for_one_that_is_about_to_end(configure, packed_set, tm
     monkeypatch.setattr(train, "LOCK_SECONDS", 0.2)
     folder = tmp_path / "run" / "checkpoint"
     folder.mkdir(parents=True)
-    script = "import sys, time; from pathlib import Path; from alexnet.files import held\nwith held(Path(sys.argv[1])) as ours:\n    print(ours, flush=True); time.sleep(float(sys.argv[2]))"
+    script = "import sys, time; from pathlib import Path; from alexnet.runtime.files import held\nwith held(Path(sys.argv[1])) as ours:\n    print(ours, flush=True); time.sleep(float(sys.argv[2]))"
     holder = subprocess.Popen(
         [sys.executable, "-c", script, folder / "lock", "60"], cwd=ROOT, stdout=subprocess.PIPE
     )

@@ -12,10 +12,9 @@ from test_loader import jpeg_copy
 from test_pack import archives  # noqa: F401 - a fixture
 
 from alexnet.__main__ import main
-from alexnet.data import open_split
 from alexnet.errors import UserError
-from alexnet.inputs import mean_image
-from alexnet.pack import pack, read_manifest
+from alexnet.packed.pack import pack, read_manifest
+from alexnet.packed.packed_set import mean_image, open_split
 
 
 def zero(path: Path, first: int, count: int) -> None:

@@ -9,8 +9,8 @@ import yaml
 from conftest import ROOT, TINY_STUDY
 from test_workflow import copy_project, snakemake
 
-from alexnet import definitions
 from alexnet.errors import UserError
+from alexnet.experiments import definitions
 
 HOSTILE = [
     "x; touch harm",
@@ -81,7 +81,7 @@ def test_torch_loads_weights_alone():
                 loading.add(path.name)
             if name == "yaml.load":
                 assert "Safe" in ast.unparse(call), path
-    assert loading == {"checkpoints.py", "inputs.py"}
+    assert loading == {"checkpoints.py"}
 
 
 def test_each_line_of_the_threat_model_has_tests_that_exist():

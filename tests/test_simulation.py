@@ -13,16 +13,16 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from analysis import power, simulation, worlds
 from analysis.__main__ import main
-from analysis.calibration import behaviour
-from analysis.claims import load_claims
-from analysis.judging import judge
-from analysis.settings import all_settings
-from analysis.simulation import NOMINAL, Setting, calibrate, wrong_words
+from analysis.calibration import power, simulation, worlds
+from analysis.calibration.record import behaviour
+from analysis.calibration.scenarios import all_settings
+from analysis.calibration.simulation import NOMINAL, Setting, calibrate, wrong_words
+from analysis.calibration.worlds import World
+from analysis.paper.claims import load_claims
 from analysis.stats import intervals, trials
 from analysis.stats.intervals import Noise
-from analysis.worlds import World
+from analysis.verdicts.judge import judge
 
 CLAIMS = {claim.id: claim for claim in load_claims()}
 REPEATS = 400
@@ -217,7 +217,7 @@ def test_the_full_calibration_covers_what_it_should() -> None:
 
 def test_the_published_calibration_errs_in_no_setting() -> None:
     published = pd.read_csv(
-        Path(simulation.__file__).parents[1] / "reports" / "reference" / "calibration.csv"
+        Path(simulation.__file__).parents[2] / "reports" / "reference" / "calibration.csv"
     )
     counted = published[published["broken"].isna()]
     assert len(counted) > 1000 and (counted["repeats"] >= 1000).all()
@@ -234,7 +234,7 @@ def test_the_published_calibration_errs_in_no_setting() -> None:
 def test_the_published_calibration_is_of_the_present_rule() -> None:
     """After a change of the rule, or of a claim that it stands on: run `python -m analysis calibrate` again."""
     about = json.loads(
-        (Path(simulation.__file__).parents[1] / "reports" / "reference" / "calibration.json").read_text()
+        (Path(simulation.__file__).parents[2] / "reports" / "reference" / "calibration.json").read_text()
     )
     assert about["behaviour"] == behaviour()
     assert about["settings"] == len(all_settings())
@@ -271,7 +271,7 @@ def test_power_is_what_a_closed_form_says() -> None:
 
 
 def test_the_verb_writes_the_same_file_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("analysis.settings.all_settings", lambda: SMALL[:3])
+    monkeypatch.setattr("analysis.calibration.scenarios.all_settings", lambda: SMALL[:3])
     options = ["calibrate", "--repeats", "100", "--seed", "3", "--out"]
     assert main([*options, str(tmp_path / "a.csv")]) == 0
     assert main([*options, str(tmp_path / "b.csv")]) == 0

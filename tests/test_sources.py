@@ -18,13 +18,13 @@ import pytest
 from PIL import Image
 from test_archives import change, drain, members_of, rows_of, tar_of
 
-from alexnet import catalogue, ilsvrc
-from alexnet.archives import missing_archives, open_source
-from alexnet.catalogue import Extent
+from alexnet.archives import catalogue, ilsvrc
+from alexnet.archives.catalogue import Extent
+from alexnet.archives.sources import missing_archives, open_source
 from alexnet.errors import UserError
-from alexnet.manifest import hash_file
-from alexnet.pack import pack
-from alexnet.synthetic import synthesize
+from alexnet.packed.manifest import hash_file
+from alexnet.packed.pack import pack
+from alexnet.synthetic.synthesize import synthesize
 
 KIT = {2012: "ILSVRC2012_devkit_t12.tar.gz", 2010: "ILSVRC2010_devkit-1.0.tar.gz"}
 

@@ -4,7 +4,7 @@ import json
 
 import pandas as pd
 
-from analysis import speed_tables
+from analysis.report.pages import speed
 
 COLUMNS = [
     "benchmark",
@@ -26,7 +26,7 @@ ROWS = [
 
 
 def test_extrapolation_is_images_by_rate_and_bytes():
-    html = speed_tables.extrapolation(pd.DataFrame(ROWS, columns=COLUMNS), 2)
+    html = speed.extrapolation(pd.DataFrame(ROWS, columns=COLUMNS), 2)
     # 1,331,167 / (500 * 2 * 0.9) = 1,479 s; 16 cores: 184.9 s; 1,461,406 / 900 = 1,623.8 s
     for cell in ("25 min", "3 min", "27 min", "262 GB", "67 GB", "287 GB", "73 GB", "1,461,406"):
         assert f">{cell}<" in html, cell
@@ -34,21 +34,21 @@ def test_extrapolation_is_images_by_rate_and_bytes():
 
 
 def test_hours():
-    assert speed_tables.hours(59 * 60) == "59 min"
-    assert speed_tables.hours(3 * 3600 + 5 * 60) == "3 h 05 min"
+    assert speed.hours(59 * 60) == "59 min"
+    assert speed.hours(3 * 3600 + 5 * 60) == "3 h 05 min"
 
 
 def test_own_measurements_come_before_the_published_ones(tmp_path, monkeypatch):
     reference = tmp_path / "reference"
     reference.mkdir()
-    monkeypatch.setattr(speed_tables, "REFERENCE", reference)
-    assert "make bench" in speed_tables.speed(tmp_path)
+    monkeypatch.setattr(speed, "REFERENCE", reference)
+    assert "make bench" in speed.speed(tmp_path)
     pd.DataFrame(ROWS[:1], columns=COLUMNS).to_csv(reference / "bench.csv", index=False)
-    assert "not measured here" in speed_tables.speed(tmp_path)
+    assert "not measured here" in speed.speed(tmp_path)
     (tmp_path / "bench").mkdir()
     pd.DataFrame(ROWS, columns=COLUMNS).to_csv(tmp_path / "bench/bench.csv", index=False)
     (tmp_path / "bench/bench.json").write_text(json.dumps({"cpu": "A processor", "cores": 4}))
-    html = speed_tables.speed(tmp_path)
+    html = speed.speed(tmp_path)
     assert "Measured here: A processor, 4 cores" in html
     assert "2.50 [2.00, 3.00]" in html
 
@@ -64,10 +64,10 @@ STEP = [
 
 def test_rows_stand_under_their_part_and_layers_are_drawn():
     bench = pd.DataFrame(ROWS + STEP, columns=COLUMNS)
-    assert [speed_tables.part_of(name) for name in bench["benchmark"]] == [
+    assert [speed.part_of(name) for name in bench["benchmark"]] == [
         "Packing", "Packing", "Packing", "Training step", "Training step", "Packing", "", "",
     ]  # fmt: skip
-    html = speed_tables.parts(bench)
+    html = speed.parts(bench)
     assert (
         html.index("Packing")
         < html.index("packing many")
@@ -75,6 +75,6 @@ def test_rows_stand_under_their_part_and_layers_are_drawn():
         < html.index("0.67 [0.60")
     )
     assert "the whole step:" not in html  # drawn instead
-    drawn = speed_tables.layers(bench)
+    drawn = speed.layers(bench)
     assert "conv1 20 %" in drawn and "1,000 ms" in drawn and "75 %" in drawn
-    assert speed_tables.layers(bench[:5]) is None
+    assert speed.layers(bench[:5]) is None

@@ -18,9 +18,9 @@ from conftest import ROOT
 from test_towers import running, wait_for
 from test_workflow import copy_project, planned, snakemake
 
-from alexnet import workflow_lock
 from alexnet.errors import UserError
-from alexnet.files import sha256
+from alexnet.runtime import workflow_lock
+from alexnet.runtime.files import sha256
 
 STRACE = shutil.which("strace")
 RUNS = [f"results/tiny/runs/{name}/1/run.json" for name in ("alexnet", "no_lrn")]

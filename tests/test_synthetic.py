@@ -10,10 +10,10 @@ import pytest
 from PIL import Image
 
 from alexnet.errors import UserError
-from alexnet.pack import pack, read_manifest
-from alexnet.scenes import SHAPES, TEXTURES, outline, pattern, render
-from alexnet.synsets import synsets
-from alexnet.synthetic import GRAYSCALE, synthesize
+from alexnet.packed.pack import pack, read_manifest
+from alexnet.synthetic.scenes import SHAPES, TEXTURES, outline, pattern, render
+from alexnet.synthetic.synsets import synsets
+from alexnet.synthetic.synthesize import GRAYSCALE, synthesize
 
 SMALL = {"classes": 4, "train_per_class": 12, "val_per_class": 3, "test_per_class": 3, "image_size": 40}
 FILES = {

@@ -10,14 +10,14 @@ import fabricate
 import pandas as pd
 import pytest
 
-from analysis import tower_diagram
-from analysis.context import Context
-from analysis.evidence import load_results
+from analysis.report.context import Context
+from analysis.report.pages import tower_diagram
+from analysis.results.evidence import load_results
 
 
 @pytest.fixture(scope="module")
 def ctx(tmp_path_factory: pytest.TempPathFactory) -> Context:
-    from analysis.claims import load_claims
+    from analysis.paper.claims import load_claims
 
     folder = tmp_path_factory.mktemp("towers")
     fabricate.describes(folder)

@@ -14,10 +14,11 @@ import pytest
 import torch
 from conftest import ROOT
 
-from alexnet import execution, train, two_processes
-from alexnet.architecture import exchange, layer_table
 from alexnet.errors import UserError
-from alexnet.model import build
+from alexnet.experiments.architecture import exchange, layer_table
+from alexnet.net import execution
+from alexnet.net.model import build
+from alexnet.training import train, two_processes
 
 FEW = 4  # epochs
 

@@ -9,10 +9,11 @@ import numba
 import pytest
 import torch
 
-from alexnet import fingerprint, train
 from alexnet.__main__ import main
 from alexnet.errors import UserError
-from alexnet.model import build
+from alexnet.net.model import build
+from alexnet.runtime import fingerprint
+from alexnet.training import train
 
 
 def weights(out):

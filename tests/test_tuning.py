@@ -11,9 +11,9 @@ import yaml
 from conftest import TINY_STUDY
 from test_workflow import copy_project, snakemake
 
-from alexnet import describe, experiments, tuning
 from alexnet.errors import UserError
-from alexnet.schedule import rates
+from alexnet.experiments import describe, resolve, tuning
+from alexnet.training.schedule import rates
 
 PILOT = {"seed": 7, "factors": [0.5, 1, 2], "epochs": 1}
 
@@ -52,7 +52,7 @@ def tuned(definitions):
     study = TINY_STUDY | {"pilot": PILOT | {"at_rate_of": {"tanh": "no_lrn"}}, "seeds": [1, 2]}
     study["experiments"] = ["alexnet", "no_lrn", "tanh"]
     (definitions / "studies/tiny.yaml").write_text(yaml.safe_dump(study))
-    experiments.forget()
+    resolve.forget()
     curves = {
         name: [
             {
@@ -60,9 +60,9 @@ def tuned(definitions):
                 "seed": 7,
                 "epochs": 1,
                 "validation_error": error,
-                "fingerprint": experiments.resolve(
-                    "tiny", tuning.pilot_run(name, factor), 7, str(definitions)
-                )["fingerprint"],
+                "fingerprint": resolve.resolve("tiny", tuning.pilot_run(name, factor), 7, str(definitions))[
+                    "fingerprint"
+                ],
             }
             for factor, error in zip(PILOT["factors"], errors, strict=True)
         ]
@@ -70,38 +70,38 @@ def tuned(definitions):
     }
     tuning.write_choices("tiny", curves, str(definitions))
     yield definitions
-    experiments.forget()
+    resolve.forget()
 
 
 def test_runs_take_the_chosen_rate_and_say_so(tuned):
     base, half, shared = (
-        experiments.resolve("tiny", name, 1, str(tuned)) for name in ("alexnet", "no_lrn", "tanh")
+        resolve.resolve("tiny", name, 1, str(tuned)) for name in ("alexnet", "no_lrn", "tanh")
     )
     assert [one["rate"] for one in (base, half, shared)] == [{"factor": f} for f in (1.0, 0.5, 0.5)]
     rate = base["optimizer"]["schedule"]["stages"][0]["weights"]
     assert half["optimizer"]["schedule"]["stages"][0]["weights"] == rate / 2
-    pilot = experiments.resolve("tiny", "no_lrn_rate_x2", 7, str(tuned))
+    pilot = resolve.resolve("tiny", "no_lrn_rate_x2", 7, str(tuned))
     assert (pilot["rate"], pilot["training"]["epochs"]) == ({"factor": 2.0, "pilot": True}, 1)
     record = describe.study_record("tiny", str(tuned))["pilot"]
     assert record["rates"]["no_lrn"] == {"factor": 0.5, "tried": {"0.5": 0.3, "1": 0.4, "2": 1.0}}
 
 
 def test_without_a_pilot_a_configuration_has_no_rate_and_a_pilot_run_is_refused(definitions):
-    assert "rate" not in experiments.resolve("tiny", "no_lrn", 1, str(definitions))
+    assert "rate" not in resolve.resolve("tiny", "no_lrn", 1, str(definitions))
     with pytest.raises(UserError, match="study tiny has no `pilot`; no_lrn_rate_x2 needs one"):
-        experiments.resolve("tiny", "no_lrn_rate_x2", 1, str(definitions))
+        resolve.resolve("tiny", "no_lrn_rate_x2", 1, str(definitions))
 
 
 def test_a_choice_that_is_missing_or_outdated_names_the_command(tuned):
     study = yaml.safe_load((tuned / "studies/tiny.yaml").read_text())
     (tuned / "studies/tiny.yaml").write_text(yaml.safe_dump(study | {"width": 0.125}))
-    experiments.forget()
+    resolve.forget()
     with pytest.raises(UserError, match="chosen for another configuration.*pilot --config studies"):
         describe.study_record("tiny", str(tuned))
     (tuned / tuning.TABLE).unlink()
-    experiments.forget()
+    resolve.forget()
     with pytest.raises(UserError, match="has no rate for tiny/no_lrn.*pilot --config studies"):
-        experiments.resolve("tiny", "no_lrn", 1, str(tuned))
+        resolve.resolve("tiny", "no_lrn", 1, str(tuned))
 
 
 @pytest.mark.parametrize(
@@ -117,9 +117,9 @@ def test_a_damaged_table_is_refused_with_its_line(tuned, old, new, said):
     text = path.read_text()
     assert old in text
     path.write_text(text.replace(old, new))
-    experiments.forget()
+    resolve.forget()
     with pytest.raises(UserError, match=said):
-        experiments.resolve("tiny", "no_lrn", 1, str(tuned))
+        resolve.resolve("tiny", "no_lrn", 1, str(tuned))
 
 
 @pytest.mark.parametrize(
@@ -133,16 +133,16 @@ def test_a_damaged_table_is_refused_with_its_line(tuned, old, new, said):
 )
 def test_a_pilot_that_cannot_be_is_refused(definitions, pilot, said):
     (definitions / "studies/tiny.yaml").write_text(yaml.safe_dump(TINY_STUDY | {"pilot": pilot}))
-    experiments.forget()
+    resolve.forget()
     with pytest.raises(UserError, match=said):
-        experiments.load_study("tiny", str(definitions))
-    experiments.forget()
+        resolve.load_study("tiny", str(definitions))
+    resolve.forget()
 
 
 def test_a_study_may_extend_another(definitions):
     diff = {"extends": "tiny", "width": 0.125, "seeds": [3], "pretraining": None, "experiments": ["alexnet"]}
     (definitions / "studies/wide.yaml").write_text(yaml.safe_dump(diff))
-    tiny, wide = (experiments.load_study(name, str(definitions)) for name in ("tiny", "wide"))
+    tiny, wide = (resolve.load_study(name, str(definitions)) for name in ("tiny", "wide"))
     assert wide == {key: value for key, value in tiny.items() if key != "pretraining"} | {
         "width": 0.125,
         "seeds": [3],
@@ -150,13 +150,13 @@ def test_a_study_may_extend_another(definitions):
     }
     (definitions / "studies/wider.yaml").write_text(yaml.safe_dump({"extends": "wide"}))
     with pytest.raises(UserError, match="extends another study itself"):
-        experiments.load_study("wider", str(definitions))
+        resolve.load_study("wider", str(definitions))
 
 
 def test_a_study_names_its_plan_and_the_hash_of_its_text(tuned):
     study = yaml.safe_load((tuned / "studies/tiny.yaml").read_text())
     (tuned / "studies/tiny.yaml").write_text(yaml.safe_dump(study | {"plan": "trial"}))
-    experiments.forget()
+    resolve.forget()
     with pytest.raises(UserError, match="`plan`: .*plans/trial.md does not exist"):
         describe.study_record("tiny", str(tuned))
     (tuned / "plans").mkdir()

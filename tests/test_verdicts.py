@@ -13,15 +13,15 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from analysis import convergence, estimates
-from analysis.claims import Claim, load_claims
-from analysis.convergence import Reached
-from analysis.evidence import Results, load_results
-from analysis.inference import LAB_TWINS, Estimate, with_interval
-from analysis.judging import judge, judge_all
-from analysis.labels import ALLOWED, LABELS
+from analysis.measures import convergence, estimates
+from analysis.measures.convergence import Reached
+from analysis.measures.inference import LAB_TWINS, Estimate, with_interval
+from analysis.paper.claims import Claim, load_claims
+from analysis.results.evidence import Results, load_results
 from analysis.stats.intervals import Noise
-from analysis.verdicts import Outcome, adjusted, conclude, of_estimate
+from analysis.verdicts.judge import judge, judge_all
+from analysis.verdicts.labels import ALLOWED, LABELS
+from analysis.verdicts.rules import Outcome, adjusted, conclude, of_estimate
 
 CLAIMS = {claim.id: claim for claim in load_claims()}
 TEST = ("ilsvrc2010", "test", "ten")

@@ -6,21 +6,27 @@ from pathlib import Path
 
 import yaml
 
-from analysis import summary, words
-from analysis.cells import MARKS
+from analysis.report import glossary
+from analysis.report.pages import summary
+from analysis.verdicts.labels import ALLOWED, LABELS
 
 CONFIG = Path(__file__).resolve().parent.parent / "config" / "experiments.yaml"
 
 
 def test_every_verdict_strength_of_evidence_and_kind_is_explained():
-    assert set(words.VERDICTS) == set(MARKS)
-    assert set(words.EVIDENCE) == set(summary.EVIDENCE) - {""}
+    assert {word for allowed in ALLOWED.values() for word in allowed} == set(LABELS)
+    answered = [word for _, verdicts, _ in summary.ANSWERS for word in verdicts]
+    assert sorted(answered) == sorted(LABELS)
+    style = (Path(glossary.__file__).parent / "template" / "style.css").read_text()
+    assert all(f".v-{label.tone} " in style for label in LABELS.values() if label.tone)
+    assert all(label.means and label.mark and len(label.said) == 2 for label in LABELS.values())
+    assert set(glossary.EVIDENCE) == set(summary.EVIDENCE) - {""}
     experiments = yaml.safe_load(CONFIG.read_text())["experiments"]
-    assert set(words.KINDS) == {about["kind"] for about in experiments.values()}
+    assert set(glossary.KINDS) == {about["kind"] for about in experiments.values()}
 
 
 def test_the_glossary_holds_all_terms_folded_away():
-    html = words.glossary()
-    terms = [*words.VERDICTS, *words.EVIDENCE, *words.KINDS, *words.TERMS]
+    html = glossary.glossary()
+    terms = [*LABELS, *glossary.EVIDENCE, *glossary.KINDS, *glossary.TERMS]
     assert html.count("<dt>") == html.count("<dd>") == len(terms)
     assert html.startswith("<details>") and all(f"{term}<" in html for term in terms)

@@ -65,7 +65,7 @@ def judge(claim: Claim, ours: Arm, base: Arm | None = None, minimum: int = MINIM
         direction, size = axes.CANNOT_TELL if direction else "", axes.UNKNOWN
         reasons = [few, claim.limit]
     else:
-        reasons = [said_direction(asked, direction), said_size(asked, size, claim.unit)]
+        reasons = [said_direction(asked, direction, claim.unit), said_size(asked, size, claim.unit)]
     why = "; ".join(filter(None, [*reasons, *remarks]))
     return Verdict(claim.id, value, *outer, *inner, direction, size, seeds, why)
 
@@ -89,16 +89,24 @@ def _by_images(claim: Claim, arms: list[Arm]) -> tuple[float, Interval, Interval
     return *over_images(shares, claim.how), min(map(len, alive))
 
 
-def said_direction(asked: Question, word: str) -> str:
+def said_direction(asked: Question, word: str, unit: str = "") -> str:
     """Why the word, in words; nothing of a plain value."""
-    nothing = f"{asked.null:g}" if asked.null is not None else ""
-    claimed = "on the claimed side of" if asked.side else "within what is claimed, near"
+    if not word:
+        return ""
+    nothing = {0.0: "no effect", 1.0: "a ratio of 1"}.get(
+        asked.null or 0.0, f"{asked.null:g} {unit}".rstrip()
+    )
+    beside = (
+        ("on the claimed side of", "on the other side of")
+        if asked.side
+        else ("within the claimed range around", "outside of the claimed range around")
+    )
+    includes = f"the 95 % interval includes {nothing}, and the 90 % interval"
     return {
-        "": "",
-        axes.AGREES: f"the 95 % interval lies {claimed} {nothing}",
-        axes.CONTRADICTS: f"the 95 % interval lies {'on the other side of ' + nothing if asked.side else 'outside of what is claimed'}",
-        axes.NOT_SHOWN: f"the 95 % interval includes {nothing}, and the 90 % interval leaves out the claimed effect",
-        axes.CANNOT_TELL: f"the 95 % interval includes {nothing}, and the 90 % interval does not leave out the claimed effect",
+        axes.AGREES: f"the 95 % interval lies {beside[0]} {nothing}",
+        axes.CONTRADICTS: f"the 95 % interval lies {beside[1]} {nothing}",
+        axes.NOT_SHOWN: f"{includes} leaves out the claimed effect",
+        axes.CANNOT_TELL: f"{includes} does not leave out the claimed effect",
     }[word]
 
 

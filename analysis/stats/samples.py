@@ -40,8 +40,13 @@ class Sample:
 def around(value: float, half: float, log: bool = False) -> Interval:
     """The interval of that half-width around a number, on its logarithm if `log`."""
     if log:
-        return value * math.exp(-half), value * math.exp(half)
+        return value * math.exp(-half), value * exp(half)
     return value - half, value + half
+
+
+def exp(number: float) -> float:
+    """The exponential; what is too large for it becomes infinite."""
+    return math.inf if number >= 709 else math.exp(number)
 
 
 def living(runs: Runs) -> dict[str, float]:
@@ -75,7 +80,7 @@ def over_seeds(ours: Runs, base: Runs | None = None, log: bool = False) -> Sampl
     value = means[0] - (means[1] if len(means) > 1 else 0.0)
     seeds = min(map(len, values))
     plain = tuple(_plain(arm, log) for arm in values)
-    value = math.exp(value) if log else value
+    value = exp(value) if log else value
     return Sample(value, sum(found, ()) if some else (), seeds, log=log, values=plain)
 
 
@@ -85,7 +90,7 @@ def _plain(values: np.ndarray, log: bool) -> tuple[float, ...]:
 
 def _mean(values: np.ndarray, log: bool = False) -> float:
     mean = float(values.mean()) if len(values) else math.nan
-    return math.exp(mean) if log else mean
+    return exp(mean) if log else mean
 
 
 def _noise(kind: str, values: np.ndarray, size: float) -> tuple[Noise, ...]:
@@ -121,7 +126,7 @@ def over_images(shares: list[tuple[float, float]], how: str) -> tuple[float, Int
         for confidence in (CONFIDENCE, INCLUSION)
     )
     if log:
-        return math.exp(value), _exp(outer), _exp(inner)
+        return exp(value), _exp(outer), _exp(inner)
     return value, outer, inner
 
 
@@ -136,7 +141,7 @@ def _both(values: list[float], spans: list[Interval], scale: Callable[[float], f
 
 
 def _exp(span: Interval) -> Interval:
-    return math.exp(span[0]), math.exp(span[1])
+    return exp(span[0]), exp(span[1])
 
 
 def _log(share: float) -> float:

@@ -13,6 +13,7 @@ from analysis.stats.axes import RELATIONS, SIDES
 CLAIMS = ("id", "statement", "how", "arm", "baseline", "relation", "paper", "tolerance", "unit")
 OPTIONAL = ("limit", "spread")
 MEASUREMENTS = ("arm", "seed", "value", "n")
+LARGEST = 1e100
 HOWS = ("value", "difference", "ratio")
 
 
@@ -177,6 +178,8 @@ def _number(where: str, name: str, text: str) -> float | None:
         raise TableError(
             f"{where}, column `{name}`: {text!r} is not a number; leave the cell empty if there is none"
         )
+    if abs(number) > LARGEST:
+        raise TableError(f"{where}, column `{name}`: {text!r} is beyond {LARGEST:g}; use another unit")
     return number
 
 

@@ -17,18 +17,10 @@ sys.path.insert(0, ROOT)
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [ROOT, os.environ.get("PYTHONPATH")]))
 os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
 
-from alexnet import describe
-from alexnet import (
-    archives,
-    definitions,
-    experiments,
-    ilsvrc,
-    interruption,
-    known_files,
-    leases,
-    tuning,
-    workflow_lock,
-)
+from alexnet.experiments import describe
+from alexnet.archives import ilsvrc, known_files, sources
+from alexnet.experiments import definitions, resolve, tuning
+from alexnet.runtime import gpu_leases, interruption, workflow_lock
 from alexnet.errors import UserError
 
 
@@ -50,7 +42,7 @@ def checked(function, *arguments):
 os.environ[interruption.WORKFLOW] = str(os.getpid())
 # As many runs at once as there are cards for.
 if workflow.is_main_process and "gpu" not in workflow.global_resources:
-    workflow.global_resources["gpu"] = Resource("gpu", max(1, len(leases.cards())))
+    workflow.global_resources["gpu"] = Resource("gpu", max(1, len(gpu_leases.cards())))
 
 checked(definitions.check, config, "config", "config")
 validate(config, "../schemas/config.schema.yaml")
@@ -135,20 +127,18 @@ def run_fingerprint(wildcards):
         if wildcards.seed in known:
             return known[wildcards.seed]
     arguments = (wildcards.study, wildcards.experiment, int(wildcards.seed), DEFINITIONS)
-    return checked(experiments.resolve, *arguments)["fingerprint"]
+    return checked(resolve.resolve, *arguments)["fingerprint"]
 
 
 def gpus_of_training(wildcards):
     """What the study gives a training, but no more than the net has towers"""
-    config = checked(
-        experiments.resolve, wildcards.study, wildcards.experiment, int(wildcards.seed), DEFINITIONS
-    )
+    config = checked(resolve.resolve, wildcards.study, wildcards.experiment, int(wildcards.seed), DEFINITIONS)
     return min(STUDIES[wildcards.study]["gpus"], config["model"]["towers"])
 
 
 def study_fingerprint(wildcards):
     """Identity of what the report says about a study."""
-    return experiments.fingerprint(study_record(wildcards.study))
+    return resolve.fingerprint(study_record(wildcards.study))
 
 
 def full_study(wildcards):
@@ -158,7 +148,7 @@ def full_study(wildcards):
 
 @cache
 def describe_fingerprint_of(study, experiment):
-    return experiments.fingerprint(checked(describe.describe_experiment, study, experiment, DEFINITIONS))
+    return resolve.fingerprint(checked(describe.describe_experiment, study, experiment, DEFINITIONS))
 
 
 def describe_fingerprint(wildcards):
@@ -168,7 +158,7 @@ def describe_fingerprint(wildcards):
 
 def departures_fingerprint(wildcards):
     """Identity of what the page of departures says."""
-    return experiments.fingerprint(checked(describe.departures, DEFINITIONS))
+    return resolve.fingerprint(checked(describe.departures, DEFINITIONS))
 
 
 def packed(study, name, splits=None):
@@ -183,7 +173,7 @@ def packed(study, name, splits=None):
 def generated(study):
     """Archives of a generated study, under their official names."""
     sets = STUDIES[study]["sets"].values()
-    names = [name for data in sets for name in ilsvrc.needed(archives.YEARS[data["source"]], data["splits"])]
+    names = [name for data in sets for name in ilsvrc.needed(sources.YEARS[data["source"]], data["splits"])]
     return [f"{RESULTS}/{study}/archives/{name}" for name in names]
 
 
@@ -204,13 +194,13 @@ def archives_of(study, name):
 def require_archives(study, name):
     """End the workflow with a sentence if archives of a set are missing."""
     source, splits = (STUDIES[study]["sets"][name][key] for key in ("source", "splits"))
-    missing = checked(archives.missing_archives, source, FOLDERS, splits)
+    missing = checked(sources.missing_archives, source, FOLDERS, splits)
     if missing and source not in config["downloads"]:
         stop(f"study {study}: {known_files.describe_missing(source, missing, FOLDERS, None)}")
 
 
 def definition(wildcards):
-    """What experiments.yaml says of a run's experiment, or of that whose rate a pilot run tries."""
+    """What resolve.yaml says of a run's experiment, or of that whose rate a pilot run tries."""
     return KNOWN[tuning.arm_of(wildcards.experiment)[0]]
 
 
@@ -230,7 +220,7 @@ def start_weights(wildcards):
 
 def seeds(study, experiment):
     """Seeds of an experiment in a study."""
-    return checked(experiments.seeds_of, study, experiment, DEFINITIONS)
+    return checked(resolve.seeds_of, study, experiment, DEFINITIONS)
 
 
 def results_of(study, experiment):
@@ -467,7 +457,7 @@ def report_of_the_rest():
 
 
 def words(*arguments):
-    """Words of a command, quoted for the shell: what a rule puts into its command without `:q`.
+    """Words of a command, quoted for the shell: what goes into a command without `:q`.
 
     Rules whose results take hours keep such text, and not a list, as their parameter: another one would remake them.
     """

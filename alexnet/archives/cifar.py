@@ -1,0 +1,161 @@
+"""Turns the official CIFAR-10 archive for Python into splits of pixels.
+
+Its pickles run no foreign code, and build no arrays either: numpy would take addresses in memory from them.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import pickle
+import pickletools
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from alexnet.archives import tars
+from alexnet.archives.catalogue import Catalogue, ImageClass, Picture, Split
+from alexnet.errors import UserError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+ARCHIVE = "cifar-10-python.tar.gz"
+BATCHES = {"train": [f"data_batch_{i}" for i in range(1, 6)], "test": ["test_batch"]}
+PIXELS = 3 * 32 * 32
+
+
+class Kind:
+    """Stands in for numpy.dtype."""
+
+    def __init__(self, code: str | bytes, *_: Any) -> None:
+        self.code = code.decode() if isinstance(code, bytes) else code
+
+    def __setstate__(self, state: Any) -> None:
+        pass  # byte order and fields: bytes have none
+
+
+class Grid:
+    """Stands in for numpy.ndarray."""
+
+    def __init__(self, *_: Any) -> None:
+        pass
+
+    def __setstate__(self, state: Any) -> None:
+        _, self.shape, self.kind, self.by_column, self.data = state
+
+    def pixels(self) -> NDArray[np.uint8]:
+        """The array; ValueError, TypeError or AttributeError if it is none of bytes."""
+        import numpy as np  # here, since Snakemake imports this module while it parses
+
+        if self.kind.code != "u1" or len(self.data) != math.prod(self.shape):
+            raise ValueError("its array is not one of bytes")
+        return np.frombuffer(self.data, np.uint8).reshape(self.shape, order="F" if self.by_column else "C")
+
+
+# What a batch names: arrays and their types. Anything else is refused.
+STAND_INS: dict[tuple[str, str], Any] = {
+    ("numpy.core.multiarray", "_reconstruct"): Grid,
+    ("numpy._core.multiarray", "_reconstruct"): Grid,
+    ("numpy", "ndarray"): Grid,
+    ("numpy", "dtype"): Kind,
+}
+
+
+class Restricted(pickle.Unpickler):
+    """Builds plain containers and stand-ins for arrays only, in memory of the order of the pickle's own bytes."""
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(io.BytesIO(data), encoding="bytes")
+        self.left = len(data)
+        for opcode, argument, _ in pickletools.genops(data):  # which finds sizes beyond the end of the data
+            if opcode.name.endswith("PUT") and (argument or 0) > len(data):
+                raise pickle.UnpicklingError(f"it remembers {argument} things")
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) == ("_codecs", "encode"):
+            return self._encode
+        if (module, name) not in STAND_INS:
+            raise pickle.UnpicklingError(f"it names {module}.{name}")
+        return STAND_INS[module, name]
+
+    def _encode(self, text: str, _: str) -> bytes:
+        """How Python 3 writes bytes into a pickle for Python 2; each text once."""
+        self.left -= len(text)
+        if self.left < 0:
+            raise pickle.UnpicklingError("it grows")
+        return text.encode("latin1")
+
+
+def unpickle(data: bytes, where: str) -> dict[bytes, Any]:
+    """The record of a batch or of the class names.
+
+    Raises:
+        UserError: no pickle, or one that asks for more than arrays.
+    """
+    try:
+        record = Restricted(data).load()
+    except Exception as error:
+        raise UserError(f"{where} cannot be read ({error}); fetch it again") from error
+    if not isinstance(record, dict):
+        raise UserError(f"{where} holds no record; fetch it again")
+    return record
+
+
+def read_batch(path: Path, name: str, classes: int) -> list[Picture]:
+    """The images of one batch, (32, 32, 3) each.
+
+    Raises:
+        UserError: a part is missing, of another size, or a label is no class.
+    """
+    import numpy as np
+
+    where = f"{path.name}/{name}"
+    record = unpickle(tars.find(path, name), where)
+    try:
+        pixels, labels = record[b"data"].pixels(), [int(label) for label in record[b"labels"]]
+        names = [file.decode() for file in record.get(b"filenames", [])]
+    except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
+        raise UserError(f"{where} lacks data or labels ({error}); fetch it again") from error
+    names = names or [f"{name}_{i:05d}.png" for i in range(len(labels))]
+    if pixels.shape != (len(labels), PIXELS) or len(names) != len(labels):
+        raise UserError(
+            f"{where} has {len(labels)} labels for pixels of shape {pixels.shape}; fetch it again"
+        )
+    wrong = [label for label in labels if not 0 <= label < classes]
+    if wrong:
+        raise UserError(f"{where} has label {wrong[0]}, but there are {classes} classes; fetch it again")
+    images = np.ascontiguousarray(pixels.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1))
+    return [
+        Picture(file, label, where, image) for file, label, image in zip(names, labels, images, strict=True)
+    ]
+
+
+def stream(path: Path, split: str, classes: int) -> Iterator[Picture]:
+    """The images of a split, batch by batch."""
+    for name in BATCHES[split]:
+        yield from read_batch(path, name, classes)
+
+
+def open_cifar(source: str, splits: list[str], path: Path) -> Catalogue:
+    """Look through the archive: its class names are sorted, so that a label is the rank of its name.
+
+    Raises:
+        UserError: see `read_batch`.
+    """
+    meta = unpickle(tars.find(path, "batches.meta"), f"{path.name}/batches.meta")
+    try:
+        names = [name.decode() for name in meta[b"label_names"]]
+        images = int(meta[b"num_cases_per_batch"])
+    except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
+        raise UserError(f"{path.name}/batches.meta lacks {error}; fetch it again") from error
+    if names != sorted(names):
+        raise UserError(f"{path.name}: class names are not in sorted order; this is no CIFAR-10")
+    classes = tuple(ImageClass(name, name) for name in names)
+    opened = [
+        Split(split, images * len(BATCHES[split]), partial(stream, path, split, len(classes)))
+        for split in splits
+    ]
+    return Catalogue(source, classes, tuple(opened), (path,), "original")

@@ -1,0 +1,241 @@
+"""Turns full-size ILSVRC JPEGs into ratios: packing beside the usual scripts, the decoder's limit, one worker.
+
+Everything per core runs pinned to one core, with all that packing does: reading, hashing archives and contents,
+sums for the mean image, index and manifest. All peers write the same raw pixels to a file.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import sys
+import tarfile
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import simplejpeg
+import torch
+import torchvision.io
+from numpy.typing import NDArray
+from PIL import Image
+from torch.nn import functional as F
+
+from alexnet.archives import ilsvrc, tars
+from alexnet.bench import compare
+from alexnet.bench.compare import Pair
+from alexnet.images.decode import quick, square_of
+from alexnet.packed import pack
+from alexnet.packed.chunks import reencode
+from alexnet.synthetic import synsets
+
+ARCHIVE = "ilsvrc-fullsize-400.tar"
+SIZE = 256
+GENERATED = 200
+CLASSES = 4
+FULL = {"ILSVRC-2010": 1_461_406, "ILSVRC-2012": 1_331_167}  # images in all splits with labels
+
+
+@contextmanager
+def one_core() -> Iterator[None]:
+    """This thread, and those that it starts, on one core."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {max(before)})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def full_size_files(folders: list[Path]) -> tuple[str, list[bytes]]:
+    """Files like those of ILSVRC and what they are: real ones if their archive is there, else generated ones."""
+    found = next((folder / ARCHIVE for folder in folders if (folder / ARCHIVE).is_file()), None)
+    if found:
+        with tars.opened(found) as tar:
+            files = [tars.piece(tar, member, found.name).read() for member in tars.files(tar, found.name)]
+        return f"{len(files)} real ILSVRC images", files
+    return f"{GENERATED} generated images of 500 x 375", [generated(i) for i in range(GENERATED)]
+
+
+def generated(seed: int) -> bytes:
+    """A JPEG of about the size and the bytes of an ILSVRC image."""
+    generator = np.random.default_rng(seed)
+    coarse = Image.fromarray(generator.integers(0, 256, (38, 50, 3), dtype=np.uint8))
+    pixels = np.asarray(coarse.resize((500, 375), Image.Resampling.BICUBIC), dtype=np.int16)
+    noisy = pixels + generator.normal(0, 9, pixels.shape).astype(np.int16)
+    buffer = io.BytesIO()
+    Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(buffer, "JPEG", quality=92)
+    return buffer.getvalue()
+
+
+def write_archive(folder: Path, files: list[bytes], copies: int = 1) -> Path:
+    """Training images of an ILSVRC-2012 with four classes, in the official format: each file `copies` times."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = synsets.synsets(2012, 0, CLASSES)
+    each = copies * len(files) // CLASSES
+    with tarfile.open(folder / ilsvrc.IMAGES[2012].format("train"), "w") as outer:
+        for k, row in enumerate(sorted((row for row in rows if not row.children), key=lambda row: row.wnid)):
+            numbers = range(k * each, (k + 1) * each)
+            members = [(f"{row.wnid}_{i}.JPEG", files[i % len(files)]) for i in numbers]
+            tars.add(outer, f"{row.wnid}.tar", tars.plain_tar(members))
+    (folder / ilsvrc.DEVKIT[2012]).write_bytes(synsets.devkit("kit", 2012, rows, each, []))
+    return folder
+
+
+def packing(folder: Path, out: Path, workers: int) -> None:
+    pack.pack(
+        "ilsvrc2012",
+        folder,
+        out,
+        splits=["train"],
+        image_size=SIZE,
+        workers=workers,
+        stand_ins=True,
+        progress=io.StringIO(),
+    )
+
+
+def by_pillow(image: Image.Image, method: Image.Resampling = Image.Resampling.LANCZOS) -> NDArray[np.uint8]:
+    """The usual script: resize the shorter side to 256, crop the centre."""
+    scale = SIZE / min(image.size)
+    size = round(image.width * scale), round(image.height * scale)
+    left, top = (size[0] - SIZE) // 2, (size[1] - SIZE) // 2
+    return np.asarray(image.resize(size, method).crop((left, top, left + SIZE, top + SIZE)))
+
+
+def by_torchvision(data: bytes) -> NDArray[np.uint8]:
+    """torchvision's decoder and its antialiased bicubic resize, then the crop."""
+    with warnings.catch_warnings():  # it is to be superseded by another package, but is the usual way today
+        warnings.simplefilter("ignore", DeprecationWarning)
+        pixels = torchvision.io.decode_jpeg(
+            torch.frombuffer(bytearray(data), dtype=torch.uint8), mode=torchvision.io.ImageReadMode.RGB
+        )
+    _, height, width = pixels.shape
+    scale = SIZE / min(height, width)
+    size = [round(height * scale), round(width * scale)]
+    full = F.interpolate(pixels[None], size, mode="bicubic", antialias=True)[0]
+    top, left = (size[0] - SIZE) // 2, (size[1] - SIZE) // 2
+    return full[:, top : top + SIZE, left : left + SIZE].permute(1, 2, 0).numpy()
+
+
+def script(
+    path: Path, files: list[bytes], square: Callable[[bytes], NDArray[np.uint8]]
+) -> Callable[[], None]:
+    """Work that makes the squares of all files and stores them."""
+
+    def run() -> None:
+        store = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=(len(files), SIZE, SIZE, 3))
+        for i, data in enumerate(files):
+            store[i] = square(data)
+        store.flush()
+
+    return run
+
+
+def psnr(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
+    """Peak signal-to-noise ratio in dB; identical pictures count as 100."""
+    error = float(np.mean((a.astype(np.float64) - b) ** 2))
+    return min(100.0, 10 * float(np.log10(255**2 / max(error, 1e-12))))
+
+
+def fidelity(what: str, files: list[bytes]) -> dict[str, Any]:
+    """PSNR of our squares, and of torchvision's, against Pillow's LANCZOS: medians over the files."""
+    ours, theirs = [], []
+    for data in files:
+        expected = by_pillow(Image.open(io.BytesIO(data)).convert("RGB"))
+        ours.append(psnr(square_of(data, SIZE).pixels, expected))
+        theirs.append(psnr(by_torchvision(data), expected))
+    subject, peer = "alexnet.packed.pack against Pillow LANCZOS", "torchvision against Pillow LANCZOS"
+    return compare.row(f"fidelity of resizing, {what}", subject, ours, peer, theirs, "dB PSNR")
+
+
+def memory_of(folder: Path, out: Path, workers: int) -> float:
+    """Largest resident memory of a process that packs, in MB."""
+    code = (
+        "import sys, io, re\nfrom alexnet.packed.pack import pack\n"
+        "pack('ilsvrc2012', sys.argv[1], sys.argv[2], splits=['train'], workers=int(sys.argv[3]),\n"
+        "     stand_ins=True, progress=io.StringIO())\n"
+        "print(re.search(r'VmHWM:\\s+(\\d+)', open('/proc/self/status').read())[1])"
+    )
+    call = [sys.executable, "-c", code, str(folder), str(out), str(workers)]
+    done = subprocess.run(call, capture_output=True, text=True, check=True)
+    return int(done.stdout) / 1024
+
+
+def ingest_rows(folders: list[Path], work: Path, rounds: int) -> Iterator[dict[str, Any]]:
+    """Rows of the table; `work` is a folder for some gigabytes."""
+    what, files = full_size_files(folders)
+    ordinary = [data for data in files if quick(data)[0] is not None]
+    ordinary = ordinary[: len(ordinary) // CLASSES * CLASSES]
+    what = f"{len(ordinary)} of {what}" if len(ordinary) < len(files) else what
+    once = write_archive(work / "once", ordinary)
+    out, count = work / "out", len(ordinary)
+    cores = len(os.sched_getaffinity(0))
+
+    def ours() -> None:
+        packing(once, out, 1)
+
+    def pillow(method: Image.Resampling) -> Callable[[bytes], NDArray[np.uint8]]:
+        return lambda data: by_pillow(Image.open(io.BytesIO(data)).convert("RGB"), method)
+
+    peers = [
+        ("Pillow: open, resize LANCZOS, crop, save", script(work / "p.npy", ordinary, pillow(Image.Resampling.LANCZOS))),
+        ("Pillow: open, resize BILINEAR, crop, save", script(work / "p.npy", ordinary, pillow(Image.Resampling.BILINEAR))),
+        ("torchvision: decode, antialiased bicubic, crop, save", script(work / "p.npy", ordinary, by_torchvision)),
+        ("full decoding alone (simplejpeg, libjpeg-turbo)", lambda: [quick(data) for data in ordinary]),
+        (
+            "full decoding alone, fast DCT and upsampling",
+            lambda: [simplejpeg.decode_jpeg(data, fastdct=True, fastupsample=True) for data in ordinary],
+        ),
+    ]  # fmt: skip
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with one_core():
+        for peer, theirs in peers:
+            pair = Pair(
+                f"ingest on one core, {what}",
+                "alexnet.packed.pack, raw store",
+                peer,
+                "images/s",
+                count,
+                ours,
+                theirs,
+            )
+            yield compare.compare(pair, rounds)
+    torch.set_num_threads(threads)
+    yield fidelity(what, ordinary)
+    sizes = [float(len(reencode(square_of(data, SIZE).pixels, pack.QUALITY)[0])) / 1000 for data in ordinary]
+    raw = [SIZE * SIZE * 3 / 1000] * len(sizes)
+    store = f"jpeg store, quality {pack.QUALITY}"
+    yield compare.row(f"size of an image, {what}", store, sizes, "raw store", raw, "kB")
+    if cores > 1:
+        pair = Pair(
+            f"ingest, {what}",
+            "alexnet.packed.pack, two workers on two cores",
+            "alexnet.packed.pack, one worker on one core",
+            "images/s",
+            count,
+            lambda: packing(once, out, 2),
+            lambda: pinned(once, out),
+        )
+        yield compare.compare(pair, rounds)
+    tenfold = write_archive(work / "tenfold", ordinary, 10)
+    large, small = [], []
+    rate_large, rate_small = [], []
+    for _ in range(rounds):
+        rate_small.append(count / compare.seconds(lambda: packing(once, out, cores)))
+        rate_large.append(10 * count / compare.seconds(lambda: packing(tenfold, out, cores)))
+        small.append(memory_of(once, out, cores))
+        large.append(memory_of(tenfold, out, cores))
+    many, few = f"packing {10 * count:,} images, {cores} workers", f"packing {count:,} images"
+    yield compare.row("ingest, cost as the set grows", many, rate_large, few, rate_small, "images/s")
+    yield compare.row("peak memory", many, large, few, small, "MB")
+
+
+def pinned(folder: Path, out: Path) -> None:
+    with one_core():
+        packing(folder, out, 1)

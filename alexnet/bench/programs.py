@@ -1,0 +1,179 @@
+"""Programs that the step benchmark times: our net, a plain one, torchvision's, and single operations."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from alexnet.experiments import resolve
+from alexnet.net.execution import keep_memory, plan
+from alexnet.net.layers import LocalResponseNorm
+from alexnet.net.model import AlexNet, build
+from alexnet.training.schedule import Rates
+from alexnet.training.sgd import PaperSGD, parameter_groups, set_rates
+from alexnet.training.towers import Link, Tower
+
+RATE = 1e-5  # low, so that the random images below lead nowhere
+
+
+class ObviousNorm(nn.Module):
+    """torch.nn.LocalResponseNorm on each tower, the obvious way to write s. 3.3 (dividing alpha)."""
+
+    def __init__(self, norm: LocalResponseNorm) -> None:
+        super().__init__()
+        alpha = norm.coefficient * norm.size
+        self.norm, self.towers = nn.LocalResponseNorm(norm.size, alpha, norm.beta, norm.k), norm.towers
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([self.norm(half) for half in x.chunk(self.towers, 1)], 1)
+
+
+class ObviousSpatialNorm(nn.Module):
+    """Normalisation within maps as one would write it in torch."""
+
+    def __init__(self, norm: LocalResponseNorm) -> None:
+        super().__init__()
+        self.norm = norm
+
+    def forward(self, x: Tensor) -> Tensor:
+        n = self.norm
+        sums = F.avg_pool2d(x * x, n.size, stride=1, padding=n.size // 2, divisor_override=1)
+        return x / (n.k + n.coefficient * sums) ** n.beta
+
+
+def obvious_net(config: dict[str, Any]) -> nn.Module:
+    """The same net as one would write it first: torch's normalisation, contiguous tensors."""
+    net = build(config)
+    for name, module in net.layers.items():
+        if isinstance(module, LocalResponseNorm):
+            net.layers[name] = ObviousNorm(module) if module.mode == "across" else ObviousSpatialNorm(module)
+    return net.to(memory_format=torch.contiguous_format)
+
+
+def resolved(study: str, experiment: str, precision: str = "fp32") -> dict[str, Any]:
+    return resolve.resolve(study, experiment, 1) | {"precision": precision}
+
+
+def batch_of(config: dict[str, Any], batch: int, last: bool) -> tuple[Tensor, Tensor]:
+    """Random images (batch, 3, crop, crop) and labels, the same in every process."""
+    crop, generator = config["data"]["crop"], torch.Generator().manual_seed(0)
+    images = 60 * torch.randn(batch, 3, crop, crop, generator=generator)
+    format = torch.channels_last if last else torch.contiguous_format
+    return images.contiguous(memory_format=format), torch.arange(batch) % config["data"]["classes"]
+
+
+def training_step(
+    net: nn.Module, optimizer: torch.optim.Optimizer, images: Tensor, labels: Tensor, bf16: bool = False
+) -> Callable[[], float]:
+    """One step as `alexnet.training.train` does it."""
+    net.train()
+
+    def step() -> float:
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            logits = net(images).float()
+        loss = F.cross_entropy(logits, labels)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        return loss.item()
+
+    return step
+
+
+def our_step(
+    config: dict[str, Any], batch: int, threads: int, link: Link | None = None
+) -> Callable[[], float]:
+    """Our program; with a `link` one tower's part of it."""
+    plan("0", threads, config["precision"]).apply()
+    net: AlexNet | Tower = Tower(build(config), link) if link else build(config)
+    optimizer = PaperSGD(parameter_groups(net, config["optimizer"]))
+    set_rates(optimizer, Rates(RATE, RATE, "bench"))
+    return training_step(net, optimizer, *batch_of(config, batch, True), config["precision"] == "bf16")
+
+
+def obvious_step(config: dict[str, Any], batch: int, threads: int) -> Callable[[], float]:
+    torch.set_num_threads(threads)
+    net = obvious_net(config)
+    optimizer = torch.optim.SGD(net.parameters(), lr=RATE, momentum=0.9, weight_decay=5e-4)
+    return training_step(net, optimizer, *batch_of(config, batch, False))
+
+
+def torchvision_step(config: dict[str, Any], batch: int, threads: int) -> Callable[[], float]:
+    """torchvision's own AlexNet, another net (one tower, no normalisation), with the best settings known."""
+    from torchvision.models import alexnet
+
+    torch.set_num_threads(threads)
+    keep_memory()
+    net = alexnet(num_classes=config["data"]["classes"]).to(memory_format=torch.channels_last)
+    optimizer = torch.optim.SGD(net.parameters(), lr=RATE, momentum=0.9, weight_decay=5e-4, fused=True)
+    least = config | {"data": config["data"] | {"crop": max(64, config["data"]["crop"])}}  # that it takes
+    return training_step(net, optimizer, *batch_of(least, batch, True), config["precision"] == "bf16")
+
+
+def matrix_product(size: int, precision: str, threads: int) -> Callable[[], Any]:
+    """A product of two size x size matrices."""
+    torch.set_num_threads(threads)
+    a, b = (torch.randn(size, size).to(_type(precision)) for _ in range(2))
+    out = torch.empty_like(a)
+    return lambda: torch.mm(a, b, out=out)
+
+
+def convolution(batch: int, precision: str, threads: int) -> Callable[[], Any]:
+    """conv3 of the full-size net, forward."""
+    torch.set_num_threads(threads)
+    keep_memory()
+    x = torch.randn(batch, 256, 13, 13).to(_type(precision)).contiguous(memory_format=torch.channels_last)
+    weight = torch.randn(384, 256, 3, 3).to(_type(precision)).contiguous(memory_format=torch.channels_last)
+    return torch.no_grad()(lambda: F.conv2d(x, weight, padding=1))
+
+
+def _type(precision: str) -> torch.dtype:
+    return torch.bfloat16 if precision == "bf16" else torch.float32
+
+
+def norm_alone(batch: int, precision: str, threads: int, obvious: bool) -> Callable[[], Any]:
+    """Response normalisation, forward and backward, at the shape of conv1 of the full-size net."""
+    torch.set_num_threads(threads)
+    keep_memory()
+    norm = LocalResponseNorm(5, 1e-4, 0.75, 2.0, divide_alpha_by_size=True, towers=2)
+    layer = ObviousNorm(norm) if obvious else norm
+    x = torch.randn(batch, 96, 55, 55).to(_type(precision))
+    x = (x if obvious else x.contiguous(memory_format=torch.channels_last)).requires_grad_()
+    grad = torch.randn_like(x)
+    return lambda: torch.autograd.grad(layer(x), x, grad)
+
+
+def layer_times(config: dict[str, Any], batch: int, threads: int) -> Callable[[], dict[str, float]]:
+    """Seconds that each layer takes, forward and backward, one after the other on what it gets in the net."""
+    plan("0", threads, config["precision"]).apply()
+    net = build(config).train()
+    images, _ = batch_of(config, batch, True)
+    bf16 = config["precision"] == "bf16"
+    inputs: dict[str, Tensor] = {}
+
+    def remember(name: str, _: nn.Module, arguments: tuple[Tensor, ...]) -> None:
+        inputs[name] = arguments[0].detach()
+
+    for name, module in net.layers.items():
+        module.register_forward_pre_hook(partial(remember, name))
+    with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+        net(images)
+
+    def measure() -> dict[str, float]:
+        found = {}
+        for number, (name, module) in enumerate(net.layers.items()):
+            x = inputs[name].clone(memory_format=torch.preserve_format).requires_grad_(number > 0)
+            started = time.perf_counter()
+            with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+                out = module(x)
+            torch.autograd.backward(out, torch.ones_like(out))
+            found[name] = time.perf_counter() - started
+        return found
+
+    return measure

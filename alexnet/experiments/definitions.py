@@ -1,0 +1,260 @@
+"""Turns the files of config/ into checked records: recipes, experiments, studies; without torch."""
+
+from __future__ import annotations
+
+import copy
+import difflib
+import re
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from alexnet.errors import UserError
+
+SCHEMAS = Path(__file__).resolve().parents[2] / "workflow" / "schemas"
+BASE = "alexnet"  # what experiments are compared with
+STUDY = re.compile("[A-Za-z0-9_]+")  # names of studies, which become names of files, targets and rules
+
+
+@cache
+def _schema(name: str) -> dict[str, Any]:
+    return _read_yaml(SCHEMAS / f"{name}.schema.yaml")
+
+
+@cache
+def _validator(schema: str, part: str | None) -> Any:
+    import jsonschema
+
+    loaded = _schema(schema)
+    if part:
+        loaded = {"$ref": f"#/$defs/{part}", "$defs": loaded["$defs"]}
+    return jsonschema.Draft202012Validator(loaded)
+
+
+def check(record: Any, schema: str, where: str, part: str | None = None) -> None:
+    """Validate `record` against workflow/schemas/<schema>.schema.yaml (or its definition `part`).
+
+    Raises:
+        UserError: names `where`, the key and what is wrong with it.
+    """
+    import jsonschema
+
+    validator = _validator(schema, part)
+    if validator.is_valid(record):
+        return
+    error = jsonschema.exceptions.best_match(validator.iter_errors(record))
+    key = ".".join(str(step) for step in error.absolute_path)
+    message = error.message
+    if error.validator == "additionalProperties" and isinstance(error.instance, dict):
+        known = list(error.schema.get("properties", {}))
+        patterns = error.schema.get("patternProperties", {})
+        unknown = [k for k in error.instance if k not in known and not patterns] or list(error.instance)
+        message = f"unknown key {unknown[0]!r}{did_you_mean(unknown[0], known)}"
+    if error.validator == "pattern" and "title" in error.schema:
+        message = f"{error.instance!r} is not made of {error.schema['title']}"
+    raise UserError(f"{where}: {f'`{key}`: ' if key else ''}{message}")
+
+
+def did_you_mean(word: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(word, known, n=1)
+    return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(sorted(map(str, known)))}"
+
+
+def _read_yaml(path: Path) -> Any:
+    import yaml
+
+    # the safe loader in C, where it is built: ten times as fast, at every start of Snakemake
+    SafeLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    try:
+        text = path.read_text(encoding="utf-8")
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=SafeLoader)):
+            raise UserError(f"{path} has an alias (*name), which can stand for gigabytes; write it out")
+        return yaml.load(text, Loader=SafeLoader)
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist") from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # also what is not UTF-8, and no date
+        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+
+
+def merge(base: dict[str, Any], diff: dict[str, Any]) -> dict[str, Any]:
+    """A new dict: `diff` over `base`; dicts merge, other values replace, None removes the key."""
+    out = copy.deepcopy(base)
+    for key, value in diff.items():
+        if value is None:
+            out.pop(key, None)
+        elif isinstance(value, dict) and isinstance(out.get(key), dict):
+            out[key] = merge(out[key], value)
+        else:
+            out[key] = copy.deepcopy(value)
+    return out
+
+
+@cache
+def load(folder: str = "config") -> dict[str, Any]:
+    """Recipes and experiments from <folder>/experiments.yaml, validated."""
+    path = Path(folder) / "experiments.yaml"
+    loaded: dict[str, Any] = _read_yaml(path)
+    check(loaded, "experiments", str(path))
+    known = loaded["experiments"]
+    for name, record in list(known.items()):
+        if "rates" in record:
+            known |= _one_a_rate(name, record)
+    for name, record in known.items():
+        record.setdefault("baseline", BASE)
+        record.setdefault("claims", "")
+        for other in [*needs(record), record.get("extends", name)]:
+            if other not in known:
+                raise UserError(
+                    f"{path}: {name} names the unknown experiment {other!r}{did_you_mean(other, list(known))}"
+                )
+        if "recipe" in record and record["recipe"] not in loaded["recipes"]:
+            hint = did_you_mean(record["recipe"], list(loaded["recipes"]))
+            raise UserError(f"{path}: {name} names the unknown recipe {record['recipe']!r}{hint}")
+    for name in known:
+        for key in ("extends", "baseline"):
+            _refuse_circles(name, key, known, path)
+    return loaded
+
+
+def _one_a_rate(name: str, race: dict[str, Any]) -> dict[str, Any]:
+    """The experiments of a race, one for each rate, constant over the training, biases at twice the rate."""
+    made = {}
+    for rate in race["rates"]:
+        stages = [{"until": 1, "weights": rate, "biases": 2 * rate}]
+        child = f"{name}_lr{f'{rate:.10f}'.rstrip('0')[2:]}"
+        made[child] = {
+            "kind": "race",
+            "about": f"{race['about']}; rate {rate:g}",
+            "claims": race.get("claims", ""),
+            "recipe": race["recipe"],
+            "baseline": child,
+            "extends": name,
+            "race": name,
+            "rate": rate,
+            "diff": {"optimizer": {"schedule": {"rule": "stages", "epochs": 1, "stages": stages}}},
+        }
+    return made
+
+
+def races(names: list[str], known: dict[str, Any]) -> list[str]:
+    """The races among experiments `names` of a study, whose experiments there are one for each rate."""
+    return list(dict.fromkeys(known[name]["race"] for name in names if "race" in known[name]))
+
+
+def needs(experiment: dict[str, Any]) -> list[str]:
+    """Names of the experiments whose results one needs: baseline, members, and what it starts from."""
+    start = [experiment["starts_from"]["experiment"]] if "starts_from" in experiment else []
+    return [experiment["baseline"], *experiment.get("members", []), *start]
+
+
+def lineage(name: str, known: dict[str, Any], key: str = "extends") -> list[str]:
+    """`name` and what it extends (or is compared with, key "baseline", up to the base), the oldest first."""
+    line = [name]
+    while key in known[line[0]] and known[line[0]][key] not in line:
+        line.insert(0, known[line[0]][key])
+    return line
+
+
+def _refuse_circles(name: str, key: str, known: dict[str, Any], path: Path) -> None:
+    oldest = lineage(name, known, key)[0]
+    if key in known[oldest] and not (key == "baseline" and known[oldest][key] == oldest):
+        raise UserError(f"{path}: {name}: `{key}` leads in a circle, back to {known[oldest][key]!r}")
+
+
+@cache
+def load_study(study: str, folder: str = "config") -> dict[str, Any]:
+    """One study from <folder>/studies/<study>.yaml, validated, defaults filled in."""
+    path = Path(folder) / "studies" / f"{study}.yaml"
+    if not STUDY.fullmatch(study) or not path.is_file():
+        studies = [p.stem for p in (Path(folder) / "studies").glob("*.yaml") if STUDY.fullmatch(p.stem)]
+        raise UserError(f"unknown study {study!r}{did_you_mean(study, studies)}")
+    loaded: dict[str, Any] = _read_yaml(path)
+    if isinstance(loaded, dict) and isinstance(extended := loaded.pop("extends", None), str):
+        loaded = merge(_extended(extended, path), loaded)
+    check(loaded, "study", str(path))
+    defaults = {k: v["default"] for k, v in _schema("study")["properties"].items() if "default" in v}
+    loaded = copy.deepcopy(defaults) | loaded
+    known = load(folder)
+    shared = loaded.get("pilot", {}).get("at_rate_of", {})
+    named = [loaded[key] for key in ("experiments", "experiment_diffs", "seeds_by_experiment")]
+    for name in [name for names in (*named, shared, shared.values()) for name in names]:
+        if name not in known["experiments"]:
+            hint = did_you_mean(name, list(known["experiments"]))
+            raise UserError(f"{path}: unknown experiment {name!r}{hint}")
+    for name in [loaded["recipe"], *loaded["recipe_diffs"]]:
+        if name not in known["recipes"]:
+            hint = did_you_mean(name, list(known["recipes"]))
+            raise UserError(f"{path}: unknown recipe {name!r}{hint}")
+    if "plan" in loaded and not plan_of(loaded, folder).is_file():
+        raise UserError(f"{path}: `plan`: {plan_of(loaded, folder)} does not exist")
+    if "pilot" in loaded:
+        _check_pilot(loaded, known["experiments"], path)
+    loaded["experiments"] = [
+        child
+        for name in loaded["experiments"]
+        for child in (
+            [c for c in known["experiments"] if known["experiments"][c].get("race") == name] or [name]
+        )
+    ]
+    places = [("evaluate", where) for where in loaded["evaluate"]]
+    places += [(key, loaded[key]) for key in ("train", "validate")]
+    if "pretraining" in loaded:
+        places += [(f"pretraining.{key}", loaded["pretraining"][key]) for key in ("train", "validate")]
+    for key, where in places:
+        if where["split"] not in loaded["sets"].get(where["set"], {}).get("splits", []):
+            raise UserError(f"{path}: `{key}` names {where['set']}/{where['split']}, which `sets` lacks")
+    for name in loaded["experiments"]:
+        record = known["experiments"][name]
+        if "data" in record and "pretraining" not in loaded:
+            raise UserError(f"{path}: {name} needs `pretraining`, which the study lacks")
+        for other in needs(record):
+            if other not in loaded["experiments"]:
+                raise UserError(f"{path}: {name} needs {other} among the `experiments`")
+    generated = ("ilsvrc2010", "ilsvrc2012")
+    if "synthetic" in loaded and any(data["source"] not in generated for data in loaded["sets"].values()):
+        raise UserError(
+            f"{path}: `synthetic` writes {' and '.join(generated)} archives; `sets` names another source"
+        )
+    if loaded["crop"] > loaded["image_size"]:
+        raise UserError(
+            f"{path}: `crop` ({loaded['crop']}) is larger than `image_size` ({loaded['image_size']})"
+        )
+    return loaded
+
+
+def plan_of(study: dict[str, Any], folder: str) -> Path:
+    """File of the registered plan of a study that has one (`plan`)."""
+    return Path(folder) / "plans" / f"{study['plan']}.md"
+
+
+def _extended(name: str, path: Path) -> dict[str, Any]:
+    """What the study file that another one extends says."""
+    base = path.with_name(f"{name}.yaml")
+    if not base.is_file():
+        studies = sorted(p.stem for p in path.parent.glob("*.yaml"))
+        raise UserError(f"{path}: `extends`: unknown study {name!r}{did_you_mean(name, studies)}")
+    record: dict[str, Any] = _read_yaml(base)
+    if "extends" in record:
+        raise UserError(
+            f"{path}: `extends` names {name!r}, which extends another study itself; name that one"
+        )
+    return record
+
+
+def _check_pilot(study: dict[str, Any], known: dict[str, Any], path: Path) -> None:
+    seed, shared = study["pilot"]["seed"], study["pilot"].get("at_rate_of", {})
+    counted = [study["seeds"], *study["seeds_by_kind"].values(), *study["seeds_by_experiment"].values()]
+    if any(seed in seeds for seeds in counted):
+        raise UserError(f"{path}: `pilot.seed` {seed} is also a seed of the study's runs; choose another")
+    for name, source in shared.items():
+        if source in shared or source not in study["experiments"]:
+            raise UserError(
+                f"{path}: `pilot.at_rate_of`: {name} takes the rate of {source}, which the pilot does not choose"
+            )
+    for name in study["experiments"]:
+        if known[name]["kind"] == "race":
+            raise UserError(
+                f"{path}: {name} is a race, whose rates `rates` in experiments.yaml names; leave it out"
+            )

@@ -1,0 +1,334 @@
+"""Turns the archives of a data set into a packed set: S x S RGB images, indexes, statistics and a manifest.
+
+    <split>.npy    raw store: uint8 (N, S, S, 3), by label, then name (training shuffles); np.load(mmap_mode="r") reads it
+    <split>.jpegs  jpeg store: S x S JPEG files end to end. *Deviation*: encoded once more, without chroma subsampling
+    <split>.csv    name, label, width, height, repairs, digest of each image; in a jpeg store offset, bytes
+    mean.npy       float32 (S, S, 3), 0-255: mean image of the training split, if there is one
+    manifest.json  counts, hashes, classes, colour statistics; written last: a folder that has it is complete
+
+The bytes of the store depend on the images, the image size and the quality only, not on how the images are kept, the
+number of workers or interruptions: what is finished stands in <out>/.partial, where the next call goes on.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from threading import Event
+from typing import Any, TextIO
+
+import numpy as np
+
+from alexnet.archives.catalogue import SPLITS, Catalogue
+from alexnet.archives.known_files import KNOWN
+from alexnet.archives.sources import Folders, list_sources, located, missing_archives, open_source
+from alexnet.errors import UserError
+from alexnet.images.resample import INTERPOLATION
+from alexnet.packed import moments
+from alexnet.packed.chunks import CHUNK, Making, Row
+from alexnet.packed.manifest import FORMAT, fingerprint, hash_file, read_manifest, record_hash
+from alexnet.packed.split_packer import PackedSplit, SplitPacker
+from alexnet.runtime.files import sha256, write_atomically
+from alexnet.runtime.progress import clock
+
+__all__ = ["list_sources", "missing_archives", "pack", "plan", "read_manifest"]
+
+REPORT_SECONDS = 2.0
+LISTED = 100  # undecodable files named in an error
+QUALITY = (
+    95  # of the JPEG files of a jpeg store; the authors' batches seem to have had 85 (fix-big-imgnet.py)
+)
+JPEG_SHARE = 0.35  # of its pixels' bytes that a JPEG of quality 95 takes at most, by experience
+
+
+class Progress:
+    """A line every other second: images done, images/s, time left."""
+
+    def __init__(self, stream: TextIO, total: int) -> None:
+        self.stream, self.total, self.done, self.fresh = stream, total, 0, 0
+        self.start = self.last = time.monotonic()
+
+    def add(self, images: int, split: str, fresh: bool) -> None:
+        """Count some images of a split, and say so if it is time; `fresh`: packed now, not by an earlier run."""
+        self.done += images
+        self.fresh += images * fresh
+        now = time.monotonic()
+        if now - self.last >= REPORT_SECONDS or self.done == self.total:
+            self.last = now
+            rate = self.fresh / max(now - self.start, 1e-9)
+            left = clock((self.total - self.done) / rate) if rate else "?"
+            line = f"pack {split}  {self.done:,}/{self.total:,} images  {rate:,.0f} images/s  ETA {left}"
+            print(line, file=self.stream, flush=True)
+
+
+def undecodable(problems: list[Row], listing: Path) -> UserError:
+    """The error that names every image that could not be decoded; a long list stands in the file `listing`."""
+    listed = "; ".join(f"{row.name} in {row.archive} ({row.problem})" for row in problems[:LISTED])
+    more = f"; and {len(problems) - LISTED} more" if len(problems) > LISTED else ""
+    return UserError(
+        f"{len(problems)} image{'s' * (len(problems) > 1)} cannot be decoded, fetch the archives again or allow "
+        f"for them (--allow-undecodable, `undecodable` of the study): {listed}{more}; all of them: {listing}"
+    )
+
+
+def plan(catalogue: Catalogue, folder: Path, size: int, storage: str) -> dict[str, Any]:
+    """What a packed set will take: images a split, bytes (of a jpeg store at most), bytes free in `folder`."""
+    images = {split.name: split.images for split in catalogue.splits}
+    each = size * size * 3 * (JPEG_SHARE if storage == "jpeg" else 1) + 200
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    return {
+        "images": images,
+        "bytes": int(sum(images.values()) * each) + 16_000_000,
+        "free": shutil.disk_usage(there).free,
+    }
+
+
+def check_disk(needed: dict[str, Any], folder: Path, partial: Path) -> None:
+    """Raise UserError if the packed set will not fit beside what is there of it."""
+    there = sum(file.stat().st_blocks * 512 for file in partial.iterdir()) if partial.is_dir() else 0
+    if needed["bytes"] > needed["free"] + there:
+        raise UserError(
+            f"the packed set takes {needed['bytes'] / 1e9:,.1f} GB, but {folder} has {needed['free'] / 1e9:,.1f} GB "
+            "free; make room, choose another folder, or store JPEG files (--storage jpeg)"
+        )
+
+
+@contextmanager
+def begun(partial: Path, job: dict[str, Any]) -> Iterator[None]:
+    """Hold the folder of what is finished, emptied if that belongs to another job.
+
+    Raises:
+        UserError: another process is packing there.
+    """
+    partial.mkdir(parents=True, exist_ok=True)
+    with open(partial / "lock", "a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise UserError(
+                f"another process is packing into {partial.parent}; wait for it or end it"
+            ) from None
+        key = hashlib.sha256(json.dumps(job, sort_keys=True).encode()).hexdigest()
+        note = partial / "job"
+        if not note.exists() or note.read_text() != key:
+            for file in partial.iterdir():
+                if file.name != "lock":
+                    file.unlink()
+            write_atomically(note, lambda path: path.write_text(key))
+        yield
+
+
+def publish(partial: Path, out: Path, manifest: dict[str, Any]) -> None:
+    """Move the finished files into place, the manifest last."""
+    (out / "manifest.json").unlink(missing_ok=True)
+    for name in ("mean.npy", *(f"{split}.{kind}" for split in SPLITS for kind in ("npy", "jpegs", "csv"))):
+        (out / name).unlink(missing_ok=True)
+    for file in sorted(partial.iterdir()):
+        if file.suffix in (".npy", ".jpegs", ".csv"):
+            os.replace(file, out / file.name)
+    text = json.dumps(manifest, indent=1) + "\n"
+    write_atomically(out / "manifest.json", lambda path: path.write_text(text, encoding="utf-8"))
+    shutil.rmtree(partial)
+
+
+def has_md5(name: str) -> bool:
+    """Whether an md5 was published for an archive of that name."""
+    return name in KNOWN and KNOWN[name].md5 is not None
+
+
+def check_hashes(records: list[dict[str, Any]]) -> None:
+    """Raise UserError if an archive is not what was published under its name; note what was compared."""
+    for record in records:
+        known = KNOWN.get(record["file"])
+        for kind in ("sha256", "md5"):
+            expected = getattr(known, kind, None)
+            if not expected or kind not in record:
+                continue
+            if record[kind] != expected:
+                raise UserError(
+                    f"{record['file']} has {kind} {record[kind]}, but {expected} was published; fetch it again"
+                )
+            record["verified"] = kind
+
+
+def check_first(source: str, archives: Folders, splits: Sequence[str] | None) -> dict[Path, dict[str, Any]]:
+    """Compare the hashes of archives before anything in them is looked at; their records, which `hash_file` made.
+
+    Plain tars are left out: the hundreds of gigabytes of images, of which only the headers are read before they are
+    packed; they are hashed beside that. Their sizes are compared at once.
+
+    Raises:
+        UserError: one is not what was published under its name.
+    """
+    known = {path: KNOWN[path.name] for path in located(source, archives, splits) if path.name in KNOWN}
+    for path, file in known.items():
+        size = path.stat().st_size
+        if file.bytes not in (None, size):
+            raise UserError(
+                f"{path.name} has {size:,} bytes, but {file.bytes:,} were published; fetch it again"
+            )
+    records = {}
+    for path, file in known.items():
+        if (file.md5 or file.sha256) and path.suffix != ".tar":
+            records[path] = hash_file(path, has_md5(path.name))
+            check_hashes([records[path]])
+    return records
+
+
+def list_problems(path: Path, problems: list[Row]) -> None:
+    """One line for each image that could not be decoded: name, archive, what is wrong."""
+    text = "".join(f"{row.name}\t{row.archive}\t{row.problem}\n" for row in problems)
+    write_atomically(path, lambda target: target.write_text(text, encoding="utf-8"))
+
+
+def pack(
+    source: str,
+    archives: Folders,
+    out: Path | str,
+    *,
+    image_size: int = 256,
+    workers: int | None = None,
+    splits: Sequence[str] | None = None,
+    storage: str = "raw",
+    quality: int = QUALITY,
+    allow_undecodable: int = 0,
+    stand_ins: bool = False,
+    archive_order: bool = False,
+    progress: TextIO | None = None,
+) -> dict[str, Any]:
+    """Pack a source's archives into `out`, return the manifest; an earlier set stays until this is complete.
+
+    Args:
+        archives: one folder, or several that are searched in order.
+        workers: threads that decode; None: one per core.
+        storage: "raw" or "jpeg"; `quality` is that of the JPEG files.
+        allow_undecodable: so many images may be left out; they are listed in the manifest.
+        stand_ins: the archives only bear official names (generated ones do), so that no hash was published.
+        archive_order: see `open_source`; the demo's results stand on the order of the generated archives.
+        progress: where lines go, stderr by default.
+
+    Raises:
+        UserError: an archive is missing, damaged or not the published one, a class is empty, a label is outside
+            the map, counts differ, images cannot be decoded (all are named), the disk is too small or full.
+    """
+    began = time.monotonic()
+    out = Path(out)
+    if image_size < 1:
+        raise UserError(f"image size is {image_size}; choose 1 or more pixels")
+    if storage not in ("raw", "jpeg"):
+        raise UserError(f"storage is {storage!r}; choose raw or jpeg")
+    workers = workers or len(os.sched_getaffinity(0))
+    progress = progress or sys.stderr
+    compared = {} if stand_ins else check_first(source, archives, splits)
+    catalogue = open_source(source, archives, splits, archive_order)
+    partial = out / ".partial"
+    needed = plan(catalogue, out, image_size, storage)
+    print(
+        f"pack {source}: {sum(needed['images'].values()):,} images into {out}, {needed['bytes'] / 1e9:,.1f} GB "
+        f"({'at most' if storage == 'jpeg' else 'raw'}), {needed['free'] / 1e9:,.1f} GB free",
+        file=progress,
+        flush=True,
+    )
+    check_disk(needed, out, partial)
+    job = {
+        "format": FORMAT,
+        "source": source,
+        "archive_order": archive_order,
+        "image_size": image_size,
+        "storage": [storage, quality * (storage == "jpeg"), INTERPOLATION, CHUNK],
+        "splits": needed["images"],
+        "files": [[str(f), f.stat().st_size, f.stat().st_mtime_ns] for f in catalogue.files],
+    }
+    stop = Event()
+    with begun(partial, job), ThreadPoolExecutor(1, thread_name_prefix="hash") as hasher:
+        try:  # hashes are taken beside the packing: sha256 leaves the interpreter free
+            hashes = [
+                hasher.submit(hash_file, path, not stand_ins and has_md5(path.name), stop)
+                for path in catalogue.files
+                if path.is_file() and path not in compared
+            ]
+            lines = Progress(progress, sum(needed["images"].values()))
+            packed = {}
+            for split in catalogue.splits:
+                making = Making(image_size, split.name == "train", quality if storage == "jpeg" else None)
+                packer = SplitPacker(split, partial, making, lines)
+                packed[split.name] = packer.run(workers, len(catalogue.classes))
+            problems = [row for result in packed.values() for row in result.problems]
+            listing = out / "undecodable.tsv"
+            if problems:
+                list_problems(listing, problems)
+            else:
+                listing.unlink(missing_ok=True)
+            if len(problems) > allow_undecodable:
+                raise undecodable(problems, listing)
+            records = [future.result() for future in hashes]
+            if not stand_ins:
+                check_hashes(records)
+            by_name = {record["file"]: record for record in (*compared.values(), *records)}
+            records = [by_name[path.name] for path in catalogue.files if path.name in by_name]
+            manifest = describe(catalogue, packed, records, image_size, storage, quality)
+            rgb = None
+            sums = packed["train"].sums if "train" in packed else None
+            if sums:
+                rgb = moments.rgb_statistics(sums)
+                mean = moments.mean_image(sums)
+                np.save(partial / "mean.npy", mean)
+                manifest["files"] = {"mean.npy": sha256(partial / "mean.npy")}
+            seconds = time.monotonic() - began
+            manifest |= {
+                "rgb": rgb,
+                "undecodable": [
+                    {"name": p.name, "archive": p.archive, "problem": p.problem} for p in problems
+                ],
+                "seconds": round(seconds, 3),
+                "images_per_second": round(lines.fresh / seconds, 1),
+            }
+            manifest["fingerprint"] = fingerprint(manifest)
+            manifest["record_sha256"] = record_hash(manifest)
+            publish(partial, out, manifest)
+            return manifest
+        except OSError as error:
+            where = f" ({error.filename})" if error.filename else ""
+            raise UserError(
+                f"{out} cannot be written: {error.strerror or error}{where}; make room or check the disk, and run "
+                "the same again: it goes on where it stopped"
+            ) from error
+        finally:
+            stop.set()
+            hasher.shutdown(wait=True, cancel_futures=True)
+
+
+def describe(
+    catalogue: Catalogue,
+    packed: dict[str, PackedSplit],
+    records: list[dict[str, Any]],
+    image_size: int,
+    storage: str,
+    quality: int,
+) -> dict[str, Any]:
+    """The part of the manifest that does not depend on the run."""
+    manifest = {
+        "format": FORMAT,
+        "source": catalogue.source,
+        "variant": catalogue.variant,
+        "storage": storage,
+        "image_size": image_size,
+        "interpolation": INTERPOLATION,
+        "classes": [{"wnid": c.wnid, "name": c.name} for c in catalogue.classes],
+        "splits": {name: result.record for name, result in packed.items()},
+        "archives": records,
+        "tools": {name: version(name) for name in ("numba", "numpy", "pillow", "scipy", "simplejpeg")},
+    }
+    if storage == "jpeg":
+        manifest["jpeg"] = {"quality": quality, "subsampling": "4:4:4"}
+    return manifest

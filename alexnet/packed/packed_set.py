@@ -1,0 +1,88 @@
+"""A packed split, opened: its images, labels and names, each compared with the hash of what was packed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from alexnet.errors import UserError
+from alexnet.packed.manifest import read_manifest
+from alexnet.packed.stores import Digests, Images, open_store
+from alexnet.runtime.files import sha256
+
+
+@dataclass(frozen=True)
+class Split:
+    """One split of a packed set; `images` is (N, S, S, 3) uint8, on disk until it is sliced."""
+
+    set: str
+    split: str
+    images: Images
+    labels: NDArray[np.int64]
+    names: list[str]
+    manifest: dict[str, Any]
+    digests: Digests | None = None
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def check(self, which: NDArray[np.int64] | None = None, at: Images | None = None) -> None:
+        """Compare the images `which`, all if None, with what was packed, each once; `at`: their pixels, if at hand.
+
+        Raises:
+            UserError: one is another.
+        """
+        if self.digests:
+            self.digests.check(self.images, which, at)
+
+    @property
+    def wnids(self) -> list[str]:
+        return [entry["wnid"] for entry in self.manifest["classes"]]
+
+
+def open_split(folder: Path, split: str) -> Split:
+    """Open the store of a split and its index, which is compared with its hash; images are when they are used (`Split.check`).
+
+    Raises:
+        UserError: no packed set there, no such split, counts that contradict the manifest, or an index that was changed.
+    """
+    manifest = read_manifest(folder)
+    if split not in manifest["splits"]:
+        raise UserError(f"{folder} has no split {split!r}; it has {', '.join(manifest['splits'])}")
+    expected = manifest["splits"][split]["images"]
+    try:
+        images, names, labels, digests = open_store(folder, split, manifest)
+    except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
+        raise UserError(f"{folder}: split {split!r} cannot be read ({error}); pack the data again") from None
+    if len(images) != expected or len(names) != expected:
+        raise UserError(
+            f"{folder}: split {split!r} has {len(images)} images and {len(names)} index rows, its manifest "
+            f"says {expected}; pack the data again"
+        )
+    return Split(folder.name, split, images, labels, names, manifest, digests)
+
+
+def mean_image(folder: Path) -> NDArray[np.float32]:
+    """(S, S, 3): the training set's mean image, 0-255 (s. 2).
+
+    Raises:
+        UserError: missing, or not the one that was packed.
+    """
+    path, manifest = folder / "mean.npy", read_manifest(folder)
+    side, expected = manifest["image_size"], manifest.get("files", {}).get("mean.npy")
+    again = "pack the set that holds the training split again"
+    try:
+        changed = bool(expected) and sha256(path) != expected
+        mean: NDArray[np.float32] = np.load(path, mmap_mode="r", allow_pickle=False)
+        fits = mean.shape == (side, side, 3) and mean.dtype == np.float32 and bool(np.isfinite(mean).all())
+    except Exception:  # whatever a torn file makes of the reader
+        raise UserError(f"{path} is missing or unreadable; {again}") from None
+    if changed:
+        raise UserError(f"{path} is not the mean image that was packed; {again}")
+    if not fits:
+        raise UserError(f"{path} holds no mean of images of {side} pixels; {again}")
+    return np.array(mean)

@@ -1,0 +1,267 @@
+"""Turns one split's stream of images into its store and index, in steps that survive being killed.
+
+Every few seconds what is finished is put on record: the first chunks of the stream are in the store and in the
+index, these are the sums over them. Whatever was written after the last record is written anew. So a run that
+goes on ends with the same bytes as one that was never interrupted.
+"""
+
+from __future__ import annotations
+
+import copy
+import csv
+import hashlib
+import json
+import os
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any, Protocol, TextIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from alexnet.archives.catalogue import Picture, Split
+from alexnet.errors import UserError
+from alexnet.packed import moments
+from alexnet.packed.chunks import CHUNK, Chunk, Making, Row, convert, in_order
+from alexnet.packed.stores import content_line
+from alexnet.packed.writers import JpegWriter, RawWriter
+from alexnet.runtime.files import write_atomically
+
+COLUMNS = ("name", "label", "width", "height", "repairs", "digest")
+PLACES = ("offset", "bytes")  # further columns of a jpeg store
+RECORD_SECONDS = 10.0  # between two records of what is finished
+
+
+class Listener(Protocol):
+    """Hears of images that are finished; `fresh`: by this run."""
+
+    def add(self, images: int, split: str, fresh: bool) -> None: ...
+
+
+@dataclass
+class State:
+    """What is finished of a split: `chunks` of the stream; the size of the index and of a jpeg store then."""
+
+    chunks: int = 0
+    index_bytes: int = 0
+    store_bytes: int = 0
+    error: float = 0.0
+    problems: list[list[Any]] = field(default_factory=list)  # chunk, name, archive, what is wrong
+    finished: bool = False
+
+
+def save_state(path: Path, state: State, sums: moments.Sums | None) -> None:
+    """The state and the sums, as one file that is there wholly or not at all."""
+    record = np.frombuffer(json.dumps(asdict(state)).encode(), np.uint8)
+    arrays: dict[str, NDArray[Any]] = {"state": record}
+    if sums:
+        arrays |= {"images": np.array(sums.images), "pixels": sums.pixels, "products": sums.products}
+
+    def write(to: Path) -> None:
+        with open(to, "wb") as file:
+            np.savez(file, **arrays)  # type: ignore[arg-type]
+
+    write_atomically(path, write)
+
+
+def load_state(path: Path) -> tuple[State, moments.Sums | None]:
+    """The state and the sums on record; those of a fresh start if there is none."""
+    try:
+        with np.load(path, allow_pickle=False) as saved:
+            state = State(**json.loads(saved["state"].tobytes()))
+            if "images" not in saved:
+                return state, None
+            return state, moments.Sums(int(saved["images"]), saved["pixels"], saved["products"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return State(), None
+
+
+def same_pictures(pictures: Iterator[Picture], index: Path, state: State) -> bool:
+    """Pass over the pictures of the chunks on record; whether they are those of the index."""
+    wrong = {(name, archive) for _, name, archive, _ in state.problems}
+    with open(index, newline="", encoding="utf-8") as file:
+        rows = csv.reader(file)
+        next(rows, None)
+        for picture in islice(pictures, state.chunks * CHUNK):
+            if (picture.name, picture.archive) in wrong:
+                continue
+            row = next(rows, None)
+            if row is None or row[:2] != [picture.name, str(picture.label)]:
+                return False
+    return True
+
+
+def summarize(index: Path, classes: int) -> dict[str, Any]:
+    """What the manifest says of an index: images, images a class, the hash of the contents, repaired images."""
+    digest, per_class, repaired = hashlib.sha256(), [0] * classes, []
+    with open(index, newline="", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            digest.update(content_line(row["name"], row["label"], row["digest"]))
+            per_class[int(row["label"])] += 1
+            if row["repairs"]:
+                repaired.append({"name": row["name"], "repairs": row["repairs"].split(";")})
+    return {
+        "images": sum(per_class),
+        "per_class": per_class,
+        "content_sha256": digest.hexdigest(),
+        "repaired": repaired,
+    }
+
+
+@dataclass(frozen=True)
+class PackedSplit:
+    """What the manifest says about a split, the sums over its pixels if they were taken, what was undecodable."""
+
+    record: dict[str, Any]
+    sums: moments.Sums | None
+    problems: list[Row]
+
+
+class SplitPacker:
+    """Writes <split>.npy or <split>.jpegs and <split>.csv into a folder.
+
+    Args:
+        progress: told of the images that are finished, those of an earlier run first.
+    """
+
+    def __init__(self, split: Split, folder: Path, making: Making, progress: Listener) -> None:
+        self.split, self.making, self.progress = split, making, progress
+        self.index, self.record = folder / f"{split.name}.csv", folder / f"{split.name}.state"
+        self.store = folder / f"{split.name}{(RawWriter if making.quality is None else JpegWriter).suffix}"
+        self.state, self.sums = load_state(self.record)
+        if not (self.store.exists() and self.index.exists()):  # as if killed while they were moved into place
+            self.state, self.sums = State(), None
+
+    def _resume(self) -> Iterator[Picture]:
+        """The pictures that are still to be packed."""
+        pictures = self.split.pictures()
+        state = self.state
+        if state.chunks:
+            try:
+                whole = self.index.stat().st_size >= state.index_bytes
+                os.truncate(self.index, state.index_bytes)
+                if whole and same_pictures(pictures, self.index, state):
+                    return pictures
+            except OSError:
+                pass
+            self.state, self.sums = State(), None
+            pictures = self.split.pictures()
+        self.store.unlink(missing_ok=True)
+        with open(self.index, "w", newline="", encoding="utf-8") as file:
+            columns = COLUMNS if self.making.quality is None else (*COLUMNS, *PLACES)
+            csv.writer(file, lineterminator="\n").writerow(columns)
+        return pictures
+
+    def run(self, workers: int, classes: int) -> PackedSplit:
+        """Pack what is not packed yet.
+
+        Raises:
+            UserError: the archives hold another number of images than they said, or cannot be read.
+        """
+        if not self.state.finished:
+            self._pack(self._resume(), workers)
+        else:
+            self.progress.add(self.split.images, self.split.name, False)
+        problems = [Row(name, -1, archive, problem=what) for _, name, archive, what in self.state.problems]
+        record = summarize(self.index, classes)
+        if self.making.quality is not None and record["images"]:
+            record["mean_squared_error"] = self.state.error / record["images"]
+        return PackedSplit(record, self.sums, problems)
+
+    def _pack(self, pictures: Iterator[Picture], workers: int) -> None:
+        state, split = self.state, self.split
+        self.progress.add(min(state.chunks * CHUNK, split.images), split.name, False)
+        writer: RawWriter | JpegWriter
+        if self.making.quality is None:
+            writer = RawWriter(self.store, split.images, self.making.size, CHUNK)
+        else:
+            writer = JpegWriter(self.store, state.store_bytes)
+        places = split.images // CHUNK + 1
+
+        def work(number: int, chunk: list[Picture]) -> Chunk:
+            def store(pixels: NDArray[np.uint8]) -> None:
+                if number < places:  # more than announced is an error that comes soon
+                    writer.write(number, pixels)
+
+            return convert(chunk, self.making, store)
+
+        saving: Future[None] | None = None
+        last = time.monotonic()
+        with (
+            open(self.index, "a", newline="", encoding="utf-8") as file,
+            ThreadPoolExecutor(1, thread_name_prefix="record") as recorder,
+        ):
+            lines = csv.writer(file, lineterminator="\n")
+
+            def save(finished: bool) -> Future[None]:
+                file.flush()
+                state.index_bytes = os.fstat(file.fileno()).st_size
+                state.store_bytes = writer.size if isinstance(writer, JpegWriter) else 0
+                state.finished = finished
+                now = copy.deepcopy(state)
+                sums = self.sums and moments.add_to(moments.no_images(self.making.size), self.sums)
+                return recorder.submit(self._save, writer, file, now, sums)
+
+            try:
+                seen = min(state.chunks * CHUNK, split.images)
+                for made in in_order(work, pictures, state.chunks, workers):
+                    seen += len(made.rows)
+                    if seen > split.images:
+                        break
+                    self._take(made, writer.append(made.files), lines)
+                    self.progress.add(len(made.rows), split.name, True)
+                    if time.monotonic() - last >= RECORD_SECONDS and (saving is None or saving.done()):
+                        if saving:
+                            saving.result()
+                        saving, last = save(False), time.monotonic()
+                if seen != split.images:
+                    many = "more" if seen > split.images else f"{seen} images, fewer"
+                    raise UserError(
+                        f"split {split.name} has {many} than the {split.images} images that its archives announce; "
+                        "fetch them again"
+                    )
+                if state.problems:
+                    self.record.unlink(missing_ok=True)  # closing gaps cannot be continued
+                    gone = Counter(number for number, *_ in state.problems)
+                    kept = [
+                        min(CHUNK, split.images - i * CHUNK) - gone[i]
+                        for i in range(-(-split.images // CHUNK))
+                    ]
+                    writer.close_gaps(kept)
+                save(True).result()
+            finally:
+                recorder.shutdown(wait=True)
+                writer.close()
+
+    def _take(self, made: Chunk, places: list[tuple[int, int]], lines: Any) -> None:
+        """Enter a chunk into index, sums and state."""
+        found = iter(places)
+        for row in made.rows:
+            if row.problem:
+                self.state.problems.append([self.state.chunks, row.name, row.archive, row.problem])
+                continue
+            cells = [
+                row.name,
+                row.label,
+                row.width,
+                row.height,
+                ";".join(row.repairs),
+                row.digest,
+            ]
+            lines.writerow([*cells, *next(found, ())])
+        if made.sums:
+            self.sums = moments.add_to(self.sums or moments.no_images(self.making.size), made.sums)
+        self.state.error += made.error
+        self.state.chunks += 1
+
+    def _save(
+        self, writer: RawWriter | JpegWriter, file: TextIO, state: State, sums: moments.Sums | None
+    ) -> None:
+        writer.sync()
+        os.fsync(file.fileno())
+        save_state(self.record, state, sums)

@@ -1,0 +1,142 @@
+"""Turns the GPUs of this machine into leases, so that no two runs of a user are on one card.
+
+A lease is a lock of the operating system: it ends with the process that holds it, killed or not. Cards are told apart by
+their UUIDs, which are the same in every container and allocation; a MIG instance is a card of its own.
+
+Tested with a list of cards that a test makes up, and by tests/test_gpu.py with one real card; *untested with several*.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from alexnet.errors import UserError
+from alexnet.runtime.files import held
+
+VISIBLE = "CUDA_VISIBLE_DEVICES"
+SECONDS = 0.2  # between two looks for a card that is free
+_LINE = re.compile(r"(?P<mig>\s+MIG )?.*\(UUID: (?P<uuid>[A-Za-z0-9/-]+)\)\s*")
+
+
+def listed() -> list[list[str]]:
+    """The GPUs of this machine in nvidia-smi's order: for each its own UUID, then those of its MIG instances."""
+    if shutil.which("nvidia-smi") is None:
+        return []
+    try:
+        done = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=60, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return []
+    found: list[list[str]] = []
+    for line in done.stdout.splitlines():
+        if match := _LINE.fullmatch(line):
+            if not match["mig"]:
+                found.append([match["uuid"]])
+            elif found:
+                found[-1].append(match["uuid"])
+    return found
+
+
+def cards(environment: Mapping[str, str] = os.environ) -> list[str]:
+    """UUIDs of what this process may use: all, or what CUDA_VISIBLE_DEVICES says, by index or UUID, as CUDA reads it.
+
+    A GPU that is split stands for its MIG instances; by its index, or its own UUID, for the first of them.
+    """
+    gpus = listed()
+    usable = [gpu[1:] or gpu for gpu in gpus]
+    if VISIBLE not in environment:
+        return [uuid for gpu in usable for uuid in gpu]
+    chosen: list[str] = []
+    for word in environment[VISIBLE].split(","):
+        name = word.strip()
+        if name.isdecimal() and int(name) < len(gpus):
+            uuid = usable[int(name)][0]
+        else:
+            # CUDA takes the beginning of a UUID, if it is that of one alone
+            fits = [u[0] for gpu, u in zip(gpus, usable, strict=True) if name and gpu[0].startswith(name)]
+            fits += [uuid for gpu in gpus for uuid in gpu[1:] if name and uuid.startswith(name)]
+            if name.isdecimal() or len(set(fits)) != 1:
+                break  # CUDA stops at the first that does not exist
+            uuid = fits[0]
+        if uuid not in chosen:
+            chosen.append(uuid)
+    return chosen
+
+
+def wanted(devices: str, towers: int, there: int) -> int:
+    """How many cards a run takes: `devices` as of `alexnet.net.execution.plan`, of those that are `there`."""
+    if devices == "auto":
+        return min(there, 2 if towers == 2 and there >= 2 else 1)
+    return min(there, int(devices)) if devices in ("0", "1", "2") else 0
+
+
+def _folder() -> Path:
+    """Where the locks lie: of this user, on this machine."""
+    folder = Path(tempfile.gettempdir()) / f"alexnet-gpus-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if folder.is_symlink() or folder.stat().st_uid != os.getuid():
+        raise UserError(f"{folder} belongs to somebody else; set TMPDIR to a folder of your own")
+    return folder
+
+
+@contextmanager
+def leased(devices: str, towers: int = 1) -> Iterator[list[str]]:
+    """Wait for cards and hold them; within, CUDA_VISIBLE_DEVICES names them alone. No cards: nothing happens.
+
+    Runs get their cards in the order in which they came, so that two that want two cards never wait for each other.
+
+    Args:
+        devices, towers: as of `alexnet.net.execution.plan`.
+    """
+    names = [] if devices == "0" else cards()
+    count = wanted(devices, towers, len(names))
+    if not count:
+        yield []
+        return
+    folder, before = _folder(), os.environ.get(VISIBLE)
+    with ExitStack() as stack:
+        taken = _take(names, count, folder, stack)
+        os.environ[VISIBLE] = ",".join(taken)
+        try:
+            yield taken
+        finally:
+            if before is None:
+                del os.environ[VISIBLE]
+            else:
+                os.environ[VISIBLE] = before
+
+
+def _take(names: list[str], count: int, folder: Path, stack: ExitStack) -> list[str]:
+    said = False
+
+    def say() -> None:
+        nonlocal said
+        if not said:
+            print(f"waiting for {count} of {len(names)} GPUs to be free", file=sys.stderr, flush=True)
+        said = True
+
+    taken: list[str] = []
+    with held(folder / "queue", math.inf, say):
+        while True:
+            for name in names:
+                if name in taken or len(taken) == count:
+                    continue
+                lock = held(folder / f"{name.replace('/', '_')}.lock")
+                if lock.__enter__():
+                    stack.push(lock)
+                    taken.append(name)
+                else:
+                    lock.__exit__(None, None, None)
+            if len(taken) == count:
+                return taken
+            say()
+            time.sleep(SECONDS)

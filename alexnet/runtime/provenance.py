@@ -1,0 +1,62 @@
+"""Turns the checkout and the machine into a record that says which code and which computer made a result."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from alexnet.runtime import fingerprint
+
+PACKAGE = Path(__file__).resolve().parents[1]
+PACKAGES = ("torch", "torchvision", "numpy", "numba", "pillow", "pandas", "snakemake")
+
+
+def _git(*arguments: str) -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", *arguments], cwd=PACKAGE.parent, capture_output=True, text=True, timeout=20, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def _version(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def collect(stage: str) -> dict[str, Any]:
+    """Commit, dirtiness, hash of the code, Python, packages, platform, processor, cores. Null where unknown.
+
+    Args:
+        stage: of `alexnet.runtime.fingerprint.STAGES`, whose code it is.
+    """
+    status = _git("status", "--porcelain", "--untracked-files=no")
+    return {
+        "git_commit": _git("rev-parse", "HEAD"),
+        "git_dirty": None if status is None else bool(status),
+        "code_sha256": fingerprint.code_sha256(stage),
+        "python": sys.version.split()[0],
+        "packages": {name: _version(name) for name in PACKAGES},
+        "platform": platform.platform(),
+        "cpu": _processor(),
+        "cores": os.cpu_count(),
+    }

@@ -1,0 +1,171 @@
+"""Turns training curves into epochs-to-a-mark and the ratio of two nets' epochs, with runs that never got there.
+
+The error of an epoch is the mean over its steps, and counts at the epoch's end, when it is known. Taken as that of the epoch's
+middle, every crossing would come half an epoch earlier and a ratio lie further from 1: `at_middles` says how far.
+
+A run that never reaches the mark is censored at its last epoch. If only runs above the fraction line are
+censored, the ratio is a lower bound; if only runs below it, an upper bound; if both, nothing can be said.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from statistics import geometric_mean
+
+import numpy as np
+import pandas as pd
+
+from analysis.measures.estimates import curves, settled
+from analysis.measures.inference import Estimate, with_interval
+from analysis.results.evidence import Results
+from analysis.stats.intervals import Noise
+from analysis.stats.samples import Runs, Sample, over_seeds
+
+ONE_EPOCH_SD = 1 / math.sqrt(12)  # epochs; of a mark that may lie anywhere within one
+TIE = 1e-20  # variance of logarithms up to which they are equal
+
+
+@dataclass(frozen=True)
+class Reached:
+    """Epoch (possibly between two) at which a run got to the mark; `censored`: it had not by that epoch."""
+
+    epoch: float
+    censored: bool
+
+
+def epochs_to(curve: pd.DataFrame, threshold: float, column: str = "train_error") -> Reached:
+    """First epoch at which `column` is at or below `threshold`, interpolated linearly between epochs.
+
+    A curve that is below it from its first epoch on gives that epoch.
+    """
+    epochs, values = curve["epoch"].to_numpy(float), curve[column].to_numpy(float)
+    below = np.flatnonzero(values <= threshold)
+    if not below.size:
+        return Reached(float(epochs[-1]), True)
+    i = int(below[0])
+    if i == 0:
+        return Reached(float(epochs[0]), False)
+    share = (values[i - 1] - threshold) / (values[i - 1] - values[i])
+    return Reached(float(epochs[i - 1] + share * (epochs[i] - epochs[i - 1])), False)
+
+
+def epochs_to_lowest(curve: pd.DataFrame, column: str) -> Reached:
+    """Epoch of the lowest `column`; censored if that is the last one, since it may still have been falling."""
+    i = int(np.argmin(curve[column].to_numpy(float)))
+    return Reached(float(curve["epoch"].iloc[i]), i == len(curve) - 1)
+
+
+def ratio(results: Results, study: str, experiment: str, baseline: str, metric: str) -> Estimate:
+    """Epochs of `experiment` over epochs of `baseline`: to the study's threshold of `train_error`, or to the lowest `metric`.
+
+    The interval is that of `intervals` on logarithms, each net with the spread of its own seeds.
+
+    Raises:
+        NoEstimate: one of the two has no finished run.
+    """
+    sides: list[dict[int, Reached]] = []
+    mark = results.studies[study].threshold
+    for name in (experiment, baseline):
+        found = curves(results, study, name).items()
+        if metric == "train_error":
+            sides.append({seed: epochs_to(curve, mark) for seed, curve in found})
+        else:
+            sides.append({seed: epochs_to_lowest(curve, metric) for seed, curve in found})
+    remark, goal = "", "its lowest validation loss before the last epoch"
+    if metric == "train_error":
+        remark, goal = at_middles(*sides), f"a training error of {100 * mark:g} %"
+    estimate = ratio_of(sides[0], sides[1], experiment, baseline, goal)
+    estimate = replace(estimate, remark="; ".join(filter(None, [estimate.remark, remark])))
+    return settled(results, study, estimate, (experiment, baseline))
+
+
+def earlier(side: Mapping[int, Reached]) -> dict[int, Reached]:
+    """The same runs with the error of an epoch taken as that of its middle; a crossing within the first epoch stays half of one."""
+    return {seed: replace(r, epoch=max(r.epoch - 0.5, 0.5)) for seed, r in side.items()}
+
+
+def at_middles(above: Mapping[int, Reached], below: Mapping[int, Reached]) -> str:
+    """The ratio with its interval if crossings are counted at the epochs' middles, in words; nothing where it is a bound."""
+    found = ratio_of(earlier(above), earlier(below), "", "", "")
+    if found.bound or not found.conclusive:
+        return ""
+    return f"counted at the middle of the epochs instead of their end it is {found.value:.2f} [{found.low:.2f}, {found.high:.2f}]"
+
+
+def shown_ratio(above: list[Reached], below: list[Reached]) -> str:
+    """Ratio of two geometric means of epochs, in words: a bound, or a dash, where runs never got there."""
+    late = [any(r.censored for r in side) for side in (above, below)]
+    if all(late) or not above or not below:
+        return "–"
+    means = [geometric_mean([r.epoch for r in side]) for side in (above, below)]
+    return f"{'≥' if late[0] else '≤' if late[1] else ''} {means[0] / means[1]:.2f}".strip()
+
+
+def ratio_of(
+    above: Mapping[int, Reached], below: Mapping[int, Reached], experiment: str, baseline: str, goal: str
+) -> Estimate:
+    """Geometric mean ratio of two sets of epochs by seed, in pairs where seeds are shared, with what censoring leaves of it.
+
+    On logarithms. A censored run counts with its last epoch, which is too early, so the ratio is a bound and its interval is
+    open on one side. Such runs crowd at that epoch and hide their spread: it is taken to be at least that of the other net.
+    """
+    late = sum(reached.censored for reached in above.values()), sum(r.censored for r in below.values())
+    n = len(above), len(below)
+    epochs: list[Runs] = [
+        {str(seed): reached.epoch for seed, reached in side.items()} for side in (above, below)
+    ]
+    found = over_seeds(epochs[0], epochs[1], log=True)
+    counts = (found.seeds, 0) if found.paired else n
+    plain = Estimate(
+        found.value, math.nan, math.nan, *counts, null=1.0, log=True, paired=found.paired, values=found.values
+    )
+    if late[0] and late[1]:
+        remark = f"{late[0]} of {n[0]} runs of {experiment} and {late[1]} of {n[1]} of {baseline} did not reach {goal}; train longer"
+        return replace(plain, value=math.nan, conclusive=False, remark=remark)
+    bound = ">=" if late[0] else "<=" if late[1] else ""
+    remarks = []
+    if bound:
+        name, count, of = (experiment, late[0], n[0]) if late[0] else (baseline, late[1], n[1])
+        remarks.append(f"{count} of {of} runs of {name} never reached {goal}, so the ratio is a bound")
+    if plain.fewest < 2:
+        remarks.append("one seed cannot show how far the ratio varies; add seeds")
+        return replace(plain, bound=bound, conclusive=False, remark="; ".join(remarks))
+    logs = [np.log([reached.epoch for reached in side.values()]) for side in (above, below)]
+    least = [(ONE_EPOCH_SD / math.exp(float(values.mean()))) ** 2 for values in logs]
+    if bound:
+        seen = float(logs[1 if late[0] else 0].var(ddof=1))
+        least = [seen if seen > TIE else rounding for rounding in least]
+    noises, tie = _at_least(found, least, logs, bool(bound))
+    remarks += ["seeds tie, so the spread of rounding to an epoch is taken"] if tie else []
+    estimate = with_interval(plain, noises)
+    low, high = estimate.low, estimate.high
+    inner = estimate.inside
+    if bound == ">=":
+        high, inner = math.inf, (inner[0], math.inf)
+    elif bound == "<=":
+        low, inner = 0.0, (0.0, inner[1])
+    remark = "; ".join(dict.fromkeys(filter(None, [*remarks, estimate.remark])))
+    return replace(estimate, low=low, high=high, inner=inner, bound=bound, remark=remark)
+
+
+def _at_least(
+    found: Sample, least: list[float], logs: list[np.ndarray], hidden: bool
+) -> tuple[tuple[Noise, ...], bool]:
+    """The noise of two nets' logarithms, where seeds tie or runs `hidden` by censoring vary too little that of `least`."""
+    if found.paired:
+        n, kinds = [found.seeds], ["pairs of seeds"]
+        seen, least = [sum(noise.variance for noise in found.noises)], [sum(least)]
+    else:
+        n, kinds = [len(values) for values in logs], ["seeds", "baseline seeds"]
+        seen = [float(values.var(ddof=1)) for values in logs]
+    ties = [variance < TIE for variance in seen]
+    df = min(n) - 1 if hidden else math.inf
+    noises = []
+    for kind, variance, floor, tie, count in zip(kinds, seen, least, ties, n, strict=True):
+        raised = tie or (hidden and variance < floor)
+        noises.append(
+            Noise(kind, floor if raised else variance, count, min(count - 1, df) if raised else count - 1)
+        )
+    return tuple(noises), any(ties) and not hidden

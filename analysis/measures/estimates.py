@@ -1,0 +1,271 @@
+"""Turns runs and predictions into one number with its 95 % interval, for each way in which a claim is measured.
+
+Reads results and hands arrays to `inference`, which says how noise is counted. All errors are fractions here; units of the
+paper are applied in `verdicts`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+
+from analysis.measures.inference import (
+    LAB_GAIN_NETS,
+    LAB_GAINS,
+    Estimate,
+    Moments,
+    Spread,
+    fewest,
+    image_noise,
+    lab_spread,
+    moments,
+    of_ends,
+    of_moments,
+    split_gap_of,
+    with_interval,
+)
+from analysis.results.evidence import Results
+from analysis.stats import intervals
+from analysis.stats.intervals import Noise
+
+DEAD = 0.9  # a run is dead above this share of the error of guessing: 81 % among ten classes, 89.9 % among a thousand
+
+
+class NoEstimate(Exception):
+    """The results do not hold what is needed; the message says what is missing."""
+
+
+def failed(results: Results, study: str) -> set[tuple[str, int]]:
+    """Runs (experiment, seed) that failed to train: a top-1 error above `DEAD` times that of guessing on some split."""
+    chance = results.studies[study].chance if study in results.studies else math.nan
+    table = results.evals[results.evals["study"] == study]
+    dead = table[table["top1_error"].astype(float) > DEAD * chance]
+    return set(zip(dead["experiment"], dead["seed"].astype(int), strict=True))
+
+
+def untrained(results: Results, study: str) -> set[str]:
+    """Experiments of which every evaluated run failed to train."""
+    dead, table = failed(results, study), results.evals[results.evals["study"] == study]
+    alive = {
+        run for run in zip(table["experiment"], table["seed"].astype(int), strict=True) if run not in dead
+    }
+    return {name for name, _ in dead} - {name for name, _ in alive}
+
+
+def settled(
+    results: Results, study: str, estimate: Estimate, nets: Sequence[str], race: bool = False
+) -> Estimate:
+    """The estimate with what is to be said of runs that failed; it carries no word with too few runs, or fewer than planned."""
+    dead = failed(results, study)
+    said, stuck = [], False
+    for name in dict.fromkeys(filter(None, nets)):
+        evaluated = results.evals[(results.evals["study"] == study) & (results.evals["experiment"] == name)]
+        runs = {key[2] for key in results.runs if key[:2] == (study, name)} | set(evaluated["seed"])
+        count, all_of = sum(of == name for of, _ in dead), len(runs)
+        if count:
+            left = "the number is of the others" if count < all_of else "that shows no effect"
+            said.append(f"{count} of {all_of} runs of {name} failed to train: {left}")
+            stuck = stuck or count == all_of
+    least, found = fewest(results.studies[study].tier, race), results.studies[study].experiments
+    plans = [set(found[name]["seeds"]) for name in nets if found.get(name, {}).get("seeds")]
+    planned = set.intersection(*plans) - {seed for name, seed in dead if name in nets} if plans else set()
+    wanted = max(least, len(planned))
+    few = estimate.fewest < wanted
+    stuck = stuck or not (estimate.conclusive or estimate.fewest < 2)  # more runs would not change that
+    if few:
+        unit = (
+            "pairs of seeds"
+            if estimate.paired
+            else "seeds of each net"
+            if estimate.baseline_seeds
+            else "seeds"
+        )
+        why = "the fewest" if wanted == least else "planned, and no number is looked at before"
+        said.append(f"too few {unit} for a word: {estimate.fewest}, where {wanted} are {why}")
+    return replace(
+        estimate,
+        conclusive=estimate.conclusive and not few and not stuck,
+        few=wanted if few and not stuck else 0,
+        remark="; ".join(filter(None, [*said, estimate.remark])),
+    )
+
+
+def _borrowed(results: Results, study: str, spread: Spread | None) -> Spread | None:
+    """The spread, where the study may borrow it: at paper scale on ImageNet, whose nets are those of the logs."""
+    found = results.studies[study]
+    return spread if found.tier == "paper" and found.training_set.startswith("ilsvrc") else None
+
+
+def images(
+    results: Results, study: str, experiment: str, set_: str, split: str, view: str, metric: str
+) -> pd.DataFrame:
+    """Errors by image of the runs that trained; of all where none did.
+
+    Raises:
+        NoEstimate: there is no evaluation.
+    """
+    table = results.errors_by_image(study, experiment, set_, split, view, metric)
+    if table.empty:
+        raise NoEstimate(f"{experiment} has no evaluation on {set_}/{split} yet")
+    dead = failed(results, study)
+    alive = [seed for seed in table.columns if (experiment, int(seed)) not in dead]
+    return table[alive or list(table.columns)]
+
+
+def compared(ours: pd.DataFrame, base: pd.DataFrame) -> tuple[Moments, bool]:
+    """Moments of two nets on the images that both saw: of pairs of seeds where there are any, and whether there are."""
+    shared = ours.index.intersection(base.index)
+    ours, base = ours.loc[shared], base.loc[shared]
+    if pairs := [seed for seed in ours.columns if seed in base.columns]:
+        return moments((ours[pairs] - base[pairs]).to_numpy(float)), True
+    return moments(ours.to_numpy(float), base.to_numpy(float)), False
+
+
+def difference(
+    results: Results,
+    study: str,
+    experiment: str,
+    baseline: str,
+    set_: str,
+    split: str,
+    view: str,
+    metric: str,
+) -> Estimate:
+    """Error of `experiment` minus error of `baseline` on the same images (module docstring).
+
+    Raises:
+        NoEstimate: one of the two has no evaluation, or they share no image.
+    """
+    ours, base = (images(results, study, name, set_, split, view, metric) for name in (experiment, baseline))
+    if ours.index.intersection(base.index).empty:
+        raise NoEstimate(f"{experiment} and {baseline} were evaluated on different images of {set_}/{split}")
+    found, paired = compared(ours, base)
+    spread = _borrowed(results, study, lab_spread(metric))
+    if spread and paired:
+        spread = Spread(math.sqrt(2) * spread.sd, spread.df)
+    estimate = of_moments(found, 0.0, spread, paired)
+    if estimate.seeds == 1 and ours.shape[1] == base.shape[1] == 1:
+        these = _these_two(*_shared(ours, base))
+        estimate = replace(estimate, remark="; ".join(filter(None, [estimate.remark, these])))
+    return settled(results, study, estimate, (experiment, baseline))
+
+
+def _shared(ours: pd.DataFrame, base: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """Errors of the first seed of both nets on the images that both saw, in the same order."""
+    shared = ours.index.intersection(base.index)
+    return ours.loc[shared].to_numpy(float)[:, 0], base.loc[shared].to_numpy(float)[:, 0]
+
+
+def _these_two(ours: np.ndarray, base: np.ndarray) -> str:
+    """What the images alone say about two sets of weights, where errors are 0 or 1."""
+    if not (np.isin(ours, (0, 1)).all() and np.isin(base, (0, 1)).all()):
+        return ""
+    p = intervals.mcnemar(ours, base)
+    return f"of these two nets, on these images alone: McNemar's mid-p = {p:.2g}" if p is not None else ""
+
+
+def error(
+    results: Results, study: str, experiment: str, set_: str, split: str, view: str, metric: str
+) -> Estimate:
+    """Mean error of one experiment over seeds. One seed, and none to borrow: the interval covers the images only."""
+    found = moments(images(results, study, experiment, set_, split, view, metric).to_numpy(float))
+    estimate = of_moments(found, None, _borrowed(results, study, lab_spread(metric)))
+    if not estimate.conclusive:
+        estimate = with_interval(replace(estimate, conclusive=True), (image_noise(found),))
+        estimate = replace(estimate, remark="one seed: the interval covers the images only")
+    elif estimate.seeds < 3 and "members" in results.studies[study].experiments.get(experiment, {}):
+        average = "an average of nets varies less than one net, so this is too wide rather than too narrow"
+        estimate = replace(estimate, remark=f"{estimate.remark}; {average}")
+    return settled(results, study, estimate, (experiment,))
+
+
+def view_gain(results: Results, study: str, experiment: str, set_: str, split: str, metric: str) -> Estimate:
+    """Error of the centre view minus error of ten views, for the same nets on the same images."""
+    one, ten = (images(results, study, experiment, set_, split, view, metric) for view in ("center", "ten"))
+    both = (one - ten).dropna(how="all", axis=1).dropna()
+    if both.empty:
+        raise NoEstimate(f"{experiment} has no evaluation with one and ten views on {set_}/{split} yet")
+    known = Spread(LAB_GAINS[metric], LAB_GAIN_NETS - 1) if metric in LAB_GAINS else None
+    estimate = of_moments(moments(both.to_numpy(float)), 0.0, _borrowed(results, study, known))
+    return settled(results, study, estimate, (experiment,))
+
+
+def split_gap(results: Results, study: str, experiment: str, set_: str, view: str, metric: str) -> Estimate:
+    """Absolute difference of the errors on the validation and the test split of one set (different images).
+
+    The same nets see both splits, so the luck of a run cancels; what is left is the choice of the images.
+    """
+    sides = []
+    for split in ("val", "test"):
+        table = images(results, study, experiment, set_, split, view, metric).to_numpy(float)
+        averaged = table.mean(axis=1)
+        if len(averaged) < 2:
+            raise NoEstimate(f"{experiment} was evaluated on one image of {set_}/{split}")
+        sides.append((float(averaged.mean()), float(averaged.var(ddof=1)), len(averaged), table.shape[1]))
+    estimate = split_gap_of([side[:3] for side in sides], sides[1][3])
+    return settled(results, study, estimate, (experiment,))
+
+
+def _last_gap(row: pd.Series) -> float:
+    return float(row["validation_error"] - row["train_error"])
+
+
+def _last_error(row: pd.Series) -> float:
+    return float(row["train_error"])
+
+
+def gap(results: Results, study: str, experiment: str, baseline: str) -> Estimate:
+    """Validation minus running training error at the last epoch: experiment minus baseline, over seeds.
+
+    The choice of the validation images enters where both nets have an evaluation of them (centre view); the training
+    images are those of the claim, not a sample of more.
+    """
+    set_, view = results.studies[study].training_set, "center"
+    try:
+        tables = [
+            images(results, study, name, set_, "val", view, "top1_error") for name in (experiment, baseline)
+        ]
+    except NoEstimate:
+        noise = None
+    else:
+        found, _ = compared(*tables)
+        noise = image_noise(found) if found.images > 1 else None
+    return _at_the_end(results, study, experiment, baseline, _last_gap, noise)
+
+
+def train_difference(results: Results, study: str, experiment: str, baseline: str) -> Estimate:
+    """Running training error of the last epoch: experiment minus baseline, over seeds."""
+    return _at_the_end(results, study, experiment, baseline, _last_error, None)
+
+
+def curves(results: Results, study: str, experiment: str) -> dict[int, pd.DataFrame]:
+    """Epoch tables of the runs that trained; of all where none did.
+
+    Raises:
+        NoEstimate: there is no finished run.
+    """
+    found = results.curves(study, experiment)
+    if not found:
+        raise NoEstimate(f"{experiment} has no finished run yet")
+    dead = failed(results, study)
+    return {seed: curve for seed, curve in found.items() if (experiment, seed) not in dead} or found
+
+
+def _at_the_end(
+    results: Results,
+    study: str,
+    experiment: str,
+    baseline: str,
+    read: Callable[[pd.Series], float],
+    noise: Noise | None,
+) -> Estimate:
+    """Difference of what `read` makes of the last epoch of each run."""
+    ours, base = (
+        {str(seed): read(curve.iloc[-1]) for seed, curve in curves(results, study, name).items()}
+        for name in (experiment, baseline)
+    )
+    return settled(results, study, of_ends(ours, base, noise), (experiment, baseline))

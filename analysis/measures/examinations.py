@@ -1,0 +1,212 @@
+"""Turns examinations of finished nets into the estimate of each claim about their inside; shares and errors are fractions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pandas as pd
+
+from analysis.measures import kernels, towers
+from analysis.measures.estimates import NoEstimate, images, settled
+from analysis.measures.inference import Estimate
+from analysis.measures.probed import (
+    around,
+    by_image,
+    examined,
+    lacks,
+    of_images,
+    of_the_mean,
+    two_nets,
+    with_remark,
+)
+from analysis.paper.claims import Claim
+from analysis.results.evidence import Results
+
+HOWS = (
+    "generalization_gap",
+    "sample_difference",
+    "tower_chroma",
+    "tower_chroma_runs",
+    "orientation_selectivity",
+    "retrieval_precision",
+    "code_precision",
+    "pixel_distance",
+    "geometric_mean",
+)
+CLOSE = 0.1  # percentile rank up to which images count as close in pixels
+BASELINES = {
+    "same_class_pixels": "pixels",
+    "same_class_colours": "histograms of colours",
+    "same_class_untrained": "the untrained net",
+}
+
+
+def estimate(claim: Claim, results: Results, study: str) -> Estimate:
+    """The number that a study's examinations give for a claim; shares and errors are fractions.
+
+    Raises:
+        NoEstimate: a net that the claim is about was not examined, or it lacks what is asked.
+    """
+    ours, base = claim.experiment, claim.baseline
+    if claim.how == "generalization_gap":
+        found = generalization_gap(results, study, ours, base)
+    elif claim.how == "sample_difference":
+        found = sample_difference(results, study, ours, base)
+    elif claim.how == "tower_chroma":
+        found = towers.difference_of_towers(kernels.tower_counts(results, study, ours))
+    elif claim.how == "tower_chroma_runs":
+        found = towers.share_of_runs(kernels.tower_counts(results, study, ours))
+    elif claim.how == "orientation_selectivity":
+        found = kernels.selective_kernels(results, study, ours, claim.metric)
+    elif claim.how == "retrieval_precision":
+        found = retrieval(results, study, ours)
+    elif claim.how == "code_precision":
+        found = of_queries(results, study, ours, "same_class_codes", "same_class_pixels", null=0.0)
+    elif claim.how == "pixel_distance":
+        found = pixel_ranks(results, study, ours)
+    else:
+        found = halving(results, study, ours)
+    return settled(results, study, found, (ours, base))
+
+
+# Training and validation error of the finished net ------------------------------------------------------------------
+
+
+def generalization_gap(results: Results, study: str, experiment: str, baseline: str) -> Estimate:
+    """Validation minus training error of the finished net (top-1, centre view): experiment minus baseline.
+
+    Both nets saw the same training images. The noise of either choice of images is that of the difference of the two nets
+    on each image.
+
+    Raises:
+        NoEstimate: one of the two has no examination, or no evaluation of the validation split.
+    """
+    train = _sample_errors(results, study, experiment, baseline)
+    set_ = results.studies[study].training_set
+    held_out = [
+        images(results, study, name, set_, "val", "center", "top1_error") for name in (experiment, baseline)
+    ]
+    sides = []
+    for side in (0, 1):
+        seeds = [seed for seed in train[side].columns if seed in held_out[side].columns]
+        if not seeds:
+            raise NoEstimate(f"{(experiment, baseline)[side]}: no seed was both examined and evaluated")
+        gaps = held_out[side][seeds].mean() - train[side][seeds].mean()
+        sides.append({str(seed): float(gap) for seed, gap in gaps.items()})
+    of = _training_images(results, study, experiment)
+    (noise, floor), (other, other_floor) = of_images(*train, of), of_images(held_out[0], held_out[1])
+    return two_nets(sides, [noise, other], len(train[0]) + len(held_out[0]), floor + other_floor)
+
+
+def sample_difference(results: Results, study: str, experiment: str, baseline: str) -> Estimate:
+    """Error of the finished net on the training images that were examined (top-1, centre view): experiment minus baseline.
+
+    Raises:
+        NoEstimate: one of the two has no examination.
+    """
+    ours, base = _sample_errors(results, study, experiment, baseline)
+    sides = [{str(seed): float(mean) for seed, mean in table.mean().items()} for table in (ours, base)]
+    noise, floor = of_images(ours, base, _training_images(results, study, experiment))
+    return two_nets(sides, [noise], len(ours), floor)
+
+
+def _sample_errors(
+    results: Results, study: str, experiment: str, baseline: str
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    ours, base = (by_image(results, study, name, "sample", "top1_error") for name in (experiment, baseline))
+    return ours, base
+
+
+def _training_images(results: Results, study: str, experiment: str) -> int:
+    """How many training images the examined ones were drawn from."""
+    record = next(iter(examined(results, study, experiment).values()))
+    sample = record["sample"]
+    assert isinstance(sample, dict)
+    return int(sample["of"])
+
+
+# Neighbours, and thinned nets ---------------------------------------------------------------------------------------
+
+
+def of_queries(
+    results: Results,
+    study: str,
+    experiment: str,
+    column: str,
+    minus: str,
+    null: float,
+    needs: Sequence[str] = (),
+) -> Estimate:
+    """Mean over the queries of a column, or of the difference of two, over images and the seeds that have all of `needs`.
+
+    Raises:
+        NoEstimate: no examination, or the column is not measured in this net.
+    """
+    needs = [column, *filter(None, [minus]), *needs]
+    table = by_image(results, study, experiment, "queries", column, needs)
+    if minus:
+        table = (table - by_image(results, study, experiment, "queries", minus, needs)).dropna()
+    if len(table) < 2:
+        raise NoEstimate(lacks(experiment, column))
+    per_seed = table.mean().to_numpy(float)
+    count = len(per_seed)
+    noise, floor = of_images(table)
+    noises = [noise, *([of_the_mean(per_seed, "seeds")] if count > 1 else [])]
+    plain = Estimate(float(per_seed.mean()), math.nan, math.nan, count, images=len(table), null=null)
+    plain = replace(plain, values=(tuple(map(float, per_seed)),))
+    return around(plain, noises, [count], floor)
+
+
+def _means(results: Results, study: str, experiment: str, columns: Sequence[str]) -> dict[str, float]:
+    """Mean of each column over images and the seeds that have all of them."""
+    return {
+        key: float(by_image(results, study, experiment, "queries", key, columns).to_numpy().mean())
+        for key in columns
+    }
+
+
+def retrieval(results: Results, study: str, experiment: str) -> Estimate:
+    """Share of the nearest images that are of the same class: in the layer, minus in the best of the `BASELINES`."""
+    shares = _means(results, study, experiment, ["same_class", *BASELINES])
+    best = max(BASELINES, key=lambda key: shares[key])
+    told = ", ".join(f"{100 * shares[key]:.1f} % by {name}" for key, name in BASELINES.items())
+    found = of_queries(results, study, experiment, "same_class", best, null=0.0, needs=list(BASELINES))
+    return with_remark(
+        found, f"{100 * shares['same_class']:.1f} % in the layer, {told}; compared with the best of these"
+    )
+
+
+def pixel_ranks(results: Results, study: str, experiment: str) -> Estimate:
+    """Percentile rank in pixels of the nearest images in the layer; "no effect" is `CLOSE`."""
+    columns = ["pixel_rank", "untrained_pixel_rank", "class_pixel_rank"]
+    means = [100 * mean for mean in _means(results, study, experiment, columns).values()]
+    found = of_queries(results, study, experiment, "pixel_rank", "", CLOSE, columns)
+    return with_remark(
+        found,
+        f"0 is nearest and 50 chance; neighbours in the untrained net have {means[1]:.1f}, images of the class "
+        f"{means[2]:.1f}",
+    )
+
+
+def halving(results: Results, study: str, experiment: str) -> Estimate:
+    """Divergence of the halved net from the arithmetic mean of thinned nets minus that from the geometric mean."""
+    errors = ["halved_error", "geometric_error", "thinned_error"]
+    columns = [
+        "geometric_halved",
+        "geometric_halved_sampled",
+        "arithmetic_halved",
+        "geometric_arithmetic",
+        *errors,
+    ]
+    means = _means(results, study, experiment, columns)
+    rates = [100 * means[key] for key in errors]
+    found = of_queries(results, study, experiment, "arithmetic_halved", "geometric_halved", 0.0, columns)
+    return with_remark(
+        found,
+        f"halved net from the geometric mean {means['geometric_halved']:.4f} nats "
+        f"({means['geometric_halved_sampled']:.4f} before the luck of the sampled masks is taken away), from the arithmetic "
+        f"mean {means['arithmetic_halved']:.4f}; the two means from each other {means['geometric_arithmetic']:.4f}; top-1 error "
+        f"halved {rates[0]:.1f} %, geometric mean {rates[1]:.1f} %, a thinned net {rates[2]:.1f} %",
+    )

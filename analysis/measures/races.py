@@ -1,0 +1,214 @@
+"""Turns races at several learning rates into each net's fastest rate, and two nets' epochs into their ratio.
+
+A race trains a net until its running training error reaches a mark (Fig. 1). Its rate is chosen on one seed, and judged on
+the others, which had no part in the choice; a single rate is given, not chosen, and all seeds judge it. A run that never
+reaches the mark, or diverges, is censored at the last epoch that it was given.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+
+from analysis.errors import UserError
+from analysis.measures.convergence import Reached, at_middles, epochs_to, ratio_of
+from analysis.measures.estimates import NoEstimate, settled
+from analysis.measures.inference import Estimate, with_interval
+from analysis.results.evidence import Results, Study
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The fastest rate of a race on its first seed, and what else there was."""
+
+    race: str
+    experiment: str
+    rate: float
+    swept: dict[float, Reached]  # by rate, in rising order
+    missing: int  # rates that have no finished run on that seed
+    given: bool = False  # the race has this one rate: nothing was chosen
+
+    @property
+    def edge(self) -> str:
+        """ "smallest" or "largest" if no rate beyond the chosen one was tried; nothing else, or if the rate was given."""
+        rates = list(self.swept)
+        return "" if self.given else {rates[-1]: "largest", rates[0]: "smallest"}.get(self.rate, "")
+
+
+def reached(curve: pd.DataFrame, mark: float, cap: int) -> Reached:
+    """When a run of a race reached its mark, in epochs between two of which is interpolated; censored at `cap` if it did not."""
+    found = epochs_to(curve, mark)
+    return Reached(float(cap), True) if found.censored else found
+
+
+def choose(results: Results, study: Study, race: str) -> Choice:
+    """The rate with the fewest epochs on the first seed; if none reached the mark, that with the lowest error at its end.
+
+    Raises:
+        NoEstimate: no rate has a finished run on that seed.
+    """
+    about = study.races[race]
+    first, swept, ends, names = about["seeds"][0], {}, {}, {}
+    for name, rate in sorted(about["rates"].items(), key=lambda item: item[1]):
+        curve = results.curves(study.name, name).get(first)
+        if curve is None:
+            continue
+        swept[rate] = reached(curve, about["train_error"], about["epochs"])
+        names[rate], ends[rate] = name, float(curve["train_error"].iloc[-1])
+    if not swept:
+        raise NoEstimate(f"{race} has no finished run with seed {first} yet")
+    best = min(swept, key=lambda rate: (swept[rate].censored, swept[rate].epoch, _or_last(ends[rate])))
+    missing = len(about["rates"]) - len(swept)
+    return Choice(race, names[best], best, swept, missing, not study.sweeps(race))
+
+
+def _or_last(error: float) -> float:
+    """An error to sort by; none, of a run that diverged, comes last."""
+    return error if error == error else 2.0
+
+
+def judges(study: Study, race: str) -> list[int]:
+    """The seeds that had no part in the choice of the rate."""
+    seeds = study.races[race]["seeds"]
+    return list(seeds[1:] if study.sweeps(race) else seeds)
+
+
+def judged(results: Results, study: Study, race: str) -> dict[int, Reached]:
+    """When each of the `judges` reached the mark, at the rate of `choose`."""
+    about = study.races[race]
+    curves = judged_curves(results, study, race).items()
+    return {seed: reached(curve, about["train_error"], about["epochs"]) for seed, curve in curves}
+
+
+def judged_curves(results: Results, study: Study, race: str) -> dict[int, pd.DataFrame]:
+    """The epochs of each of the `judges`, at the rate of `choose`."""
+    curves = results.curves(study.name, choose(results, study, race).experiment)
+    return {seed: curves[seed] for seed in judges(study, race) if seed in curves}
+
+
+def ratio(results: Results, study: Study, race: str, baseline: str) -> Estimate:
+    """Epochs of one net over those of another, each at its own rate, with the interval of `convergence.ratio_of`.
+
+    Not conclusive if the chosen rate of one is the smallest or largest tried: it may not be the net's fastest.
+
+    Raises:
+        NoEstimate: one of the two has not been run, at several rates or with other seeds.
+    """
+    sides, choices = [], []
+    for name in (race, baseline):
+        if name not in study.races:
+            raise NoEstimate(f"the study has no race {name}")
+        choices.append(choose(results, study, name))
+        sides.append(judged(results, study, name))
+        if not sides[-1]:
+            raise NoEstimate(
+                f"{choices[-1].experiment}, the fastest rate of {name}, has no run with another seed yet"
+            )
+    goal = f"a training error of {100 * study.races[race]['train_error']:g} %"
+    estimate = ratio_of(sides[0], sides[1], race, baseline, goal)
+    said, open_ = [study.races[race]["condition"]], False
+    for choice in choices:
+        said.append(f"{choice.race} at rate {choice.rate:g}")
+        if choice.missing:
+            said.append(f"{choice.missing} of its rates are not finished")
+        if choice.edge:
+            said.append(f"the {choice.edge} tried, so that it may not be the fastest")
+        open_ = open_ or bool(choice.missing or choice.edge)
+    remark = "; ".join(filter(None, [*said, estimate.remark, at_middles(sides[0], sides[1])]))
+    estimate = replace(estimate, remark=remark, conclusive=estimate.conclusive and not open_)
+    return settled(results, study.name, estimate, (), race=True)
+
+
+def finer(choice: Choice) -> float | None:
+    """The fewest epochs on a finer grid of rates over those at the chosen one, at most 1, as a parabola puts it.
+
+    It goes through the logarithms of rate and epochs of the chosen rate and its neighbours on both sides; None if one of these
+    is missing or was never there.
+    """
+    rates = list(choice.swept)
+    at = rates.index(choice.rate)
+    near = rates[max(at - 1, 0) : at + 2]
+    if len(near) < 3 or any(choice.swept[rate].censored for rate in near):
+        return None
+    a, b, c = np.polyfit(np.log(near), np.log([choice.swept[rate].epoch for rate in near]), 2)
+    if a < 1e-9:  # all three are equal
+        return 1.0
+    return float(math.exp(c - b * b / (4 * a)) / choice.swept[choice.rate].epoch)
+
+
+def contrast(ours: Estimate, reference: Estimate) -> Estimate:
+    """How many times as large one ratio of epochs is as another of other nets, with the noise of all four.
+
+    A ratio that is a bound makes a bound; two that bound it from both sides say nothing.
+    """
+    other_way = {">=": "<=", "<=": ">="}.get(reference.bound, "")
+    bounds = {ours.bound, other_way} - {""}
+    value = ours.value / reference.value
+    seeds = ours.fewest, reference.fewest
+    plain = Estimate(value, math.nan, math.nan, *seeds, null=1.0, log=True)
+    if any(not ratio.conclusive and not ratio.few for ratio in (ours, reference)):
+        return replace(plain, conclusive=False, remark="one of the two ratios carries no verdict")
+    if len(bounds) == 2:
+        return replace(plain, conclusive=False, remark="both ratios are bounds, to the same side")
+    few = max(ours.few, reference.few)
+    estimate = with_interval(replace(plain, conclusive=not few), (*ours.noises, *reference.noises))
+    bound = next(iter(bounds), "")
+    low = 0.0 if bound == "<=" else estimate.low
+    high = math.inf if bound == ">=" else estimate.high
+    said = f"too few pairs of seeds for a word: {min(seeds)}, where {few} are the fewest" if few else ""
+    return replace(estimate, low=low, high=high, inner=None, bound=bound, few=few, remark=said)
+
+
+def pairs(study: Study) -> list[tuple[str, str]]:
+    """Races that are compared with another one, each with that one."""
+    return [(name, about["baseline"]) for name, about in study.races.items() if about["baseline"] != name]
+
+
+def find(results: Results, study: str, race: str) -> Study:
+    """The study, if it has that race.
+
+    Raises:
+        UserError: there is no such study or race.
+    """
+    found = results.studies.get(study)
+    if found is None or race not in found.races:
+        known = ", ".join(found.races) if found else ", ".join(results.studies)
+        raise UserError(f"no race {race!r} in study {study!r}; there are: {known or 'none'}")
+    return found
+
+
+def lines(results: Results, race: str) -> list[str]:
+    """What each study says about a race: epochs by rate, then the ratio to its baseline; a line each."""
+    out = []
+    for study in results.studies.values():
+        if race not in study.races:
+            continue
+        about = study.races[race]
+        try:
+            choice = choose(results, study, race)
+        except NoEstimate as reason:
+            out.append(f"{study.name}: {reason}")
+            continue
+        swept = ", ".join(f"{rate:g}: {shown(r)}" for rate, r in choice.swept.items())
+        seeds = ", ".join(shown(r) for r in judged(results, study, race).values())
+        out.append(
+            f"{study.name}, {study.data}: {race}: epochs to {100 * about['train_error']:g} % training error by rate: {swept}"
+        )
+        out.append(f"    fastest rate {choice.rate:g}; other seeds: {seeds or 'none yet'}")
+        if about["baseline"] != race:
+            try:
+                e = ratio(results, study, race, about["baseline"])
+                out.append(
+                    f"    {e.bound}{e.value:.2f} times the epochs of {about['baseline']} [{e.low:.2f}, {e.high:.2f}]: {e.remark}"
+                )
+            except NoEstimate as reason:
+                out.append(f"    {reason}")
+    return out or [f"no study here has a race {race}"]
+
+
+def shown(reached: Reached) -> str:
+    """Epochs in words."""
+    return f"not within {reached.epoch:g}" if reached.censored else f"{reached.epoch:.1f}"

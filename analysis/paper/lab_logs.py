@@ -1,0 +1,139 @@
+"""Turns lab_logs.csv into checked records: what the authors' own files of 2012 noted about their runs."""
+
+from __future__ import annotations
+
+import csv
+import re
+from dataclasses import dataclass, fields
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from analysis.errors import UserError
+from analysis.paper.claims import Claim
+
+LAB_LOGS = Path(__file__).resolve().parent / "lab_logs.csv"
+SCHEMA = Path(__file__).resolve().parents[2] / "workflow" / "schemas" / "lab_logs.schema.yaml"
+NUMBERS = ("line", "loss", "top1_error", "top5_error", "epochs")
+BASES = {"145-2010", "145"}  # the nets that the ablations are compared with, by data set
+
+
+@dataclass(frozen=True)
+class LabLog:
+    """One row of lab_logs.csv; the schema describes each field. Errors are in %. Empty cells are "" or None."""
+
+    id: str
+    file: str
+    line: int | None
+    period: str
+    net: str
+    variant: str
+    dataset: str
+    split: str
+    views: str
+    loss: float | None
+    top1_error: float | None
+    top5_error: float | None
+    drops: str
+    epochs: float | None
+    outcome: str
+    note: str
+
+    @property
+    def source(self) -> str:
+        """File and line."""
+        return f"{self.file}:{self.line}" if self.line else f"{self.file}, notes at its end"
+
+
+@cache
+def load_lab_logs(path: Path = LAB_LOGS) -> list[LabLog]:
+    """All rows of `path`, checked against workflow/schemas/lab_logs.schema.yaml, in file order.
+
+    Raises:
+        UserError: the file cannot be read, a column is missing or unknown, a cell breaks the schema, or an id occurs twice.
+    """
+    import jsonschema
+    import yaml
+
+    try:
+        with path.open(encoding="utf-8", newline="") as lines:
+            reader = csv.DictReader(lines)
+            rows = list(reader)
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror or error}") from None
+    wanted = [field.name for field in fields(LabLog)]
+    if list(reader.fieldnames or []) != wanted:
+        raise UserError(f"{path}: its header must read {','.join(wanted)}")
+    validator = jsonschema.Draft202012Validator(yaml.safe_load(SCHEMA.read_text(encoding="utf-8")))
+    found: dict[str, LabLog] = {}
+    for number, row in enumerate(rows, start=2):
+        where = f"{path}, row {number} ({row.get('id') or 'no id'})"
+        if None in row or None in row.values():
+            raise UserError(
+                f"{where}: the row has more or fewer cells than the header; quote cells that hold commas"
+            )
+        record: dict[str, Any] = dict(row)
+        for name in NUMBERS:
+            record[name] = _number(where, name, row[name])
+        if wrong := jsonschema.exceptions.best_match(validator.iter_errors(record)):
+            column = ".".join(map(str, wrong.absolute_path)) or "row"
+            raise UserError(f"{where}, column `{column}`: {wrong.message}")
+        if record["id"] in found:
+            raise UserError(f"{where}: the id stands already in another row")
+        found[record["id"]] = LabLog(**record)
+    return list(found.values())
+
+
+def _number(where: str, name: str, text: str) -> float | int | None:
+    if text == "":
+        return None
+    try:
+        return int(text) if name == "line" else float(text)
+    except ValueError:
+        raise UserError(f"{where}, column `{name}`: {text!r} is not a number") from None
+
+
+def rows_of(claim: Claim, logs: list[LabLog]) -> list[LabLog]:
+    """The rows that a claim's `lab_source` names by file and line, in its order."""
+    found = []
+    for file, lines in re.findall(r"([\w-]+\.cfg):(\d+(?:,\d+)*)", claim.lab_source):
+        for line in lines.split(","):
+            found += [log for log in logs if log.file == file and log.line == int(line)]
+    return found
+
+
+def logged(claim: Claim, logs: list[LabLog]) -> float | None:
+    """The claim's number as the logs give it, in % or points; None where they hold no such number.
+
+    A difference is that of the first row named in `lab_source` minus the second, a gain of views that of one view
+    minus ten.
+    """
+    rows = rows_of(claim, logs)
+    if claim.metric == "optimizer.schedule.epochs":
+        return rows[0].epochs if rows else None
+    metric = claim.metric if claim.metric in ("top1_error", "top5_error") else "top1_error"
+    values = [getattr(row, metric) for row in rows]
+    if None in values or claim.how not in ("", "value", "difference", "view_gain"):
+        return None
+    if claim.how == "view_gain":
+        by_views = {row.views: value for row, value in zip(rows, values, strict=True)}
+        if set(by_views) != {"center", "ten"}:
+            return None
+        return float(by_views["center"] - by_views["ten"])
+    if claim.how == "difference":
+        return float(values[0] - values[1]) if len(values) == 2 else None
+    return float(values[0]) if len(values) == 1 else None
+
+
+def view_gains(logs: list[LabLog]) -> dict[str, tuple[float, float]]:
+    """Top-1 and top-5 points that ten views win over one, of each net with both on ILSVRC-2012 validation."""
+    found = {}
+    for one in logs:
+        for ten in logs:
+            same = (one.net, one.dataset, one.split) == (ten.net, ten.dataset, ten.split)
+            if not same or (one.views, ten.views) != ("center", "ten") or one.dataset != "ilsvrc2012":
+                continue
+            if None not in (one.top1_error, ten.top1_error, one.top5_error, ten.top5_error):
+                top1 = float(one.top1_error or 0) - float(ten.top1_error or 0)
+                found[one.net] = (top1, float(one.top5_error or 0) - float(ten.top5_error or 0))
+    return found

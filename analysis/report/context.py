@@ -1,0 +1,62 @@
+"""Turns the environment variables that a notebook is run with into its results, claims and verdict table."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import pandas as pd
+
+from analysis.errors import UserError
+from analysis.paper.claims import Claim, load_claims
+from analysis.results.evidence import Results, Study, load_results
+from analysis.verdicts.judge import judge
+from analysis.verdicts.rules import Outcome
+from analysis.verdicts.table import read_table
+
+RESULTS, CLAIMS = "ALEXNET_RESULTS", "ALEXNET_CLAIMS"
+
+
+@dataclass(frozen=True)
+class Context:
+    """What every page starts from."""
+
+    results: Results
+    table: pd.DataFrame  # the verdict table that `check` wrote
+
+    @cached_property
+    def claims(self) -> dict[str, Claim]:
+        return {claim.id: claim for claim in load_claims() if claim.id in set(self.table["id"])}
+
+    @property
+    def studies(self) -> list[Study]:
+        """Studies with the strongest evidence first."""
+        order = {"paper": 0, "reduced": 1, "proxy": 2, "demo": 3}
+        return sorted(self.results.studies.values(), key=lambda study: (order[study.tier], study.name))
+
+    def trained(self, study: Study) -> list[str]:
+        """Experiments of a study that have a finished run, the base first."""
+        names = {experiment for of, experiment, _ in self.results.runs if of == study.name}
+        return sorted(names, key=lambda name: (name != "alexnet", name))
+
+    def outcomes(self, study: Study, hows: set[str]) -> list[Outcome]:
+        """What this study says about the claims that are measured in one of the ways `hows`."""
+        chosen = [claim for claim in self.claims.values() if claim.how in hows and claim.kind != "arithmetic"]
+        found = [outcome for claim in chosen for outcome in judge(claim, self.results)]
+        return [outcome for outcome in found if outcome.study == study.name]
+
+
+def load() -> Context:
+    """Read what ALEXNET_RESULTS and ALEXNET_CLAIMS name.
+
+    Raises:
+        UserError: one of the two is not set or cannot be read.
+    """
+    for name in (RESULTS, CLAIMS):
+        if name not in os.environ:
+            raise UserError(
+                f"the environment variable {name} is not set; run the page through `python -m analysis notebook`"
+            )
+    return Context(load_results(Path(os.environ[RESULTS])), read_table(Path(os.environ[CLAIMS])))

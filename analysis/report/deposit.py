@@ -1,0 +1,223 @@
+"""Turns the verdict table and the records of its runs into the files beside the report: claims.csv, claims.json, and an RO-Crate.
+
+The crate (ro-crate-metadata.json) says what each file is and how it was made, by the profiles Process Run Crate,
+Workflow Run Crate and Workflow RO-Crate. The folder can be deposited as it is. One action stands for the runs of each study;
+single steps are not described.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from analysis.files import write_text
+from analysis.results.evidence import Results, Study
+from analysis.verdicts.table import NUMERIC
+
+WORKFLOW = Path(__file__).resolve().parents[2] / "workflow" / "Snakefile"
+LICENSE = "https://spdx.org/licenses/BSD-2-Clause"
+PAPER = "https://papers.nips.cc/paper/4824-imagenet-classification-with-deep-convolutional-neural-networks"
+PROFILES = [
+    ("https://w3id.org/ro/wfrun/process/0.5", "Process Run Crate", "0.5"),
+    ("https://w3id.org/ro/wfrun/workflow/0.5", "Workflow Run Crate", "0.5"),
+    ("https://w3id.org/workflowhub/workflow-ro-crate/1.0", "Workflow RO-Crate", "1.0"),
+]
+ABOUT = {  # file beside the report -> format, what it is
+    "claims.csv": ("text/csv", "The verdict on each claim: paper, lab log, ours with interval, evidence"),
+    "claims.json": ("application/json", "The same, with the runs behind each claim"),
+    "workflow.smk": ("text/plain", "The main file of the workflow that made the results, as it is in its repository"),
+}  # fmt: skip
+
+
+def write_beside(
+    report: Path, title: str, claims: Path, table: pd.DataFrame, results: Results | None
+) -> None:
+    """Write the files beside `report`, each atomically, the crate last.
+
+    Args:
+        claims: file that `table` was read from.
+        results: what the verdicts stand on; None: the files then say nothing of runs and data.
+
+    Raises:
+        UserError: a file cannot be written.
+    """
+    folder = report.parent
+    if (folder / "claims.csv").resolve() != claims.resolve():
+        write_text(folder / "claims.csv", claims.read_text(encoding="utf-8"))
+    write_text(folder / "claims.json", _json(claims_record(title, table, results)))
+    write_text(folder / "workflow.smk", WORKFLOW.read_text(encoding="utf-8"))
+    write_text(folder / "ro-crate-metadata.json", _json(crate(report, title, claims, results)))
+
+
+def _json(record: dict[str, Any]) -> str:
+    return json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+# claims.json ------------------------------------------------------------------------------------------------------
+
+
+def claims_record(title: str, table: pd.DataFrame, results: Results | None) -> dict[str, Any]:
+    """The verdict table as a record; absent values are null, infinite ends of intervals the text `inf`."""
+    claims = []
+    for row in table.to_dict("records"):
+        record = {str(key): _plain(str(key), value) for key, value in row.items()}
+        names = [*row["experiment"].split(), *row["baseline"].split()]
+        record["runs"] = _runs(results, row["study"], names) if results and row["study"] else []
+        claims.append(record)
+    studies = [_study(results, study) for study in results.studies.values()] if results else []
+    counts = table.groupby(["evidence", "verdict"]).size()
+    counted = [
+        {"evidence": evidence or None, "verdict": verdict, "claims": int(n)}
+        for (evidence, verdict), n in counts.items()
+    ]
+    return {"format": 1, "title": title, "studies": studies, "counts": counted, "claims": claims}
+
+
+def _plain(key: str, value: Any) -> Any:
+    """Null for what is absent, a number where the text is one; values that are lists or shapes stay text."""
+    if key in NUMERIC:
+        number = float(value)
+        if math.isnan(number):
+            return None
+        return number if math.isfinite(number) else "inf"
+    if value == "":
+        return None
+    if key in ("paper", "ours"):
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    return value
+
+
+def _runs(results: Results, study: str, names: list[str]) -> list[dict[str, Any]]:
+    out = []
+    for key, run in sorted(results.runs.items()):
+        if key[0] == study and key[1] in names:
+            made = run.get("provenance", {})
+            out.append(
+                {
+                    "experiment": key[1],
+                    "seed": key[2],
+                    "git_commit": made.get("git_commit"),
+                    "code_sha256": made.get("code_sha256"),
+                    "config_fingerprint": run.get("config_fingerprint"),
+                    "data_fingerprint": run.get("data_fingerprint"),
+                    "weights_sha256": run.get("weights_sha256"),
+                }
+            )
+    return out
+
+
+def _study(results: Results, study: Study) -> dict[str, Any]:
+    runs = [run for key, run in results.runs.items() if key[0] == study.name]
+    return {
+        "name": study.name,
+        "title": study.title,
+        "tier": study.tier,
+        "data": study.data,
+        "finished_runs": len(runs),
+        "wall_seconds": round(sum(run.get("wall_seconds") or 0 for run in runs), 1),
+    }
+
+
+# RO-Crate ---------------------------------------------------------------------------------------------------------
+
+
+def crate(report: Path, title: str, claims: Path, results: Results | None) -> dict[str, Any]:
+    """The metadata of the folder of the report, as JSON-LD."""
+    from rocrate.model.contextentity import ContextEntity
+    from rocrate.rocrate import ROCrate
+
+    folder = report.parent
+    made = ROCrate(version="1.1")
+    _, end = _times(list(results.runs.values()) if results else [])
+    fallback = dt.datetime.fromtimestamp(int(claims.stat().st_mtime), dt.UTC).isoformat()
+    made.name = title
+    made.description = (
+        "Report of a run of the AlexNet reproducibility bench: a verdict on each claim of the paper of 2012."
+    )
+    made.license = LICENSE
+    made.datePublished = end or fallback
+    profiles = [
+        made.add(ContextEntity(made, url, {"@type": "CreativeWork", "name": name, "version": version}))
+        for url, name, version in PROFILES
+    ]
+    made.root_dataset["conformsTo"] = profiles
+    article = {
+        "@type": "ScholarlyArticle",
+        "name": "ImageNet Classification with Deep Convolutional Neural Networks",
+    }
+    made.root_dataset["about"] = made.add(ContextEntity(made, PAPER, article))
+    workflow = made.add_workflow(
+        folder / "workflow.smk",
+        "workflow.smk",
+        main=True,
+        lang="snakemake",
+        properties=_file(folder / "workflow.smk", "AlexNet reproducibility bench") | {"license": LICENSE},
+    )
+    kinds = {report.name: ("text/html", title), **ABOUT}
+    files = [
+        made.add_file(folder / name, name, properties=_file(folder / name, *kinds[name][::-1]))
+        for name in (report.name, "claims.csv", "claims.json")
+    ]
+    for study in results.studies.values() if results else ():
+        _action(made, workflow, files, results, study)
+    if not results or not results.studies:
+        made.add_action(
+            workflow, "#report", result=files, properties={"name": "Report", "endTime": end or fallback}
+        )
+    generated: dict[str, Any] = made.metadata.generate()
+    return generated
+
+
+def _file(path: Path, name: str, kind: str = "text/plain") -> dict[str, Any]:
+    data = path.read_bytes()
+    return {
+        "name": name,
+        "encodingFormat": kind,
+        "contentSize": str(len(data)),
+        "sha256": hashlib.sha256(data).hexdigest(),
+    }
+
+
+def _action(made: Any, workflow: Any, files: list[Any], results: Results | None, study: Study) -> None:
+    """The execution of the workflow for one study: archives in, report out, from the first start to the last end."""
+    from rocrate.model.contextentity import ContextEntity
+
+    assert results is not None
+    archives = []
+    for (of, _), manifest in results.manifests.items():
+        for archive in manifest.get("archives", []) if of == study.name else ():
+            about = {
+                "@type": "CreativeWork",  # not in the folder, and nowhere to be fetched without an account
+                "name": archive["file"],
+                "contentSize": str(archive["bytes"]),
+                "sha256": archive["sha256"],
+            }
+            url = f"urn:hash::sha256:{archive['sha256']}"
+            archives.append(made.dereference(url) or made.add(ContextEntity(made, url, about)))
+    runs = [run for key, run in sorted(results.runs.items()) if key[0] == study.name]
+    start, end = _times(runs)
+    commits = sorted({str(run.get("provenance", {}).get("git_commit")) for run in runs} - {"None"})
+    about = {
+        "name": f"Study {study.name}: {study.title}",
+        "description": f"{study.data} {len(runs)} finished runs, made at commits: {', '.join(commits) or 'unknown'}.",
+    }
+    about |= {"startTime": start} if start else {}
+    about |= {"endTime": end} if end else {}
+    made.add_action(workflow, f"#study-{study.name}", object=archives or None, result=files, properties=about)
+
+
+def _times(runs: list[dict[str, Any]]) -> tuple[str, str]:
+    """First start and last end of all sessions, ISO 8601; empty where none is recorded."""
+    sessions = [session for run in runs for session in run.get("sessions", [])]
+    starts = [str(session["started"]) for session in sessions if session.get("started")]
+    ends = [str(session["finished"]) for session in sessions if session.get("finished")]
+    return min(starts, default=""), max(ends, default="")

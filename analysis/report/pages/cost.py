@@ -1,0 +1,135 @@
+"""Turns run records, the benchmark and the layer table into cost: what was measured here, and what the paper's scale takes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from analysis.calibration.power import DAYS, GPUS, RUN_HOURS
+from analysis.report.context import Context
+from analysis.report.page import Html, heading, note, say, stack, table
+from analysis.report.pages.speed import IMAGES, RAW_BYTES, number, read_bench
+from analysis.results.campaign import elapsed, evaluation_hours, machine
+from analysis.text import plural
+
+FULL_STEP = "training step, ilsvrc2012 net"  # how its row of the benchmark begins
+SUSTAINED = (5, 20, 60)  # TFLOP/s that a card keeps up in training: assumptions
+SEEDS = 3  # of each net: the fewest that show how much seeds differ
+FLOATS = 3  # kept of each parameter in a checkpoint: weight, momentum, and the finished net's copy
+BYTES = 4  # of a float32
+
+
+def cost(ctx: Context) -> Html:
+    """Measured hours of each study, and the extrapolation to the paper's data and size."""
+    return stack(
+        heading("What the runs here took"),
+        measured(ctx),
+        heading("What the paper's scale takes"),
+        extrapolated(ctx),
+    )
+
+
+def measured(ctx: Context) -> Html:
+    """Wall time, speed and memory of the finished runs of each study."""
+    rows = []
+    for study in ctx.studies:
+        runs = [run for key, run in ctx.results.runs.items() if key[0] == study.name]
+        seconds = [run["wall_seconds"] for run in runs if run.get("wall_seconds")]
+        if not seconds:
+            continue
+        speeds = [
+            run["final"]["images_per_second"] for run in runs if run.get("final", {}).get("images_per_second")
+        ]
+        peaks = [run["peak_memory_mb"] for run in runs if run.get("peak_memory_mb")]
+        machines = sorted(
+            {
+                f"{machine(run) or 'an unknown processor'}, {plural(run.get('threads', 1), 'thread')}"
+                for run in runs
+            }
+        )
+        rows.append(
+            [
+                study.title,
+                f"{len(runs):,}",
+                f"{sum(seconds) / 3600:,.2f}",
+                f"{within:,.2f}" if (within := elapsed(runs)) else "–",
+                f"{evaluation_hours(ctx.results, study.name):,.2f}",
+                f"{np.median(seconds) / 60:,.1f}",
+                f"{np.median(speeds):,.0f}" if speeds else "–",
+                f"{max(peaks):,.0f}" if peaks else "–",
+                "; ".join(machines),
+            ]
+        )
+    if not rows:
+        return note("No run has finished yet, so nothing was measured.")
+    heads = [
+        "Study",
+        "Runs",
+        "Hours in all",
+        "By the clock",
+        "Evaluation",
+        "Minutes a run",
+        "Images/s",
+        "Peak MB",
+        "On",
+    ]
+    caption = (
+        "Measured: hours of all finished runs added up, hours in which at least one of them was training, hours of their evaluations "
+        "added up; minutes and images/s are medians"
+    )
+    return table(heads, rows, caption)
+
+
+def nets_wanted(table_: pd.DataFrame) -> list[str]:
+    """Networks that the claims need at the paper's scale and do not have yet."""
+    open_ = table_[(table_["how"] != "") & ~table_["kind"].isin(["arithmetic", "dataset", "cited", "cifar"])]
+    open_ = open_[(open_["evidence"] != "paper scale") & (open_["verdict"] != "not testable")]
+    names = {name for row in open_.itertuples() for name in (*row.experiment.split(), *row.baseline.split())}
+    return sorted(
+        names - {"ensemble", "ensemble_with_pretrained"}
+    )  # averages of nets that are trained anyway
+
+
+def extrapolated(ctx: Context) -> Html:
+    """Hours and disk for one net and for all, from the arithmetic, the paper's own words and the benchmark."""
+    net = ctx.results.layers.get("alexnet")
+    claims = ctx.claims
+    if net is None or "abs-train-size" not in claims or "cycles-90" not in claims:
+        return note("There is no layer table yet, so the work cannot be counted.")
+    images = float(claims["abs-train-size"].paper) * float(claims["cycles-90"].paper)
+    work = 2 * 3 * net["totals"]["macs"] * images
+    nets = nets_wanted(ctx.table)
+    runs = SEEDS * len(nets)
+    ways = [(f"The paper: {DAYS:g} days on {GPUS} GTX 580 (GPU-hours)", RUN_HOURS)]
+    ways += [(f"A card that keeps up {rate} TFLOP/s (GPU-hours)", work / rate / 3.6e15) for rate in SUSTAINED]
+    ways += _here(ctx, images)
+    rows = [[name, number(hours), number(hours * runs)] for name, hours in ways]
+    kept = BYTES * FLOATS * net["totals"]["parameters"] / 1e9
+    stored = sum(count * RAW_BYTES for count in IMAGES.values()) / 1e9
+    words = (
+        f"One net sees {images / 1e6:,.0f} million images ({claims['cycles-90'].paper} passes over {float(claims['abs-train-size'].paper):,.0f}), "
+        f"{work / 1e15:,.0f} PFLOP: forward and both gradients, {net['totals']['macs']:,} multiply-adds each. {plural(len(nets), 'network')} wait for the "
+        f"paper's scale; with {SEEDS} seeds each that is {plural(runs, 'run')}."
+    )
+    disk = (
+        f"Disk: {stored:,.0f} GB for both data sets as raw pixels, and {kept:.2f} GB a run for weights and checkpoint, {kept * runs:,.0f} GB for all; "
+        "the rates of cards are assumptions, the rest is counted or measured."
+    )
+    heads = ["How", "Hours for a run", f"Hours for all {runs}"]
+    return stack(
+        say(words), table(heads, rows, "Extrapolated: training alone, one run after the other"), say(disk)
+    )
+
+
+def _here(ctx: Context, images: float) -> list[tuple[str, float]]:
+    """Hours at the speed of the full-size step that the benchmark measured."""
+    found = read_bench(ctx.results.folder)
+    if not found:
+        return []
+    bench, machine, _ = found
+    rows = bench[bench["benchmark"].str.startswith(FULL_STEP) & (bench["unit"] == "images/s")]
+    if rows.empty:
+        return []
+    speed = float(rows["subject_value"].iloc[0])
+    name = f"{machine.get('cpu', 'a processor')}, {machine.get('cores', '?')} cores, at {number(speed)} images/s (hours)"
+    return [(name, images / speed / 3600)]

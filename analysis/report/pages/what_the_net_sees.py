@@ -1,0 +1,241 @@
+"""Turns packed images into small pictures for the report: a sample sheet, what a net says about images, what it finds alike."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from analysis.measures.probed import to_show
+from analysis.report.context import Context
+from analysis.report.page import Html, heading, joined, note, picture, say, stack, table
+from analysis.results.evidence import Results, Study
+from analysis.text import plural
+
+BASE = "alexnet"
+SIDE = 64  # pixels of a picture in a row
+LARGE = 112  # pixels of a picture alone
+CLASSES, OF_CLASS = 10, 6  # rows and pictures of the sample sheet
+Image = NDArray[np.uint8]
+
+
+# Packed images ----------------------------------------------------------------------------------------------------
+
+
+def read_index(folder: Path, split: str) -> pd.DataFrame | None:
+    """The table of a packed split (name, label and, in a JPEG store, where each file lies); None if it is not there."""
+    path = folder / f"{split}.csv"
+    stored = [folder / f"{split}.{kind}" for kind in ("npy", "jpegs")]
+    if not path.is_file() or not any(file.is_file() for file in stored):
+        return None
+    wanted = {"name", "label", "offset", "bytes"}
+    return pd.read_csv(path, usecols=lambda column: column in wanted)
+
+
+def read_images(folder: Path, split: str, index: pd.DataFrame, places: list[int]) -> list[Image]:
+    """Images (rows, columns, RGB) at these rows of the index."""
+    from PIL import Image as Pillow
+
+    if (folder / f"{split}.npy").is_file():
+        stored = np.load(folder / f"{split}.npy", mmap_mode="r")
+        return [np.asarray(stored[place]) for place in places]
+    out = []
+    with (folder / f"{split}.jpegs").open("rb") as store:
+        for place in places:
+            store.seek(int(index["offset"].iloc[place]))
+            file = store.read(int(index["bytes"].iloc[place]))
+            out.append(np.asarray(Pillow.open(io.BytesIO(file)).convert("RGB")))
+    return out
+
+
+def strip(images: list[Image], side: int = SIDE, gap: int = 3) -> bytes:
+    """Images side by side, each of `side` pixels, as one JPEG; the gaps are mid-grey."""
+    from PIL import Image as Pillow
+
+    wide = len(images) * (side + gap) - gap
+    sheet = Pillow.new("RGB", (wide, side), (128, 128, 128))
+    for i, image in enumerate(images):
+        small = Pillow.fromarray(image).resize((side, side), Pillow.Resampling.LANCZOS)
+        sheet.paste(small, (i * (side + gap), 0))
+    buffer = io.BytesIO()
+    sheet.save(buffer, format="JPEG", quality=88, optimize=True)
+    return buffer.getvalue()
+
+
+def _strip(images: list[Image], alt: str, side: int = SIDE) -> Html:
+    width = len(images) * (side + 3) - 3
+    return picture(strip(images, side), alt, width, "jpeg")
+
+
+def spread(count: int, wanted: int) -> list[int]:
+    """`wanted` positions spread evenly over `count`; all of them if there are fewer."""
+    if count <= wanted:
+        return list(range(count))
+    return [int(place) for place in np.linspace(0, count - 1, wanted)]
+
+
+def short_name(manifest: dict[str, Any], label: int) -> str:
+    """The first name of a class; its number where the manifest does not name it."""
+    classes = manifest.get("classes", [])
+    if not 0 <= label < len(classes):
+        return f"class {label}"
+    return str(classes[label].get("name") or classes[label].get("wnid") or label).split(",")[0]
+
+
+def _folder(results: Results, study: Study, set_: str) -> Path:
+    return results.folder / study.name / "data" / set_
+
+
+# Sample sheet -----------------------------------------------------------------------------------------------------
+
+
+def sample_sheet(results: Results, study: Study) -> Html | None:
+    """A row a class, spread over all classes, with the first training images of each; None where the store is not there."""
+    set_ = study.training_set
+    manifest, folder = results.manifests.get((study.name, set_)), _folder(results, study, set_)
+    index = read_index(folder, "train") if manifest else None
+    if manifest is None or index is None:
+        return None
+    classes = len(manifest["classes"])
+    rows: list[list[object]] = []
+    for label in spread(classes, CLASSES):
+        places = list(np.flatnonzero(index["label"].to_numpy() == label)[:OF_CLASS])
+        name = short_name(manifest, label)
+        if not places:
+            rows.append([name, "0", "no image"])
+            continue
+        images = read_images(folder, "train", index, places)
+        count = int((index["label"] == label).sum())
+        shown = _strip(images, f"{plural(len(images), 'training image')} of the class {name}")
+        rows.append([name, f"{count:,}", shown])
+    caption = f"Sample of {set_} train: the first images of {len(rows)} of {classes:,} classes, as packed"
+    return table(["Class", "Images", "First images"], rows, caption, "pictures")
+
+
+# Fig. 4 -----------------------------------------------------------------------------------------------------------
+
+
+def what_the_net_sees(ctx: Context, study: Study) -> Html:
+    """Validation images with the five labels that the base net, else another one, finds most probable, and nearest training images."""
+    nets = {key[1] for key in ctx.results.examined if key[0] == study.name}
+    told = [
+        record
+        for name in sorted(nets, key=lambda name: (name != BASE, name))
+        for record in to_show(ctx.results, study.name, name).values()
+        if record.get("pictures")
+    ]
+    if not told:
+        why = "was examined before pictures were recorded" if nets else "was not examined yet"
+        return stack(heading(study.title), note(f"The net {why} (`python -m alexnet examine`)."))
+    record = told[0]
+    pixels = pixels_of(ctx.results, study, record)
+    manifest = ctx.results.manifests.get((study.name, study.training_set), {})
+    parts = [
+        heading(study.title),
+        heading("Five most probable labels", 4),
+        five_labels(record, manifest, pixels),
+        heading("Nearest training images", 4),
+        neighbours(record, manifest, pixels),
+    ]
+    if not pixels:
+        parts.insert(
+            1, note("The images are not here: their licence keeps them from travelling with the records.")
+        )
+    return stack(*parts)
+
+
+def pixels_of(results: Results, study: Study, record: dict[str, Any]) -> dict[tuple[str, int], Image]:
+    """The images of `pictures` by split and row: from the packed set, else thumbnails of the record; empty where neither is here."""
+    held, trained = record["validation_split"], record["train_split"]
+    places = [(held, int(entry["index"])) for entry in record["pictures"]]
+    places += [
+        (trained, int(near["index"])) for entry in record["pictures"] for near in entry.get("neighbours", [])
+    ]
+    folder, sheet = _folder(results, study, record["set"]), Path(record["folder"]) / "thumbnails.jpg"
+    manifest = results.manifests.get((study.name, record["set"]), {})
+    indices = {split: read_index(folder, split) for split in (held, trained)}
+    if manifest.get("fingerprint") != record["data_fingerprint"] or any(x is None for x in indices.values()):
+        there = sheet.is_file()
+        return (
+            dict(zip(places, results.guard.tiles(sheet, len(places), record), strict=True)) if there else {}
+        )
+    found: dict[tuple[str, int], Image] = {}
+    for split, index in indices.items():
+        assert index is not None
+        rows = [row for of, row in places if of == split]
+        images = read_images(folder, split, index, rows)
+        found |= {(split, row): image for row, image in zip(rows, images, strict=True)}
+    return found
+
+
+def five_labels(
+    record: dict[str, Any], manifest: dict[str, Any], pixels: dict[tuple[str, int], Image]
+) -> Html:
+    """Images, chosen by position and not by result, with bars of the five most probable labels."""
+    cards, first, among = [], 0, 0
+    for entry in record["pictures"]:
+        truth, labels = int(entry["label"]), [int(label) for label in entry["top5"]]
+        first, among = first + (labels[0] == truth), among + (truth in labels)
+        bars = list(zip(labels, entry["probabilities"], strict=True))
+        cards.append(_card(pixels.get((record["validation_split"], entry["index"])), manifest, truth, bars))
+    words = (
+        f"{plural(len(cards), 'image')} of {record['set']} {record['validation_split']}, spread evenly over those that were asked, so not chosen "
+        f"by how well they went. The right label is the most probable one in {first} and among the five in {among}; "
+        f"{record['experiment']}, seed {record['seed']}, centre view."
+    )
+    return stack(say(words), Html('<div class="seen">{}</div>').format(joined(cards)))
+
+
+def _card(pixels: Image | None, manifest: dict[str, Any], truth: int, bars: list[tuple[int, float]]) -> Html:
+    """A picture, where it is here, its label, and five bars; the right one is marked in a word and a colour."""
+    name = short_name(manifest, truth)
+    lines = []
+    for label, probability in bars:
+        right = label == truth
+        mark = Html(' <span class="right">right</span>' if right else "")
+        line = Html(
+            '<li><span class="bar{0}" style="width:{1:.1f}%"></span><span>{2}{3} {1:.0f}\u00a0%</span></li>'
+        )
+        shown = [" good" if right else "", 100 * float(probability), short_name(manifest, label), mark]
+        lines.append(line.format(*shown))
+    alt = f"Validation image of the class {name}"
+    image = Html() if pixels is None else picture(strip([pixels], LARGE), alt, LARGE, "jpeg")
+    return Html('<figure class="picture">{}<figcaption><b>{}</b><ol>{}</ol></figcaption></figure>').format(
+        image, name, joined(lines)
+    )
+
+
+def neighbours(
+    record: dict[str, Any], manifest: dict[str, Any], pixels: dict[tuple[str, int], Image]
+) -> Html:
+    """Some of the images, each with its nearest training images by the last hidden layer; their classes where pictures are not here."""
+    rows: list[list[object]] = []
+    for entry in filter(lambda entry: entry.get("neighbours"), record["pictures"]):
+        name, near = short_name(manifest, int(entry["label"])), entry["neighbours"]
+        classes = ", ".join(short_name(manifest, int(one["label"])) for one in near)
+        cells: list[object] = [name]
+        if pixels:
+            own = [pixels[record["validation_split"], entry["index"]]]
+            found = [pixels[record["train_split"], one["index"]] for one in near]
+            cells.append(_strip(own, f"Validation image of the class {name}"))
+            cells.append(_strip(found, f"Its nearest training images, of the classes {classes}"))
+        else:
+            cells.append(classes)
+        rows.append([*cells, f"{sum(one['label'] == entry['label'] for one in near)} of {len(near)}"])
+    of, queries = record["neighbours"], record["queries"]
+    words = (
+        f"{plural(len(rows), 'validation image')} among them, with the {of['count']} training images nearest in {of['layer']} "
+        f"(L2, {of['dimensions']:,} dimensions), nearest first; {record['experiment']}, seed {record['seed']}. Of all {queries['images']:,} images asked, "
+        f"{100 * queries['same_class']:.1f} % of the neighbours are of the same class, {100 * queries['same_class_pixels']:.1f} % by pixels, "
+        f"{100 * queries['chance']:.1f} % by chance."
+    )
+    heads = [
+        "Class",
+        *(["Image", "Nearest in the layer"] if pixels else ["Classes of the nearest in the layer"]),
+        "Of its class",
+    ]
+    return stack(say(words), table(heads, rows, "Nearest training images", "pictures"))

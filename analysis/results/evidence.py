@@ -1,0 +1,179 @@
+"""Turns a results folder into tables: studies, layer tables, manifests, runs, metrics, evaluations, predictions.
+
+Whatever is missing is simply not there: a half-finished campaign loads like a finished one. What is out of date, was
+changed, or does not fit what lies beside it is left out, with a sentence in `Results.set_aside`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from analysis.results.integrity import Guard, apart, frame
+
+NAME = re.compile("[A-Za-z0-9_]+")  # of studies, experiments and sets, which become ids, links and commands
+TIERS = ("demo", "proxy", "reduced", "paper")  # weakest first
+FULL_SIZE = {"width": 1, "image_size": 256, "crop": 224, "classes": 1000}
+SMALL_SIZE = {"width": 1, "image_size": 32, "classes": 10}  # of CIFAR-10; its nets have lengths of their own
+FEWEST_EPOCHS = 85  # about 90, within 5 (section 5)
+COPIES = {"cifar10-jpeg75": "a lossy copy"}  # forms of the paper's data that are not the official one
+RUN_KEY = ["study", "experiment", "seed"]
+EVAL_COLUMNS = [
+    *RUN_KEY,
+    "set",
+    "split",
+    "images",
+    "view",
+    "top1_error",
+    "top5_error",
+    "loss",
+    "seconds",
+    "path",
+]
+METRIC_COLUMNS = [*RUN_KEY, "epoch", "train_error", "train_loss", "validation_error", "validation_loss"]
+
+
+@dataclass(frozen=True)
+class Study:
+    """What results/<study>/study.json says, as far as judging needs it."""
+
+    name: str
+    title: str
+    tier: str
+    data: str
+    threshold: float
+    training_set: str
+    record: dict[str, Any]
+
+    @property
+    def experiments(self) -> dict[str, dict[str, Any]]:
+        """What study.json says about each experiment: kind, about, baseline, difference from it (None: unknown), ..."""
+        plain = {"kind": "ablation", "about": "", "baseline": "alexnet", "difference": None}
+        return {about["name"]: plain | about for about in self.record.get("experiments", [])}
+
+    @property
+    def races(self) -> dict[str, dict[str, Any]]:
+        """What study.json says of its races: about, condition, baseline, rates by experiment, epochs, train_error, seeds."""
+        found: dict[str, dict[str, Any]] = self.record.get("races", {})
+        return found
+
+    def sweeps(self, race: str) -> bool:
+        """Whether a race has several learning rates to choose from; a single one is given. False for what is no race."""
+        return len(self.races.get(race, {}).get("rates", ())) > 1
+
+    def shortened(self, experiment: str) -> str:
+        """How much shorter an experiment is trained than its recipe says, in words; nothing if it is not."""
+        epochs = self.experiments.get(experiment, {}).get("epochs")
+        return f"{experiment} trained {epochs[0]:g} of {epochs[1]:g} epochs" if epochs else ""
+
+    def tier_of(self, experiments: Iterable[str]) -> str:
+        """The study's tier where it is about some of its nets: one shorter trained than its recipe reduces paper scale."""
+        short = self.tier == "paper" and any(self.shortened(name) for name in experiments)
+        return "reduced" if short else self.tier
+
+    def kind(self, experiment: str) -> str:
+        """Kind of an experiment; one that the study does not know is taken for a comparison of the paper."""
+        return str(self.experiments.get(experiment, {}).get("kind", "ablation"))
+
+    def net(self, experiment: str) -> str:
+        """The net that an experiment trains: that of its race, whose experiments differ by the learning rate alone, or its own."""
+        return str(self.experiments.get(experiment, {}).get("race", experiment))
+
+    @property
+    def shrunk(self) -> str:
+        """To what the paper's net and training are shrunk, in words; nothing at the paper's size."""
+        return "" if self.tier == "paper" else shrunken(self.record)
+
+    @property
+    def chance(self) -> float:
+        """Top-1 error of guessing, a fraction; NaN where the number of classes is not known."""
+        classes = self.record.get("classes")
+        return 1 - 1 / classes if classes else float("nan")
+
+
+@dataclass(frozen=True)
+class Results:
+    """Everything found below one results folder."""
+
+    folder: Path
+    studies: dict[str, Study]
+    layers: dict[str, dict[str, Any]]  # experiment -> results/describe/<experiment>.json
+    manifests: dict[tuple[str, str], dict[str, Any]]  # (study, set) -> manifest.json
+    runs: dict[tuple[str, str, int], dict[str, Any]]  # (study, experiment, seed) -> run.json
+    configs: dict[tuple[str, str, int], dict[str, Any]]  # same key -> config.json
+    metrics: pd.DataFrame  # one row an epoch of a run
+    evals: pd.DataFrame  # one row a view of an evaluation
+    baselines: dict[str, dict[str, Any]]  # study -> baselines.json
+    departures: dict[str, Any] = field(default_factory=dict)  # results/departures.json
+    examined: dict[tuple[str, str, int], dict[str, Any]] = field(
+        default_factory=dict
+    )  # run -> examination.json, with `folder`
+    set_aside: list[str] = field(default_factory=list)  # sentences: what was not used, and why
+    guard: Guard = field(default_factory=lambda: Guard(Path(), {}), repr=False)  # of the files below `folder`
+    _read: dict[tuple[str, ...], pd.DataFrame] = field(default_factory=dict, repr=False)
+
+    def form(self, study: str, set_: str) -> str:
+        """Name of a packed set as it is shown: that of the copy that was packed, if it is not the official data."""
+        variant = self.manifests.get((study, set_), {}).get("variant", "")
+        return variant if variant in COPIES else set_
+
+    def errors_by_image(
+        self, study: str, experiment: str, set_: str, split: str, view: str, metric: str
+    ) -> pd.DataFrame:
+        """Errors (fractions) with one row an image (index: name) and one column a seed."""
+        key = (study, experiment, set_, split, view, metric)
+        if key not in self._read:
+            rows = self.chosen(study, experiment, set_, split, view)
+            columns = {}
+            for row in rows.itertuples():
+                table = frame(row.path, ["name", f"{view}_{metric}"])
+                columns[row.seed] = table[f"{view}_{metric}"].astype(float).set_axis(apart(table["name"]))
+            self._read[key] = pd.DataFrame(columns).dropna()
+        return self._read[key]
+
+    def chosen(self, study: str, experiment: str, set_: str, split: str, view: str) -> pd.DataFrame:
+        """Evaluations of one experiment in one view, one row a seed, by seed."""
+        table = self.evals
+        mask = (
+            (table["study"] == study)
+            & (table["experiment"] == experiment)
+            & (table["set"] == set_)
+            & (table["split"] == split)
+            & (table["view"] == view)
+        )
+        return table[mask].sort_values("seed")
+
+    def curves(self, study: str, experiment: str) -> dict[int, pd.DataFrame]:
+        """Epoch table of each finished or running seed, by epoch."""
+        table = self.metrics
+        rows = table[(table["study"] == study) & (table["experiment"] == experiment)]
+        return {int(seed): group.sort_values("epoch") for seed, group in rows.groupby("seed")}
+
+
+def load_results(folder: Path) -> Results:
+    """Read every record below `folder` that is whole and fits what it belongs to.
+
+    Raises:
+        UserError: the folder does not exist, or its manifest is none.
+    """
+    from analysis.results.loading import load  # which makes these classes
+
+    return load(folder)
+
+
+def shrunken(record: dict[str, Any]) -> str:
+    """In what a study falls short of the paper's size, in words; nothing if in nothing. Unrecorded numbers are not held against it."""
+    small = record.get("training_set") == "cifar10"
+    short = [
+        f"{name.replace('_', ' ')} {record[name]:g}"
+        for name, full in (SMALL_SIZE if small else FULL_SIZE).items()
+        if name in record and record[name] != full
+    ]
+    if not small and record.get("epochs", FEWEST_EPOCHS) < FEWEST_EPOCHS:
+        short.append(f"{record['epochs']} epochs")
+    return ", ".join(short)

@@ -1,0 +1,150 @@
+"""Turns evaluations into the effect of one experiment against its baseline, for experiments that no claim covers too."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from analysis.measures import estimates
+from analysis.measures.estimates import NoEstimate
+from analysis.measures.inference import Estimate
+from analysis.results.evidence import Results, Study
+from analysis.stats.intervals import holm
+from analysis.verdicts.table import interval, number
+
+TIER_WORDS = {"demo": "demo", "proxy": "proxy", "reduced": "paper's data, reduced", "paper": "paper scale"}
+READINGS = ("worse", "better", "no difference shown")  # of effects whose interval says something
+
+
+def titled(study: Study, experiments: Iterable[str] = ()) -> str:
+    """A study's title with its tier, if it does not say it itself; nets trained for less than their recipe lower the tier."""
+    tier = TIER_WORDS[study.tier_of(experiments)]
+    return study.title if tier in study.title else f"{study.title} ({tier})"
+
+
+@dataclass(frozen=True)
+class Effect:
+    """Top-1 error of an experiment minus that of its baseline, same images; `estimate` None: nothing to compare yet."""
+
+    study: Study
+    experiment: str
+    baseline: str
+    view: str
+    dataset: str
+    split: str
+    words: str  # how it reads: worse, better, no difference shown, or why there is no such reading
+    estimate: Estimate | None = None
+    p_holm: float | None = None  # adjusted over the effects that were asked for together
+
+    @property
+    def points(self) -> tuple[float, float, float]:
+        """Value and interval in percentage points; NaN where there is none."""
+        if self.estimate is None:
+            return (float("nan"),) * 3
+        return 100 * self.estimate.value, 100 * self.estimate.low, 100 * self.estimate.high
+
+    @property
+    def shown(self) -> str:
+        """The value in points, with its interval where one can be read."""
+        value, low, high = self.points
+        readable = self.words in READINGS or (self.estimate is not None and self.estimate.few)
+        span = interval(low, high, "points") if readable else ""
+        return f"{number(value, 'points', 2)} {span}".strip()
+
+    @property
+    def seeds(self) -> str:
+        """How many there are: pairs, or of each net."""
+        if self.estimate is None:
+            return "\u2013"
+        if self.estimate.paired:
+            return f"{self.estimate.seeds} pair{'s' * (self.estimate.seeds != 1)}"
+        return f"{self.estimate.seeds} vs {self.estimate.baseline_seeds}"
+
+    @property
+    def counted(self) -> str:
+        """The same in a sentence."""
+        return f"{self.seeds} {'of ' * self.estimate.paired if self.estimate else ''}seeds"
+
+
+def effects(results: Results, study: Study, names: list[str], view: str = "ten") -> list[Effect]:
+    """The effect of each of `names` that belongs to the study, with p-values adjusted over them (Holm)."""
+    found = [_effect(results, study, name, view) for name in names if name in study.experiments]
+    adjusted = holm([effect.estimate.p if effect.estimate else None for effect in found])
+    return [replace(effect, p_holm=p) for effect, p in zip(found, adjusted, strict=True)]
+
+
+def _effect(results: Results, study: Study, name: str, view: str) -> Effect:
+    about = study.experiments[name]
+    baseline = about["baseline"]
+    dataset, split = compared_on(study)
+    plain = Effect(study, name, baseline, view, dataset, split, "not run yet")
+    if name == baseline:
+        return replace(plain, words="the baseline itself")
+    if "data" in about:
+        return replace(plain, words="trained on other data, so not compared")
+    if about["difference"] == {} and "members" not in about:
+        return replace(plain, words="the same net in this study")
+    try:
+        estimate = estimates.difference(
+            results, study.name, name, baseline, dataset, split, view, "top1_error"
+        )
+    except NoEstimate as reason:
+        return replace(plain, words=str(reason)) if _begun(results, study, name) else plain
+    return replace(plain, estimate=estimate, words=_reading(results, study, name, baseline, estimate))
+
+
+def _begun(results: Results, study: Study, name: str) -> bool:
+    """Whether there is a finished run of an experiment, or an evaluation, which an average of nets has alone."""
+    evaluated = results.evals.loc[results.evals["study"] == study.name, "experiment"]
+    return name in set(evaluated) or any(key[:2] == (study.name, name) for key in results.runs)
+
+
+def compared_on(study: Study) -> tuple[str, str]:
+    """Set and split on which all experiments of a study are compared: the first that it evaluates on."""
+    places = study.record.get("evaluate") or [{"set": study.training_set, "split": "val"}]
+    return places[0]["set"], places[0]["split"]
+
+
+def _reading(results: Results, study: Study, name: str, baseline: str, estimate: Estimate) -> str:
+    dead = estimates.untrained(results, study.name)
+    if name in dead:
+        return "stays at chance, as its baseline does" if baseline in dead else "stays at chance"
+    if baseline in dead:
+        return "trains, its baseline stays at chance"
+    if estimate.few:
+        return f"too few {'pairs' if estimate.paired else 'seeds'} for a word"
+    if not estimate.conclusive:
+        return f"no reading: {estimate.remark.partition(';')[0]}"
+    if estimate.low > 0:
+        return "worse"
+    return "better" if estimate.high < 0 else "no difference shown"
+
+
+def line(effect: Effect) -> str:
+    """One line for a terminal."""
+    where = f"{effect.study.name} ({TIER_WORDS[effect.study.tier]})"
+    if effect.estimate is None:
+        return f"{where}: {effect.experiment} against {effect.baseline}: {effect.words}"
+    value, low, high = effect.points
+    numbers = f"{number(value, 'points', 2)} points {interval(low, high, 'points')}".strip()
+    views = {"ten": "ten views", "center": "centre view"}[effect.view]
+    return (
+        f"{where}: {effect.experiment} against {effect.baseline}: top-1 error {numbers}, {views}, "
+        f"{effect.dataset} {effect.split}, {effect.estimate.images:,} images, {effect.counted}: {effect.words}"
+    )
+
+
+def lines(results: Results, experiment: str) -> list[str]:
+    """What each study says about an experiment, with ten views and with one; at least one line."""
+    if not results.studies:
+        return [f"{experiment}: nothing has been run yet"]
+    if not any(experiment in study.experiments for study in results.studies.values()):
+        return [f"no study here has an experiment {experiment}"]
+    out = [
+        line(effect)
+        for study in results.studies.values()
+        for view in ("ten", "center")
+        for effect in effects(results, study, [experiment], view)
+        if effect.experiment != effect.baseline
+    ]
+    return list(dict.fromkeys(out)) or [f"{experiment} is the baseline of the others: no effect to show"]

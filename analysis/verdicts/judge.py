@@ -1,0 +1,237 @@
+"""Turns claims and a results folder into outcomes: finds the evidence for each claim, measures it, has it judged."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+from analysis.measures import arithmetic, convergence, estimates, examinations, races, ranking
+from analysis.measures.estimates import NoEstimate
+from analysis.measures.inference import Estimate
+from analysis.paper.claims import Claim
+from analysis.results.evidence import COPIES, Results, Study
+from analysis.verdicts.labels import CITED, DIFFERS, HOLDS, HOLDS_NOT, MISCOUNTS, NOT_TESTABLE, PENDING
+from analysis.verdicts.rules import Outcome, adjusted, command, matches, of_estimate
+
+FEW_CLASSES = 20  # up to which five answers are right too often by chance
+RATE = "rate not tuned: the nets share a learning rate that was chosen for one of them"
+STRENGTH = ("", "demo", "proxy", "reduced scale", "arithmetic", "paper scale")
+
+
+def judge_all(claims: list[Claim], results: Results) -> list[Outcome]:
+    """The strongest outcome of every claim, in their order, with p-values adjusted over all of them."""
+    return adjusted([judge(claim, results)[0] for claim in claims])
+
+
+def judge(claim: Claim, results: Results) -> list[Outcome]:
+    """Every outcome of one claim, strongest evidence first; at least one."""
+    if claim.kind == "cited":
+        return [Outcome(claim, CITED, claim.reason or "the paper quotes others")]
+    if claim.kind == "arithmetic" and claim.how:
+        return [_arithmetic(claim, results)]
+    if not claim.testable:
+        return [Outcome(claim, NOT_TESTABLE, claim.reason)]
+    if not claim.how:
+        return [_pending(claim, claim.reason or "no result yet")]
+    found: list[Outcome] = []
+    lacking: list[str] = []
+    for study in results.studies.values():
+        if study.training_set == "cifar10" != claim.dataset:
+            continue  # it can stand for no other data
+        try:
+            found.append(_in_study(claim, results, study))
+        except NoEstimate as reason:
+            lacking.append(f"{study.name}: {reason}")
+    if not found:
+        return [_pending(claim, "; ".join(lacking) or "nothing has been run yet", _home(claim, results))]
+    return sorted(found, key=_strength, reverse=True)
+
+
+def _strength(outcome: Outcome) -> tuple[int, bool, bool, int, int]:
+    settled = outcome.verdict != PENDING
+    return STRENGTH.index(outcome.evidence), settled, not outcome.limit, outcome.seeds, outcome.n
+
+
+def _pending(claim: Claim, why: str, study: str = "") -> Outcome:
+    return Outcome(claim, PENDING, why, command=command(claim, study or claim.dataset))
+
+
+def _home(claim: Claim, results: Results) -> str:
+    """The study in which the claim's nets are trained on its data at full size and length; nothing if none is known."""
+    nets = list(filter(None, [*claim.experiment.split(), claim.baseline]))
+    for study in results.studies.values():
+        known = study.training_set == claim.dataset and all(name in study.experiments for name in nets)
+        if nets and known and study.tier_of(nets) == "paper":
+            return study.name
+    return ""
+
+
+# Arithmetic -----------------------------------------------------------------------------------------------------
+
+
+def _arithmetic(claim: Claim, results: Results) -> Outcome:
+    try:
+        ours = arithmetic.measure(claim, results.layers)
+    except arithmetic.Absent as absent:
+        if claim.testable:
+            return _pending(claim, str(absent))
+        return Outcome(claim, NOT_TESTABLE, claim.reason)
+    verdict, why = (NOT_TESTABLE, claim.reason) if not claim.testable else _agree(claim, ours)
+    return Outcome(claim, verdict, why, "arithmetic", ours, command=command(claim, ""))
+
+
+def _agree(claim: Claim, ours: float | str) -> tuple[str, str]:
+    """Verdict on a computed value, and why; of a setting, whether text and authors' program agree, and by what line."""
+    shown = ours if isinstance(ours, str) else f"{ours:,.6g}" if ours != int(ours) else f"{int(ours):,}"
+    if matches(claim, ours, claim.paper):
+        said = (
+            f"text and authors' program agree: {shown}" if claim.setting else f"counted at full size: {shown}"
+        )
+        return HOLDS, "; ".join(filter(None, [said, claim.reason]))
+    how = "set in the authors' program" if claim.setting else "counted at full size"
+    if claim.implied and _same(ours, claim.implied):
+        return DIFFERS if claim.setting else MISCOUNTS, f"{how}: {shown}; {claim.implied_reason}"
+    return HOLDS_NOT, f"{how}: {shown}, where the paper has {claim.paper}"
+
+
+def _same(ours: float | str, implied: str) -> bool:
+    return ours == implied if isinstance(ours, str) else math.isclose(ours, float(implied), rel_tol=1e-3)
+
+
+# Results of a study ---------------------------------------------------------------------------------------------
+
+
+def _in_study(claim: Claim, results: Results, study: Study) -> Outcome:
+    """The outcome that one study's results give.
+
+    Raises:
+        NoEstimate: they say nothing about the claim.
+    """
+    if claim.kind == "dataset":
+        return _counted(claim, results, study)
+    dataset, split = _evaluated_on(claim, results, study)
+    estimate = _estimate(claim, results, study, dataset, split)
+    form = results.form(study.name, dataset)
+    copy = COPIES.get(form, "")
+    nets = list(filter(None, [*claim.experiment.split(), claim.baseline]))
+    evidence = _evidence(study.tier_of(nets), (dataset, split) == (claim.dataset, claim.split), bool(copy))
+    limit, said = _limit(claim, results, study, claim.experiment.split() if claim.how == "rank" else nets)
+    outcome = of_estimate(claim, estimate, evidence, study.name, (form, split), limit)
+    if claim.experiment in study.races:  # its own target, not that of all conditions
+        outcome = replace(outcome, command=command(replace(claim, group=claim.experiment), study.name))
+    altered = f"on {form}, {copy} of {dataset}" if copy else ""
+    if altered and outcome.needed:
+        few = f"{outcome.needed}; " if estimate.few else ""
+        outcome = replace(outcome, needed=f"{few}the official archive, where {copy} stood for it")
+    if limit == RATE:
+        outcome = replace(outcome, needed="a learning rate chosen for each net, on a pilot seed")
+    why = [outcome.why, said, *map(study.shortened, nets), altered]
+    return replace(outcome, why="; ".join(filter(None, why)))
+
+
+def _limit(claim: Claim, results: Results, study: Study, nets: list[str]) -> tuple[str, str]:
+    """Why no word can be said whatever the number, or nothing; and what is to be said of the rates."""
+    classes = study.record.get("classes") or math.inf
+    if "top5" in claim.metric and classes <= FEW_CLASSES:
+        return f"five guesses among {classes} classes are right in {500 / classes:.0f} % by chance", ""
+    if len(nets) < 2 or any(name in study.races for name in nets):
+        return "", ""  # each race has its own rate
+    if study.tier_of(nets) == "paper":
+        return "", "at the paper's rate"
+    return (
+        ("", "each net at a rate chosen for it")
+        if all(_tuned(results, study, n) for n in nets)
+        else (RATE, "")
+    )
+
+
+def _tuned(results: Results, study: Study, experiment: str) -> bool:
+    """Whether the rate of an experiment was chosen for it: its configurations name the factor on a key `rate`."""
+    found = [config for key, config in results.configs.items() if key[:2] == (study.name, experiment)]
+    return bool(found) and all((config.get("rate") or {}).get("factor") for config in found)
+
+
+def _evidence(tier: str, own_data: bool, altered: bool = False) -> str:
+    """How strong a tier's numbers are; other data than the claim's are a proxy, whatever the size, altered ones no paper scale."""
+    if tier == "demo":
+        return "demo"
+    if not own_data or tier == "proxy":
+        return "proxy"
+    return "paper scale" if tier == "paper" and not altered else "reduced scale"
+
+
+def _evaluated_on(claim: Claim, results: Results, study: Study) -> tuple[str, str]:
+    """Data set and split in this study that stand for those of the claim: the same, else the same split, else any."""
+    if claim.how in ("ratio", "gap", "train_difference", *examinations.HOWS):
+        return study.training_set, claim.split
+    if claim.how == "split_gap":
+        return claim.dataset, claim.split
+    table = results.evals
+    table = table[(table["study"] == study.name) & (table["experiment"] == claim.experiment.split()[0])]
+    pairs = sorted(set(zip(table["set"], table["split"], strict=True)))
+    same_split = [pair for pair in pairs if pair[1] == claim.split]
+    for choice in ([(claim.dataset, claim.split)], same_split, pairs):
+        for pair in choice:
+            if pair in pairs:
+                return pair
+    return claim.dataset, claim.split
+
+
+def _estimate(claim: Claim, results: Results, study: Study, dataset: str, split: str) -> Estimate:
+    name, ours, base, metric = study.name, claim.experiment, claim.baseline, claim.metric
+    if claim.how == "difference":
+        return estimates.difference(results, name, ours, base, dataset, split, claim.views, metric)
+    if claim.how == "value":
+        return estimates.error(results, name, ours, dataset, split, claim.views, metric)
+    if claim.how == "view_gain":
+        return estimates.view_gain(results, name, ours, dataset, split, metric)
+    if claim.how == "split_gap":
+        return estimates.split_gap(results, name, ours, dataset, claim.views, metric)
+    if claim.how == "gap":
+        return estimates.gap(results, name, ours, base)
+    if claim.how == "train_difference":
+        return estimates.train_difference(results, name, ours, base)
+    if claim.how == "ratio":
+        if ours in study.races:
+            return races.ratio(results, study, ours, base)
+        return convergence.ratio(results, name, ours, base, metric)
+    if claim.how == "rank":
+        return ranking.smallest_step(results, name, ours.split(), dataset, split, claim.views, metric)
+    if claim.how in examinations.HOWS:
+        return examinations.estimate(claim, results, name)
+    raise NoEstimate(f"{claim.how!r} is not measured on runs")
+
+
+# Counts of images -----------------------------------------------------------------------------------------------
+
+
+def _counted(claim: Claim, results: Results, study: Study) -> Outcome:
+    """A count from a manifest: the claim's own data set decides it, another one only shows its number."""
+    sets = [name for of, name in results.manifests if of == study.name]
+    own = study.tier in ("paper", "reduced") and claim.dataset in sets  # a count knows no width
+    for name in sorted(sets, key=lambda name: name != claim.dataset):
+        ours = _count(claim, results.manifests[study.name, name])
+        if ours is None:
+            continue
+        seen = Outcome(claim, PENDING, "", "paper scale" if own else _evidence(study.tier, False), ours)
+        seen = replace(seen, study=study.name, dataset=name, split=claim.split)
+        if not own:
+            why = f"the paper's data set is not packed; this is the {seen.evidence}'s"
+            return replace(seen, why=why, command=command(claim, claim.dataset))
+        verdict = HOLDS if matches(claim, ours, claim.paper) else HOLDS_NOT
+        why = f"counted in the packed data: {ours:,.6g}"
+        return replace(seen, verdict=verdict, why=why, command=command(claim, study.name))
+    raise NoEstimate("its packed data have no such part" if sets else "the data set is not packed yet")
+
+
+def _count(claim: Claim, manifest: dict[str, object]) -> float | None:
+    value: object = manifest
+    for step in claim.metric.split("."):
+        if not isinstance(value, dict) or step not in value:
+            return None
+        value = value[step]
+    if isinstance(value, list):
+        if claim.how == "mean_count":
+            return sum(value) / len(value) if value else None
+        return float(len(value))
+    return float(value) if isinstance(value, int | float) else None
