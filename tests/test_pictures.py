@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
 import json
 import re
@@ -17,6 +18,7 @@ from analysis.__main__ import main
 from analysis.report.context import Context
 from analysis.report.pages import what_the_net_sees
 from analysis.results.evidence import load_results
+from analysis.results.integrity import MANIFEST
 from analysis.verdicts.table import read_table
 
 EVIL = '<img src=x onerror="alert(1)">'
@@ -158,6 +160,9 @@ def test_thumbnails_of_the_record_stand_in_for_a_packed_set_that_is_not_here(tmp
     assert main(["keep", "--results", str(tmp_path), "--out", str(tmp_path / "kept")]) == 0
     results = load_results(tmp_path / "kept")
     record = results.examined["demo", "alexnet", 1]
+    hashed = hashlib.sha256(Path(record["folder"], "thumbnails.jpg").read_bytes()).hexdigest()
+    assert record["files"]["thumbnails.jpg"] == hashed
+    assert f"{hashed}  demo/examined/alexnet/1/thumbnails.jpg\n" in (tmp_path / "kept" / MANIFEST).read_text()
     found = what_the_net_sees.pixels_of(results, results.studies["demo"], record)
     order = [("val", e["index"]) for e in entries]
     order += [("train", near["index"]) for e in entries[:2] for near in e["neighbours"]]
@@ -173,9 +178,8 @@ def test_thumbnails_of_the_record_stand_in_for_a_packed_set_that_is_not_here(tmp
 def test_another_packed_set_than_the_examined_one_is_not_shown(tmp_path: Path) -> None:
     campaign(tmp_path, c2=EVIL)
     with_pictures(tmp_path)
-    (
-        tmp_path / "demo/data/ilsvrc2012/manifest.json"
-    ).unlink()  # with one of another set, the examination is set aside
+    # with a manifest of another set the examination is set aside
+    (tmp_path / "demo/data/ilsvrc2012/manifest.json").unlink()
     ctx = context(tmp_path)
     html = what_the_net_sees.what_the_net_sees(ctx, ctx.studies[0])
     assert embedded(html) == [] and EVIL not in html

@@ -20,8 +20,10 @@ Record = Mapping[str, Any]
 KEYS = ("study", "experiment", "seed")
 MEASURED = ("epoch", "train_error", "train_loss", "validation_error", "validation_loss")
 METRICS = ("top1_error", "top5_error", "loss")
+SINGLE = 2.0**-24  # relative rounding of the numbers in tables, which are of single precision
 HASH = re.compile(r"[0-9a-f]{64}\Z")
 SHARE = re.compile(r"\w+_error|same_class\w*|\w*pixel_rank|chance|far_in_pixels")  # columns between 0 and 1
+OF_KERNELS = re.compile(r"(initial_)?(chroma|orientation)|one_colour|colourfulness|blob|\w+_p")  # the same
 
 
 def whose(guard: Guard, path: Path, record: Record) -> None:
@@ -136,10 +138,9 @@ def examination(guard: Guard, path: Path, record: Record) -> None:
             raise Unfit(
                 f"{guard.name(path)} tells of {count} kernels, but not {count} finite numbers of each kind"
             )
-    for name in ("chroma", "orientation", "initial_chroma", "initial_orientation"):
-        values = record["kernels"].get(name, [0])
-        if min(values) < 0 or max(values) > 1 + 1e-6:
-            raise Unfit(f"{guard.name(path)}: {name} of the kernels has values that are no shares")
+        for name, values in record.get(key, {}).items():
+            if OF_KERNELS.fullmatch(name) and (min(values) < 0 or max(values) > 1 + 1e-6):
+                raise Unfit(f"{guard.name(path)}: {name} of the kernels has values that are no shares")
     if (kernels := path.with_name("kernels.npy")).is_file():
         guard.array(kernels, (count, None, None, 3), record)
     _pictures(guard, path, record)
@@ -162,7 +163,8 @@ def _means(guard: Guard, path: Path, record: Record, rows: int, means: Record, s
     """Compare the means of a table's columns with the recorded ones; `shares` lie between 0 and 1."""
     table = guard.table(path, rows, means, record)
     for column, told in means.items():
-        if not same(float(table[column].mean()), told):
+        mean, rounding = float(table[column].mean()), SINGLE * float(np.abs(table[column]).mean())
+        if not (same(mean, told) or (told is not None and abs(mean - told) <= rounding)):
             raise Unfit(f"{guard.name(path)}: the mean of {column} is not the one of its record")
     for column in shares:
         if means[column] is not None and not ((table[column] >= 0) & (table[column] <= 1)).all():
