@@ -103,7 +103,7 @@ def explain(claim: Claim, outcomes: list[Outcome], p_holm: float | None = None) 
 
     Args:
         outcomes: what every body of evidence says, strongest first (`judging.judge`).
-        p_holm: p-value of the first, adjusted over all claims.
+        p_holm: p-value of the first, adjusted over the core claims.
     """
     out = [f"{claim.id}   section {claim.section}, {claim.kind}", *_wrapped(claim.statement), ""]
     out += _said(claim)
@@ -199,6 +199,6 @@ def _found(outcome: Outcome, p_holm: float | None, rank: int) -> list[str]:
     elif outcome.evidence:
         out += _field("Evidence", outcome.evidence)
     if outcome.p is not None:
-        holm = f"; {p_holm:.2g} adjusted over all claims (Holm)" if p_holm is not None else ""
+        holm = f"; {p_holm:.2g} adjusted over the core claims (Holm)" if p_holm is not None else ""
         out += _field("p", f"{outcome.p:.2g} for no effect{holm}")
     return out

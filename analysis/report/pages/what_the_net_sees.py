@@ -203,7 +203,7 @@ def _card(pixels: Image | None, manifest: dict[str, Any], truth: int, bars: list
         shown = [" good" if right else "", 100 * float(probability), short_name(manifest, label), mark]
         lines.append(line.format(*shown))
     alt = f"Validation image of the class {name}"
-    image = Html() if pixels is None else picture(strip([pixels], LARGE), alt, LARGE, "jpeg")
+    image = Html("") if pixels is None else picture(strip([pixels], LARGE), alt, LARGE, "jpeg")
     return Html('<figure class="picture">{}<figcaption><b>{}</b><ol>{}</ol></figcaption></figure>').format(
         image, name, joined(lines)
     )
