@@ -8,7 +8,6 @@ from itertools import permutations
 import numpy as np
 import pytest
 import torch
-from alexnet.synsets import synsets
 from PIL import Image
 from scipy import stats
 from scipy.ndimage import gaussian_filter
@@ -16,6 +15,7 @@ from scipy.spatial.distance import cdist
 from scipy.special import log_softmax, logsumexp, rel_entr, softmax
 
 from alexnet.evaluation import probe_dropout, probe_kernels, probe_pictures, probe_retrieval
+from alexnet.synthetic.synsets import synsets
 
 Y, X = np.mgrid[:11, :11] - 5.0
 
