@@ -270,7 +270,7 @@ def _claims_and_results(parser: argparse.ArgumentParser, required: bool = True) 
 
 
 def _judged(options: argparse.Namespace) -> list[Outcome]:
-    """Outcomes of the asked group; p-values are adjusted over all claims before the group is chosen."""
+    """Outcomes of the asked group; p-values are adjusted over the core claims before the group is chosen."""
     from analysis.paper.claims import CLAIMS, load_claims
     from analysis.verdicts.judge import judge_all
 

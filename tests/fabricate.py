@@ -296,7 +296,7 @@ def examination(
     of: int = 3600,
     queries_of: int = 1200,
 ) -> None:
-    """An examination whose sample, of `of` images, has these top-1 errors; `chroma`: shares of the kernels of both towers."""
+    """An examination whose sample, of `of` images, has these top-1 errors; `chroma`: shares of the kernels of both towers, coloured above 1/2."""
     where = folder / study / "examined" / experiment / str(seed)
     where.mkdir(parents=True, exist_ok=True)
     n = len(sample)
@@ -308,10 +308,20 @@ def examination(
         rng = np.random.default_rng(seed)
         queries = {
             "same_class": rng.integers(2, 7, 40) / 6,
-            "same_class_pixels": rng.integers(0, 4, 40) / 6,
-            "far_in_pixels": rng.integers(3, 7, 40) / 6,
-            "halved": rng.uniform(0.01, 0.02, 40),
+            **{f"same_class_{key}": rng.integers(0, 4, 40) / 6 for key in ("pixels", "colours", "untrained")},
+            "same_class_codes": rng.integers(1, 6, 40) / 6,
+            "pixel_rank": rng.uniform(0.1, 0.6, 40),
+            "untrained_pixel_rank": rng.uniform(0.0, 0.2, 40),
+            "class_pixel_rank": rng.uniform(0.4, 0.5, 40),
+            "geometric_halved": rng.uniform(0.001, 0.003, 40),
+            "geometric_halved_sampled": rng.uniform(0.002, 0.004, 40),
+            "geometric_arithmetic": rng.uniform(0.001, 0.003, 40),
+            "arithmetic_halved": rng.uniform(0.003, 0.006, 40),
             "thinned": rng.uniform(0.05, 0.2, 40),
+            **{
+                f"{key}_error": rng.integers(0, 2, 40)
+                for key in ("halved", "geometric", "arithmetic", "thinned")
+            },
         }
     asked = len(next(iter(queries.values())))
     columns: dict[str, Any] = {
@@ -348,18 +358,26 @@ def examination(
         "queries": {"images": asked, "of": queries_of, "chance": 1 / 12}
         | {key: float(np.mean(values)) for key, values in queries.items()},
         "neighbours": {"count": 6, "layer": "fc7", "dimensions": 512},
-        "masks": 20,
-        "kernels": {
-            "tower": [0] * len(chroma[0]) + [1] * len(chroma[1]),
-            "energy": [1.0] * len(shares),
-            "chroma": shares.tolist(),
-            "orientation": (0.4 + 0.3 * shares).tolist(),
-            "initial_chroma": [2 / 3] * len(shares),
-            "initial_orientation": [0.25] * len(shares),
-        },
+        "masks": 64,
+        "kernels": {"tower": [0] * len(chroma[0]) + [1] * len(chroma[1])} | selectivity(shares),
+        "untrained_kernels": selectivity(np.full(len(shares), 2 / 3), 0.5),
+        "pictures": [],
         "seconds": 1.0,
     }
     write_json(where / "examination.json", record)
+
+
+def selectivity(chroma: np.ndarray, p: float = 0.01) -> dict[str, list[float]]:
+    """What is recorded of kernels: grey ones are oriented and coloured ones are blobs, each with this p-value."""
+    coloured = chroma > 0.5
+    return {
+        "chroma": chroma.tolist(),
+        "one_colour": [0.98] * len(chroma),
+        "colourfulness": chroma.tolist(),
+        "orientation_p": np.where(coloured, 0.5, p).tolist(),
+        "blob_p": np.where(coloured, p, 0.5).tolist(),
+        "patch_p": [p] * len(chroma),
+    }
 
 
 def describes(folder: Path) -> None:

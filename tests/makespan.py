@@ -91,7 +91,7 @@ def prepare(folder: Path, study: str, cards: int) -> tuple[list[str], dict[str, 
     listed = "".join(f"echo 'GPU {i}: NVIDIA X (UUID: GPU-{i}{i}{i}{i}-0000)'\n" for i in range(cards))
     (bin_ / "nvidia-smi").write_text(f"#!/bin/sh\n{listed}")
     (bin_ / "nvidia-smi").chmod(0o755)
-    (folder / "alexnet" / "train.py").write_text(STAND_IN)
+    (folder / "alexnet" / "training" / "train.py").write_text(STAND_IN)
     environment = {
         **{key: value for key, value in os.environ.items() if key != "CUDA_VISIBLE_DEVICES"},
         "PATH": f"{bin_}{os.pathsep}{os.environ['PATH']}",

@@ -66,11 +66,11 @@ def made_of_values(source: str) -> list[str]:
 
 def test_html_is_made_of_text_in_the_code_alone():
     """But of what matplotlib and nbconvert wrote, which escape, and what the report merges."""
-    for path in sorted((ROOT / "analysis").glob("*.py")):
+    for path in sorted((ROOT / "analysis").rglob("*.py")):
         found = made_of_values(path.read_text())
         if path.name == "page.py":
             assert found == ["Html(text.replace('<svg ', opened, 1).strip())"]
-        elif path.name == "report.py":
+        elif path.name == "build.py":
             assert found == [
                 "f'<h3 id=\"{anchor}\">{text}</h3>'",
                 "f'{anchors}</main>'",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
@@ -13,11 +14,12 @@ from scipy import stats
 
 from analysis.measures import examinations
 from analysis.measures.estimates import NoEstimate
-from analysis.measures.examinations import Towers, difference_of_towers, share_of_runs
+from analysis.measures.towers import Towers, difference_of_towers, p_values, power, share_of_runs
 from analysis.paper.claims import Claim, load_claims
 from analysis.results.evidence import load_results
 from analysis.verdicts.judge import judge
 
+REFERENCE = Path(__file__).resolve().parent.parent / "reports/reference/results"
 CLAIMS = {claim.id: claim for claim in load_claims()}
 EXAMINED = [claim for claim in CLAIMS.values() if claim.how in examinations.HOWS]
 
@@ -125,28 +127,45 @@ def test_one_seed_and_missing_parts_give_no_verdict(tmp_path: Path, monkeypatch:
     assert "one seed" in o.why
 
 
+def towers(first: list[int], second: list[int], kernels: int) -> Towers:
+    return Towers(np.array([first, second]).T, (kernels, kernels))
+
+
 def test_dealing_kernels_is_the_full_enumeration() -> None:
-    """All 20 ways to deal six kernels to two towers: the p-value is the share that differ as much."""
-    first, second = np.array([[0.1, 0.2, 0.35]]), np.array([[0.5, 0.72, 0.9]])
-    towers = Towers(first, second)
-    everything = np.concatenate([first, second], axis=1)[0]
-    observed = abs(first.mean() - second.mean())
+    """All 252 ways to deal ten kernels to two towers: the p-value is the share that differ as much."""
+    kernels = np.array([1, 1, 0, 0, 0, 1, 1, 1, 1, 0])
+    observed = abs(kernels[:5].mean() - kernels[5:].mean())
     dealt = []
-    for chosen in combinations(range(6), 3):
-        side = list(chosen)
-        rest = [i for i in range(6) if i not in side]
-        dealt.append(abs(everything[side].mean() - everything[rest].mean()))
-    assert towers.p[0] == pytest.approx(np.mean(np.array(dealt) >= observed - 1e-12))
-    np.testing.assert_allclose(np.sort(towers.dealt[:, 0]), np.sort(dealt))
+    for chosen in combinations(range(10), 5):
+        rest = [i for i in range(10) if i not in chosen]
+        dealt.append(abs(kernels[list(chosen)].mean() - kernels[rest].mean()))
+    found = towers([2], [4], 5)
+    assert found.p[0] == pytest.approx(np.mean(np.array(dealt) >= observed - 1e-12))
+    drawn = found.dealt()[:, 0]
+    for gap in np.unique(np.round(dealt, 9)):
+        share = np.mean(np.isclose(dealt, gap))
+        assert np.mean(np.isclose(drawn, gap)) == pytest.approx(share, abs=4 * (share / len(drawn)) ** 0.5)
+
+
+def test_the_p_values_are_those_of_fisher() -> None:
+    table = p_values(9, 9)
+    for a in range(10):
+        for b in range(10):
+            assert table[a, b] == pytest.approx(stats.fisher_exact([[a, 9 - a], [b, 9 - b]]).pvalue)
+
+
+def test_the_power_is_what_simulated_towers_give() -> None:
+    rng = np.random.default_rng(3)
+    first, second = rng.binomial(12, 0.25, 4000), rng.binomial(12, 0.75, 4000)
+    p = [stats.fisher_exact([[a, 12 - a], [b, 12 - b]]).pvalue for a, b in zip(first, second, strict=True)]
+    assert power(12, 12) == pytest.approx(np.mean(np.array(p) < 0.05), abs=0.03)
+    assert power(12, 12) < 0.8 < power(24, 24) < power(48, 48)
 
 
 def test_towers_that_differ_by_nothing_are_rarely_told_apart() -> None:
     """Under the null of equal towers the lower bound is above zero in at most one case in twenty."""
     rng = np.random.default_rng(5)
-    hits = 0
-    for _ in range(200):
-        sides = [rng.beta(2, 4, (2, 12)) for _ in range(2)]
-        hits += difference_of_towers(Towers(*sides)).low > 0
+    hits = sum(difference_of_towers(towers(*rng.binomial(24, 0.4, (2, 3)), 24)).low > 0 for _ in range(200))
     assert 0 < hits <= stats.binom.ppf(0.999, 200, 0.05)
 
 
@@ -154,35 +173,41 @@ def test_the_bound_is_above_zero_where_the_test_rejects_and_below_the_truth() ->
     rng = np.random.default_rng(6)
     covered = 0
     for _ in range(100):
-        sides = rng.normal(0.3, 0.1, (3, 20)), rng.normal(0.5, 0.1, (3, 20))
-        found = difference_of_towers(Towers(*sides))
+        found = difference_of_towers(towers(rng.binomial(20, 0.3, 3), rng.binomial(20, 0.6, 3), 20))
         p = float(found.remark.rpartition("= ")[2])
         assert (found.low > 0) == (p <= 0.05)
-        covered += found.low <= 0.2
+        covered += found.low <= 0.3
     assert covered >= stats.binom.ppf(0.001, 100, 0.95)
 
 
 def test_the_share_of_runs_has_the_exact_binomial_interval() -> None:
-    rng = np.random.default_rng(7)
-    sides = rng.normal(0.2, 0.05, (4, 15)), rng.normal(0.6, 0.05, (4, 15))
-    sides[1][3] = rng.permutation(sides[0][3])  # one run without a difference
-    found = share_of_runs(Towers(*sides))
-    assert found.value == 0.75
+    found = share_of_runs(towers([4, 6, 2, 20], [40, 39, 44, 21], 48))
+    assert (found.value, found.values) == (0.75, ((1, 1, 1, 0),))
     assert found.low == pytest.approx(stats.beta.ppf(0.025, 3, 2))
     assert found.high == pytest.approx(stats.beta.ppf(0.975, 4, 1))
-    assert found.conclusive and not share_of_runs(Towers(sides[0][:1], sides[1][:1])).conclusive
+    assert found.conclusive and not share_of_runs(towers([4], [40], 48)).conclusive
+
+
+def test_what_few_kernels_do_not_show_refutes_nothing() -> None:
+    few, many = (share_of_runs(towers([n // 3] * 5, [n // 2] * 5, n)) for n in (12, 48))
+    assert few.value == many.value == 0
+    assert few.high == many.high == pytest.approx(1 - 0.025 ** (1 / 5))  # Clopper and Pearson for 0 of 5
+    assert not few.conclusive and many.conclusive
+    assert "not seen, 0 of 5 runs" in few.remark and f"probability {power(12, 12):.2f}" in few.remark
+    assert "too few to tell" in few.remark and "too few" not in many.remark
 
 
 def test_which_tower_is_the_colourful_one_does_not_matter(tmp_path: Path) -> None:
     rng = np.random.default_rng(8)
     fabricate.study(tmp_path, "demo")
     for seed in range(1, 6):
-        chroma = rng.uniform(0.0, 0.2, 10), rng.uniform(0.6, 0.8, 10)
-        net(tmp_path, "alexnet", seed, [0, 1] * 9, [0, 1] * 9, chroma=chroma[:: 1 if seed < 3 else -1])
+        chroma = rng.uniform(0.0, 0.2, 24), rng.uniform(0.6, 0.8, 24)
+        chroma[0][:4], chroma[1][:6] = 0.9, 0.1
+        net(tmp_path, "alexnet", seed, [0, 1] * 9, [0, 1] * 9, chroma=chroma[:: 1 if seed < 5 else -1])
     special, every = outcome(tmp_path, "fig3-special"), outcome(tmp_path, "fig3-everyrun")
     assert special.verdict == every.verdict == "direction agrees"
-    assert 40 < special.ours < 80 and 0 < special.low < special.ours
-    assert special.high == float("inf")
+    assert special.ours == pytest.approx(100 * (18 / 24 - 4 / 24)) and 0 < special.low < special.ours
+    assert special.high == float("inf") and "4 and 18, 4 and 18, 4 and 18, 4 and 18, 18 and 4" in special.why
     assert (every.ours, every.seeds) == (100, 5)
 
 
@@ -205,15 +230,53 @@ def test_one_run_without_specialisation_refutes_that_every_run_has_it(
     assert outcome(tmp_path, "fig3-special").verdict == "replicated"
 
 
-def test_neighbours_are_paired_over_queries(tmp_path: Path) -> None:
+def test_selective_kernels_are_counted_after_and_before_training(tmp_path: Path) -> None:
+    fabricate.study(tmp_path, "demo")
+    blobs = {1: 5, 2: 6, 3: 8, 4: 7, 5: 6}
+    paths = [tmp_path / f"demo/examined/alexnet/{seed}/examination.json" for seed in blobs]
+    for path, (seed, count) in zip(paths, blobs.items(), strict=True):
+        chroma = np.where(np.arange(20) < count, 0.9, 0.1)
+        net(tmp_path, "alexnet", seed, [0, 1] * 9, [0, 1] * 9, chroma=(chroma[:10], chroma[10:]))
+        record = json.loads(path.read_text())
+        before = record["untrained_kernels"]
+        before["orientation_p"][:2], before["blob_p"][:1] = [0.03, 0.05], [0.02]
+        path.write_text(json.dumps(record))
+    after = {"fig3-types": [20 - count for count in blobs.values()], "fig3-blobs": list(blobs.values())}
+    for claim, before in (("fig3-types", 2), ("fig3-blobs", 1)):
+        o = outcome(tmp_path, claim)
+        changes = (np.array(after[claim]) - before) / 20
+        half = stats.t.ppf(0.975, 4) * stats.sem(changes)
+        assert o.ours == pytest.approx(100 * changes.mean())
+        assert (o.low, o.high) == pytest.approx(
+            (100 * (changes.mean() - half), 100 * (changes.mean() + half))
+        )
+        assert f"{5 * np.mean(after[claim]):.1f} % of 20 kernels, {5 * before:.1f} % before training" in o.why
+        assert o.verdict == "direction agrees"
+    for path in paths:
+        record = json.loads(path.read_text())
+        record["kernels"]["one_colour"] = [0.8] * 20
+        path.write_text(json.dumps(record))
+    o = outcome(tmp_path, "fig3-blobs")
+    assert (o.verdict, o.needed) == ("cannot tell", "") and "too noisy" in o.why
+    assert outcome(tmp_path, "fig3-types").verdict == "direction agrees"
+
+
+def asked(rng: np.random.Generator, **columns: np.ndarray) -> dict[str, np.ndarray]:
+    """Columns of 60 queries, these and plain ones."""
+    plain = [f"same_class_{key}" for key in ("pixels", "colours", "untrained", "codes")]
+    plain += ["same_class", "pixel_rank", "untrained_pixel_rank", "class_pixel_rank"]
+    return {key: rng.integers(0, 3, 60) / 6 for key in plain} | columns
+
+
+def test_neighbours_are_compared_with_the_best_baseline_in_pairs_over_queries(tmp_path: Path) -> None:
     rng = np.random.default_rng(10)
     fabricate.study(tmp_path, "demo")
-    hard, layer, far = rng.integers(0, 4, 60) / 6, [], []
+    hard, layer, ranks = rng.integers(0, 4, 60) / 6, [], []
     for seed in range(1, 6):
-        layer.append(np.minimum(1, hard + rng.integers(0, 3, 60) / 6))
-        far.append(rng.integers(3, 7, 60) / 6)
-        queries = {"same_class": layer[-1], "same_class_pixels": hard, "far_in_pixels": far[-1]}
-        queries |= {"halved": np.full(60, 0.1), "thinned": rng.uniform(0.3, 0.5, 60)}
+        layer.append(np.minimum(1, hard + rng.integers(1, 4, 60) / 6))
+        ranks.append(rng.uniform(0.2, 0.5, 60))
+        queries = asked(rng, same_class=layer[-1], same_class_colours=hard, pixel_rank=ranks[-1])
+        queries |= {"same_class_pixels": hard / 2, "same_class_codes": hard, "same_class_untrained": hard / 3}
         net(tmp_path, "alexnet", seed, [0, 1] * 9, [0, 1] * 9, queries=queries)
     o = outcome(tmp_path, "fig4-retrieval")
     gains = np.array(layer) - hard
@@ -222,20 +285,49 @@ def test_neighbours_are_paired_over_queries(tmp_path: Path) -> None:
     half = np.sqrt(max(of_seeds + of_images, stats.norm.ppf(0.975) ** 2 * least))
     assert o.ours == pytest.approx(100 * gains.mean())
     assert o.low == pytest.approx(100 * (gains.mean() - half))
+    assert f"{100 * hard.mean():.1f} % by histograms of colours" in o.why
+    assert outcome(tmp_path, "fig4-autoenc").ours == pytest.approx(50 * hard.mean())
+    old = {"same_class": np.ones(60), "same_class_pixels": np.zeros(60)}
+    net(tmp_path, "alexnet", 6, [0, 1] * 9, [0, 1] * 9, queries=old)  # examined before there were baselines
+    assert outcome(tmp_path, "fig4-retrieval").ours == pytest.approx(o.ours)
     pixels = outcome(tmp_path, "fig4-pixels")
-    assert pixels.ours == pytest.approx(100 * np.mean(far))
-    assert (pixels.verdict == "direction agrees") == (pixels.low > 50)
-    assert outcome(tmp_path, "drop-geom").verdict == "direction agrees"
+    assert pixels.ours == pytest.approx(100 * np.mean(ranks))
+    assert (pixels.verdict == "direction agrees") == (pixels.low > 10)
+
+
+def test_halving_is_held_against_the_arithmetic_mean(tmp_path: Path) -> None:
+    rng = np.random.default_rng(11)
+    fabricate.study(tmp_path, "demo")
+    gaps = []
+    for seed in range(1, 6):
+        columns = {key: rng.uniform(0.001, 0.002, 60) for key in ("geometric_halved", "geometric_arithmetic")}
+        columns["geometric_halved_sampled"] = columns["geometric_halved"] + 0.001
+        columns["arithmetic_halved"] = rng.uniform(0.003, 0.004, 60)
+        columns |= {f"{key}_error": np.full(60, 0.25) for key in ("halved", "geometric", "thinned")}
+        gaps.append(columns["arithmetic_halved"] - columns["geometric_halved"])
+        net(tmp_path, "alexnet", seed, [0, 1] * 9, [0, 1] * 9, queries=asked(rng, **columns))
+    o = outcome(tmp_path, "drop-geom")
+    assert o.ours == pytest.approx(np.mean(gaps)) and o.verdict == "direction agrees"
+    assert "before the luck of the sampled masks" in o.why and "top-1 error halved 25.0 %" in o.why
 
 
 def test_a_net_without_dropout_says_nothing_about_thinned_nets(tmp_path: Path) -> None:
     fabricate.study(tmp_path, "demo")
-    nothing = np.full(30, np.nan)
-    queries = {"same_class": np.ones(30), "same_class_pixels": np.zeros(30), "far_in_pixels": np.ones(30)}
-    net(tmp_path, "alexnet", 1, [0, 1], [0, 1], queries=queries | {"halved": nothing, "thinned": nothing})
+    net(tmp_path, "alexnet", 1, [0, 1], [0, 1], queries=asked(np.random.default_rng(12)))
     o = outcome(tmp_path, "drop-geom")
     assert o.verdict == "pending"
-    assert "does not hold thinned" in o.why
+    assert "does not hold arithmetic_halved" in o.why and o.why.count("does not hold") == 1
+
+
+def test_records_of_before_the_new_measures_are_read_and_say_what_is_missing() -> None:
+    """The published examinations: errors of the finished nets as before, one sentence for what they lack."""
+    results = load_results(REFERENCE)
+    for claim in EXAMINED:
+        found = [o for o in judge(claim, results) if o.study == "imagenette" or o.verdict == "pending"]
+        old = claim.how in ("generalization_gap", "sample_difference")
+        assert (found[0].verdict != "pending") == old, claim.id
+        if not old:
+            assert "does not hold" in found[0].why and "python -m alexnet examine" in found[0].why
 
 
 def test_examinations_of_other_weights_are_set_aside(tmp_path: Path) -> None:
@@ -258,7 +350,28 @@ def test_a_net_that_never_trained_carries_no_verdict(tmp_path: Path) -> None:
         net(tmp_path, "alexnet", seed, [1] * 30, [1] * 30)
     o = outcome(tmp_path, "fig3-special")
     assert o.verdict == "pending"
-    assert "not examined yet" in o.why  # an examination of a net that failed to train is none
+    assert "all examined runs of alexnet failed to train" in o.why
+
+
+def test_a_dead_seed_stays_out_of_every_measure(tmp_path: Path) -> None:
+    """Five runs that trained give the same numbers with a dead sixth and without it."""
+    rng = np.random.default_rng(13)
+    fabricate.study(tmp_path, "demo")
+    for seed in range(1, 6):
+        for name, share in (("alexnet", 0.3), ("no_dropout", 0.2)):
+            train, val = (rng.random(300) < share) * 1.0, (rng.random(300) < 0.5) * 1.0
+            net(tmp_path, name, seed, list(train), list(val))
+    nets = {"alexnet", "no_dropout", ""}
+    claims = [claim for claim in EXAMINED if {claim.experiment, claim.baseline} <= nets]
+    assert {claim.how for claim in claims} == set(examinations.HOWS) - {"sample_difference"}
+    before = [outcome(tmp_path, claim) for claim in claims]
+    assert all(o.seeds == 5 for o in before)
+    nothing = np.zeros(12), np.ones(12)
+    net(tmp_path, "alexnet", 6, [1] * 300, [1] * 300, chroma=nothing)
+    for then, claim in zip(before, claims, strict=True):
+        now = outcome(tmp_path, claim)
+        assert (now.ours, now.low, now.values, now.noises) == (then.ours, then.low, then.values, then.noises)
+        assert "1 of 6 runs of alexnet failed to train" in now.why
 
 
 def test_a_net_with_one_tower_has_no_towers_to_compare(tmp_path: Path) -> None:

@@ -24,6 +24,8 @@ from alexnet.net.layers import Dropout
 from alexnet.net.model import build
 from alexnet.packed.packed_set import open_split
 from alexnet.training import train
+from analysis.results import fitting
+from analysis.results.integrity import Guard, Unfit
 
 
 @pytest.fixture
@@ -151,6 +153,28 @@ def test_pictures_are_rows_of_the_packed_set_with_what_the_net_says_of_them(run,
         away = [np.abs(tile - image).mean() for image in np.asarray(split.images).astype(int)]
         assert int(np.argmin(away)) == index
     assert sum(path.stat().st_size for path in (tmp_path / "e").iterdir()) < 400_000
+
+
+def test_the_analysis_takes_it_for_what_it_is_and_its_thumbnails_for_others_once_changed(run, tmp_path):
+    where = tmp_path / "tiny/examined/alexnet/1"
+    manifest = run[1] / "manifest.json"
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"source": "cifar10"}))
+    examine(*run, where, threads=1)
+    guard = Guard(tmp_path, {})
+    record = guard.record(where / "examination.json", "examination")
+    fitting.examination(guard, where / "examination.json", record)
+    sheet = where / "thumbnails.jpg"
+    assert record["files"]["thumbnails.jpg"] == hashlib.sha256(sheet.read_bytes()).hexdigest()
+    near = [one for entry in record["pictures"] for one in entry.get("neighbours", [])]
+    assert len(guard.tiles(sheet, len(record["pictures"]) + len(near), record)) == 16 + 8 * 6
+    sheet.write_bytes(sheet.read_bytes()[:-200])
+    with pytest.raises(Unfit, match=r"thumbnails.jpg is not the file of which its record has the hash"):
+        fitting.examination(guard, where / "examination.json", record)
+    with pytest.raises(Unfit, match=r"thumbnails.jpg is no picture that can be read"):
+        fitting.examination(guard, where / "examination.json", record | {"files": {}})
+    Image.new("RGB", (512, 64)).save(sheet)
+    with pytest.raises(Unfit, match=r"thumbnails.jpg is no sheet of the 64 images of its record"):
+        fitting.examination(guard, where / "examination.json", record | {"files": {}})
 
 
 def test_the_validation_error_of_an_evaluation_is_on_the_same_views(run, tmp_path):

@@ -51,34 +51,34 @@ def replace(package: Path, old: str, new: str) -> None:
 
 def moved_function(package: Path) -> None:
     """`top_k_error` and what it needs, to another module, under another name there."""
-    (package / "scores.py").write_text((package / "metrics.py").read_text())
-    (package / "metrics.py").unlink()
-    for path in package.glob("*.py"):
+    (package / "scores.py").write_text((package / "net/metrics.py").read_text())
+    (package / "net/metrics.py").unlink()
+    for path in package.rglob("*.py"):
         text = path.read_text()
         path.write_text(text.replace("from alexnet.net.metrics import", "from alexnet.scores import"))
 
 
 def moved_definition(package: Path) -> None:
     """One function of a module, called by the rest of it."""
-    text = (package / "layers.py").read_text()
+    text = (package / "net/layers.py").read_text()
     found = re.search(r"\n\ndef _power\(.*?(?=\n\n\n)", text, re.S)
     assert found
-    (package / "powers.py").write_text("from torch import Tensor\n" + found[0])
+    (package / "net/powers.py").write_text("from torch import Tensor\n" + found[0])
     text = text.replace(found[0], "").replace(
-        "from alexnet import lrn_cpu", "from alexnet import lrn_cpu, powers"
+        "from alexnet.net import lrn_cpu", "from alexnet.net import lrn_cpu, powers"
     )
-    (package / "layers.py").write_text(text.replace("_power(", "powers._power("))
+    (package / "net/layers.py").write_text(text.replace("_power(", "powers._power("))
 
 
 def moved_into_rooms(package: Path) -> None:
     """A module into a package of its own that others reach by a relative import."""
-    room = package / "net"
+    room = package / "numbers"
     room.mkdir()
     (room / "__init__.py").write_text('"""The net."""\n')
-    (package / "metrics.py").rename(room / "metrics.py")
-    for path in package.glob("*.py"):
+    (package / "net/metrics.py").rename(room / "metrics.py")
+    for path in package.glob("*/*.py"):
         path.write_text(
-            path.read_text().replace("from alexnet.net.metrics import", "from .net.metrics import")
+            path.read_text().replace("from alexnet.net.metrics import", "from ..numbers.metrics import")
         )
 
 
@@ -93,13 +93,13 @@ HARMLESS: dict[str, Callable[[Path], object]] = {
     "a docstring": edit('"""Sum over `size` adjacent', '"""The sum over `size` adjacent'),
     "a comment": edit("p.grad = None  # used up", "p.grad = None"),
     "an annotation": edit("epochs: int, mark: float) -> bool", "epochs: float, mark: int) -> object"),
-    "an import's name": lambda p: (p / "gather.py").write_text(
-        (p / "gather.py").read_text().replace("import numpy as np", "import numpy").replace("np.", "numpy.")
+    "an import's name": lambda p: (p / "batches/gather.py").write_text(
+        (p / "batches/gather.py").read_text().replace("import numpy as np", "import numpy").replace("np.", "numpy.")
     ),
-    "the downloader": lambda p: (p / "download.py").unlink(),
+    "the downloader": lambda p: (p / "archives/download.py").unlink(),
     "progress": edit("PROGRESS_SECONDS = 5.0", "PROGRESS_SECONDS = 6.0"),
     "a lock": edit("time.sleep(0.05)", "time.sleep(0.06)"),
-    "the benchmark": lambda p: (p / "bench_step.py").write_text("RATE = 2\n"),
+    "the benchmark": lambda p: (p / "bench/step.py").write_text("RATE = 2\n"),
 }  # fmt: skip
 
 
@@ -135,7 +135,7 @@ BITES = [
     ("self.net.eval()", "self.net.train(True)", {"train"}),
     ("BATCH = 128", "BATCH = 64", {"evaluate", "examine"}),
     ("MASKS = 64", "MASKS = 32", {"examine"}),
-    ("functional as F\n\nfrom alexnet import lrn_cpu", "init as F\n\nfrom alexnet import lrn_cpu", EVERY),  # what a name stands for
+    ("functional as F\n\nfrom alexnet.net import lrn_cpu", "init as F\n\nfrom alexnet.net import lrn_cpu", EVERY),  # what a name stands for
 ]  # fmt: skip
 
 
@@ -154,13 +154,13 @@ def test_what_a_module_does_when_it_is_imported_counts(before: dict[str, str], c
     with open(copy / "errors.py", "a") as target:  # cut
         target.write("\nimport torch\ntorch.backends.mkldnn.enabled = False\n")
     assert hashes(copy) == before
-    with open(copy / "tars.py", "a") as target:  # no stage imports it
+    with open(copy / "archives/tars.py", "a") as target:  # no stage imports it
         target.write("\nimport torch\ntorch.backends.mkldnn.enabled = False\n")
     assert hashes(copy) == before
-    with open(copy / "manifest.py", "a") as target:
+    with open(copy / "packed/manifest.py", "a") as target:
         target.write('\nif __name__ == "__main__":\n    print(FORMAT)\n')
     assert hashes(copy) == before
-    with open(copy / "manifest.py", "a") as target:
+    with open(copy / "packed/manifest.py", "a") as target:
         target.write("\nimport torch\ntorch.backends.mkldnn.enabled = False\n")
     after = hashes(copy)
     assert all(after[stage] != before[stage] for stage in STAGES)
@@ -168,16 +168,25 @@ def test_what_a_module_does_when_it_is_imported_counts(before: dict[str, str], c
 
 # What it is made of ----------------------------------------------------------------------------------------------
 
-NET = {"architecture", "compiled", "execution", "layers", "lrn_cpu", "lrn_triton", "metrics", "model"}
-READING = {"data", "inputs", "manifest", "stores", "views"}
-PROBES = {"probe_dropout", "probe_kernels", "probe_pictures", "probe_retrieval"}
+NET = {
+    "experiments.architecture",
+    "runtime.numba_jit",
+    *(f"net.{name}" for name in ("execution", "layers", "lrn_cpu", "lrn_triton", "metrics", "model")),
+}
+READING = {"batches.views", "net.weights", "packed.manifest", "packed.packed_set", "packed.stores"}
+PROBES = {f"evaluation.probe_{name}" for name in ("dropout", "kernels", "pictures", "retrieval")}
+TRAINING = {f"training.{name}" for name in ("train", "sgd", "schedule", "towers", "two_processes")}
+CONFIGURATION = {"experiments.resolve"}
 CONTRIBUTE = {
     "train": NET
     | READING
-    | {"train", "optim", "schedule", "loader", "gather", "towers", "two_processes", "experiments"},
-    "evaluate": NET | READING | {"evaluate", "experiments"},
-    "examine": NET | READING | PROBES | {"evaluate", "examine", "experiments"},
-    "ensemble": {"ensemble", "evaluate", "views", "inputs", "metrics", "experiments"},
+    | TRAINING
+    | CONFIGURATION
+    | {"batches.augment", "batches.loader", "batches.gather"},
+    "evaluate": NET | READING | CONFIGURATION | {"evaluation.evaluate"},
+    "examine": NET | READING | CONFIGURATION | PROBES | {"evaluation.evaluate", "evaluation.examine"},
+    "ensemble": CONFIGURATION
+    | {"batches.views", "evaluation.ensemble", "evaluation.evaluate", "net.metrics"},
 }
 
 
@@ -192,7 +201,10 @@ def test_these_modules_contribute_and_no_others(stage: str) -> None:
 
 def test_of_what_a_room_keeps_for_others_only_what_computes_counts() -> None:
     found = fingerprint.reached(Source(ROOT / "alexnet", CUT), STAGES["train"])
-    assert {name for module, name in found if module == "alexnet.experiments.resolve"} == {"fingerprint"}
+    assert {name for module, name in found if module == "alexnet.experiments.resolve"} == {
+        "fingerprint",
+        "read_config",
+    }
     assert not {"top_k_error"} - {name for _, name in found}
 
 

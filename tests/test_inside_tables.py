@@ -9,6 +9,7 @@ import fabricate
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from analysis.report.context import Context
 from analysis.report.pages import inside_the_net
@@ -57,9 +58,38 @@ def test_the_whole_page_shows_towers_neighbours_and_verdicts(ctx: Context) -> No
     (study,) = ctx.studies
     html = inside_the_net.inside(ctx, study)
     assert "12 kernels of 7 by 7 pixels, in 2 groups" in html
-    assert html.count("seed 1:") >= 1 and "permutation of kernels between towers" in html
+    assert html.count("kernels of the first layer, seed") == 2  # of every seed
+    assert html.count("seed 1:") >= 1
     assert 'href="#claim-fig3-special"' in html and 'href="#claim-drop-overfit"' in html
     assert "the 6 nearest training images, by L2 in fc7 (512 dimensions)" in html
+
+
+def test_kernels_are_counted_by_tower_with_exact_bounds(ctx: Context) -> None:
+    (study,) = ctx.studies
+    html = inside_the_net.kernel_counts(ctx, study)
+    for seed in (1, 2):
+        kernels = ctx.results.examined["demo", "alexnet", seed]["kernels"]
+        for tower in (0, 1):
+            chroma = np.array(kernels["chroma"])[np.array(kernels["tower"]) == tower]
+            coloured, count = int((chroma > 0.5).sum()), len(chroma)
+            cells = re.search(rf">seed {seed}, tower {tower + 1}</th>(.*?)</tr>", html, re.S)[1]
+            shown = re.findall(r">([^<>]+)</td>", cells)
+            assert shown[:4] == [str(n) for n in (count, count - coloured, coloured, coloured)]
+            low = stats.beta.ppf(0.025, coloured, count - coloured + 1) if coloured else 0.0
+            high = stats.beta.ppf(0.975, coloured + 1, count - coloured) if coloured < count else 1.0
+            assert shown[5] == f"{100 * low:.0f} to {100 * high:.0f}\u00a0%"
+    assert html.count("untrained") == 2
+
+
+def test_old_records_show_what_they_hold(tmp_path: Path) -> None:
+    """The published examinations, of before surrogates and baselines."""
+    results = load_results(Path(__file__).resolve().parent.parent / "reports/reference/results")
+    ctx = Context(results, pd.DataFrame({"id": []}))
+    html = inside_the_net.inside(ctx, results.studies["imagenette"])
+    assert "does not hold kernels beside their surrogates" in html
+    assert html.count("kernels of the first layer, seed") == 5
+    queries = results.examined["imagenette", "alexnet", 2]["queries"]
+    assert f">{100 * queries['same_class']:.1f}<" in html and f">{queries['thinned']:.4f}<" in html
 
 
 def test_a_study_without_examinations_says_so(tmp_path: Path) -> None:

@@ -178,7 +178,7 @@ def test_a_sentence_says_where_the_runs_of_a_study_come_from(results: Path) -> N
         path.write_text(json.dumps(json.loads(path.read_text()) | {"seconds": 720.0}))
     sets = len(list(results.glob("small/evals/*/*/*.json")))
     assert f" and {sets / 5:.1f} of evaluation" in sentences(load_results(results))[1]
-    assert "2 seeds each" in demo
+    assert "5 seeds each" in demo
 
 
 def test_runs_side_by_side_count_once_by_the_clock_and_pauses_do_not_count():

@@ -55,7 +55,7 @@ def test_a_copy_is_executed_wherever_one_stands(
     monkeypatch.chdir(tmp_path / "elsewhere")
     monkeypatch.delenv("ALEXNET_RESULTS", raising=False)
     results = Path(os.path.relpath(empty[0]))
-    code = "import os\nfrom analysis import context\nctx = context.load()\nprint(os.environ['ALEXNET_RESULTS'], len(ctx.table))"
+    code = "import os\nfrom analysis.report import context\nctx = context.load()\nprint(os.environ['ALEXNET_RESULTS'], len(ctx.table))"
     out = tmp_path / "made" / "copy.ipynb"
     execute(book(tmp_path / "a.ipynb", code), results, empty[1], out)
     cell = nbformat.read(out, as_version=4).cells[0]

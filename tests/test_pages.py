@@ -73,11 +73,14 @@ def test_one_table_for_each_net_that_has_other_layers(ctx: Context) -> None:
     assert names == ["non_overlapping_pooling", "one_gpu"]  # the others have the sizes of the base
 
 
+SEEDS, NETS = 5, {"ablation": 6, "departure": 2, "recipe": 1, "variant": 1}  # of a fabricated campaign
+
+
 def test_runs_are_folded_by_kind(ctx: Context) -> None:
     shown, folds = split_folds(provenance.runs_tables(ctx.results))
-    assert re.findall(r"demo / (\w+) / \d", shown) == ["alexnet", "alexnet"]
+    assert re.findall(r"demo / (\w+) / \d", shown) == ["alexnet"] * SEEDS
     summaries = [re.findall(r"<summary>(.*?)</summary>", fold)[0] for fold in folds]
-    runs = {"ablation": 12, "departure": 4, "recipe": 2, "variant": 2}
+    runs = {kind: SEEDS * nets for kind, nets in NETS.items()}
     assert summaries == [f"Demo: {count} runs of kind {kind}" for kind, count in runs.items()]
     assert sum(len(re.findall(r"demo / \w+ / \d", fold)) for fold in folds) == sum(runs.values())
 
@@ -149,7 +152,7 @@ def test_the_page_on_trust_says_what_was_counted(
     published = pd.read_csv(calibration.REFERENCE / "calibration.csv", keep_default_na=False)
     counted = published[published["broken"] == ""]
     html = calibration.page(ctx)
-    assert f"in {len(counted):,} settings with 2,000 campaigns each" in html
+    assert f"in {len(counted):,} settings with {published['repeats'].min():,} campaigns each" in html
     assert f"at most in {100 * counted['rate'].max():.1f}\u00a0%" in html
     assert "behaves differently now" not in html
     power = pd.read_csv(calibration.REFERENCE / "power.csv")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
 import json
 import re
@@ -10,7 +11,6 @@ from pathlib import Path
 
 import fabricate
 import numpy as np
-import pandas as pd
 import pytest
 from PIL import Image
 
@@ -18,6 +18,7 @@ from analysis.__main__ import main
 from analysis.report.context import Context
 from analysis.report.pages import what_the_net_sees
 from analysis.results.evidence import load_results
+from analysis.results.integrity import MANIFEST
 from analysis.verdicts.table import read_table
 
 EVIL = '<img src=x onerror="alert(1)">'
@@ -88,46 +89,102 @@ def test_the_sheet_shows_the_first_images_of_each_class(tmp_path: Path) -> None:
     assert all(alt for alt in re.findall(r'<img alt="([^"]*)"', sheet))
 
 
-def test_five_labels_are_those_of_the_evaluation(tmp_path: Path) -> None:
-    campaign(tmp_path, c0=EVIL)
-    ctx = context(tmp_path)
-    html = what_the_net_sees.five_labels(ctx, ctx.studies[0])
-    table = pd.read_parquet(tmp_path / "demo/evals/alexnet/1/ilsvrc2012-val.parquet").sort_values("name")
-    chosen = table.iloc[[0, 3, 6, 9, 13, 16, 19, 23]]
-    first = sum(row.center_top5[0] == row.label for row in chosen.itertuples())
-    among = sum(row.label in row.center_top5 for row in chosen.itertuples())
-    assert f"the most probable one in {first} and among the five in {among}." in html
-    assert f"{100 * table['center_top1_error'].mean():.1f}\u00a0% (top-1)" in html
-    right = sum(list(row.center_top5).count(row.label) for row in chosen.itertuples())
-    assert html.count('<span class="right">') == right > 0
-    assert html.count("<li>") == 5 * 8 and html.count("width:50.0%") == 8
-    pixels = np.load(tmp_path / "demo/data/ilsvrc2012/val.npy")
-    for shown, place in zip(embedded(html), (0, 3, 6, 9, 13, 16, 19, 23), strict=True):
-        errors = [np.abs(shown.astype(int) - other).mean() for other in pixels]
-        assert int(np.argmin(errors)) == place
-    assert EVIL not in html
+def with_pictures(folder: Path) -> list[dict]:
+    """Record pictures in the examination: three images with labels, the first two with neighbours."""
+    path = folder / "demo/examined/alexnet/1/examination.json"
+    record = json.loads(path.read_text())
+    entries = [
+        {
+            "index": i,
+            "name": f"ilsvrc2012_val_{i:08d}.JPEG",
+            "label": i % 12,
+            "top5": [(i + step) % 12 for step in (step0, 1, 2, 3, 4)],
+            "probabilities": [0.5, 0.2, 0.1, 0.05, 0.05],
+        }
+        for i, step0 in ((0, 0), (5, 7), (17, 0))
+    ]
+    for entry in entries[:2]:
+        near = [(entry["index"] + step) % 30 for step in range(6)]
+        entry["neighbours"] = [{"index": i, "label": i % 11} for i in near]
+    path.write_text(json.dumps(record | {"pictures": entries}))
+    return entries
 
 
-def test_neighbours_are_those_of_the_examination(tmp_path: Path) -> None:
-    campaign(tmp_path, c1=EVIL)
-    near = [[f"train_{(i + step) % 30}.JPEG" for step in range(6)] for i in range(24)]
-    for path in tmp_path.glob("demo/examined/alexnet/1/queries.parquet"):
-        table = pd.read_parquet(path).iloc[:24].assign(neighbours=near)
-        table["name"] = [f"ilsvrc2012_val_{i:08d}.JPEG" for i in range(24)]
-        table.to_parquet(path, index=False)
-        record = json.loads(path.with_name("examination.json").read_text())
-        means = {key: float(table[key].mean()) for key in record["queries"] if key in table}
-        record["queries"] |= {"images": 24} | means
-        path.with_name("examination.json").write_text(json.dumps(record))
+def test_labels_and_neighbours_are_those_of_the_record_and_pictures_those_of_the_packed_set(
+    tmp_path: Path,
+) -> None:
+    campaign(tmp_path, c0=EVIL, c1=EVIL)
+    entries = with_pictures(tmp_path)
     ctx = context(tmp_path)
-    html = what_the_net_sees.neighbours(ctx, ctx.studies[0])
+    html = what_the_net_sees.what_the_net_sees(ctx, ctx.studies[0])
+    assert "the most probable one in 2 and among the five in 2;" in html
+    assert html.count('<span class="right">') == 2
+    assert html.count("<li>") == 5 * 3 and html.count("width:50.0%") == 3
     counted = re.findall(r"<td[^>]*>(\d) of 6</td>", html)
-    expected = [sum((i + step) % 30 % 11 == i % 12 for step in range(6)) for i in (0, 5, 11, 17, 23)]
-    assert list(map(int, counted)) == expected
-    assert len(embedded(html)) == 10 and EVIL not in html
-    stored = np.load(tmp_path / "demo/data/ilsvrc2012/train.npy")
-    second = embedded(html)[3][:, 67 : 67 + 64].astype(int)  # the second neighbour of image 5 is image 6
-    assert int(np.argmin([np.abs(second - other).mean() for other in stored])) == 6
+    assert [int(n) for n in counted] == [
+        sum(i % 11 == e["label"] for i in range(e["index"], e["index"] + 6)) for e in entries[:2]
+    ]
+    shown = embedded(html)
+    held, trained = (
+        np.load(tmp_path / f"demo/data/ilsvrc2012/{split}.npy").astype(int) for split in ("val", "train")
+    )
+    assert len(shown) == 3 + 2 * 2 and EVIL not in html
+    for image, entry in zip(shown, entries, strict=False):
+        assert int(np.argmin([np.abs(image.astype(int) - other).mean() for other in held])) == entry["index"]
+    second = shown[6][:, 67 : 67 + 64].astype(int)  # the second neighbour of image 5 is image 6
+    assert int(np.argmin([np.abs(second - other).mean() for other in trained])) == 6
+
+
+def test_a_study_without_the_base_net_shows_another_one(tmp_path: Path) -> None:
+    campaign(tmp_path)
+    with_pictures(tmp_path)
+    pictured = tmp_path / "demo/examined/alexnet/1/examination.json"
+    other = next(tmp_path.glob("demo/examined/no_dropout/1")) / "examination.json"
+    record = json.loads(other.read_text())
+    other.write_text(json.dumps(record | {"pictures": json.loads(pictured.read_text())["pictures"]}))
+    for path in tmp_path.glob("demo/examined/alexnet/*/examination.json"):
+        path.unlink()
+    ctx = context(tmp_path)
+    assert "no_dropout, seed 1, centre view" in what_the_net_sees.what_the_net_sees(ctx, ctx.studies[0])
+
+
+def test_thumbnails_of_the_record_stand_in_for_a_packed_set_that_is_not_here(tmp_path: Path) -> None:
+    campaign(tmp_path)
+    entries = with_pictures(tmp_path)
+    rng = np.random.default_rng(3)
+    tiles = np.repeat(rng.integers(0, 256, (16, 1, 1, 3)), 32, axis=1).repeat(32, axis=2).astype(np.uint8)
+    sheet = tiles.reshape(2, 8, 32, 32, 3).swapaxes(1, 2).reshape(64, 256, 3)
+    Image.fromarray(sheet).save(
+        tmp_path / "demo/examined/alexnet/1/thumbnails.jpg", quality=95, subsampling=0
+    )
+    assert main(["keep", "--results", str(tmp_path), "--out", str(tmp_path / "kept")]) == 0
+    results = load_results(tmp_path / "kept")
+    record = results.examined["demo", "alexnet", 1]
+    hashed = hashlib.sha256(Path(record["folder"], "thumbnails.jpg").read_bytes()).hexdigest()
+    assert record["files"]["thumbnails.jpg"] == hashed
+    assert f"{hashed}  demo/examined/alexnet/1/thumbnails.jpg\n" in (tmp_path / "kept" / MANIFEST).read_text()
+    found = what_the_net_sees.pixels_of(results, results.studies["demo"], record)
+    order = [("val", e["index"]) for e in entries]
+    order += [("train", near["index"]) for e in entries[:2] for near in e["neighbours"]]
+    assert list(dict.fromkeys(order)) == list(found)
+    for place, key in enumerate(order):
+        if order.index(key) == place:  # one that is the neighbour of two images has two tiles
+            assert (
+                np.abs(found[key].astype(int) - tiles[max(i for i, k in enumerate(order) if k == key)]).max()
+                < 40
+            )
+
+
+def test_another_packed_set_than_the_examined_one_is_not_shown(tmp_path: Path) -> None:
+    campaign(tmp_path, c2=EVIL)
+    with_pictures(tmp_path)
+    # with a manifest of another set the examination is set aside
+    (tmp_path / "demo/data/ilsvrc2012/manifest.json").unlink()
+    ctx = context(tmp_path)
+    html = what_the_net_sees.what_the_net_sees(ctx, ctx.studies[0])
+    assert embedded(html) == [] and EVIL not in html
+    assert "The images are not here" in html
+    assert "Classes of the nearest in the layer" in html and html.count("<li>") == 15
 
 
 def test_what_is_missing_is_said(tmp_path: Path) -> None:
@@ -135,9 +192,7 @@ def test_what_is_missing_is_said(tmp_path: Path) -> None:
     ctx = context(tmp_path)
     study = ctx.studies[0]
     assert what_the_net_sees.sample_sheet(ctx.results, study) is None
-    assert "are not here" in what_the_net_sees.five_labels(ctx, study)
-    assert "did not keep which images are near" in what_the_net_sees.neighbours(ctx, study)
+    assert "before pictures were recorded" in what_the_net_sees.what_the_net_sees(ctx, study)
     fabricate.study(tmp_path / "other", "demo")
     ctx = context(tmp_path / "other")
-    assert "not evaluated" in what_the_net_sees.five_labels(ctx, ctx.studies[0])
-    assert "examined yet" in what_the_net_sees.neighbours(ctx, ctx.studies[0])
+    assert "not examined yet" in what_the_net_sees.what_the_net_sees(ctx, ctx.studies[0])

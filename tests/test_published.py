@@ -68,3 +68,14 @@ def test_they_are_ten_at_least_and_of_several_words() -> None:
     rows = measured()
     assert len(rows) >= 10
     assert {row["direction"] for row in rows} == {"agrees", "not shown", "cannot tell"}
+
+
+def test_settings_on_which_text_and_program_agree_hold_by_a_line_that_is_named() -> None:
+    with TABLE.open(newline="", encoding="utf-8") as lines:
+        rows = [
+            row for row in csv.DictReader(lines) if row["why"].startswith("text and authors' program agree")
+        ]
+    assert len(rows) == 33
+    for row in rows:
+        assert row["verdict"] == "holds"
+        assert re.search(r"authors' 2012 source release, \S+\.(cfg|py|sh)", row["why"]), row["id"]

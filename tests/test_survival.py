@@ -97,7 +97,7 @@ def test_a_killed_workflow_goes_on_where_it_was(tmp_path):
 
 
 def test_the_lock_ends_with_its_process(tmp_path):
-    code = "import sys, time; from pathlib import Path; from alexnet import workflow_lock\nlock = workflow_lock.take(Path(sys.argv[1])); print(1, flush=True); time.sleep(60)"
+    code = "import sys, time; from pathlib import Path; from alexnet.runtime import workflow_lock\nlock = workflow_lock.take(Path(sys.argv[1])); print(1, flush=True); time.sleep(60)"
     other = subprocess.Popen([sys.executable, "-c", code, tmp_path], cwd=ROOT, stdout=subprocess.PIPE)
     assert other.stdout.readline() == b"1\n"
     with pytest.raises(UserError, match="another workflow is at work"):

@@ -144,10 +144,10 @@ def test_prose_formatting_rules_and_plots_retrain_nothing(project):
     edit(project / "config/experiments.yaml", "about: Without dropout", "about: Not having dropout")
     edit(project / "config/experiments.yaml", "recipes:\n", "# another comment\nrecipes:\n")
     edit(project / "workflow/rules/runs.smk", "--threads {threads} 2> {log}", " --threads {threads} 2> {log}")
-    with open(project / "alexnet/train.py", "a") as source:
+    with open(project / "alexnet/training/train.py", "a") as source:
         source.write("\n# a comment\n")
     assert not {"train", "evaluate", "configure"} & set(planned(project))
-    with open(project / "analysis/verdicts.py", "a") as source:
+    with open(project / "analysis/verdicts/rules.py", "a") as source:
         source.write("\n# a comment\n")
     jobs = planned(project)
     assert {"check", "report"} <= set(jobs)

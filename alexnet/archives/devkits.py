@@ -48,7 +48,7 @@ def _table(mat: bytes, columns: Sequence[str]) -> dict[str, Any]:
         ValueError: there is no such table, the reader crashed, or it took too much.
     """
     package = Path(__file__).resolve().parents[2]
-    code = f"import sys; sys.path.insert(0, {str(package)!r}); from alexnet import devkits; devkits.child()"
+    code = f"import sys; sys.path.insert(0, {str(package)!r}); from alexnet.archives import devkits; devkits.child()"
     call = [sys.executable, "-c", code, *columns]
     one_thread = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
     with tempfile.TemporaryFile() as answer:

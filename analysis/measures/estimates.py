@@ -75,6 +75,7 @@ def settled(
     planned = set.intersection(*plans) - {seed for name, seed in dead if name in nets} if plans else set()
     wanted = max(least, len(planned))
     few = estimate.fewest < wanted
+    stuck = stuck or not (estimate.conclusive or estimate.fewest < 2)  # more runs would not change that
     if few:
         unit = (
             "pairs of seeds"

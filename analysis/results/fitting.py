@@ -20,7 +20,10 @@ Record = Mapping[str, Any]
 KEYS = ("study", "experiment", "seed")
 MEASURED = ("epoch", "train_error", "train_loss", "validation_error", "validation_loss")
 METRICS = ("top1_error", "top5_error", "loss")
+SINGLE = 2.0**-24  # relative rounding of the numbers in tables, which are of single precision
 HASH = re.compile(r"[0-9a-f]{64}\Z")
+SHARE = re.compile(r"\w+_error|same_class\w*|\w*pixel_rank|chance|far_in_pixels")  # columns between 0 and 1
+OF_KERNELS = re.compile(r"(initial_)?(chroma|orientation)|one_colour|colourfulness|blob|\w+_p")  # the same
 
 
 def whose(guard: Guard, path: Path, record: Record) -> None:
@@ -118,7 +121,7 @@ def evaluation(guard: Guard, path: Path, record: Record) -> None:
 
 
 def examination(guard: Guard, path: Path, record: Record) -> None:
-    """Compare an examination with its tables and its kernels.
+    """Compare an examination with its tables, its kernels and its thumbnails.
 
     Raises:
         Unfit: they are others than the record tells of.
@@ -126,27 +129,42 @@ def examination(guard: Guard, path: Path, record: Record) -> None:
     whose(guard, path, record)
     for name in ("sample", "queries"):
         means = {key: value for key, value in record[name].items() if key not in ("images", "of")}
-        shares = [key for key in means if key not in ("loss", "halved", "thinned")]
+        shares = filter(SHARE.fullmatch, means)
         source = path.with_name(f"{name}.parquet")
         _means(guard, source, record, record[name]["images"], means, shares)
-    kernels = record["kernels"]
-    count = len(kernels["tower"])
-    if any(len(values) != count or not np.isfinite(values).all() for values in kernels.values()):
-        raise Unfit(
-            f"{guard.name(path)} tells of {count} kernels, but not {count} finite numbers of each kind"
-        )
-    for name in ("chroma", "orientation", "initial_chroma", "initial_orientation"):
-        if min(kernels[name]) < 0 or max(kernels[name]) > 1 + 1e-6:
-            raise Unfit(f"{guard.name(path)}: {name} of the kernels has values that are no shares")
-    if (pictures := path.with_name("kernels.npy")).is_file():
-        guard.array(pictures, (count, None, None, 3), record)
+    count = len(record["kernels"]["tower"])
+    for key in ("kernels", "untrained_kernels"):
+        if any(len(of) != count or not np.isfinite(of).all() for of in record.get(key, {}).values()):
+            raise Unfit(
+                f"{guard.name(path)} tells of {count} kernels, but not {count} finite numbers of each kind"
+            )
+        for name, values in record.get(key, {}).items():
+            if OF_KERNELS.fullmatch(name) and (min(values) < 0 or max(values) > 1 + 1e-6):
+                raise Unfit(f"{guard.name(path)}: {name} of the kernels has values that are no shares")
+    if (kernels := path.with_name("kernels.npy")).is_file():
+        guard.array(kernels, (count, None, None, 3), record)
+    _pictures(guard, path, record)
+
+
+def _pictures(guard: Guard, path: Path, record: Record) -> None:
+    """Compare the images that an examination tells of with its samples, and with its thumbnails if there are any."""
+    entries = record.get("pictures", [])
+    near = [one for entry in entries for one in entry.get("neighbours", [])]
+    for found, name in ((entries, "queries"), (near, "sample")):
+        if any(one["index"] >= record[name]["of"] for one in found):
+            raise Unfit(f"{guard.name(path)} tells of an image that its {name} were not drawn from")
+    if any(len(entry["top5"]) != len(entry["probabilities"]) for entry in entries):
+        raise Unfit(f"{guard.name(path)} tells of an image with more labels than probabilities, or fewer")
+    if (sheet := path.with_name("thumbnails.jpg")).is_file():
+        guard.tiles(sheet, len(entries) + len(near), record)
 
 
 def _means(guard: Guard, path: Path, record: Record, rows: int, means: Record, shares: Iterable[str]) -> None:
     """Compare the means of a table's columns with the recorded ones; `shares` lie between 0 and 1."""
     table = guard.table(path, rows, means, record)
     for column, told in means.items():
-        if not same(float(table[column].mean()), told):
+        mean, rounding = float(table[column].mean()), SINGLE * float(np.abs(table[column]).mean())
+        if not (same(mean, told) or (told is not None and abs(mean - told) <= rounding)):
             raise Unfit(f"{guard.name(path)}: the mean of {column} is not the one of its record")
     for column in shares:
         if means[column] is not None and not ((table[column] >= 0) & (table[column] <= 1)).all():

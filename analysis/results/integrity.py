@@ -29,6 +29,7 @@ from analysis.files import write_text
 MANIFEST = "MANIFEST.sha256"
 SCHEMAS = Path(__file__).with_name("records.schema.yaml")
 LINE = re.compile(r"([0-9a-f]{64})  ([^\n]+)\Z")
+ACROSS, TILE = 8, 64  # thumbnails in a row of a sheet; pixels of a side of one, at most
 LARGEST = 64 << 20  # bytes of a record
 DIGITS = 18  # of a whole number
 MOST = 20_000_000  # rows of a table: more than any split of ImageNet has
@@ -168,6 +169,31 @@ class Guard:
         if not np.isfinite(found).all():
             raise Unfit(f"{self.name(path)} holds numbers that are not finite")
         return found
+
+    def tiles(self, path: Path, count: int, record: Mapping[str, Any] | None = None) -> NDArray[np.uint8]:
+        """The first `count` images (side, side, RGB) of a JPEG that has `ACROSS` in a row.
+
+        Raises:
+            Unfit: changed, unreadable, or no sheet of so many.
+        """
+        from PIL import Image
+
+        self.unchanged(path, record)
+        try:
+            with Image.open(path, formats=["JPEG"]) as sheet:
+                side = sheet.width // ACROSS
+                rows = -(-count // ACROSS)
+                if not 0 < side <= TILE or sheet.size != (ACROSS * side, rows * side):
+                    raise Unfit(f"{self.name(path)} is no sheet of the {count} images of its record")
+                pixels = np.asarray(sheet.convert("RGB"))
+        except Unfit:
+            raise
+        except Exception as error:  # whatever a torn file makes of the decoder
+            raise Unfit(
+                f"{self.name(path)} is no picture that can be read ({error.__class__.__name__})"
+            ) from None
+        tiles = pixels.reshape(rows, side, ACROSS, side, 3).swapaxes(1, 2)
+        return tiles.reshape(-1, side, side, 3)[:count]
 
 
 def _integer(digits: str) -> int:

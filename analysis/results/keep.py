@@ -1,4 +1,4 @@
-"""Turns a results folder into a small one from which the report can be built again: no weights, no pictures, no archives.
+"""Turns a results folder into a small one from which the report can be built again: no weights, no archives, no images but thumbnails.
 
 Kept are the finished runs that belong to their studies now, under the names that they had:
 
@@ -8,7 +8,7 @@ Kept are the finished runs that belong to their studies now, under the names tha
     <study>/data/<set>/manifest.json, mean.npy          what was packed
     <study>/runs/<experiment>/<seed>/                   config.json, run.json, metrics.csv; of the pilot's runs too
     <study>/evals/<experiment>/<seed>/                  the summary (JSON), and the errors of each image (Parquet)
-    <study>/examined/<experiment>/<seed>/               examination.json, kernels.npy, sample and queries (Parquet)
+    <study>/examined/<experiment>/<seed>/               examination.json, kernels.npy, sample and queries (Parquet), thumbnails.jpg
     MANIFEST.sha256                                     the hash of each of these files, see `analysis.results.integrity`
 
 The release of the operating system is left out of the records; all else that they say of the machine stays.
@@ -128,7 +128,11 @@ def _copy(results: Results, out: Path, studies: Sequence[str]) -> None:
     for (study, *_), record in results.examined.items():
         folder = Path(str(record["folder"]))
         if study in studies:
-            tables = [copy(path) for path in sorted([*folder.glob("*.parquet"), *folder.glob("kernels.npy")])]
+            tables = [
+                copy(path)
+                for pattern in ("*.parquet", "kernels.npy", "thumbnails.jpg")
+                for path in sorted(folder.glob(pattern))
+            ]
             copy_record(folder / "examination.json", *tables)
 
 

@@ -26,12 +26,13 @@ HOW = {
     "ratio_of_nets": "{metric} of {experiment} over that of {baseline}",
     "generalization_gap": "validation minus training error of the finished net: {experiment} minus {baseline}",
     "sample_difference": "error of the finished net on training images: {experiment} minus {baseline}",
-    "tower_chroma": "share of colour in the first kernels: one tower of {experiment} minus the other",
+    "tower_chroma": "share of coloured first kernels: one tower of {experiment} minus the other",
     "tower_chroma_runs": "share of the runs of {experiment} whose towers differ in colour",
-    "orientation_selectivity": "orientation selectivity of the first kernels of {experiment}, after minus before training",
-    "retrieval_precision": "nearest neighbours of the same class: last hidden layer of {experiment} minus pixels",
-    "pixel_distance": "nearest neighbours in the last hidden layer of {experiment} that are not near in pixels",
-    "geometric_mean": "divergence from the geometric mean of thinned nets: thinned minus halved {experiment}",
+    "orientation_selectivity": "share of first kernels of {experiment} that are selective ({metric}), after minus before training",
+    "retrieval_precision": "nearest neighbours of the same class: last hidden layer of {experiment} minus the best baseline",
+    "code_precision": "nearest neighbours of the same class: codes of 64 bits of {experiment} minus pixels",
+    "pixel_distance": "percentile rank in pixels of the nearest neighbours in the last hidden layer of {experiment}",
+    "geometric_mean": "divergence of the halved {experiment} from the arithmetic mean of thinned nets minus that from the geometric mean",
 }
 
 
@@ -102,7 +103,7 @@ def explain(claim: Claim, outcomes: list[Outcome], p_holm: float | None = None) 
 
     Args:
         outcomes: what every body of evidence says, strongest first (`judging.judge`).
-        p_holm: p-value of the first, adjusted over all claims.
+        p_holm: p-value of the first, adjusted over the core claims.
     """
     out = [f"{claim.id}   section {claim.section}, {claim.kind}", *_wrapped(claim.statement), ""]
     out += _said(claim)
@@ -200,6 +201,6 @@ def _found(outcome: Outcome, p_holm: float | None, rank: int) -> list[str]:
     out += _field("Plan", outcome.plan) if outcome.plan else []
     out += _field("Differs", outcome.differs) if outcome.differs else []
     if outcome.p is not None:
-        holm = f"; {p_holm:.2g} adjusted over all claims (Holm)" if p_holm is not None else ""
+        holm = f"; {p_holm:.2g} adjusted over the core claims (Holm)" if p_holm is not None else ""
         out += _field("p", f"{outcome.p:.2g} for no effect{holm}")
     return out

@@ -22,7 +22,7 @@ STRENGTH = ("", "demo", "proxy", "reduced scale", "arithmetic", "paper scale")
 
 
 def judge_all(claims: list[Claim], results: Results) -> list[Outcome]:
-    """The strongest outcome of every claim, in their order, with p-values adjusted over all of them."""
+    """The strongest outcome of every claim, in their order, with p-values adjusted over the core claims."""
     return adjusted([judge(claim, results)[0] for claim in claims])
 
 

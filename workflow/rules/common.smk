@@ -97,6 +97,7 @@ EXAMINATIONS = (
     "tower_chroma_runs",
     "orientation_selectivity",
     "retrieval_precision",
+    "code_precision",
     "pixel_distance",
     "geometric_mean",
 )
@@ -131,9 +132,7 @@ def run_fingerprint(wildcards):
 
 def gpus_of_training(wildcards):
     """What the study gives a training, but no more than the net has towers"""
-    config = checked(
-        resolve.resolve, wildcards.study, wildcards.experiment, int(wildcards.seed), DEFINITIONS
-    )
+    config = checked(resolve.resolve, wildcards.study, wildcards.experiment, int(wildcards.seed), DEFINITIONS)
     return min(STUDIES[wildcards.study]["gpus"], config["model"]["towers"])
 
 

@@ -41,6 +41,7 @@ CHAPTERS = {
     "tower_chroma_runs": ("inside-the-net", "Inside the finished net"),
     "orientation_selectivity": ("inside-the-net", "Inside the finished net"),
     "retrieval_precision": ("inside-the-net", "Inside the finished net"),
+    "code_precision": ("inside-the-net", "Inside the finished net"),
     "pixel_distance": ("inside-the-net", "Inside the finished net"),
     "geometric_mean": ("inside-the-net", "Inside the finished net"),
     "arithmetic": ("architecture", "Architecture"),

@@ -7,14 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
-from analysis.measures import examinations
+from analysis.measures import examinations, kernels
 from analysis.measures.estimates import NoEstimate
+from analysis.measures.probed import to_show
 from analysis.report import figures
 from analysis.report.badges import badge
 from analysis.report.context import Context
 from analysis.report.page import Html, figure, heading, image, note, say, stack, table
 from analysis.results.evidence import Study
+from analysis.stats.intervals import CONFIDENCE
 from analysis.verdicts.table import interval, number, paper_value
 
 BASE = "alexnet"
@@ -23,7 +26,7 @@ WIDE = 560  # CSS pixels of the picture of kernels, at most
 
 def inside(ctx: Context, study: Study) -> Html:
     """Everything that was measured inside the finished nets of a study."""
-    seeds = _records(ctx, study, BASE)
+    seeds = to_show(ctx.results, study.name, BASE)
     if not seeds:
         return stack(
             heading(study.title),
@@ -33,7 +36,7 @@ def inside(ctx: Context, study: Study) -> Html:
         heading(study.title),
         say(f"{study.data.rstrip('.')}.", *_samples(seeds)),
         heading("First layer, tower by tower", 4),
-        *towers(ctx, study, seeds),
+        *first_layer(ctx, study, seeds),
         heading("Nearest neighbours, and halved outputs", 4),
         neighbours(seeds),
         heading("Training and validation error of the finished nets", 4),
@@ -41,13 +44,6 @@ def inside(ctx: Context, study: Study) -> Html:
         heading("What the paper says about it", 4),
         verdicts(ctx, study),
     )
-
-
-def _records(ctx: Context, study: Study, experiment: str) -> dict[int, dict[str, Any]]:
-    found = {
-        key[2]: record for key, record in ctx.results.examined.items() if key[:2] == (study.name, experiment)
-    }
-    return dict(sorted(found.items()))
 
 
 def _samples(seeds: dict[int, dict[str, Any]]) -> list[str]:
@@ -59,41 +55,92 @@ def _samples(seeds: dict[int, dict[str, Any]]) -> list[str]:
     ]
 
 
-def towers(ctx: Context, study: Study, seeds: dict[int, dict[str, Any]]) -> list[Html]:
-    """Kernels of the first layer as pictures, and the share of colour in each by tower."""
-    parts = [kernels_picture(study, seeds)]
+def first_layer(ctx: Context, study: Study, seeds: dict[int, dict[str, Any]]) -> list[Html]:
+    """Kernels of the first layer as pictures, what they are by tower, and the share of colour in each."""
+    parts = [part for seed, record in seeds.items() if (part := kernels_picture(study, seed, record))]
     try:
-        found = examinations.tower_chroma(ctx.results, study.name, BASE)
+        parts.append(kernel_counts(ctx, study))
     except NoEstimate as reason:
-        return [part for part in parts if part] + [note(f"{reason}.")]
-    runs = dict(zip(seeds, zip(found.first, found.second, strict=True), strict=True))
+        parts.append(note(f"{reason}."))
+    chroma = {seed: _chroma(record) for seed, record in seeds.items()}
+    if min(len(side) for pair in chroma.values() for side in pair) < 2:
+        return [*parts, note(f"{BASE} has no two towers whose kernels could be compared.")]
     spoken = "; ".join(
-        f"seed {seed}: {100 * a.mean():.1f} % in tower 1, {100 * b.mean():.1f} % in tower 2, p = {p:.2g}"
-        for (seed, (a, b)), p in zip(runs.items(), found.p, strict=True)
+        f"seed {seed}: {100 * a.mean():.1f} % in tower 1, {100 * b.mean():.1f} % in tower 2"
+        for seed, (a, b) in chroma.items()
     )
-    before = np.mean([record["kernels"]["initial_chroma"] for record in seeds.values()])
+    before = np.mean([_before(record)["chroma"] for record in seeds.values()])
     words = (
-        f"Share of a kernel's energy that is colour, mean over kernels: {spoken} (permutation of kernels between towers). "
+        f"Share of a kernel's energy that is colour, mean over kernels: {spoken}. "
         f"Before training it is {100 * before:.1f} %: three independent channels have two thirds."
     )
     alt = f"A dot a kernel: share of its energy that is colour, by tower and seed. {spoken}"
     caption = f"{study.title}: colour in the kernels of the first layer; lines: means of the towers."
-    drawn = figure(figures.chroma_by_tower(runs), alt, caption)
-    return [say(words), *(part for part in parts if part), drawn]
+    return [*parts, say(words), figure(figures.chroma_by_tower(chroma), alt, caption)]
 
 
-def kernels_picture(study: Study, seeds: dict[int, dict[str, Any]]) -> Html | None:
-    """The first layer's kernels of the first seed, each stretched to its own range, tower 1 above tower 2 (Fig. 3)."""
-    seed, record = next(iter(seeds.items()))
+def _chroma(record: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+    """Shares of colour of the kernels of both towers."""
+    tower, chroma = (np.array(record["kernels"][key]) for key in ("tower", "chroma"))
+    return chroma[tower == 0], chroma[tower == 1]
+
+
+def _before(record: dict[str, Any]) -> dict[str, list[float]]:
+    """What is known of the kernels before training; records of before surrogates have less."""
+    known: dict[str, list[float]] = record.get("untrained_kernels") or {
+        "chroma": record["kernels"]["initial_chroma"]
+    }
+    return known
+
+
+def kernel_counts(ctx: Context, study: Study) -> Html:
+    """How many first kernels are oriented, coloured, or coloured blobs: by seed and tower, and before training.
+
+    Raises:
+        NoEstimate: no record says so.
+    """
+    tables = kernels.kernel_tables(ctx.results, study.name, BASE)
+    rows: list[list[object]] = []
+    for seed, (after, before) in tables.items():
+        rows += [
+            [f"seed {seed}, tower {tower + 1}", *_counts(part)] for tower, part in after.groupby("tower")
+        ]
+        rows.append([f"seed {seed}, untrained", *_counts(before)])
+    heads = [
+        "Net",
+        "Kernels",
+        "Oriented",
+        "Coloured and smooth",
+        "Coloured blobs",
+        "95 % bounds, oriented",
+        "coloured",
+    ]
+    caption = (
+        "First kernels above the 95th percentile of surrogates with their radial spectrum, of which 5 % are by chance; coloured and "
+        "smooth: more colour than grey, and above 95 % of kernels of noise; bounds: exact (Clopper and Pearson)"
+    )
+    return table(heads, rows, caption)
+
+
+def _counts(part: pd.DataFrame) -> list[str]:
+    from scipy.stats import binomtest
+
+    count, columns = len(part), [int(part[key].sum()) for key in ("oriented", "coloured", "blob")]
+    bounds = [binomtest(hits, count).proportion_ci(CONFIDENCE, method="exact") for hits in columns[:2]]
+    return [str(count), *map(str, columns), *(f"{100 * b.low:.0f} to {100 * b.high:.0f} %" for b in bounds)]
+
+
+def kernels_picture(study: Study, seed: int, record: dict[str, Any]) -> Html | None:
+    """The first layer's kernels of a seed, each stretched to its own range, tower 1 above tower 2 (Fig. 3)."""
     path = Path(record["folder"]) / "kernels.npy"
     if not path.is_file():
         return None
     from PIL import Image
 
-    kernels = np.load(path, allow_pickle=False)
+    stored = np.load(path, allow_pickle=False)
     towers = np.array(record["kernels"]["tower"])
     columns = min(16, max(1, int(np.max(np.bincount(towers)))))
-    bands = [grid(kernels[towers == tower], columns) for tower in np.unique(towers)]
+    bands = [grid(stored[towers == tower], columns) for tower in np.unique(towers)]
     gap = np.full((3, bands[0].shape[1], 4), 0, np.uint8)
     pixels = np.concatenate([part for band in bands for part in (band, gap)][:-1])
     zoom = max(1, WIDE // pixels.shape[1])
@@ -102,10 +149,8 @@ def kernels_picture(study: Study, seeds: dict[int, dict[str, Any]]) -> Html | No
     )
     buffer = io.BytesIO()
     picture.save(buffer, format="PNG", optimize=True)
-    side = kernels.shape[1]
-    alt = (
-        f"{len(kernels)} kernels of {side} by {kernels.shape[2]} pixels, in {len(bands)} groups, one a tower"
-    )
+    side = stored.shape[1]
+    alt = f"{len(stored)} kernels of {side} by {stored.shape[2]} pixels, in {len(bands)} groups, one a tower"
     caption = f"{study.title}: kernels of the first layer, seed {seed}; the upper group is tower 1. Each is stretched to its own range."
     return image(buffer.getvalue(), alt, caption, picture.width)
 
@@ -127,31 +172,57 @@ def grid(kernels: np.ndarray, columns: int) -> np.ndarray:
     return out
 
 
+SHARES = {
+    "same_class": "layer",
+    "same_class_codes": "codes of 64 bits",
+    "same_class_untrained": "untrained net",
+    "same_class_colours": "histograms of colours",
+    "same_class_pixels": "pixels",
+    "chance": "chance",
+}
+RANKS = {"pixel_rank": "layer", "untrained_pixel_rank": "untrained net", "class_pixel_rank": "same class"}
+NATS = {
+    "geometric_halved": "halved net from the geometric mean",
+    "geometric_halved_sampled": "the same before extrapolation",
+    "arithmetic_halved": "halved net from the arithmetic mean",
+    "geometric_arithmetic": "arithmetic from the geometric mean",
+    "thinned": "thinned net from the geometric mean",
+}
+ERRORS = {f"{key}_error": f"{key} mean" for key in ("geometric", "arithmetic")}
+ERRORS = {"halved_error": "halved net"} | ERRORS | {"thinned_error": "thinned nets"}
+
+
 def neighbours(seeds: dict[int, dict[str, Any]]) -> Html:
-    """Class agreement of nearest neighbours by seed, and how near halved outputs are to the mean of thinned nets."""
-    rows = []
-    for seed, record in seeds.items():
-        of = record["queries"]
-        shares = [of[key] for key in ("same_class", "same_class_pixels", "chance", "far_in_pixels")]
-        nats = [of["halved"], of["thinned"]]
-        rows.append(
-            [
-                f"seed {seed}",
-                *(f"{100 * share:.1f}" for share in shares),
-                *("–" if value is None else f"{value:.4f}" for value in nats),
-            ]
-        )
+    """Class agreement and distance in pixels of nearest neighbours by seed, and halved outputs beside means of thinned nets."""
     first = next(iter(seeds.values()))
     of = first["neighbours"]
     words = (
-        f"For each validation image the {of['count']} nearest training images, by L2 in {of['layer']} ({of['dimensions']:,} dimensions) and "
-        f"between pixels. Thinned nets: {first['masks']} draws of dropout."
+        f"For each validation image the {of['count']} nearest training images, by L2 in {of['layer']} ({of['dimensions']:,} dimensions) and in "
+        f"other spaces. Thinned nets: {first['masks']} draws of dropout."
     )
-    heads = [
-        *("Run", "Same class, layer, %", "Same class, pixels, %", "By chance, %", "Not near in pixels, %"),
-        *("Halved net from the geometric mean, nats", "Thinned net from it, nats"),
+    parts = [
+        (SHARES, 100.0, ".1f", "Nearest neighbours of the same class, %, by space"),
+        (RANKS, 100.0, ".1f", "Percentile rank in pixels of neighbours; 0 nearest, 50 chance"),
+        (NATS, 1.0, ".4f", "Divergence, nats"),
+        (ERRORS, 100.0, ".1f", "Top-1 error on the images that were asked, %"),
     ]
-    return stack(say(words), table(heads, rows, "Nearest neighbours and thinned nets, base network"))
+    return stack(say(words), *filter(None, (_by_seed(seeds, *part) for part in parts)))
+
+
+def _by_seed(
+    seeds: dict[int, dict[str, Any]], names: dict[str, str], factor: float, digits: str, caption: str
+) -> Html | None:
+    """A row a seed, a column a mean over the queries that any record has; None where none has one."""
+    values = {seed: record["queries"] for seed, record in seeds.items()}
+    known = [key for key in names if any(of.get(key) is not None for of in values.values())]
+    rows = [
+        [
+            f"seed {seed}",
+            *(f"{factor * of[key]:{digits}}" if of.get(key) is not None else "–" for key in known),
+        ]
+        for seed, of in values.items()
+    ]
+    return table(["Run", *(names[key] for key in known)], rows, f"{caption}; base network") if known else None
 
 
 def gaps(ctx: Context, study: Study) -> Html:
@@ -161,7 +232,7 @@ def gaps(ctx: Context, study: Study) -> Html:
     )
     rows = []
     for name in names:
-        records = _records(ctx, study, name)
+        records = to_show(ctx.results, study.name, name)
         finished = 100 * float(np.mean([record["sample"]["top1_error"] for record in records.values()]))
         held = ctx.results.chosen(study.name, name, study.training_set, "val", "center")
         held = held[held["seed"].isin(records)]

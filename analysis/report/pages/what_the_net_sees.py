@@ -10,17 +10,15 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from analysis.measures.probed import to_show
 from analysis.report.context import Context
 from analysis.report.page import Html, heading, joined, note, picture, say, stack, table
 from analysis.results.evidence import Results, Study
-from analysis.results.integrity import frame
 from analysis.text import plural
 
 BASE = "alexnet"
 SIDE = 64  # pixels of a picture in a row
 LARGE = 112  # pixels of a picture alone
-SHOWN = 8  # images with their five labels (Fig. 4, left)
-ASKED = 5  # images with their neighbours (Fig. 4, right)
 CLASSES, OF_CLASS = 10, 6  # rows and pictures of the sample sheet
 Image = NDArray[np.uint8]
 
@@ -118,57 +116,82 @@ def sample_sheet(results: Results, study: Study) -> Html | None:
     return table(["Class", "Images", "First images"], rows, caption, "pictures")
 
 
-# Fig. 4, left: five labels ----------------------------------------------------------------------------------------
+# Fig. 4 -----------------------------------------------------------------------------------------------------------
 
 
 def what_the_net_sees(ctx: Context, study: Study) -> Html:
-    """Eight validation images with the five labels that the net finds most probable, and nearest training images."""
-    return stack(
+    """Validation images with the five labels that the base net, else another one, finds most probable, and nearest training images."""
+    nets = {key[1] for key in ctx.results.examined if key[0] == study.name}
+    told = [
+        record
+        for name in sorted(nets, key=lambda name: (name != BASE, name))
+        for record in to_show(ctx.results, study.name, name).values()
+        if record.get("pictures")
+    ]
+    if not told:
+        why = "was examined before pictures were recorded" if nets else "was not examined yet"
+        return stack(heading(study.title), note(f"The net {why} (`python -m alexnet examine`)."))
+    record = told[0]
+    pixels = pixels_of(ctx.results, study, record)
+    manifest = ctx.results.manifests.get((study.name, study.training_set), {})
+    parts = [
         heading(study.title),
         heading("Five most probable labels", 4),
-        five_labels(ctx, study),
+        five_labels(record, manifest, pixels),
         heading("Nearest training images", 4),
-        neighbours(ctx, study),
-    )
+        neighbours(record, manifest, pixels),
+    ]
+    if not pixels:
+        parts.insert(
+            1, note("The images are not here: their licence keeps them from travelling with the records.")
+        )
+    return stack(*parts)
 
 
-def five_labels(ctx: Context, study: Study) -> Html:
-    """Eight validation images, chosen by position and not by result, with bars of the five most probable labels."""
-    results, set_ = ctx.results, study.training_set
-    found = results.chosen(study.name, BASE, set_, "val", "center")
-    folder, manifest = _folder(results, study, set_), results.manifests.get((study.name, set_), {})
-    index = read_index(folder, "val")
-    if found.empty:
-        return note("The base network was not evaluated on the validation images yet.")
-    if index is None:
-        return note("The packed validation images are not here, so none can be shown.")
-    row = found.iloc[0]
-    columns = ["name", "label", "center_top5", "center_top5_probability"]
-    try:
-        said = frame(row["path"], columns)
-    except (KeyError, ValueError):  # the predictions were not kept
-        return note("This evaluation did not keep its five labels.")
-    said = said[said["name"].isin(set(index["name"]))].sort_values("name", ignore_index=True)
-    said = said.iloc[spread(len(said), SHOWN)]
-    place = {name: i for i, name in enumerate(index["name"])}
+def pixels_of(results: Results, study: Study, record: dict[str, Any]) -> dict[tuple[str, int], Image]:
+    """The images of `pictures` by split and row: from the packed set, else thumbnails of the record; empty where neither is here."""
+    held, trained = record["validation_split"], record["train_split"]
+    places = [(held, int(entry["index"])) for entry in record["pictures"]]
+    places += [
+        (trained, int(near["index"])) for entry in record["pictures"] for near in entry.get("neighbours", [])
+    ]
+    folder, sheet = _folder(results, study, record["set"]), Path(record["folder"]) / "thumbnails.jpg"
+    manifest = results.manifests.get((study.name, record["set"]), {})
+    indices = {split: read_index(folder, split) for split in (held, trained)}
+    if manifest.get("fingerprint") != record["data_fingerprint"] or any(x is None for x in indices.values()):
+        there = sheet.is_file()
+        return (
+            dict(zip(places, results.guard.tiles(sheet, len(places), record), strict=True)) if there else {}
+        )
+    found: dict[tuple[str, int], Image] = {}
+    for split, index in indices.items():
+        assert index is not None
+        rows = [row for of, row in places if of == split]
+        images = read_images(folder, split, index, rows)
+        found |= {(split, row): image for row, image in zip(rows, images, strict=True)}
+    return found
+
+
+def five_labels(
+    record: dict[str, Any], manifest: dict[str, Any], pixels: dict[tuple[str, int], Image]
+) -> Html:
+    """Images, chosen by position and not by result, with bars of the five most probable labels."""
     cards, first, among = [], 0, 0
-    for image in said.itertuples():
-        truth = int(image.label)
-        labels = [int(label) for label in image.center_top5]
+    for entry in record["pictures"]:
+        truth, labels = int(entry["label"]), [int(label) for label in entry["top5"]]
         first, among = first + (labels[0] == truth), among + (truth in labels)
-        (pixels,) = read_images(folder, "val", index, [place[image.name]])
-        bars = list(zip(labels, image.center_top5_probability, strict=True))
-        cards.append(_card(pixels, manifest, truth, bars))
+        bars = list(zip(labels, entry["probabilities"], strict=True))
+        cards.append(_card(pixels.get((record["validation_split"], entry["index"])), manifest, truth, bars))
     words = (
-        f"{plural(len(cards), 'image')} of {set_} val, spread evenly over the file names, so not chosen by how well they went. The right "
-        f"label is the most probable one in {first} and among the five in {among}. Over all {row['images']:,} images the errors are "
-        f"{100 * row['top1_error']:.1f} % (top-1) and {100 * row['top5_error']:.1f} % (top-5); alexnet, seed {row['seed']}, centre view."
+        f"{plural(len(cards), 'image')} of {record['set']} {record['validation_split']}, spread evenly over those that were asked, so not chosen "
+        f"by how well they went. The right label is the most probable one in {first} and among the five in {among}; "
+        f"{record['experiment']}, seed {record['seed']}, centre view."
     )
     return stack(say(words), Html('<div class="seen">{}</div>').format(joined(cards)))
 
 
-def _card(pixels: Image, manifest: dict[str, Any], truth: int, bars: list[tuple[int, float]]) -> Html:
-    """A picture, its label, and five bars; the right one is marked in a word and a colour."""
+def _card(pixels: Image | None, manifest: dict[str, Any], truth: int, bars: list[tuple[int, float]]) -> Html:
+    """A picture, where it is here, its label, and five bars; the right one is marked in a word and a colour."""
     name = short_name(manifest, truth)
     lines = []
     for label, probability in bars:
@@ -179,62 +202,40 @@ def _card(pixels: Image, manifest: dict[str, Any], truth: int, bars: list[tuple[
         )
         shown = [" good" if right else "", 100 * float(probability), short_name(manifest, label), mark]
         lines.append(line.format(*shown))
-    image = picture(strip([pixels], LARGE), f"Validation image of the class {name}", LARGE, "jpeg")
+    alt = f"Validation image of the class {name}"
+    image = Html("") if pixels is None else picture(strip([pixels], LARGE), alt, LARGE, "jpeg")
     return Html('<figure class="picture">{}<figcaption><b>{}</b><ol>{}</ol></figcaption></figure>').format(
         image, name, joined(lines)
     )
 
 
-# Fig. 4, right: neighbours ----------------------------------------------------------------------------------------
-
-
-def neighbours(ctx: Context, study: Study) -> Html:
-    """A few validation images, each with its nearest training images by the last hidden layer."""
-    results, set_ = ctx.results, study.training_set
-    keys = sorted(key for key in results.examined if key[:2] == (study.name, BASE))
-    if not keys:
-        return note("No finished net of this study was examined yet (`python -m alexnet examine`).")
-    record = results.examined[keys[0]]
-    queries = frame(Path(record["folder"]) / "queries.parquet")
-    folder, manifest = _folder(results, study, set_), results.manifests.get((study.name, set_), {})
-    held, trained = read_index(folder, "val"), read_index(folder, "train")
-    if "neighbours" not in queries:
-        return note(
-            "This examination did not keep which images are near; run `python -m alexnet examine` again."
-        )
-    if held is None or trained is None:
-        return note("The packed images are not here, so none can be shown.")
-    queries = queries.sort_values("name", ignore_index=True).iloc[spread(len(queries), ASKED)]
-    at = {
-        split: {name: i for i, name in enumerate(of["name"])}
-        for split, of in (("val", held), ("train", trained))
-    }
-    rows = []
-    for query in queries.itertuples():
-        name = short_name(manifest, int(query.label))
-        found = [at["train"][near] for near in query.neighbours if near in at["train"]]
-        if query.name not in at["val"] or not found:
-            continue
-        labels = [int(trained["label"].iloc[place]) for place in found]
-        classes = [short_name(manifest, label) for label in labels]
-        own = read_images(folder, "val", held, [at["val"][query.name]])
-        near = read_images(folder, "train", trained, found)
-        rows.append(
-            [
-                name,
-                _strip(own, f"Validation image of the class {name}"),
-                _strip(near, f"Its nearest training images, of the classes {', '.join(classes)}"),
-                f"{sum(label == query.label for label in labels)} of {len(labels)}",
-            ]
-        )
-    if not rows:
-        return note("The images that were examined are not among the packed ones.")
-    of = record["neighbours"]
+def neighbours(
+    record: dict[str, Any], manifest: dict[str, Any], pixels: dict[tuple[str, int], Image]
+) -> Html:
+    """Some of the images, each with its nearest training images by the last hidden layer; their classes where pictures are not here."""
+    rows: list[list[object]] = []
+    for entry in filter(lambda entry: entry.get("neighbours"), record["pictures"]):
+        name, near = short_name(manifest, int(entry["label"])), entry["neighbours"]
+        classes = ", ".join(short_name(manifest, int(one["label"])) for one in near)
+        cells: list[object] = [name]
+        if pixels:
+            own = [pixels[record["validation_split"], entry["index"]]]
+            found = [pixels[record["train_split"], one["index"]] for one in near]
+            cells.append(_strip(own, f"Validation image of the class {name}"))
+            cells.append(_strip(found, f"Its nearest training images, of the classes {classes}"))
+        else:
+            cells.append(classes)
+        rows.append([*cells, f"{sum(one['label'] == entry['label'] for one in near)} of {len(near)}"])
+    of, queries = record["neighbours"], record["queries"]
     words = (
-        f"{plural(len(rows), 'validation image')}, spread evenly over the file names, with the {of['count']} training images nearest in {of['layer']} "
-        f"(L2, {of['dimensions']:,} dimensions), nearest first; alexnet, seed {keys[0][2]}. Of all {record['queries']['images']:,} images asked, "
-        f"{100 * record['queries']['same_class']:.1f} % of the neighbours are of the same class, {100 * record['queries']['same_class_pixels']:.1f} % by pixels, "
-        f"{100 * record['queries']['chance']:.1f} % by chance."
+        f"{plural(len(rows), 'validation image')} among them, with the {of['count']} training images nearest in {of['layer']} "
+        f"(L2, {of['dimensions']:,} dimensions), nearest first; {record['experiment']}, seed {record['seed']}. Of all {queries['images']:,} images asked, "
+        f"{100 * queries['same_class']:.1f} % of the neighbours are of the same class, {100 * queries['same_class_pixels']:.1f} % by pixels, "
+        f"{100 * queries['chance']:.1f} % by chance."
     )
-    heads = ["Class", "Image", "Nearest in the layer", "Of its class"]
+    heads = [
+        "Class",
+        *(["Image", "Nearest in the layer"] if pixels else ["Classes of the nearest in the layer"]),
+        "Of its class",
+    ]
     return stack(say(words), table(heads, rows, "Nearest training images", "pictures"))

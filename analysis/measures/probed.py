@@ -1,0 +1,131 @@
+"""Turns records of examinations (`python -m alexnet examine`) into tables by image, and into the noise of what is read of them.
+
+Noise between seeds is that of a net's own seeds; where images count too, they are another source, counted as `inference`
+counts it: without the luck of single answers, which stands in the seeds' noise already. Training images are those that the
+claim speaks of, so a sample of them varies less the more of them it holds (s^2 / n times 1 - n / N, Cochran 1977, s. 2.6),
+and not at all if it holds all. One seed gives no interval.
+
+Records that were made before a number was measured are read for what they hold.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from analysis.measures.estimates import NoEstimate, compared, failed
+from analysis.measures.inference import ONE_SEED, Estimate, image_noise, moments, with_interval
+from analysis.results.evidence import Results
+from analysis.results.integrity import apart, frame
+from analysis.stats.intervals import Noise
+from analysis.stats.samples import over_seeds
+
+COMMAND = "not examined yet (`python -m alexnet examine`)"
+
+
+def to_show(results: Results, study: str, experiment: str) -> dict[int, dict[str, Any]]:
+    """Examination of each run of an experiment that trained, by seed; of all where none did."""
+    found = {
+        key[2]: results.examined[key] for key in sorted(results.examined) if key[:2] == (study, experiment)
+    }
+    dead = failed(results, study)
+    return {seed: record for seed, record in found.items() if (experiment, seed) not in dead} or found
+
+
+def examined(results: Results, study: str, experiment: str) -> dict[int, dict[str, Any]]:
+    """Examination of each run of an experiment that trained, by seed.
+
+    Raises:
+        NoEstimate: there is none.
+    """
+    found = to_show(results, study, experiment)
+    if not found:
+        raise NoEstimate(f"{experiment} is {COMMAND}")
+    if failed(results, study).issuperset((experiment, seed) for seed in found):
+        raise NoEstimate(f"all examined runs of {experiment} failed to train")
+    return found
+
+
+def by_image(
+    results: Results, study: str, experiment: str, table: str, column: str, needs: Sequence[str] = ()
+) -> pd.DataFrame:
+    """A column of `sample` or `queries`: one row an image (index: name), one column a seed that has it and all of `needs`.
+
+    Raises:
+        NoEstimate: no examination, or none that has them.
+    """
+    from pyarrow.parquet import read_schema
+
+    columns, missing = {}, {column}
+    for seed, record in examined(results, study, experiment).items():
+        path = Path(str(record["folder"])) / f"{table}.parquet"
+        if missing := {column, *needs}.difference(read_schema(path).names):
+            continue
+        found = frame(path, ["name", column])
+        columns[seed] = found[column].set_axis(apart(found["name"]))
+    if not columns:
+        raise NoEstimate(lacks(experiment, min(missing)))
+    return pd.DataFrame(columns).dropna()
+
+
+def lacks(experiment: str, what: str) -> str:
+    """Why a claim is pending: the record is older than the measure, or the net has nothing to measure."""
+    return f"the examination of {experiment} does not hold {what}; train it and run `python -m alexnet examine` for it"
+
+
+def of_the_mean(values: np.ndarray, kind: str) -> Noise:
+    """Noise of the mean of independent values: variance of one of them, and how many there are."""
+    return Noise(kind, float(np.var(values, ddof=1)), len(values), len(values) - 1)
+
+
+def of_images(ours: pd.DataFrame, base: pd.DataFrame | None = None, of: int = 0) -> tuple[Noise, float]:
+    """Noise of the choice of images, and the variance that images and luck together add at least (`inference.moments`).
+
+    `of`: how many images there are to choose from; 0: no end of them.
+
+    Raises:
+        NoEstimate: the two nets share fewer than two images.
+    """
+    if base is None:
+        found = moments(ours.to_numpy(float))
+    elif len(ours.index.intersection(base.index)) < 2:
+        raise NoEstimate("the two nets did not see the same images")
+    else:
+        found, _ = compared(ours, base)
+    left = max(0.0, 1 - found.images / of) if of else 1.0
+    noise = image_noise(found)
+    return replace(noise, variance=left * noise.variance), left * found.between_images / found.images
+
+
+def two_nets(
+    sides: Sequence[Mapping[str, float]], noises: Sequence[Noise], images: int, floor: float
+) -> Estimate:
+    """Difference of two nets with one number a seed, in pairs where seeds are shared; `noises`: of the images."""
+    found = over_seeds(sides[0], sides[1])
+    counts = (found.seeds, 0) if found.paired else (len(sides[0]), len(sides[1]))
+    plain = Estimate(
+        found.value, math.nan, math.nan, *counts, images, 0.0, paired=found.paired, values=found.values
+    )
+    return around(plain, [*found.noises, *noises], [plain.fewest], floor)
+
+
+def around(plain: Estimate, noises: Sequence[Noise], seeds: Sequence[int], floor: float = 0.0) -> Estimate:
+    """The estimate with its interval; `seeds`: of each net, one of which alone says nothing about the others."""
+    if min(seeds) < 2:
+        return inconclusive(plain, ONE_SEED)
+    return with_interval(plain, tuple(noises), floor)
+
+
+def inconclusive(found: Estimate, why: str) -> Estimate:
+    """The number with what keeps a word from being said about it."""
+    return replace(found, conclusive=False, remark="; ".join(filter(None, [why, found.remark])))
+
+
+def with_remark(found: Estimate, remark: str) -> Estimate:
+    return replace(found, remark="; ".join(filter(None, [found.remark, remark])))
