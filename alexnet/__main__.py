@@ -308,7 +308,8 @@ def _run(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
 
         print(json.dumps({stage: code_sha256(stage) for stage in STAGES}, indent=2))
     elif args.verb == "train":
-        from alexnet.training.train import Cadence, train
+        from alexnet.training.state import Cadence
+        from alexnet.training.train import train
 
         cadence = Cadence(args.checkpoint_minutes, args.checkpoint_steps)
         train(

@@ -15,7 +15,7 @@ import sys
 
 from alexnet.__main__ import main
 from alexnet.net import tensors
-from alexnet.training import train
+from alexnet.training import train, trainer
 
 PLACE = os.environ["DIES"].split()
 TOWER = int(os.environ.get("TOWER", "0"))  # of two; -1: the process that started them
@@ -40,12 +40,12 @@ def before(owner, name, reached):
 
 if KIND == "step":
     before(
-        train.Run,
+        trainer.Run,
         "due",
         lambda run: run.rank == max(TOWER, 0) and [run.state.epoch, run.state.step] == NUMBERS,
     )
 elif KIND == "validate":
-    before(train.Run, "validate", lambda run: run.rank == max(TOWER, 0) and run.state.epoch == NUMBERS[0])
+    before(trainer.Run, "validate", lambda run: run.rank == max(TOWER, 0) and run.state.epoch == NUMBERS[0])
 elif KIND == "publish":
     before(train, "write_json", lambda path, record: path.name == "run.json")
 else:

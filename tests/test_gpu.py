@@ -24,7 +24,7 @@ from alexnet.net.execution import plan
 from alexnet.net.layers import LocallyConnected2d, LocalResponseNorm, norm_backend
 from alexnet.net.model import build
 from alexnet.runtime import gpu_leases
-from alexnet.training import train
+from alexnet.training import train, trainer
 from alexnet.training.sgd import PaperSGD
 
 pytestmark = pytest.mark.skipif(not THERE_IS_A_GPU, reason="this machine has no CUDA device")
@@ -212,7 +212,7 @@ def test_lower_precision_trains_another_net_but_a_near_one(configure, packed_set
 def test_a_run_of_the_device_is_finished_on_the_processor(configure, packed_set, tmp_path, monkeypatch):
     path = configure(change=without_dropout)
     train.train(path, packed_set, tmp_path / "whole", "0", 1)
-    original = train.Run.train_epoch
+    original = trainer.Run.train_epoch
 
     def dies_in_epoch_two(self, epoch, report):
         if epoch == 1:
@@ -220,7 +220,7 @@ def test_a_run_of_the_device_is_finished_on_the_processor(configure, packed_set,
         return original(self, epoch, report)
 
     with monkeypatch.context() as patch:
-        patch.setattr(train.Run, "train_epoch", dies_in_epoch_two)
+        patch.setattr(trainer.Run, "train_epoch", dies_in_epoch_two)
         with pytest.raises(KeyboardInterrupt):
             train.train(path, packed_set, tmp_path / "cut", "1", 1)
     train.train(path, packed_set, tmp_path / "cut", "0", 1)

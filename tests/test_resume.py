@@ -24,7 +24,7 @@ from alexnet.batches.loader import TrainingBatches
 from alexnet.errors import UserError
 from alexnet.packed.packed_set import mean_image, open_split
 from alexnet.runtime import fingerprint, interruption
-from alexnet.training import checkpoints, train
+from alexnet.training import checkpoints, state, train, trainer
 
 
 def short(epochs=2, rates=0.002):
@@ -124,14 +124,14 @@ def test_killed_as_two_processes_it_ends_with_the_same_bits(configure, packed_se
 def test_a_checkpoint_by_the_clock(configure, packed_set, tmp_path, monkeypatch):
     """Of minutes that take no time, there is one after each step."""
     places = []
-    original = train.Run.save_checkpoint
+    original = trainer.Run.save_checkpoint
     monkeypatch.setattr(
-        train.Run,
+        trainer.Run,
         "save_checkpoint",
         lambda run: places.append((run.state.epoch, run.state.step)) or original(run),
     )
     config = configure(change=short(epochs=1))
-    train.train(config, packed_set, tmp_path / "often", threads=1, cadence=train.Cadence(minutes=1e-9))
+    train.train(config, packed_set, tmp_path / "often", threads=1, cadence=state.Cadence(minutes=1e-9))
     assert places == [(0, step) for step in range(1, 7)] + [(1, 0)]
     places.clear()
     train.train(config, packed_set, tmp_path / "rarely", threads=1)
@@ -201,13 +201,13 @@ def test_told_to_end_it_writes_a_checkpoint_at_once(configure, packed_set, tmp_p
 def test_told_in_the_validation_it_validates_again(configure, packed_set, tmp_path, monkeypatch):
     config = configure(change=short(epochs=1))
     train.train(config, packed_set, tmp_path / "whole", threads=1)
-    original = train.Run.validate
+    original = trainer.Run.validate
     monkeypatch.setattr(
-        train.Run, "validate", lambda run: os.kill(os.getpid(), signal.SIGTERM) or original(run)
+        trainer.Run, "validate", lambda run: os.kill(os.getpid(), signal.SIGTERM) or original(run)
     )
     with pytest.raises(interruption.Interrupted, match="stopped by SIGTERM after epoch 0 and 6 steps"):
         train.train(config, packed_set, tmp_path / "told", threads=1)
-    monkeypatch.setattr(train.Run, "validate", original)
+    monkeypatch.setattr(trainer.Run, "validate", original)
     train.train(config, packed_set, tmp_path / "told", threads=1)
     assert outcome(tmp_path / "told") == outcome(tmp_path / "whole")
 
@@ -295,7 +295,9 @@ def test_a_file_that_is_no_checkpoint_of_this_run_is_refused_and_nothing_of_it_u
 ):
     config = configure(change=short())
     out = tmp_path / "run"
-    monkeypatch.setattr(train.Run, "due", lambda run: train.STOP if run.state.step == 2 else train.GO_ON)
+    monkeypatch.setattr(
+        trainer.Run, "due", lambda run: trainer.STOP if run.state.step == 2 else trainer.GO_ON
+    )
     with pytest.raises(interruption.Interrupted):
         train.train(config, packed_set, out, threads=1)
     monkeypatch.undo()
@@ -355,7 +357,9 @@ def test_data_that_were_packed_anew_under_the_same_name_start_afresh(
     configure, packed_set, tmp_path, capsys, monkeypatch
 ):
     config, out = configure(change=short()), tmp_path / "run"
-    monkeypatch.setattr(train.Run, "due", lambda run: train.STOP if run.state.step == 3 else train.GO_ON)
+    monkeypatch.setattr(
+        trainer.Run, "due", lambda run: trainer.STOP if run.state.step == 3 else trainer.GO_ON
+    )
     with pytest.raises(interruption.Interrupted):
         train.train(config, packed_set, out, threads=1)
     monkeypatch.undo()
@@ -370,7 +374,9 @@ def test_a_checkpoint_of_a_changed_configuration_is_said_and_left_alone(
     configure, packed_set, tmp_path, capsys, monkeypatch
 ):
     out = tmp_path / "run"
-    monkeypatch.setattr(train.Run, "due", lambda run: train.STOP if run.state.step == 3 else train.GO_ON)
+    monkeypatch.setattr(
+        trainer.Run, "due", lambda run: trainer.STOP if run.state.step == 3 else trainer.GO_ON
+    )
     with pytest.raises(interruption.Interrupted):
         train.train(configure(change=short()), packed_set, out, threads=1)
     monkeypatch.undo()

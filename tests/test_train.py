@@ -13,7 +13,7 @@ from alexnet.__main__ import main
 from alexnet.errors import UserError
 from alexnet.net.model import build
 from alexnet.runtime import fingerprint
-from alexnet.training import train
+from alexnet.training import train, trainer
 
 
 def weights(out):
@@ -72,20 +72,20 @@ def test_a_resumed_run_ends_as_an_uninterrupted_one(configure, packed_set, tmp_p
     config = configure(change=lambda c: c["training"].__setitem__("epochs", 3))
     train.train(config, packed_set, tmp_path / "whole", threads=1)
 
-    original = train.Run.train_epoch
+    original = trainer.Run.train_epoch
 
     def dies_in_epoch_three(self, epoch, report):
         if epoch == 2:
             raise KeyboardInterrupt
         return original(self, epoch, report)
 
-    monkeypatch.setattr(train.Run, "train_epoch", dies_in_epoch_three)
+    monkeypatch.setattr(trainer.Run, "train_epoch", dies_in_epoch_three)
     with pytest.raises(KeyboardInterrupt):
         train.train(config, packed_set, tmp_path / "cut", threads=1)
     assert not (tmp_path / "cut" / "model.pt").exists()
     trained = []
     monkeypatch.setattr(
-        train.Run,
+        trainer.Run,
         "train_epoch",
         lambda self, epoch, report: trained.append(epoch) or original(self, epoch, report),
     )
@@ -177,17 +177,17 @@ def test_rates_fall_at_a_plateau_also_after_an_interruption(configure, packed_se
     assert [float(row["learning_rate"]) for row in rows] == pytest.approx(wanted)
     assert [float(row["bias_learning_rate"]) for row in rows] == pytest.approx(wanted)
 
-    original = train.Run.train_epoch
+    original = trainer.Run.train_epoch
 
     def dies(self, epoch, report):
         if epoch == 4:
             raise KeyboardInterrupt
         return original(self, epoch, report)
 
-    monkeypatch.setattr(train.Run, "train_epoch", dies)
+    monkeypatch.setattr(trainer.Run, "train_epoch", dies)
     with pytest.raises(KeyboardInterrupt):
         train.train(config, packed_set, tmp_path / "cut", threads=1)
-    monkeypatch.setattr(train.Run, "train_epoch", original)
+    monkeypatch.setattr(trainer.Run, "train_epoch", original)
     train.train(config, packed_set, tmp_path / "cut", threads=1)
     assert same(weights(tmp_path / "whole"), weights(tmp_path / "cut"))
 

@@ -49,6 +49,7 @@ CUT = (
     "alexnet.runtime.progress",
     "alexnet.runtime.provenance",
     "alexnet.net.tensors",
+    "alexnet.training.record",
 )
 COMPILED_BY_ANNOTATION = "triton."
 IGNORED = ("ctx", "kind", "simple", "type_comment", "returns", "type_ignores")

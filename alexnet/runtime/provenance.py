@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import importlib.metadata
 import os
 import platform
@@ -60,3 +61,7 @@ def collect(stage: str) -> dict[str, Any]:
         "cpu": _processor(),
         "cores": os.cpu_count(),
     }
+
+
+def now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")

@@ -128,3 +128,14 @@ def stepwise_exponential(schedule: dict[str, Any], epoch: int, epochs: int) -> R
         f"step {step(weights) + 1} of {weights['steps']} (biases {step(biases) + 1} of {biases['steps']})"
     )
     return Rates(rate(weights), rate(biases), reason)
+
+
+def describe_rates(current: Rates) -> str:
+    """The rates in one line of a log."""
+    own = [
+        f"{layer} {kind} {rate:g}"
+        for layer, rates_ in current.layers.items()
+        for kind, rate in rates_.items()
+    ]
+    noise = [] if current.color_noise else ["without colour noise"]
+    return ", ".join([f"{current.weights:g}, biases {current.biases:g}", *own, *noise])
