@@ -157,7 +157,7 @@ def test_markup_in_names_is_escaped() -> None:
 
 
 def test_the_same_figure_gives_the_same_bytes() -> None:
-    from analysis.report.figures import canvas
+    from analysis.report.style import canvas
 
     def drawn() -> str:
         fig, (axis,) = canvas()

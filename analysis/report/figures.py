@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.report.page import INK
+from analysis.report.style import COLORS, DASHES, canvas, color, legend, legend_below, panels, styled, wrapped
 from analysis.results.evidence import Results
 from analysis.verdicts.labels import AGAINST, FOR
 
@@ -22,74 +23,12 @@ if TYPE_CHECKING:
     from analysis.verdicts.effects import Effect
     from analysis.verdicts.rules import Outcome
 
-COLORS = ["#2b7bba", "#d55e00", "#00916a", "#b05fa0", "#a6761d", "#5a8f29", "#7a7f87"]
-DASHES: list[Any] = [
-    "-",
-    (0, (5, 2)),
-    (0, (2, 1.5)),
-    (0, (6, 1.5, 1.5, 1.5)),
-    "-",
-    (0, (5, 2)),
-    (0, (2, 1.5)),
-]
-STYLE: dict[str, Any] = {
-    "figure.facecolor": "none",
-    "axes.facecolor": "none",
-    "savefig.facecolor": "none",
-    "text.color": INK,
-    "axes.edgecolor": INK,
-    "axes.labelcolor": INK,
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.color": INK,
-    "grid.alpha": 0.12,
-    "grid.linewidth": 0.8,
-    "font.family": "DejaVu Sans",
-    "font.size": 10,
-    "axes.titlesize": 10.5,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "legend.frameon": False,
-    "lines.linewidth": 1.9,
-}
-
-
-def canvas(
-    rows: int = 1, columns: int = 1, width: float = 7.6, height: float = 3.6
-) -> tuple[Figure, list[Axes]]:
-    """A figure in the house style and its axes, row by row."""
-    import seaborn as sns
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
-    from matplotlib.figure import Figure
-
-    sns.set_theme(style="ticks", palette=COLORS, rc=STYLE)
-    fig = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasSVG(fig)
-    axes = fig.subplots(rows, columns, squeeze=False)
-    return fig, list(axes.flat)
-
-
-def _styled(axis: Axes) -> None:
-    from matplotlib.ticker import MaxNLocator
-
-    axis.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
-
-
-def color(experiment: str, experiments: list[str]) -> tuple[str, Any]:
-    """Colour and dash of an experiment; the base is always the first, its rival tanh the second."""
-    order = sorted(experiments, key=lambda name: (name != "alexnet", name != "tanh", name))
-    i = order.index(experiment) % len(COLORS)
-    return COLORS[i], DASHES[i]
-
 
 def curves(axis: Axes, results: Results, study: str, names: list[str], column: str) -> None:
     """Mean over seeds of `column` (fractions, drawn in %) by epoch, with a band from the lowest to the highest seed."""
     for name in names:
         _band(axis, results, study, name, column, *color(name, names), name.replace("_", " "))
-    _styled(axis)
+    styled(axis)
 
 
 def _band(
@@ -134,7 +73,7 @@ def race(results: Results, study: str, names: list[str], threshold: float) -> Fi
         color=INK,
     )
     axis.set(xlabel="epoch", ylabel="running training error (%)", ylim=(0, None))
-    _legend_below(fig, axis, 2)
+    legend_below(fig, axis, 2)
     return fig
 
 
@@ -146,23 +85,9 @@ class Lane:
     seeds: list[tuple[np.ndarray, np.ndarray]]
 
 
-def _panels(count: int) -> tuple[Figure, list[Axes], int]:
-    """So many panels of equal size, two a row; the columns too."""
-    columns = min(2, count)
-    rows = -(-count // columns)
-    fig, axes = canvas(rows, columns, 7.6, 2.4 * rows + 0.6)
-    for axis in axes[count:]:
-        axis.set_visible(False)
-    return fig, axes, columns
-
-
-def _wrapped(axis: Axes, words: str) -> None:
-    axis.set_title("\n".join(textwrap.wrap(words, 40)), color=INK, fontsize=9)
-
-
 def lanes(by_condition: dict[str, list[Lane]], mark: float) -> Figure:
     """A panel a condition: the nets' errors (%) over epochs, a line a seed, and the mark as a line."""
-    fig, axes, columns = _panels(len(by_condition))
+    fig, axes, columns = panels(len(by_condition))
     for i, (axis, (words, nets)) in enumerate(zip(axes, by_condition.items(), strict=False)):
         for lane in nets:
             n = 0 if lane.label == "ReLU" else 1
@@ -171,18 +96,18 @@ def lanes(by_condition: dict[str, list[Lane]], mark: float) -> Figure:
                     epochs, errors, color=COLORS[n], linestyle=DASHES[n], linewidth=1.4, label=lane.label
                 )
         axis.axhline(mark, color=INK, linewidth=1, linestyle=(0, (1, 2)))
-        _wrapped(axis, words)
-        _styled(axis)
+        wrapped(axis, words)
+        styled(axis)
         axis.set(xlabel="epoch", ylim=(0, 92))
         if i % columns == 0:
             axis.set(ylabel="running training error (%)")
-    _legend_below(fig, axes[0], 2)
+    legend_below(fig, axes[0], 2)
     return fig
 
 
 def sweeps(by_condition: dict[str, dict[str, tuple[dict[float, Reached], float]]]) -> Figure:
     """A panel a condition: epochs over learning rate of each net, with the chosen rate filled; triangles never got there."""
-    fig, axes, columns = _panels(len(by_condition))
+    fig, axes, columns = panels(len(by_condition))
     for i, (axis, (words, nets)) in enumerate(zip(axes, by_condition.items(), strict=False)):
         for label, (swept, chosen) in nets.items():
             n = 0 if label == "ReLU" else 1
@@ -199,10 +124,10 @@ def sweeps(by_condition: dict[str, dict[str, tuple[dict[float, Reached], float]]
         ends = [rate for swept, _ in nets.values() for rate in (min(swept), max(swept))]
         shown = sorted({min(ends), max(ends), *(chosen for _, chosen in nets.values())})
         axis.set_xticks(shown, [f"{rate:g}" for rate in shown], fontsize=8)
-        _wrapped(axis, words)
+        wrapped(axis, words)
         if i % columns == 0:
             axis.set(ylabel="epochs")
-    _legend_below(fig, axes[0], 2)
+    legend_below(fig, axes[0], 2)
     return fig
 
 
@@ -218,7 +143,7 @@ def training(results: Results, study: str, names: list[str], base: str = "alexne
         _band(axis, results, study, name, "validation_error", COLORS[0], "-", "validation (centre view)")
         axis.set_title(name.replace("_", " "), color=INK, fontsize=9)
         axis.set(xlabel="", ylabel="")
-        _styled(axis)
+        styled(axis)
     top = max(axis.get_ylim()[1] for axis in axes[: len(names)])
     for i, axis in enumerate(axes):
         axis.set(ylim=(0, top))
@@ -227,19 +152,8 @@ def training(results: Results, study: str, names: list[str], base: str = "alexne
             axis.set(xlabel="epoch")
         if i % columns == 0:
             axis.set(ylabel="error (%)")
-    _legend_below(fig, axes[min(1, len(names) - 1)], 3)
+    legend_below(fig, axes[min(1, len(names) - 1)], 3)
     return fig
-
-
-def _legend_below(fig: Figure, axis: Axes, columns: int) -> None:
-    handles, labels = axis.get_legend_handles_labels()
-    unique = dict(zip(labels, handles, strict=True))
-    place: dict[str, Any] = {"ncols": columns, "labelcolor": INK, "handlelength": 3}
-    fig.legend(list(unique.values()), list(unique.keys()), loc="outside lower center", **place)
-
-
-def _legend(axis: Axes) -> None:
-    axis.legend(title=None, frameon=False, labelcolor=INK, handlelength=3)
 
 
 def forest(outcomes: list[Outcome]) -> Figure:
@@ -254,7 +168,7 @@ def forest(outcomes: list[Outcome]) -> Figure:
         if lab is not None:
             axis.plot(lab, y, "|", color=INK, markersize=13, markeredgewidth=1.6, label="the lab's log")
     axis.set(xlabel="difference in error (percentage points); right of zero as the paper says")
-    _legend_below(fig, axis, 3)
+    legend_below(fig, axis, 3)
     return fig
 
 
@@ -309,7 +223,7 @@ def shares(net: dict[str, Any]) -> Figure:
         axis.bar_label(cast("BarContainer", bars), fmt=_short, padding=2, fontsize=8, color=INK)
     axis.grid(axis="x", visible=False)
     axis.set(xlabel="", ylabel="share of the net (%)")
-    _legend(axis)
+    legend(axis)
     return fig
 
 
@@ -327,7 +241,7 @@ def views(table: pd.DataFrame) -> Figure:
     axis.set_yticks(range(len(table)), list(table["label"])[::-1])
     axis.set(xlabel="top-1 error (%)", ylim=(-0.7, len(table) - 0.3))
     axis.grid(axis="y", visible=False)
-    _legend_below(fig, axis, 2)
+    legend_below(fig, axis, 2)
     return fig
 
 
@@ -378,49 +292,6 @@ def color_axes(rgb: dict[str, Any]) -> Figure:
     return fig
 
 
-def ratios(bench: pd.DataFrame) -> Figure:
-    """Ratios of speeds on a logarithmic axis, one line a pair; equal speed is marked.
-
-    Args:
-        bench: rows of the benchmark's table.
-    """
-    from matplotlib.ticker import FuncFormatter
-
-    fig, (axis,) = canvas(height=0.7 + 0.34 * max(1, len(bench)))
-    for place, row in enumerate(bench.itertuples()):
-        axis.plot([row.ratio_low, row.ratio_high], [place, place], color=COLORS[0], linewidth=1.4)
-        axis.plot(row.ratio, place, "o", color=COLORS[0], markersize=5)
-    axis.axvline(1, color=COLORS[-1], linestyle="--", linewidth=1)
-    axis.set_yticks(
-        range(len(bench)), [textwrap.fill(f"{r.subject} / {r.peer}", 60) for r in bench.itertuples()]
-    )
-    axis.tick_params(axis="y", labelsize=8)
-    axis.set_ylim(len(bench) - 0.5, -0.5)
-    axis.set_xscale("log", base=2)
-    axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axis.set_xlabel("speed, the first ÷ the second")
-    return fig
-
-
-def layer_times(bench: pd.DataFrame) -> Figure:
-    """Share of each layer in the time of a training step, with the range over the rounds.
-
-    Args:
-        bench: rows of one net from the benchmark's table.
-    """
-    fig, (axis,) = canvas(height=0.7 + 0.22 * len(bench))
-    shares = 100 * bench["ratio"].to_numpy()
-    spans = 100 * np.abs(bench[["ratio_low", "ratio_high"]].to_numpy().T - bench["ratio"].to_numpy())
-    learned = bench["subject"].str.match(r"(conv|fc)\d+$")
-    hues = [COLORS[0] if is_learned else COLORS[1] for is_learned in learned]
-    axis.barh(range(len(bench)), shares, color=hues, xerr=spans, error_kw={"ecolor": INK, "elinewidth": 1})
-    axis.set_yticks(range(len(bench)), [name.replace("_", " ") for name in bench["subject"]])
-    axis.tick_params(axis="y", labelsize=8)
-    axis.invert_yaxis()
-    axis.set_xlabel("share of the step, %")
-    return fig
-
-
 def error_rates(settings: pd.DataFrame, kinds: dict[str, str], allowed: float) -> Figure:
     """Rate of wrong verdicts (%) in settings, by kind of claim and by seeds of the net with fewer; equal tenths are one dot."""
     fig, (axis,) = canvas(height=3.8)
@@ -449,5 +320,5 @@ def error_rates(settings: pd.DataFrame, kinds: dict[str, str], allowed: float) -
     axis.set_ylabel("wrong verdicts, %")
     axis.set_ylim(bottom=-0.2)
     axis.grid(axis="x", visible=False)
-    _legend_below(fig, axis, len(counts))
+    legend_below(fig, axis, len(counts))
     return fig

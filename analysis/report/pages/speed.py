@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.report import figures
+from analysis.report import speed_figures
 from analysis.report.page import Html, figure, heading, note, say, stack, table
 
 REFERENCE = Path(__file__).resolve().parents[3] / "reports" / "reference"
@@ -81,7 +81,9 @@ def parts(bench: pd.DataFrame) -> Html:
         speeds = rows[rows["unit"].isin(["images/s", "GFLOP/s"])]
         alt = "; ".join(f"{r.subject} against {r.peer}: {r.ratio:.2f}" for r in speeds.itertuples())
         drawn = figure(
-            figures.ratios(speeds), f"Ratios of speeds: {alt}", "Dots: median ratio; lines: least and most."
+            speed_figures.ratios(speeds),
+            f"Ratios of speeds: {alt}",
+            "Dots: median ratio; lines: least and most.",
         )
         caption = (
             "Medians of alternating runs (A B A B) on one machine; the ratio is the median over pairs of neighbours, not the quotient of the "
@@ -106,7 +108,7 @@ def layers(bench: pd.DataFrame) -> Html | None:
             f"{what}: each layer alone, forward and backward, as a share of the whole step "
             f"({number(group['peer_value'].iloc[0])} ms); update, loss and what adding up single layers leaves out or counts twice: {100 * rest:.0f} %."
         )
-        pieces.append(figure(figures.layer_times(group), f"Bars: {alt}", caption))
+        pieces.append(figure(speed_figures.layer_times(group), f"Bars: {alt}", caption))
     return stack(*pieces)
 
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from analysis.report.context import Context
-from analysis.report.figures import COLORS, canvas
 from analysis.report.page import INK, Html, figure, note
+from analysis.report.style import COLORS, canvas
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
