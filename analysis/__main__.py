@@ -391,11 +391,11 @@ def _table(options: argparse.Namespace) -> None:
     verdicts = read_table(options.claims)
     parts = []
     if options.results:
-        from analysis.report.pages import fig1_races
+        from analysis.report.pages import fig1_races, fig1_sentences
 
         ctx = Context(load_results(options.results), verdicts)
         rows = verdicts.to_dict("records")
-        conditions = {row["id"]: fig1_races.judged_under(ctx, row) for row in rows}
+        conditions = {row["id"]: fig1_sentences.judged_under(ctx, row) for row in rows}
         raced = (fig1_races.markdown(ctx, study) for study in ctx.studies if study.races)
         parts = ["\n".join(sentences(ctx.results)), markdown(verdicts, conditions), *filter(None, raced)]
     text = "\n\n".join(parts or [markdown(verdicts)])

@@ -21,7 +21,7 @@ from analysis.measures import races
 from analysis.measures.convergence import Reached, earlier, epochs_to, ratio_of, shown_ratio
 from analysis.measures.estimates import NoEstimate
 from analysis.report.context import Context
-from analysis.report.pages import claims_table, fig1_races, findings, summary
+from analysis.report.pages import claims_table, fig1_races, fig1_sentences, findings, summary
 from analysis.results.campaign import sentences
 from analysis.results.evidence import COPIES, load_results, shrunken
 from analysis.verdicts.table import read_table
@@ -407,7 +407,7 @@ def test_the_page_says_what_a_condition_changes(tmp_path, times, words, capsys):
     (line,) = re.findall(r"<li>([^<]*another pooling[^<]*)</li>", findings.fails(ctx)) or [""]
     missed = times in (1.2, 14.0)  # outside of 6 within 1.5, and so is no interval that reaches it
     assert (f"(another pooling), {times:.2f} times [" in line) == missed
-    said = fig1_races.reading(ctx, ctx.studies[0])[0]
+    said = fig1_sentences.reading(ctx, ctx.studies[0])[0]
     assert "Of 2 conditions that carry a word, 2 show tanh slower and 0 faster" in said
     parts = [findings.holds(ctx), findings.fails(ctx), findings.stays_open(ctx)]
     assert sum(f"on {ctx.studies[0].title}, {under}" in part for part in parts) == 1

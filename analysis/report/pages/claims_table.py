@@ -13,7 +13,7 @@ from analysis.report.badges import badge, value
 from analysis.report.context import Context
 from analysis.report.page import Html, folded, framed, joined, listed
 from analysis.report.pages.campaign_state import outdated
-from analysis.report.pages.fig1_races import judged_under
+from analysis.report.pages.fig1_sentences import judged_under
 from analysis.report.pages.provenance import anchor
 from analysis.results.campaign import machine, several
 from analysis.text import plural

@@ -4,46 +4,44 @@ from __future__ import annotations
 
 import math
 from statistics import geometric_mean
-from typing import Any, NamedTuple
 
 import pandas as pd
 
 from analysis.measures import races
 from analysis.measures.convergence import Reached, earlier, ratio_of, shown_ratio
-from analysis.measures.estimates import NoEstimate
-from analysis.measures.inference import Estimate
 from analysis.measures.races import Choice
 from analysis.report import figures
 from analysis.report.badges import badge
 from analysis.report.context import Context
 from analysis.report.figures import Lane
 from analysis.report.page import Html, figure, folded, heading, note, say, stack, table
+from analysis.report.pages.fig1_sentences import (
+    chosen_rates,
+    claims_of,
+    contrasts_of,
+    pairs_of,
+    plain,
+    ratio_of_pair,
+    reading,
+)
 from analysis.results.campaign import several
 from analysis.results.evidence import Study
-from analysis.stats import axes
 from analysis.text import plural
-from analysis.verdicts.rules import Outcome, misses_range
 from analysis.verdicts.table import interval, number
 
-SIX = 6  # "six times faster" (section 3.1)
 # Training errors at which the ratio is also looked at, above the one of the race.
 MARKS = (0.50, 0.45, 0.40, 0.35, 0.30)
-CONTRASTS = (
-    "tanh loses less than in the condition judged",
-    "tanh loses more than in the condition judged",
-    "no difference from the condition judged is shown",
-)
 
 
 def fig1(ctx: Context, study: Study) -> Html:
     """All races of a study: what holds under which condition, and on what that rests."""
-    run = _run(ctx, study)
+    run = pairs_of(ctx, study)
     if not run:
         return stack(heading(study.title), note("No race of this study has finished a run of both nets yet."))
     mark = 100 * study.races[run[0][0]]["train_error"]
     verdicts = (
         Html("<p>{}: {} {}</p>").format(o.claim.statement, badge(o.verdict, o.evidence, o.dataset), o.why)
-        for o in _claims(ctx, study)
+        for o in claims_of(ctx, study)
     )
     waits = len(races.pairs(study)) - len(run)
     return stack(
@@ -63,121 +61,6 @@ def fig1(ctx: Context, study: Study) -> Html:
     )
 
 
-def reading(ctx: Context, study: Study) -> list[str]:
-    """What the conditions show together, and what each choice changes, in sentences made of the numbers; none yet: nothing."""
-    run = _run(ctx, study)
-    if not run:
-        return []
-    found = _contrasts(ctx, study, run)
-    by_reading = {word: [c.condition for c in found if c.reading == word] for word in CONTRASTS}
-    changes = [
-        f"{word[:1].upper()}{word[1:]}: {'; '.join(names)}." for word, names in by_reading.items() if names
-    ]
-    return [_together(ctx, study), *changes]
-
-
-def fails_in(ctx: Context, study: Study) -> list[str]:
-    """A sentence a condition in which the interval misses the range that counts as the paper's value of a claim on races."""
-    found = []
-    for outcome in _claims(ctx, study):
-        for pair, e in _known(ctx, study):
-            judged = (outcome.claim.experiment, outcome.claim.baseline) == pair
-            if judged or not e.conclusive or not misses_range(outcome.claim, e):
-                continue
-            found.append(
-                f"{outcome.claim.statement}: does not hold under another condition ({study.races[pair[0]]['condition']}), {_times(e)} "
-                f"{interval(e.low, e.high, 'x')} on {study.title}."
-            )
-    return found
-
-
-def elsewhere(ctx: Context) -> list[str]:
-    """How many other conditions miss the range in which a claim on races holds, a sentence a claim that holds in its own."""
-    said = []
-    for study in ctx.studies:
-        for outcome in _claims(ctx, study) if study.races else []:
-            own = (outcome.claim.experiment, outcome.claim.baseline)
-            others = [e for pair, e in _known(ctx, study) if pair != own and e.conclusive]
-            missed = sum(misses_range(outcome.claim, e) for e in others)
-            if outcome.size == axes.MATCHES and others:
-                said.append(
-                    f"The factor of {outcome.claim.paper} between ReLU and tanh holds in the one condition in which it is judged; in {missed} of "
-                    f"{plural(len(others), 'other condition')} the interval misses it."
-                )
-    return said
-
-
-def judged_under(ctx: Context, row: dict[str, Any]) -> str:
-    """The condition in which a row of the verdict table was judged, if it rests on races, and what all conditions gave."""
-    study = ctx.results.studies.get(row["study"])
-    if study is None or row["experiment"] not in study.races:
-        return ""
-    words = str(study.races[row["experiment"]]["condition"])
-    ratios = [e for _, e in _known(ctx, study)]
-    if len(ratios) < 2:
-        return words
-    low, high = (pick(ratios, key=lambda e: e.value) for pick in (min, max))
-    return f"{words}; {len(ratios)} conditions gave {_times(low).removesuffix(' times')} to {_times(high)}"
-
-
-def _run(ctx: Context, study: Study) -> list[tuple[str, str]]:
-    """Pairs of races that have finished a run of both nets."""
-    return [pair for pair in races.pairs(study) if _choices(ctx, study, pair)]
-
-
-def _claims(ctx: Context, study: Study) -> list[Outcome]:
-    return [o for o in ctx.outcomes(study, {"ratio"}) if o.claim.experiment in study.races]
-
-
-def _choices(ctx: Context, study: Study, pair: tuple[str, str]) -> list[Choice]:
-    """The choices of both nets of a pair; none if one has no finished run."""
-    try:
-        return [races.choose(ctx.results, study, name) for name in pair]
-    except NoEstimate:
-        return []
-
-
-def _ratio(ctx: Context, study: Study, pair: tuple[str, str]) -> Estimate | None:
-    try:
-        return races.ratio(ctx.results, study, *pair)
-    except NoEstimate:
-        return None
-
-
-def _known(ctx: Context, study: Study) -> list[tuple[tuple[str, str], Estimate]]:
-    """Pairs of races whose ratio is a number, or a bound, with it."""
-    found = [(pair, _ratio(ctx, study, pair)) for pair in _run(ctx, study)]
-    return [(pair, e) for pair, e in found if e is not None and not math.isnan(e.value)]
-
-
-def _together(ctx: Context, study: Study) -> str:
-    """What the conditions show together, in sentences made of the numbers."""
-    known = [(study.races[pair[0]]["condition"], e) for pair, e in _known(ctx, study)]
-    if not known:
-        return "No condition has runs with other seeds than the one that chose the rates yet."
-    low = min(known, key=lambda item: item[1].value)
-    high = max(known, key=lambda item: item[1].value)
-    decided = [e for _, e in known if e.conclusive]
-    slower, faster = sum(e.low > 1 for e in decided), sum(e.high < 1 for e in decided)
-    six, below = sum(e.low <= SIX <= e.high for e in decided), sum(e.high < SIX for e in decided)
-    span = f"The tanh net needs {_times(low[1])} the epochs of the ReLU net ({low[0]}) to {_times(high[1])} ({high[0]}). "
-    if not decided:
-        return f"{span}None of {plural(len(known), 'condition')} carries a word yet: {known[0][1].remark.partition(';')[0]}."
-    return span + (
-        f"Of {plural(len(decided), 'condition')} that {'carries' if len(decided) == 1 else 'carry'} a word, {slower} {'shows' if slower == 1 else 'show'} tanh slower and {faster} faster; the interval "
-        f"holds the paper's {SIX} in {six} and lies below it in {below}."
-    )
-
-
-def _plain(e: Estimate) -> str:
-    return f"{e.bound} {number(e.value, 'x', 2)}".strip()
-
-
-def _times(e: Estimate) -> str:
-    words = {">=": "at least ", "<=": "at most "}.get(e.bound, "")
-    return f"{words}{number(e.value, 'x', 2)} times"
-
-
 CONDITION_HEADS = [
     *("Condition", "Computed in", "Rate, ReLU", "Epochs, ReLU", "Rate, tanh", "Epochs, tanh"),
     *("tanh ÷ ReLU", "95 % interval", "Seeds"),
@@ -191,7 +74,7 @@ def conditions(ctx: Context, study: Study, run: list[tuple[str, str]]) -> Html:
 
 def markdown(ctx: Context, study: Study) -> str:
     """The same lines as a Markdown table below its caption; nothing if no race was run."""
-    run = _run(ctx, study)
+    run = pairs_of(ctx, study)
     if not run:
         return ""
     rows = [CONDITION_HEADS, ["---"] * len(CONDITION_HEADS), *_condition_rows(ctx, study, run)]
@@ -207,9 +90,9 @@ def _condition_caption(ctx: Context, study: Study, run: list[tuple[str, str]]) -
 def _condition_rows(ctx: Context, study: Study, run: list[tuple[str, str]]) -> list[list[str]]:
     rows: list[list[str]] = []
     for pair in run:
-        e = _ratio(ctx, study, pair)
+        e = ratio_of_pair(ctx, study, pair)
         sides = []
-        for name, choice in zip(pair, _choices(ctx, study, pair), strict=True):
+        for name, choice in zip(pair, chosen_rates(ctx, study, pair), strict=True):
             others = races.judged(ctx.results, study, name)
             edge = f" ({choice.edge} tried)" if choice.edge else ""
             sides.append((f"{choice.rate:g}{edge}", _epochs(list(others.values())), len(others)))
@@ -217,7 +100,7 @@ def _condition_rows(ctx: Context, study: Study, run: list[tuple[str, str]]) -> l
         if e is None:
             ratio, span = "–", "–"
         else:
-            ratio = _plain(e)
+            ratio = plain(e)
             span = "–" if math.isnan(e.low) else interval(e.low, e.high, "x")
         words = study.races[pair[0]]["condition"]
         nets = [base_rate, base_epochs, rate, epochs]
@@ -234,56 +117,16 @@ def _condition_rows(ctx: Context, study: Study, run: list[tuple[str, str]]) -> l
     return rows
 
 
-class Contrast(NamedTuple):
-    """What a condition changes against the one in which the claim is judged."""
-
-    condition: str
-    relu: str  # its epochs over those of the condition judged, in words
-    tanh: str
-    ratio: Estimate  # of the two ratios
-    reading: str  # one of `CONTRASTS`; nothing if it carries no verdict
-
-
 def choices(ctx: Context, study: Study, run: list[tuple[str, str]]) -> Html | None:
     """How each condition differs from that in which the claim is judged: both nets' epochs, and their ratio with its interval."""
-    found = _contrasts(ctx, study, run)
+    found = contrasts_of(ctx, study, run)
     rows = [
-        [c.condition, c.relu, c.tanh, _plain(c.ratio), interval(c.ratio.low, c.ratio.high, "x") or "–", c.reading or c.ratio.remark]
+        [c.condition, c.relu, c.tanh, plain(c.ratio), interval(c.ratio.low, c.ratio.high, "x") or "–", c.reading or c.ratio.remark]
         for c in found
     ]  # fmt: skip
     heads = ["Condition", "Epochs, ReLU", "Epochs, tanh", "tanh ÷ ReLU", "95 % interval", "Reading"]
     caption = "What the choices change: each number over that of the condition in which the claim is judged"
     return table(heads, rows, caption) if rows else None
-
-
-def _contrasts(ctx: Context, study: Study, run: list[tuple[str, str]]) -> list[Contrast]:
-    """Each condition but the one in which the claim is judged, against that one; none if that one has not been run."""
-    judged = [(o.claim.experiment, o.claim.baseline) for o in _claims(ctx, study)]
-    published = next((pair for pair in judged if pair in run), None)
-    reference = _ratio(ctx, study, published) if published else None
-    if published is None or reference is None:
-        return []
-    found = []
-    for pair in run:
-        ratio = _ratio(ctx, study, pair)
-        if pair == published or ratio is None:
-            continue
-        tanh, relu = (
-            shown_ratio(*(list(races.judged(ctx.results, study, name).values()) for name in names))
-            for names in zip(pair, published, strict=True)
-        )
-        contrast = races.contrast(ratio, reference)
-        condition = study.races[pair[0]]["condition"]
-        found.append(Contrast(condition, relu, tanh, contrast, _contrasted(contrast)))
-    return found
-
-
-def _contrasted(found: Estimate) -> str:
-    """In which of `CONTRASTS` a ratio of ratios falls; nothing if it carries no verdict."""
-    smaller, larger, none = CONTRASTS
-    if not found.conclusive:
-        return ""
-    return smaller if found.high < 1 else larger if found.low > 1 else none
 
 
 def _precision(ctx: Context, study: Study, pair: tuple[str, str]) -> str:
@@ -309,7 +152,7 @@ def _curves(ctx: Context, study: Study, run: list[tuple[str, str]], mark: float)
     for pair in run:
         words = study.races[pair[0]]["condition"]
         for label, name, choice in zip(
-            ("ReLU", "tanh"), pair[::-1], _choices(ctx, study, pair[::-1]), strict=True
+            ("ReLU", "tanh"), pair[::-1], chosen_rates(ctx, study, pair[::-1]), strict=True
         ):
             curves = ctx.results.curves(study.name, choice.experiment)
             others = [curves[seed] for seed in races.judges(study, name) if seed in curves]
@@ -331,7 +174,7 @@ def _rates(ctx: Context, study: Study, run: list[tuple[str, str]], mark: float) 
     said = []
     for pair in run:
         words = study.races[pair[0]]["condition"]
-        for label, choice in zip(("ReLU", "tanh"), _choices(ctx, study, pair[::-1]), strict=True):
+        for label, choice in zip(("ReLU", "tanh"), chosen_rates(ctx, study, pair[::-1]), strict=True):
             if choice.given:
                 continue
             sweeps.setdefault(words, {})[label] = choice
@@ -416,11 +259,11 @@ def middles(ctx: Context, study: Study, run: list[tuple[str, str]]) -> Html:
     rows = []
     for pair in run:
         nets = [races.judged(ctx.results, study, name) for name in pair]
-        ends = _ratio(ctx, study, pair)
+        ends = ratio_of_pair(ctx, study, pair)
         if ends is None or not all(nets):
             continue
         middle = ratio_of(earlier(nets[0]), earlier(nets[1]), *pair, "the mark")
-        cells = [cell for e in (ends, middle) for cell in (_plain(e), interval(e.low, e.high, "x") or "–")]
+        cells = [cell for e in (ends, middle) for cell in (plain(e), interval(e.low, e.high, "x") or "–")]
         rows.append([study.races[pair[0]]["condition"], *cells])
     heads = ["Condition", "At the end, as judged", "95 % interval", "At the middle", "95 % interval"]
     caption = (
@@ -434,7 +277,7 @@ def finer_rates(ctx: Context, study: Study, run: list[tuple[str, str]]) -> Html:
     """How much the ratio of each condition could move if the rates stood closer, a line a condition."""
     rows = []
     for pair in run:
-        slow, fast = (races.finer(choice) for choice in _choices(ctx, study, pair))
+        slow, fast = (races.finer(choice) for choice in chosen_rates(ctx, study, pair))
         ratio = None if slow is None or fast is None else slow / fast
         rows.append([study.races[pair[0]]["condition"], *map(_change, (fast, slow, ratio))])
     heads = ["Condition", "Epochs, ReLU", "Epochs, tanh", "tanh ÷ ReLU"]

@@ -11,7 +11,7 @@ from analysis.measures.estimates import untrained
 from analysis.report.badges import badge, value
 from analysis.report.context import Context
 from analysis.report.page import Html, heading, listed, note, say, stack
-from analysis.report.pages import fig1_races
+from analysis.report.pages import fig1_sentences
 from analysis.report.pages.claims_table import TRAINED
 from analysis.results.evidence import Study
 from analysis.text import plural
@@ -33,7 +33,7 @@ def holds(ctx: Context) -> Html:
 
 def fails(ctx: Context) -> Html:
     """The claims that training contradicts, and where the paper contradicts itself."""
-    elsewhere = [line for study in ctx.studies if study.races for line in fig1_races.fails_in(ctx, study)]
+    elsewhere = [line for study in ctx.studies if study.races for line in fig1_sentences.fails_in(ctx, study)]
     found = _claims(
         ctx,
         AGAINST,
@@ -84,7 +84,7 @@ def _line(ctx: Context, row: dict[str, Any]) -> Html:
     words = f"{', '.join(filter(None, numbers))} {span}".strip()
     reason = row["needed"] or row["why"].partition(";")[0]
     needed = f"; {reason}" if row["verdict"] in OPEN else ""
-    under = fig1_races.judged_under(ctx, row)
+    under = fig1_sentences.judged_under(ctx, row)
     where = f"{title}, {under}" if under else title
     holm = (
         f"; not shown once all core claims are counted (Holm: p = {row['p_holm']:.2g})" if lucky(row) else ""
@@ -108,7 +108,7 @@ def _races(ctx: Context) -> list[Html]:
     """What the conditions of Fig. 1 say together."""
     out = []
     for study in ctx.studies:
-        said = fig1_races.reading(ctx, study) if study.races else []
+        said = fig1_sentences.reading(ctx, study) if study.races else []
         if said:
             out.append(stack(heading(f"ReLU against tanh on {study.title}"), say(*said)))
     return out

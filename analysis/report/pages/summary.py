@@ -10,7 +10,7 @@ from analysis.calibration.power import DAYS, GPUS
 from analysis.report.badges import badge
 from analysis.report.context import Context
 from analysis.report.page import Html, joined, listed, say, table
-from analysis.report.pages import fig1_races
+from analysis.report.pages import fig1_sentences
 from analysis.report.pages.campaign_state import progress, warnings
 from analysis.report.pages.claims_table import TRAINED, claims, reasons
 from analysis.report.pages.findings import lucky
@@ -120,7 +120,7 @@ def _tested(ctx: Context) -> list[str]:
         if len(full)
         else ["None of its experiments has been repeated with its own data, unaltered and at full size, yet."]
     )
-    said += fig1_races.elsewhere(ctx)
+    said += fig1_sentences.elsewhere(ctx)
     if len(lesser):
         titles = [study.title for study in ctx.studies if (lesser["study"] == study.name).any()]
         altered = (

@@ -1,0 +1,182 @@
+"""What is said about Fig. 1: in which conditions the factor holds, and under which it is judged."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+from analysis.measures import races
+from analysis.measures.convergence import shown_ratio
+from analysis.measures.estimates import NoEstimate
+from analysis.measures.inference import Estimate
+from analysis.measures.races import Choice
+from analysis.report.context import Context
+from analysis.results.evidence import Study
+from analysis.stats import axes
+from analysis.text import plural
+from analysis.verdicts.rules import Outcome, misses_range
+from analysis.verdicts.table import interval, number
+
+SIX = 6  # "six times faster" (section 3.1)
+
+
+def reading(ctx: Context, study: Study) -> list[str]:
+    """What the conditions show together, and what each choice changes, in sentences made of the numbers; none yet: nothing."""
+    run = pairs_of(ctx, study)
+    if not run:
+        return []
+    found = contrasts_of(ctx, study, run)
+    by_reading = {word: [c.condition for c in found if c.reading == word] for word in CONTRASTS}
+    changes = [
+        f"{word[:1].upper()}{word[1:]}: {'; '.join(names)}." for word, names in by_reading.items() if names
+    ]
+    return [_together(ctx, study), *changes]
+
+
+def fails_in(ctx: Context, study: Study) -> list[str]:
+    """A sentence a condition in which the interval misses the range that counts as the paper's value of a claim on races."""
+    found = []
+    for outcome in claims_of(ctx, study):
+        for pair, e in _known(ctx, study):
+            judged = (outcome.claim.experiment, outcome.claim.baseline) == pair
+            if judged or not e.conclusive or not misses_range(outcome.claim, e):
+                continue
+            found.append(
+                f"{outcome.claim.statement}: does not hold under another condition ({study.races[pair[0]]['condition']}), {_times(e)} "
+                f"{interval(e.low, e.high, 'x')} on {study.title}."
+            )
+    return found
+
+
+def elsewhere(ctx: Context) -> list[str]:
+    """How many other conditions miss the range in which a claim on races holds, a sentence a claim that holds in its own."""
+    said = []
+    for study in ctx.studies:
+        for outcome in claims_of(ctx, study) if study.races else []:
+            own = (outcome.claim.experiment, outcome.claim.baseline)
+            others = [e for pair, e in _known(ctx, study) if pair != own and e.conclusive]
+            missed = sum(misses_range(outcome.claim, e) for e in others)
+            if outcome.size == axes.MATCHES and others:
+                said.append(
+                    f"The factor of {outcome.claim.paper} between ReLU and tanh holds in the one condition in which it is judged; in {missed} of "
+                    f"{plural(len(others), 'other condition')} the interval misses it."
+                )
+    return said
+
+
+def judged_under(ctx: Context, row: dict[str, Any]) -> str:
+    """The condition in which a row of the verdict table was judged, if it rests on races, and what all conditions gave."""
+    study = ctx.results.studies.get(row["study"])
+    if study is None or row["experiment"] not in study.races:
+        return ""
+    words = str(study.races[row["experiment"]]["condition"])
+    ratios = [e for _, e in _known(ctx, study)]
+    if len(ratios) < 2:
+        return words
+    low, high = (pick(ratios, key=lambda e: e.value) for pick in (min, max))
+    return f"{words}; {len(ratios)} conditions gave {_times(low).removesuffix(' times')} to {_times(high)}"
+
+
+def pairs_of(ctx: Context, study: Study) -> list[tuple[str, str]]:
+    """Pairs of races that have finished a run of both nets."""
+    return [pair for pair in races.pairs(study) if chosen_rates(ctx, study, pair)]
+
+
+def claims_of(ctx: Context, study: Study) -> list[Outcome]:
+    return [o for o in ctx.outcomes(study, {"ratio"}) if o.claim.experiment in study.races]
+
+
+def chosen_rates(ctx: Context, study: Study, pair: tuple[str, str]) -> list[Choice]:
+    """The choices of both nets of a pair; none if one has no finished run."""
+    try:
+        return [races.choose(ctx.results, study, name) for name in pair]
+    except NoEstimate:
+        return []
+
+
+def ratio_of_pair(ctx: Context, study: Study, pair: tuple[str, str]) -> Estimate | None:
+    try:
+        return races.ratio(ctx.results, study, *pair)
+    except NoEstimate:
+        return None
+
+
+def _known(ctx: Context, study: Study) -> list[tuple[tuple[str, str], Estimate]]:
+    """Pairs of races whose ratio is a number, or a bound, with it."""
+    found = [(pair, ratio_of_pair(ctx, study, pair)) for pair in pairs_of(ctx, study)]
+    return [(pair, e) for pair, e in found if e is not None and not math.isnan(e.value)]
+
+
+def _together(ctx: Context, study: Study) -> str:
+    """What the conditions show together, in sentences made of the numbers."""
+    known = [(study.races[pair[0]]["condition"], e) for pair, e in _known(ctx, study)]
+    if not known:
+        return "No condition has runs with other seeds than the one that chose the rates yet."
+    low = min(known, key=lambda item: item[1].value)
+    high = max(known, key=lambda item: item[1].value)
+    decided = [e for _, e in known if e.conclusive]
+    slower, faster = sum(e.low > 1 for e in decided), sum(e.high < 1 for e in decided)
+    six, below = sum(e.low <= SIX <= e.high for e in decided), sum(e.high < SIX for e in decided)
+    span = f"The tanh net needs {_times(low[1])} the epochs of the ReLU net ({low[0]}) to {_times(high[1])} ({high[0]}). "
+    if not decided:
+        return f"{span}None of {plural(len(known), 'condition')} carries a word yet: {known[0][1].remark.partition(';')[0]}."
+    return span + (
+        f"Of {plural(len(decided), 'condition')} that {'carries' if len(decided) == 1 else 'carry'} a word, {slower} {'shows' if slower == 1 else 'show'} tanh slower and {faster} faster; the interval "
+        f"holds the paper's {SIX} in {six} and lies below it in {below}."
+    )
+
+
+def plain(e: Estimate) -> str:
+    return f"{e.bound} {number(e.value, 'x', 2)}".strip()
+
+
+def _times(e: Estimate) -> str:
+    words = {">=": "at least ", "<=": "at most "}.get(e.bound, "")
+    return f"{words}{number(e.value, 'x', 2)} times"
+
+
+CONTRASTS = (
+    "tanh loses less than in the condition judged",
+    "tanh loses more than in the condition judged",
+    "no difference from the condition judged is shown",
+)
+
+
+class Contrast(NamedTuple):
+    """What a condition changes against the one in which the claim is judged."""
+
+    condition: str
+    relu: str  # its epochs over those of the condition judged, in words
+    tanh: str
+    ratio: Estimate  # of the two ratios
+    reading: str  # one of `CONTRASTS`; nothing if it carries no verdict
+
+
+def contrasts_of(ctx: Context, study: Study, run: list[tuple[str, str]]) -> list[Contrast]:
+    """Each condition but the one in which the claim is judged, against that one; none if that one has not been run."""
+    judged = [(o.claim.experiment, o.claim.baseline) for o in claims_of(ctx, study)]
+    published = next((pair for pair in judged if pair in run), None)
+    reference = ratio_of_pair(ctx, study, published) if published else None
+    if published is None or reference is None:
+        return []
+    found = []
+    for pair in run:
+        ratio = ratio_of_pair(ctx, study, pair)
+        if pair == published or ratio is None:
+            continue
+        tanh, relu = (
+            shown_ratio(*(list(races.judged(ctx.results, study, name).values()) for name in names))
+            for names in zip(pair, published, strict=True)
+        )
+        contrast = races.contrast(ratio, reference)
+        condition = study.races[pair[0]]["condition"]
+        found.append(Contrast(condition, relu, tanh, contrast, _contrasted(contrast)))
+    return found
+
+
+def _contrasted(found: Estimate) -> str:
+    """In which of `CONTRASTS` a ratio of ratios falls; nothing if it carries no verdict."""
+    smaller, larger, none = CONTRASTS
+    if not found.conclusive:
+        return ""
+    return smaller if found.high < 1 else larger if found.low > 1 else none
