@@ -230,7 +230,7 @@ def _pack(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
         from alexnet.archives import download
         from alexnet.archives.credentials import Credentials
 
-        account = Credentials.from_environment() if args.source in sources.ACCOUNT else None
+        account = Credentials.from_environment() if sources.SOURCES[args.source].account else None
         download.fetch_missing(missing, url, folders[0], account, sys.stderr)
     if args.plan:
         if not args.stand_ins:

@@ -7,7 +7,9 @@ first is read. Free of torch and quick to import: Snakemake asks `missing_archiv
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from alexnet.archives import cifar, ilsvrc, kaggle, synset_tars, tiny_imagenet
@@ -16,38 +18,138 @@ from alexnet.archives.class_folders import open_class_folders
 from alexnet.errors import UserError
 
 Folders = Path | str | Sequence[Path | str]
+Needed = Callable[[Sequence[str]], list[str]]
+
+
+@dataclass(frozen=True)
+class Found:
+    """What was asked of a source, and where its files are."""
+
+    source: str
+    splits: list[str]
+    paths: dict[str, Path]  # by name, in the order in which the layout names them
+    folders: list[Path]
+    archive_order: bool
+
+    @property
+    def first(self) -> Path:
+        return next(iter(self.paths.values()))
+
+
+@dataclass(frozen=True)
+class Layout:
+    """One way in which a source may lie there: the names of its files for some splits, and their reader."""
+
+    needed: Needed
+    open: Callable[[Found], Catalogue]
+
+
+@dataclass(frozen=True)
+class Source:
+    """A data set: its files in words, the splits that it offers, and its layouts, the one that is asked for first."""
+
+    files: str
+    splits: tuple[str, ...]
+    layouts: tuple[Layout, ...]
+    account: bool = False  # given to people with an account
+    unlabelled: bool = False  # the labels of its test images were never published
+    year: int | None = None  # of ILSVRC
+
+
+def _official(year: int) -> Layout:
+    def read(found: Found) -> Catalogue:
+        patches = _locate(ilsvrc.PATCHES, found.folders)
+        more = {ilsvrc.PATCHES: patches} if year == 2010 and patches.exists() else {}
+        return ilsvrc.open_ilsvrc(found.source, year, found.splits, found.paths | more, found.archive_order)
+
+    return Layout(partial(ilsvrc.needed, year), read)
+
+
+def _named(read: Callable[[str, list[str], Path], Catalogue], *names: str) -> tuple[Layout, ...]:
+    """A layout for each name, of one file or folder."""
+    return tuple(
+        Layout(lambda _, name=name: [name], lambda found: read(found.source, found.splits, found.first))  # type: ignore[misc]
+        for name in names
+    )
+
+
+def _class_folders(needed: Needed) -> Layout:
+    def read(found: Found) -> Catalogue:
+        variant = found.first.name.split(".")[0].removesuffix("-train").removesuffix("-val")
+        return open_class_folders(
+            found.source, found.splits, list(found.paths.values()), found.folders, variant
+        )
+
+    return Layout(needed, read)
+
 
 SOURCES = {
-    "ilsvrc2012": "ILSVRC2012_img_train.tar, ILSVRC2012_img_val.tar, ILSVRC2012_devkit_t12.tar.gz; or Kaggle's "
-    "folders: ILSVRC/Data/CLS-LOC/{train,val}, LOC_synset_mapping.txt, LOC_val_solution.csv",
-    "ilsvrc2010": "ILSVRC2010_images_{train,val,test}.tar, ILSVRC2010_devkit-1.0.tar.gz, "
-    "ILSVRC2010_test_ground_truth.txt; also patch_images.tar, if there",
-    "fall2009": "fall2009.tar or fall2009/: one <wnid>.tar for each synset, split in halves",
-    "fall2011": "fall11_whole.tar or fall2011/: likewise",
-    "imagenette": "imagenette2-320.tgz; or imagenette2-224-{train,val}.tar.gz, imagenette2.tgz, imagenette2-160.tgz",
-    "cifar10": "cifar-10-python.tar.gz; or cifar10-jpeg75.tar.gz, a lossy copy",
-    "tiny_imagenet": "tiny-imagenet-200.zip",
-    "folders": "any <split>/<class>/<image>, on disk or in .tar, .tar.gz, .tgz and .zip files",
+    "ilsvrc2012": Source(
+        "ILSVRC2012_img_train.tar, ILSVRC2012_img_val.tar, ILSVRC2012_devkit_t12.tar.gz; or Kaggle's "
+        "folders: ILSVRC/Data/CLS-LOC/{train,val}, LOC_synset_mapping.txt, LOC_val_solution.csv",
+        ilsvrc.OFFERED[2012],
+        (
+            _official(2012),
+            Layout(
+                kaggle.needed,
+                lambda found: kaggle.open_kaggle(found.source, found.splits, found.paths, found.folders),
+            ),
+        ),
+        account=True,
+        unlabelled=True,
+        year=2012,
+    ),
+    "ilsvrc2010": Source(
+        "ILSVRC2010_images_{train,val,test}.tar, ILSVRC2010_devkit-1.0.tar.gz, "
+        "ILSVRC2010_test_ground_truth.txt; also patch_images.tar, if there",
+        ilsvrc.OFFERED[2010],
+        (_official(2010),),
+        account=True,
+        year=2010,
+    ),
+    "fall2009": Source(
+        "fall2009.tar or fall2009/: one <wnid>.tar for each synset, split in halves",
+        synset_tars.OFFERED,
+        _named(synset_tars.open_synset_tars, "fall2009.tar", "fall2009"),
+        account=True,
+    ),
+    "fall2011": Source(
+        "fall11_whole.tar or fall2011/: likewise",
+        synset_tars.OFFERED,
+        _named(synset_tars.open_synset_tars, "fall11_whole.tar", "fall2011"),
+        account=True,
+    ),
+    "imagenette": Source(
+        "imagenette2-320.tgz; or imagenette2-224-{train,val}.tar.gz, imagenette2.tgz, imagenette2-160.tgz",
+        ("train", "val"),
+        (
+            _class_folders(lambda _: ["imagenette2-320.tgz"]),
+            _class_folders(lambda splits: [f"imagenette2-224-{split}.tar.gz" for split in splits]),
+            _class_folders(lambda _: ["imagenette2.tgz"]),
+            _class_folders(lambda _: ["imagenette2-160.tgz"]),
+        ),
+    ),
+    "cifar10": Source(
+        "cifar-10-python.tar.gz; or cifar10-jpeg75.tar.gz, a lossy copy",
+        ("train", "test"),
+        (*_named(cifar.open_cifar, cifar.ARCHIVE), _class_folders(lambda _: ["cifar10-jpeg75.tar.gz"])),
+    ),
+    "tiny_imagenet": Source(
+        "tiny-imagenet-200.zip",
+        ("train", "val"),
+        _named(tiny_imagenet.open_tiny_imagenet, tiny_imagenet.ARCHIVE),
+        unlabelled=True,
+    ),
+    "folders": Source(
+        "any <split>/<class>/<image>, on disk or in .tar, .tar.gz, .tgz and .zip files", SPLITS, ()
+    ),
 }
-YEARS = {"ilsvrc2012": 2012, "ilsvrc2010": 2010}
-OFFERED = {
-    "ilsvrc2012": ilsvrc.OFFERED[2012],
-    "ilsvrc2010": ilsvrc.OFFERED[2010],
-    "fall2009": synset_tars.OFFERED,
-    "fall2011": synset_tars.OFFERED,
-    "imagenette": ("train", "val"),
-    "cifar10": ("train", "test"),
-    "tiny_imagenet": ("train", "val"),
-    "folders": SPLITS,
-}
-ACCOUNT = ("ilsvrc2012", "ilsvrc2010", "fall2009", "fall2011")  # given to people with an account
-UNLABELLED = ("ilsvrc2012", "tiny_imagenet")  # the labels of whose test images were never published
 
 
 def list_sources() -> list[str]:
     """One line per source: its name and the files it wants."""
     width = max(map(len, SOURCES))
-    return [f"{name:{width}}  {files}" for name, files in SOURCES.items()]
+    return [f"{name:{width}}  {source.files}" for name, source in SOURCES.items()]
 
 
 def _folders(folders: Folders) -> list[Path]:
@@ -68,35 +170,25 @@ def _splits(source: str, folders: Sequence[Path], splits: Sequence[str] | None) 
         names = {split: ilsvrc.IMAGES[2010].format(split) for split in SPLITS}
         present = [split for split, name in names.items() if _locate(name, folders).exists()]
         return present or list(SPLITS)
-    return [split for split in OFFERED[source] if not splits or split in splits]
+    return [split for split in SOURCES[source].splits if not splits or split in splits]
 
 
-def _layouts(source: str, wanted: Sequence[str]) -> list[list[str]]:
-    """The ways in which a source may lie there, each the names of its files; the first is asked for if none is."""
-    if source == "ilsvrc2012":
-        return [ilsvrc.needed(2012, wanted), kaggle.needed(wanted)]
-    if source == "ilsvrc2010":
-        return [ilsvrc.needed(2010, wanted)]
-    if source == "cifar10":
-        return [[cifar.ARCHIVE], ["cifar10-jpeg75.tar.gz"]]
-    if source == "imagenette":
-        parts = [f"imagenette2-224-{split}.tar.gz" for split in wanted]
-        return [["imagenette2-320.tgz"], parts, ["imagenette2.tgz"], ["imagenette2-160.tgz"]]
-    if source == "tiny_imagenet":
-        return [[tiny_imagenet.ARCHIVE]]
-    whole = {"fall2009": "fall2009.tar", "fall2011": "fall11_whole.tar"}[source]
-    return [[whole], [source]]
-
-
-def _needed(source: str, folders: Sequence[Path], splits: Sequence[str] | None) -> list[str]:
-    """Names of the files that a source is read from, there or not; source `folders` has its own way."""
-    layouts = _layouts(source, _splits(source, folders, splits))
-    there = [[_locate(name, folders).exists() for name in names] for names in layouts]
-    for enough in (all, any):  # one that is whole, else one that was begun
-        for names, found in zip(layouts, there, strict=True):
+def _layout(source: str, folders: Sequence[Path], splits: Sequence[str]) -> Layout:
+    """The layout in which a source lies there: one that is whole, else one that was begun, else the first."""
+    layouts = SOURCES[source].layouts
+    there = [[_locate(name, folders).exists() for name in layout.needed(splits)] for layout in layouts]
+    for enough in (all, any):
+        for layout, found in zip(layouts, there, strict=True):
             if enough(found):
-                return names
+                return layout
     return layouts[0]
+
+
+def _paths(source: str, folders: Sequence[Path], splits: Sequence[str] | None) -> dict[str, Path]:
+    """Where the files that a source is read from are or would be, by name; source `folders` has its own way."""
+    wanted = _splits(source, folders, splits)
+    names = _layout(source, folders, wanted).needed(wanted)
+    return {name: _locate(name, folders) for name in names}
 
 
 def _loose(folders: Sequence[Path], splits: Sequence[str] | None) -> list[Path]:
@@ -118,10 +210,11 @@ def _check(source: str, splits: Sequence[str] | None) -> None:
     if source not in SOURCES:
         raise UserError(f"unknown source {source!r}; choose one of {', '.join(SOURCES)}")
     for split in splits or ():
-        if split not in OFFERED[source]:
-            secret = " (the labels of its test images were never published)" * (source in UNLABELLED)
+        offered = SOURCES[source].splits
+        if split not in offered:
+            secret = " (the labels of its test images were never published)" * SOURCES[source].unlabelled
             raise UserError(
-                f"source {source} has no split {split!r}{secret}; choose from {', '.join(OFFERED[source])}"
+                f"source {source} has no split {split!r}{secret}; choose from {', '.join(offered)}"
             )
 
 
@@ -135,7 +228,7 @@ def missing_archives(source: str, folders: Folders, splits: Sequence[str] | None
     searched = _folders(folders)
     if source == "folders":
         return [] if _loose(searched, splits) else ["train/<class>/<image>"]
-    return [name for name in _needed(source, searched, splits) if not _locate(name, searched).exists()]
+    return [name for name, path in _paths(source, searched, splits).items() if not path.exists()]
 
 
 def located(source: str, folders: Folders, splits: Sequence[str] | None = None) -> list[Path]:
@@ -148,8 +241,7 @@ def located(source: str, folders: Folders, splits: Sequence[str] | None = None) 
     searched = _folders(folders)
     if source == "folders":
         return []
-    paths = [_locate(name, searched) for name in _needed(source, searched, splits)]
-    return [path for path in paths if path.is_file()]
+    return [path for path in _paths(source, searched, splits).values() if path.is_file()]
 
 
 def open_source(
@@ -176,24 +268,10 @@ def open_source(
         )
     if source == "folders":
         return open_class_folders(source, splits, _loose(searched, splits), searched)
-    wanted = _splits(source, searched, splits)
-    paths = {name: _locate(name, searched) for name in _needed(source, searched, splits)}
+    paths = _paths(source, searched, splits)
     odd = next((path for path in paths.values() if not (path.is_file() or path.is_dir())), None)
     if odd:
         raise UserError(f"{odd} is neither a file nor a folder; take it away")
-    first = next(iter(paths.values()))
-    if kaggle.MAPPING in paths:
-        return kaggle.open_kaggle(source, wanted, paths, searched)
-    if source in YEARS:
-        patches = _locate(ilsvrc.PATCHES, searched)
-        if source == "ilsvrc2010" and patches.exists():
-            paths[ilsvrc.PATCHES] = patches
-        return ilsvrc.open_ilsvrc(source, YEARS[source], wanted, paths, archive_order)
-    if source.startswith("fall"):
-        return synset_tars.open_synset_tars(source, wanted, first)
-    if source == "tiny_imagenet":
-        return tiny_imagenet.open_tiny_imagenet(source, wanted, first)
-    if cifar.ARCHIVE in paths:
-        return cifar.open_cifar(source, wanted, first)
-    variant = first.name.split(".")[0].removesuffix("-train").removesuffix("-val")
-    return open_class_folders(source, wanted, list(paths.values()), searched, variant)
+    wanted = _splits(source, searched, splits)
+    found = Found(source, wanted, paths, searched, archive_order)
+    return _layout(source, searched, wanted).open(found)

@@ -173,7 +173,9 @@ def packed(study, name, splits=None):
 def generated(study):
     """Archives of a generated study, under their official names."""
     sets = STUDIES[study]["sets"].values()
-    names = [name for data in sets for name in ilsvrc.needed(sources.YEARS[data["source"]], data["splits"])]
+    names = [
+        name for data in sets for name in ilsvrc.needed(sources.SOURCES[data["source"]].year, data["splits"])
+    ]
     return [f"{RESULTS}/{study}/archives/{name}" for name in names]
 
 
