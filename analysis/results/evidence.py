@@ -16,7 +16,9 @@ import pandas as pd
 
 from analysis.results.integrity import Guard, apart, frame
 
-NAME = re.compile("[A-Za-z0-9_]+")  # of studies, experiments and sets, which become ids, links and commands
+NAME = re.compile(
+    "[A-Za-z0-9_]{1,100}"
+)  # of studies, experiments and sets, which become ids, links and commands
 TIERS = ("demo", "proxy", "reduced", "paper")  # weakest first
 FULL_SIZE = {"width": 1, "image_size": 256, "crop": 224, "classes": 1000}
 SMALL_SIZE = {"width": 1, "image_size": 32, "classes": 10}  # of CIFAR-10; its nets have lengths of their own

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from html import escape
+from collections.abc import Iterable
+
+from markupsafe import Markup
 
 from analysis.stats.judge import Verdict
 from analysis.stats.tables import Claim
@@ -12,15 +14,15 @@ from analysis.stats.tables import Claim
 SIGNS = {
     "about": "about ",
     "equal": "",
-    "greater": "&gt; ",
-    "less": "&lt; ",
+    "greater": "> ",
+    "less": "< ",
     "at_least": "≥ ",
     "at_most": "≤ ",
 }
-STYLE = """body{font:16px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:80rem;padding:0 1rem;color:#1a1a1a;background:#fff}
+STYLE = Markup("""body{font:16px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:80rem;padding:0 1rem;color:#1a1a1a;background:#fff}
 table{border-collapse:collapse;width:100%}th,td{border-bottom:1px solid #ccc;padding:.4rem .6rem;text-align:left;vertical-align:top}
 .n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}div{overflow-x:auto}
-@media(prefers-color-scheme:dark){body{color:#eee;background:#151515}th,td{border-color:#444}}"""
+@media(prefers-color-scheme:dark){body{color:#eee;background:#151515}th,td{border-color:#444}}""")
 HEADS = ("Claim", "Claimed", "Ours, 95 % interval", "90 % interval", "Seeds", "Direction", "Size", "Why")
 RULES = (
     "Direction: agrees if the 95 % interval lies wholly on the claimed side of no effect, contradicts if wholly on the other; "
@@ -32,34 +34,49 @@ RULES = (
 )
 
 
+PAGE = Markup(
+    '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
+    "<title>{title}</title><style>{style}</style></head><body><main><h1>{title}</h1>"
+    "<div><table><caption>{many} claims</caption><tr><th scope=col>Direction</th><th scope=col>Size</th>"
+    "<th scope=col class=n>Claims</th></tr>{counts}</table></div><p>{rules}</p>"
+    "<div><table><tr>{heads}</tr>{rows}</table></div></main></body></html>\n"
+)
+COUNT = Markup("<tr><td>{}</td><td>{}</td><td class=n>{}</td></tr>")
+HEAD, NUMBER, WORD = (
+    Markup("<th scope=col>{}</th>"),
+    Markup("<td class=n>{}</td>"),
+    Markup("<td>{}</td>"),
+)
+ROW = Markup("<tr><th scope=row>{} <code>{}</code></th>{}{}</tr>")
+
+
 def page(judged: list[tuple[Claim, Verdict]], title: str = "Verdicts on claims") -> str:
     """The whole page."""
     counts = Counter((verdict.direction or "plain value", verdict.size) for _, verdict in judged)
-    said = "".join(
-        f"<tr><td>{a}</td><td>{b}</td><td class=n>{n:,}</td></tr>" for (a, b), n in sorted(counts.items())
-    )
-    rows = "".join(_row(claim, verdict) for claim, verdict in judged)
-    heads = "".join(f"<th scope=col>{head}</th>" for head in HEADS)
-    return (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
-        f"<title>{escape(title)}</title><style>{STYLE}</style></head><body><main><h1>{escape(title)}</h1>"
-        f"<div><table><caption>{len(judged):,} claims</caption><tr><th scope=col>Direction</th><th scope=col>Size</th>"
-        f"<th scope=col class=n>Claims</th></tr>{said}</table></div><p>{RULES}</p>"
-        f"<div><table><tr>{heads}</tr>{rows}</table></div></main></body></html>\n"
+    return PAGE.format(
+        title=title,
+        style=STYLE,
+        many=f"{len(judged):,}",
+        counts=_joined(COUNT.format(*words, f"{n:,}") for words, n in sorted(counts.items())),
+        rules=RULES,
+        heads=_joined(map(HEAD.format, HEADS)),
+        rows=_joined(_row(claim, verdict) for claim, verdict in judged),
     )
 
 
-def _row(claim: Claim, verdict: Verdict) -> str:
+def _joined(parts: Iterable[str]) -> Markup:
+    return Markup("").join(parts)
+
+
+def _row(claim: Claim, verdict: Verdict) -> Markup:
     tolerance = f" ± {claim.tolerance:g}" if claim.tolerance and claim.relation in ("about", "equal") else ""
     paper = "" if claim.paper is None else f"{claim.paper:g}{tolerance}"
-    claimed = f"{claim.how} {SIGNS[claim.relation]}{paper} {escape(claim.unit)}"
+    claimed = f"{claim.how} {SIGNS[claim.relation]}{paper} {claim.unit}"
     ours = f"{_number(verdict.ours)} {_span(verdict.low, verdict.high)}"
-    cells = (claimed, ours, _span(verdict.low90, verdict.high90), str(verdict.seeds))
-    words = (verdict.direction or "–", verdict.size, escape(verdict.why))
-    numbers = "".join(f"<td class=n>{cell}</td>" for cell in cells)
-    return (
-        f"<tr><th scope=row>{escape(claim.statement)} <code>{escape(claim.id)}</code></th>{numbers}"
-        f"{''.join(f'<td>{word}</td>' for word in words)}</tr>"
+    numbers = (claimed, ours, _span(verdict.low90, verdict.high90), str(verdict.seeds))
+    words = (verdict.direction or "–", verdict.size, verdict.why)
+    return ROW.format(
+        claim.statement, claim.id, _joined(map(NUMBER.format, numbers)), _joined(map(WORD.format, words))
     )
 
 
