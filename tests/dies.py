@@ -14,8 +14,7 @@ import signal
 import sys
 
 from alexnet.__main__ import main
-from alexnet.net import tensors
-from alexnet.training import train, trainer
+from alexnet.training import checkpoints, record, trainer
 
 PLACE = os.environ["DIES"].split()
 TOWER = int(os.environ.get("TOWER", "0"))  # of two; -1: the process that started them
@@ -47,9 +46,9 @@ if KIND == "step":
 elif KIND == "validate":
     before(trainer.Run, "validate", lambda run: run.rank == max(TOWER, 0) and run.state.epoch == NUMBERS[0])
 elif KIND == "publish":
-    before(train, "write_json", lambda path, record: path.name == "run.json")
+    before(record, "write_json", lambda path, _: path.name == "run.json")
 else:
-    written, original = [], tensors._write
+    written, original = [], checkpoints.write_hashed
 
     def torn(path, record, mark=b""):
         original(path, record, mark)
@@ -59,7 +58,7 @@ else:
                 os.truncate(path, path.stat().st_size // 2)
             die()
 
-    tensors._write = torn
+    checkpoints.write_hashed = torn
 
 if __name__ == "__main__":
     sys.exit(main())
