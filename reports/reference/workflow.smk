@@ -20,6 +20,8 @@ localrules:
     describe,
     study,
     departures,
+    search_rate,
+    choose_rates,
 
 
 rule all:
@@ -30,10 +32,16 @@ rule all:
         CLAIMS_OUT,
 
 
+# Where jobs are run: not in dry runs, nor where rules are listed, linted or drawn.
+onstart:
+    hold_results()
+
+
 onerror:
     report_of_the_rest()
 
 
 include: "rules/data.smk"
 include: "rules/runs.smk"
+include: "rules/pilot.smk"
 include: "rules/report.smk"
