@@ -143,7 +143,11 @@ finally:
 def test_prose_formatting_rules_and_plots_retrain_nothing(project):
     edit(project / "config/experiments.yaml", "about: Without dropout", "about: Not having dropout")
     edit(project / "config/experiments.yaml", "recipes:\n", "# another comment\nrecipes:\n")
-    edit(project / "workflow/rules/runs.smk", "--threads {threads} 2> {log:q}", " --threads {threads} 2> {log:q}")
+    edit(
+        project / "workflow/rules/runs.smk",
+        "--threads {threads} 2> {log:q}",
+        " --threads {threads} 2> {log:q}",
+    )
     with open(project / "alexnet/training/train.py", "a") as source:
         source.write("\n# a comment\n")
     assert not {"train", "evaluate", "configure"} & set(planned(project))
