@@ -9,6 +9,7 @@ from alexnet.batches import augment
 from alexnet.batches import views as test_time
 from alexnet.batches.loader import TrainingBatches
 from alexnet.errors import UserError
+from alexnet.packed.packed_set import open_split
 
 SETTINGS = {
     "random_crop": True,
@@ -38,7 +39,7 @@ def batches(split, settings, epoch=0, noise=True):
 
 
 def test_every_image_once_an_epoch_and_each_is_a_crop_or_a_flipped_crop(packed_set):
-    split = packed_set.open_split(packed_set, "train")
+    split = open_split(packed_set, "train")
     images, labels = batches(split, config())
     assert images.shape == (48, 3, 32, 32)
     seen = set()
@@ -58,14 +59,14 @@ def test_every_image_once_an_epoch_and_each_is_a_crop_or_a_flipped_crop(packed_s
 
 
 def test_draws_are_a_function_of_seed_and_epoch(packed_set):
-    split = packed_set.open_split(packed_set, "train")
+    split = open_split(packed_set, "train")
     first, again, later = (batches(split, config(), epoch)[0] for epoch in (0, 0, 1))
     assert torch.equal(first, again)
     assert not torch.equal(first, later)
 
 
 def test_without_reshuffling_the_minibatches_keep_their_composition(packed_set):
-    split = packed_set.open_split(packed_set, "train")
+    split = open_split(packed_set, "train")
     settings = config(reshuffle=False)
     orders = [augment.epoch_order(48, 5, epoch, False) for epoch in (0, 3)]
     assert np.array_equal(*orders)
@@ -106,7 +107,7 @@ def test_color_noise_has_the_moments_of_the_covariance(scale, power):
 
 
 def test_color_noise_adds_one_colour_per_image_then_divides(packed_set):
-    split = packed_set.open_split(packed_set, "train")
+    split = open_split(packed_set, "train")
     plain, _ = batches(split, config(color_noise=0.1, color_divisor=1.1), noise=False)
     noisy, _ = batches(split, config(color_noise=0.1, color_divisor=1.1), noise=True)
     added = noisy * 1.1 - plain
@@ -151,7 +152,7 @@ def test_mean_is_subtracted_and_memory_is_channels_last():
 
 def test_the_central_crop_of_the_mean_or_each_pixels_own(packed_set):
     """Differences of both recipes are explained by the mean image alone, crop by crop."""
-    split = packed_set.open_split(packed_set, "train")
+    split = open_split(packed_set, "train")
     mean = np.random.default_rng(3).uniform(80, 150, (40, 40, 3)).astype(np.float32)
     both = {}
     for rule in ("central_crop", "aligned"):
@@ -185,20 +186,18 @@ def test_means_of_the_test_views():
 def test_a_last_smaller_batch_is_used_or_dropped(packed_set, rule, sizes):
     settings = config()
     settings["optimizer"] = {"batch_size": 20, "partial_batch": rule}
-    batches_ = TrainingBatches(
-        packed_set.open_split(packed_set, "train"), settings, np.zeros((40, 40, 3), np.float32)
-    )
+    batches_ = TrainingBatches(open_split(packed_set, "train"), settings, np.zeros((40, 40, 3), np.float32))
     assert [len(labels) for _, labels in batches_.epoch(0)] == sizes
 
 
 def test_missing_and_torn_sets_are_sentences(packed_set, tmp_path):
     with pytest.raises(UserError, match="manifest.json does not exist"):
-        packed_set.open_split(tmp_path / "nowhere", "train")
+        open_split(tmp_path / "nowhere", "train")
     with pytest.raises(UserError, match="no split 'test'"):
-        packed_set.open_split(packed_set, "test")
+        open_split(packed_set, "test")
     np.save(packed_set / "val.npy", np.load(packed_set / "val.npy")[:-1])
     with pytest.raises(UserError, match="23 images"):
-        packed_set.open_split(packed_set, "val")
+        open_split(packed_set, "val")
     (packed_set / "val.npy").write_bytes(b"torn")
     with pytest.raises(UserError, match="cannot be read"):
-        packed_set.open_split(packed_set, "val")
+        open_split(packed_set, "val")

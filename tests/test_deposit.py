@@ -42,8 +42,10 @@ def test_the_json_names_the_runs_behind_a_claim(folder: Path) -> None:
     (claim,) = (row for row in record["claims"] if row["id"] == "lrn-delta-top1")
     runs = [(run["experiment"], run["seed"], run["git_commit"]) for run in claim["runs"]]
     commit = "0123456789abcdef"
-    assert runs == [(name, seed, commit) for name in ("alexnet", "no_lrn") for seed in range(1, 6)]
-    assert [study["finished_runs"] for study in record["studies"]] == [55]
+    assert runs == [
+        (name, seed, commit) for name in ("no_lrn", "text_no_spatial_norm") for seed in range(1, 6)
+    ]
+    assert [study["finished_runs"] for study in record["studies"]] == [70]
 
 
 def test_rocrate_reads_the_crate(folder: Path) -> None:
@@ -74,7 +76,7 @@ def test_the_crate_tells_what_was_run_on_what(folder: Path) -> None:
     assert (action["startTime"], action["endTime"]) == ("2026-01-01T00:00:00", "2026-01-01T00:03:10")
     archive = action["object"] if not isinstance(action["object"], list) else action["object"][0]
     assert archive["sha256"] == "a" * 64 and archive["name"].endswith(".tar")
-    assert "55 finished runs" in action["description"] and "0123456789abcdef" in action["description"]
+    assert "70 finished runs" in action["description"] and "0123456789abcdef" in action["description"]
 
 
 def test_without_results_the_crate_still_stands(report: Path, tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from alexnet.experiments import resolve
 from alexnet.net.execution import plan
 from alexnet.net.layers import LocallyConnected2d, LocalResponseNorm, norm_backend
 from alexnet.net.model import build
+from alexnet.packed.packed_set import open_split
 from alexnet.runtime import gpu_leases
 from alexnet.training import train, trainer
 from alexnet.training.sgd import PaperSGD
@@ -109,7 +110,7 @@ def test_locally_connected_layers_give_what_they_give_on_the_processor():
 @pytest.mark.parametrize("workers", [0, 1, 3])
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_batches_made_on_the_device_are_the_plain_loops_to_the_bit(packed_set, recipe, workers):
-    split, settings = packed_set.open_split(packed_set, "train"), config(**RECIPES[recipe])
+    split, settings = open_split(packed_set, "train"), config(**RECIPES[recipe])
     mean = mean_of(split)
     batches = TrainingBatches(split, settings, mean, workers, "cuda")
     for epoch in (0, 3):

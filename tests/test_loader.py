@@ -14,6 +14,7 @@ from test_data import SETTINGS
 from alexnet.batches import augment, gather
 from alexnet.batches.loader import AHEAD, ALIGNMENT, Memory, TrainingBatches, augment_on_device
 from alexnet.errors import UserError
+from alexnet.packed.packed_set import Split, open_split
 
 RECIPES = {
     "program": {"color_noise": 0.1, "color_divisor": 1.1, "images_per_crop": 4, "reshuffle": False},
@@ -71,7 +72,7 @@ def collect(batches, epoch):
 @pytest.mark.parametrize("workers", [0, 1, 2, 5])
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_batches_are_the_plain_loops_to_the_bit(packed_set, recipe, workers):
-    split, settings = packed_set.open_split(packed_set, "train"), config(**RECIPES[recipe])
+    split, settings = open_split(packed_set, "train"), config(**RECIPES[recipe])
     mean = mean_of(split)
     for epoch in (0, 3):
         images, labels, sizes = collect(TrainingBatches(split, settings, mean, workers), epoch)
@@ -83,7 +84,7 @@ def test_batches_are_the_plain_loops_to_the_bit(packed_set, recipe, workers):
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_the_way_of_the_device_gives_the_same(packed_set, recipe):
-    split, settings = packed_set.open_split(packed_set, "train"), config(**RECIPES[recipe])
+    split, settings = open_split(packed_set, "train"), config(**RECIPES[recipe])
     mean, augmentation = mean_of(split), config(**RECIPES[recipe])["augmentation"]
     order = augment.epoch_order(48, 5, 0, augmentation["reshuffle"])
     axes = augment.color_axes(split.manifest["rgb"], augmentation["color_noise_scale"])
@@ -126,12 +127,12 @@ def jpeg_copy(folder, source):
 
 def test_a_jpeg_store_gives_what_pillow_decodes(packed_set, tmp_path):
     decoded = jpeg_copy(tmp_path / "jpeg", packed_set)
-    split = packed_set.open_split(tmp_path / "jpeg", "train")
+    split = open_split(tmp_path / "jpeg", "train")
     assert split.images.shape == decoded.shape and len(split.images) == 48
     assert np.array_equal(split.images[7], decoded[7])
     assert np.array_equal(split.images[40:60], decoded[40:])
     settings, mean = config(**RECIPES["program"]), mean_of(split)
-    raw = packed_set.Split("x", "train", decoded, split.labels, split.names, split.manifest)
+    raw = Split("x", "train", decoded, split.labels, split.names, split.manifest)
     assert np.array_equal(
         collect(TrainingBatches(split, settings, mean, 3), 1)[0], expected(raw, settings, mean, 1)[0]
     )
@@ -143,16 +144,16 @@ def test_a_damaged_jpeg_store_is_a_sentence_from_a_worker_too(packed_set, tmp_pa
     blob = bytearray(store.read_bytes())
     blob[:4] = b"none"
     store.write_bytes(blob)
-    split = packed_set.open_split(tmp_path / "jpeg", "train")
+    split = open_split(tmp_path / "jpeg", "train")
     with pytest.raises(UserError, match=r"train\.jpegs: image 0 is damaged"):
         list(TrainingBatches(split, config(), mean_of(split), 2).epoch(0))
     store.write_bytes(blob[:-10])
     with pytest.raises(UserError, match="shorter than its index says"):
-        packed_set.open_split(tmp_path / "jpeg", "train")
+        open_split(tmp_path / "jpeg", "train")
 
 
 def test_stopping_early_leaves_no_thread(packed_set):
-    split = packed_set.open_split(packed_set, "train")
+    split = open_split(packed_set, "train")
     batches = TrainingBatches(split, config(), mean_of(split), 3)
     stream = batches.epoch(0)
     next(stream)
@@ -162,7 +163,7 @@ def test_stopping_early_leaves_no_thread(packed_set):
 
 
 def test_batches_are_made_while_the_consumer_works_but_not_without_bound(packed_set, monkeypatch):
-    split, made = packed_set.open_split(packed_set, "train"), []
+    split, made = open_split(packed_set, "train"), []
     settings = config()
     settings["optimizer"]["batch_size"] = 4
     crops = gather.crops
@@ -178,7 +179,7 @@ def test_batches_are_made_while_the_consumer_works_but_not_without_bound(packed_
 
 
 def test_a_batch_that_was_taken_does_not_change(packed_set):
-    split = packed_set.open_split(packed_set, "train")
+    split = open_split(packed_set, "train")
     stream = TrainingBatches(split, config(), mean_of(split), 2).epoch(0)
     first, _ = next(stream)
     before = first.clone()
@@ -222,7 +223,7 @@ def test_memory_does_not_grow_with_batches_that_were_kept():
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_an_epoch_uses_as_much_memory_as_batches_in_flight(packed_set, workers, monkeypatch):
-    split, settings, made = packed_set.open_split(packed_set, "train"), config(), []
+    split, settings, made = open_split(packed_set, "train"), config(), []
     settings["optimizer"]["batch_size"] = 4
     batches = TrainingBatches(split, settings, mean_of(split), workers)
     take = batches.memory.take
@@ -237,7 +238,7 @@ def test_an_epoch_uses_as_much_memory_as_batches_in_flight(packed_set, workers, 
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_parts_that_are_kept_stay_as_they_were_while_memory_is_used_again(packed_set, workers):
-    split, settings = packed_set.open_split(packed_set, "train"), config(**RECIPES["program"])
+    split, settings = open_split(packed_set, "train"), config(**RECIPES["program"])
     settings["optimizer"]["batch_size"] = 4
     mean = mean_of(split)
     batches, plain = TrainingBatches(split, settings, mean, workers), expected(split, settings, mean, 0)[0]

@@ -212,6 +212,6 @@ def test_verdict_lines_for_a_terminal(report: Path, capsys: pytest.CaptureFixtur
     results = report.parent.parent / "results"
     assert main(["verdicts", "--results", str(results), "--group", "no_lrn"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 4
+    assert len(lines) == 6  # the clean pair, top-1 and top-5, and the lab's
     assert re.match(r"lrn-delta-top1: .+ \(demo\)   paper 1\.4 points  ours -?−?\d+\.\d\d points", lines[0])
     assert lines[1].startswith("    the 95 % interval ")

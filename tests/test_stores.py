@@ -12,7 +12,7 @@ from test_loader import jpeg_copy
 
 from alexnet.errors import UserError
 from alexnet.evaluation import evaluate
-from alexnet.packed import packed_set
+from alexnet.packed.packed_set import open_split
 
 
 @pytest.fixture
@@ -38,14 +38,14 @@ def jpeg_set(packed_set, tmp_path):
 )
 def test_a_jpeg_store_is_sliced_as_an_array_is(jpeg_set, which):
     folder, decoded = jpeg_set
-    images = packed_set.open_split(folder, "train").images
+    images = open_split(folder, "train").images
     found = images[which]
     assert found.dtype == np.uint8 and found.shape == decoded[which].shape
     assert np.array_equal(found, decoded[which])
 
 
 def test_places_outside_the_store_are_errors(jpeg_set):
-    images = packed_set.open_split(jpeg_set[0], "train").images
+    images = open_split(jpeg_set[0], "train").images
     for which in (48, -49, np.array([0, 48])):
         with pytest.raises(IndexError):
             images[which]
@@ -53,7 +53,7 @@ def test_places_outside_the_store_are_errors(jpeg_set):
 
 def test_threads_read_the_same_file_at_once(jpeg_set):
     folder, decoded = jpeg_set
-    images = packed_set.open_split(folder, "train").images
+    images = open_split(folder, "train").images
     start = threading.Barrier(8)
 
     def read(seed):
@@ -77,7 +77,7 @@ def test_damage_anywhere_names_file_and_image(jpeg_set, part):
     row = pd.read_csv(folder / "train.csv").loc[20]
     at = {"beginning": 0, "middle": row["bytes"] - 400, "end": row["bytes"] - 2}[part]
     replace(folder, row["offset"] + at, bytes(2 if part == "end" else 300))
-    images = packed_set.open_split(folder, "train").images
+    images = open_split(folder, "train").images
     with pytest.raises(UserError, match=r"train\.jpegs: image 20 is damaged .*; pack the data again"):
         images[18:22]
     assert np.array_equal(images[21], decoded[21])
@@ -89,7 +89,7 @@ def test_an_image_of_another_size_is_a_sentence(jpeg_set):
     (folder / "manifest.json").write_text(text.replace('"image_size": 40', '"image_size": 41'))
     seal(folder, {"train": decoded})
     with pytest.raises(UserError, match=r"image 0 is of shape \(40, 40, 3\)"):
-        packed_set.open_split(folder, "train").images[0]
+        open_split(folder, "train").images[0]
 
 
 def test_an_index_without_places_or_a_missing_store_cannot_be_read(jpeg_set):
@@ -97,11 +97,11 @@ def test_an_index_without_places_or_a_missing_store_cannot_be_read(jpeg_set):
     table = pd.read_csv(folder / "train.csv")
     table.drop(columns="offset").to_csv(folder / "train.csv", index=False)
     with pytest.raises(UserError, match=r"split 'train' cannot be read \(.*offset.*\); pack the data again"):
-        packed_set.open_split(folder, "train")
+        open_split(folder, "train")
     table.to_csv(folder / "train.csv", index=False)
     (folder / "train.jpegs").unlink()
     with pytest.raises(UserError, match="cannot be read"):
-        packed_set.open_split(folder, "train")
+        open_split(folder, "train")
 
 
 def test_names_stay_what_was_written(packed_set):
@@ -110,7 +110,7 @@ def test_names_stay_what_was_written(packed_set):
     table["name"] = [*odd, *table["name"][len(odd) :]]
     table.to_csv(packed_set / "val.csv", index=False)
     seal(packed_set)
-    split = packed_set.open_split(packed_set, "val")
+    split = open_split(packed_set, "val")
     assert split.names[: len(odd)] == odd
     assert split.labels.dtype == np.int64 and split.labels.tolist() == [i % 6 for i in range(24)]
 
@@ -136,7 +136,7 @@ def test_testing_reads_either_store_a_batch_at_a_time(jpeg_set, views, monkeypat
     monkeypatch.setattr(evaluate, "BATCH", 20)
     mean = np.random.default_rng(2).uniform(0, 200, (40, 40, 3)).astype(np.float32)
     net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 32 * 32, 6))
-    watched = Watched(packed_set.open_split(folder, "train").images)
+    watched = Watched(open_split(folder, "train").images)
     outputs = [
         torch.cat(list(evaluate.predict(net, images, mean, 32, views, torch.device("cpu"))))
         for images in (watched, decoded)

@@ -325,7 +325,7 @@ def _elsewhere_than_results(ctx: Context) -> str:
 def _chapter(ctx: Context, row: dict[str, Any]) -> str | Html:
     claim = ctx.claims.get(row["id"])
     cifar = claim and claim.how == "value" and claim.dataset == "cifar10"  # Tables 1 and 2 are about ImageNet
-    if claim and (claim.metric == "validation_loss" or cifar):  # epochs to its lowest: no race
+    if claim and (claim.metric.startswith("validation_loss") or cifar):  # epochs to its lowest: no race
         return Html('More on the page <a href="#training">Training and testing</a>.')
     found = CHAPTERS.get(row["how"] if row["kind"] not in ("arithmetic", "dataset") else "", ())
     found = found or CHAPTERS.get(row["kind"], ())
