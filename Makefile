@@ -20,8 +20,8 @@ help: ## show this list
 reproduce: bootstrap ## archives to report: snakemake --cores all
 	@$(in_venv) snakemake --cores all $(ARGS)
 
-test: bootstrap ## the tests
-	@$(in_venv) python -m pytest $(ARGS)
+test: bootstrap ## the tests, two files at a time
+	@$(in_venv) python -m pytest -n 2 --dist loadfile $(ARGS)
 
 check: bootstrap ## formats, lint, types, import contracts, workflow, notebooks
 	$(in_venv) ruff format --check .
