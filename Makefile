@@ -21,7 +21,7 @@ reproduce: bootstrap ## archives to report: snakemake --cores all
 	@$(in_venv) snakemake --cores all $(ARGS)
 
 test: bootstrap ## the tests, two files at a time
-	@$(in_venv) python -m pytest -n 2 --dist loadfile $(ARGS)
+	@$(in_venv) python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: bootstrap ## formats, lint, types, import contracts, workflow, notebooks
 	$(in_venv) ruff format --check .

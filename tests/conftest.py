@@ -72,6 +72,19 @@ TINY_STUDY = {
 }
 
 
+LONGEST = ("workflow", "slurm", "survival", "resume", "towers", "tuning", "bench", "browser", "leases")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The files that take minutes first, so that two workers end together."""
+
+    def place(item: pytest.Item) -> int:
+        name = item.path.stem.removeprefix("test_")
+        return LONGEST.index(name) if name in LONGEST else len(LONGEST)
+
+    items.sort(key=place)
+
+
 @pytest.fixture(autouse=True)
 def without_gpus(request, monkeypatch):
     """No CUDA device, but in test_gpu.py all that there are."""
