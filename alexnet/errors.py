@@ -1,4 +1,4 @@
-"""Turns a user's mistake into one sentence: which file, key or value is wrong, and what to do."""
+"""The error for a user's mistake: one sentence that names the file, key or value and says what to do."""
 
 
 class UserError(Exception):

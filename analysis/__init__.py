@@ -1,1 +1,1 @@
-"""Turns result files into verdicts, figures and one report; torch-free, and a stranger to the package that trains."""
+"""Verdicts, figures and one report from result files; torch-free, and apart from the package that trains."""

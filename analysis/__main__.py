@@ -1,4 +1,4 @@
-"""Turns command lines into verdict tables, executed notebooks, the report and the simple baselines.
+"""Command line of the analysis: verdict tables, executed notebooks, the report and the simple baselines.
 
 python -m analysis check --results results --out reports/claims.csv
 python -m analysis verdicts --results results --group no_lrn

@@ -1,4 +1,4 @@
-"""Turns text into a file that is either complete or absent, and JSON files into records."""
+"""Writes text that is complete or absent, and reads JSON records."""
 
 from __future__ import annotations
 

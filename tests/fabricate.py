@@ -1,4 +1,4 @@
-"""Turns chosen numbers into a results folder, byte for byte in the format of the real one, for tests of the analysis."""
+"""Fabricates a results folder from chosen numbers, byte for byte in the format of the real one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Turns a campaign into one of stand-ins: Snakemake plans and starts it as ever, on made-up cards, and each training only waits.
+"""Runs a campaign of stand-ins: Snakemake plans and starts it as ever, on made-up cards, and each training only waits.
 
     python tests/makespan.py --folder /a/new/folder --study ilsvrc2012 --cards 4 --second-per-run 6
 

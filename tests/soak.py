@@ -1,4 +1,4 @@
-"""Turns a campaign into a hunted one: kills its own processes at random, starts it again, and compares what comes out.
+"""Hunts a campaign: kills its own processes at random, starts it again, and compares what comes out.
 
     python tests/soak.py --minutes 30 --folder /a/folder/that/is/empty
 

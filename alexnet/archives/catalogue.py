@@ -1,4 +1,4 @@
-"""Turns archives into words: the records that their readers hand to whoever packs the images."""
+"""Records that every archive reader returns: classes, and for each split its images and their labels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Turns the official CIFAR-10 archive for Python into splits of pixels.
+"""Reads the official CIFAR-10 archive for Python.
 
 Its pickles run no foreign code, and build no arrays either: numpy would take addresses in memory from them.
 """

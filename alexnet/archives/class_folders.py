@@ -1,4 +1,4 @@
-"""Turns <split>/<class>/<image>, in tars, zips or folders on disk, into splits; the folder names the class."""
+"""Reads <split>/<class>/<image> from tars, zips or folders on disk; the folder names the class."""
 
 from __future__ import annotations
 

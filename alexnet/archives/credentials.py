@@ -1,4 +1,4 @@
-"""Turns the environment into credentials that are bound to one host, and go to it over https alone."""
+"""Reads download credentials from the environment; they go to one host, over https alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Turns the devkit of one ILSVRC year into its classes, and that year's ground-truth ids into labels.
+"""Reads the devkit of an ILSVRC year: its classes, and labels from that year's ground-truth ids.
 
 2010 and 2012 number different sets of synsets (2012 shares 640 of its 1000 with 2010), so a map is always
 read from the year's own kit and named after it.

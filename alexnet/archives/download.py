@@ -1,4 +1,4 @@
-"""Turns a URL into a complete, verified file.
+"""Downloads a file completely and verifies it.
 
 The bytes go to `<target>.part`, what the server said about them to `<target>.part.json`, so that a later call goes on
 where this one stopped.

@@ -1,4 +1,4 @@
-"""Turns the official archives of one ILSVRC year into splits; labels come through that year's own devkit."""
+"""Reads the official archives of one ILSVRC year; labels come through that year's own devkit."""
 
 from __future__ import annotations
 

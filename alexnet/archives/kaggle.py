@@ -1,4 +1,4 @@
-"""Turns the folders of Kaggle's "ImageNet Object Localization Challenge" into ILSVRC-2012 splits.
+"""Reads the folders of Kaggle's "ImageNet Object Localization Challenge" as ILSVRC-2012.
 
 The images and their 1000 classes are those of ILSVRC-2012; classes come from LOC_synset_mapping.txt, labels of
 the validation images from LOC_val_solution.csv (image, then class and box of each object: the class counts).

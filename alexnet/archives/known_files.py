@@ -1,4 +1,4 @@
-"""Turns an archive's name into what is published about it.
+"""What is published about each archive: size, hash, and the page it comes from.
 
 Checksums and sizes are those of the publishers or of torchvision's loaders; where neither states one it is
 None. Nothing is published about ILSVRC-2010 but the names. Free of torch and quick to import.

@@ -1,4 +1,4 @@
-"""Turns a folder of images on disk into where their bytes stand, with the checks that an archive's members get."""
+"""Lists images in folders on disk, with the checks that members of an archive get."""
 
 from __future__ import annotations
 

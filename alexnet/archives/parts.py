@@ -1,4 +1,4 @@
-"""Turns what an earlier call fetched of a file into bytes to go on with, and their hashes."""
+"""Keeps the fetched part of a file and its hashes, so that a later call can resume it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Turns a source's name and the folders of its archives into a catalogue: classes, splits, streams of images.
+"""The data sources: for each its files, splits and layouts, and the reader that opens it.
 
 The archives are read as they are handed out; nothing is unpacked to disk. The label is the rank of the
 class's wnid, or folder name, in sorted order, as in torchvision. The number of images is known before the

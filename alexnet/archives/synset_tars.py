@@ -1,4 +1,4 @@
-"""Turns a release of ImageNet as per-synset tars, in a folder or a tar of tars, into two halves of each class.
+"""Reads an ImageNet release of per-synset tars, in a folder or a tar of tars, and splits each class in halves.
 
 The Fall 2009 release (10,184 classes, 8.9 million images) was used so: "half ... for training and half for
 testing" (s. 6.1). Which half an image is in follows from its name alone, by the rank of a hash in its class, so

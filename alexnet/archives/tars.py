@@ -1,4 +1,4 @@
-"""Turns a tar archive into its files, without unpacking or trusting it, and files into a reproducible tar."""
+"""Reads the files of a tar without unpacking or trusting it, and writes reproducible tars."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Turns Tiny ImageNet's official zip into splits; its test images have no labels."""
+"""Reads Tiny ImageNet's official zip; its test images have no labels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Turns a URL into one answer: redirects are followed, credentials go where they belong, secrets stay out of errors."""
+"""Sends one HTTP request: follows redirects, sends credentials to their host alone, keeps secrets out of errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Turns a zip archive into its files, without unpacking or trusting it."""
+"""Reads the files of a zip without unpacking or trusting it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Turns a packed split into what training and testing see of it: draws of crops, flips and colours; test views.
+"""Draws the order, crops, reflections and colours of an epoch.
 
 Every random draw is keyed by (seed, epoch, position or index), so that neither worker counts nor resuming change
 a batch. Images are (rows, columns, RGB) uint8 in the store and float32 (B, 3, crop, crop), channels last in

@@ -1,4 +1,4 @@
-"""Turns stored images into crops ready for the net, in one compiled pass: crop, reflect, subtract, colour, divide."""
+"""Crops, reflects, subtracts the mean, adds colour noise and divides, in one compiled pass over stored images."""
 
 from __future__ import annotations
 

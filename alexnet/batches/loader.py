@@ -1,4 +1,4 @@
-"""Turns a packed split into training batches, made in the background while the net computes.
+"""Makes training batches from a packed split in the background while the net computes.
 
 A batch depends on seed, epoch and position alone, not on the number of workers. On CUDA the stored uint8 images go to the
 device and are cropped, reflected and coloured there (tests/test_gpu.py; its arithmetic is tested on the processor too).

@@ -1,4 +1,4 @@
-"""Turns this machine's time into ratios: our training step and our parts beside what one would write first."""
+"""Benchmarks the training step and its parts against what one would write first, as ratios."""
 
 from __future__ import annotations
 

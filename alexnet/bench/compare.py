@@ -1,4 +1,4 @@
-"""Turns two ways to do the same work into a ratio of their speeds, measured in turn: A B A B, after a warm-up.
+"""Measures the ratio of two programs' speeds by running them in turn, A B A B, after a warm-up.
 
 Figures are medians, the ratio is the median of the ratios pair by pair with the smallest and the largest.
 """

@@ -1,4 +1,4 @@
-"""Turns full-size ILSVRC JPEGs into ratios: packing beside the usual scripts, the decoder's limit, one worker.
+"""Benchmarks packing full-size ILSVRC JPEGs: beside the usual scripts, against the decoder's limit, on one core.
 
 Everything per core runs pinned to one core, with all that packing does: reading, hashing archives and contents,
 sums for the mean image, index and manifest. All peers write the same raw pixels to a file.

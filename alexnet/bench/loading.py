@@ -1,4 +1,4 @@
-"""Turns a packed set into ratios: training batches beside ImageFolder with DataLoader, and beside memory's limit."""
+"""Benchmarks training batches: beside ImageFolder with DataLoader, and against the speed of memory."""
 
 from __future__ import annotations
 

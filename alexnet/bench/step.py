@@ -1,4 +1,4 @@
-"""Turns the processor's time into ratios: our training step beside the obvious program, torchvision's net and the limits.
+"""Benchmarks the training step: beside a plain program, torchvision's net and the limits of the processor.
 
 Each program runs in a process of its own, with its own threads and allocator settings, so that none profits from
 what another one set up; while one works, the others wait. CUDA devices are not measured here.

@@ -1,4 +1,4 @@
-"""Turns the saved probabilities of several nets into the errors of their average (s. 6, Table 2)."""
+"""Errors of an average of nets, from their saved probabilities (s. 6, Table 2)."""
 
 from __future__ import annotations
 

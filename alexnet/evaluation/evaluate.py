@@ -1,4 +1,4 @@
-"""Turns trained weights and a packed split into top-1 and top-5 errors, one view and ten, image by image."""
+"""Top-1 and top-5 errors of trained weights on a packed split, one view and ten, image by image."""
 
 from __future__ import annotations
 

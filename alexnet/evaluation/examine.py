@@ -1,4 +1,4 @@
-"""Turns trained weights into what a finished net is like inside: its first kernels, its neighbourhoods, its training error.
+"""Examines a finished net: first kernels, dropout, nearest neighbours, error on training images.
 
 One net gives, in the folder of its examination:
 

@@ -1,4 +1,4 @@
-"""Turns a net with dropout into how near its halved outputs come to the mean of its thinned nets (s. 4.2).
+"""How near the halved outputs of a net with dropout come to the mean of its thinned nets (s. 4.2).
 
 The geometric mean of m sampled nets lies off that of all nets by luck, which adds about c / m to every divergence. It is taken
 away by extrapolation to infinitely many: twice the divergence with m nets, minus the average of those with either half of them.

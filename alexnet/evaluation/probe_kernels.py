@@ -1,4 +1,4 @@
-"""Turns first kernels into what can be told of them: their colour, and whether they are selective beyond their smoothness.
+"""Colour and selectivity of first kernels, against surrogates that are as smooth.
 
 A smooth kernel looks oriented, or like a blob, by chance. So each is held against surrogates of its own: cut-outs of isotropic
 Gaussian textures with the kernel's autocovariance by distance, which is its radial spectrum (Wiener and Khinchin), and with

@@ -1,4 +1,4 @@
-"""Turns what a net says of a few images into a record for a report, with thumbnails where the images may be passed on."""
+"""Records what a net says of a few images, with thumbnails where the images may be passed on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Turns distances from images that ask to images that are found into how alike the nearest ones are (s. 6.1, Fig. 4).
+"""How alike an image and its nearest neighbours are (s. 6.1, Fig. 4).
 
 Distances are (Q, G): a row an image that asks, a column an image that may be found.
 """

@@ -1,4 +1,4 @@
-"""Turns a model record into its layer table: shapes, parameters, units and multiply-adds, without torch.
+"""The layer table of a model record: shapes, parameters, units and multiply-adds, without torch.
 
 The counts are those of the paper's sections 3 and 3.5 and Figure 2: a *unit* ("neuron") is one output value of a
 convolutional or fully connected layer, a parameter is a weight or a bias, and one multiply-add is one weight

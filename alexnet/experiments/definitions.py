@@ -1,4 +1,4 @@
-"""Turns the files of config/ into checked records: recipes, experiments, studies; without torch."""
+"""Reads and checks the files of config/: recipes, experiments, studies; without torch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Turns recipe + study + experiment + seed into one resolved configuration record, without torch.
+"""Resolves recipe, study, experiment and seed into one configuration record, without torch.
 
 Order: recipe <- the study's diff <- its diff of that recipe <- experiment diff (of what it extends first) <- the
 study's own diff of that experiment, then `width` scales maps and units. Dicts merge, lists and scalars replace,

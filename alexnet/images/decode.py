@@ -1,4 +1,4 @@
-"""Turns the bytes of one image file into its central square, S x S RGB, and lists what had to be repaired."""
+"""Decodes an image file into its central square, S x S RGB, and lists what had to be repaired."""
 
 from __future__ import annotations
 

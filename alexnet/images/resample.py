@@ -1,4 +1,4 @@
-"""Turns a decoded picture into its central square, S x S RGB, in one compiled pass over what the square shows.
+"""Resamples a decoded picture to its central square, S x S RGB, in one compiled pass over what the square shows.
 
 Bicubic (a = -0.5) and antialiased, with Pillow's coefficients: the filter is widened by the scale when a
 picture shrinks. Sums are float32 and rounded once, to the nearest grey level. *Deviation*: the paper names no

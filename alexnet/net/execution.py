@@ -1,4 +1,4 @@
-"""Turns a configuration and this machine into the way a training is carried out: devices, threads, arithmetic.
+"""Chooses how a training is carried out on this machine: devices, threads, arithmetic.
 
 The only place that decides these. What it decides is in run.json. It changes how fast a run is, not what is computed: on
 the processor equal thread counts give equal bits; between one device and two, and on CUDA, rounding differs.

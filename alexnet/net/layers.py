@@ -1,4 +1,4 @@
-"""Turns the paper's formulas into torch layers: response normalisation, dropout, local connections."""
+"""The paper's layers in torch: response normalisation, dropout, local connections."""
 
 from __future__ import annotations
 

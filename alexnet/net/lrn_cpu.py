@@ -1,4 +1,4 @@
-"""Turns activations in the processor's memory into normalised ones and back, in one compiled pass each way.
+"""Response normalisation on the processor, one compiled pass forward and one backward.
 
 `torch.nn.LocalResponseNorm` takes half of an obvious training step (`make bench`). Here a position's maps are read
 once, while they are in the first cache, and nothing but the input is kept for the way back. Sums and powers are in

@@ -1,4 +1,4 @@
-"""Turns activations on a CUDA device into normalised ones and back, in one Triton kernel each way.
+"""Response normalisation on CUDA devices, one Triton kernel forward and one backward.
 
 Tested by tests/test_gpu.py where there is a GPU, else in Triton's interpreter where Triton is installed. It
 comes with torch for CUDA; without it `alexnet.net.layers` takes the expression in torch and does not import this.

@@ -1,4 +1,4 @@
-"""Turns logits or probabilities into losses and top-k errors, ties shared out as in the original program."""
+"""Log loss and top-k errors; ties are shared out as in the original program."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Turns a resolved configuration into the network of section 3.5, both towers on one device.
+"""The network of section 3.5 for a resolved configuration, both towers on one device.
 
 A layer that reads its own tower is a grouped convolution over the maps [tower 0 | tower 1].
 """

@@ -1,4 +1,4 @@
-"""Turns paths into the checked inputs of training and evaluation: configuration, device, mean image, weights."""
+"""Loads trained weights and checks that they belong to a configuration."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Turns a stream of images into decoded, resized chunks, in parallel, in order, in bounded memory.
+"""Decodes and resizes a stream of images in chunks: in parallel, in order, in bounded memory.
 
 The workers are threads: libjpeg-turbo, the resampling, hashing, reading and writing all leave the interpreter.
 """

@@ -1,4 +1,4 @@
-"""Turns what is known of a packed set into its manifest's hashes, and manifest.json back into a record."""
+"""Reads manifest.json of a packed set and computes the hashes in it."""
 
 from __future__ import annotations
 

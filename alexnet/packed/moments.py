@@ -1,4 +1,4 @@
-"""Turns packed pixels into their mean image and RGB covariance.
+"""Mean image and RGB covariance of packed pixels.
 
 Sums are whole numbers, so that the order of the additions cannot change the outcome.
 """

@@ -1,4 +1,4 @@
-"""Turns the archives of a data set into a packed set: S x S RGB images, indexes, statistics and a manifest.
+"""Packs the archives of a data set: S x S RGB images, indexes, statistics and a manifest.
 
     <split>.npy    raw store: uint8 (N, S, S, 3), by label, then name (training shuffles); np.load(mmap_mode="r") reads it
     <split>.jpegs  jpeg store: S x S JPEG files end to end. *Deviation*: encoded once more, without chroma subsampling

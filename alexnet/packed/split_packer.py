@@ -1,4 +1,4 @@
-"""Turns one split's stream of images into its store and index, in steps that survive being killed.
+"""Packs one split into its store and index, in steps that survive being killed.
 
 Every few seconds what is finished is put on record: the first chunks of the stream are in the store and in the
 index, these are the sums over them. Whatever was written after the last record is written anew. So a run that

@@ -1,4 +1,4 @@
-"""Turns the files of a packed split into images that can be sliced: mapped pixels, or JPEG files decoded on demand."""
+"""Images of a packed split that can be sliced: mapped pixels, or JPEG files decoded on demand."""
 
 from __future__ import annotations
 

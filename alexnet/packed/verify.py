@@ -1,4 +1,4 @@
-"""Turns a packed set into a sentence that it is what was packed, or into one that names what is not."""
+"""Verifies a packed set: one sentence says that it is what was packed, or names what is not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Turns chunks of images into the file of a packed split: pixels at fixed places, or JPEG files end to end."""
+"""Writes the file of a packed split: pixels at fixed places, or JPEG files end to end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Turns records into files that are whole or absent: written beside, flushed, then renamed."""
+"""Writes files that are whole or absent: written beside, flushed, then renamed."""
 
 from __future__ import annotations
 

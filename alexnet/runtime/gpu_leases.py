@@ -1,4 +1,4 @@
-"""Turns the GPUs of this machine into leases, so that no two runs of a user are on one card.
+"""Leases the GPUs of this machine, so that no two runs of a user are on one card.
 
 A lease is a lock of the operating system: it ends with the process that holds it, killed or not. Cards are told apart by
 their UUIDs, which are the same in every container and allocation; a MIG instance is a card of its own.

@@ -1,4 +1,4 @@
-"""Turns SIGTERM, Ctrl-C and the end of the workflow into a request that a training answers at its next step.
+"""SIGTERM, Ctrl-C and the end of the workflow ask a training to stop; it answers at its next step.
 
 Signals are a matter of the whole process, so what was asked for is kept once a process.
 """

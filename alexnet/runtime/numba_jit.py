@@ -1,4 +1,4 @@
-"""Turns a Python loop into machine code, by numba, without the interpreter's lock."""
+"""Compiles Python loops with numba, without the interpreter's lock."""
 
 from __future__ import annotations
 

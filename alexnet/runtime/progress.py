@@ -1,4 +1,4 @@
-"""Turns the course of a training into lines: details for the log, one line an epoch for the terminal."""
+"""Progress lines of a training: details for the log, one line an epoch for the terminal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Turns the checkout and the machine into a record that says which code and which computer made a result."""
+"""Which code and which computer made a result."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Turns a class and a random stream into one picture: a textured shape somewhere in clutter and uneven light.
+"""Draws one picture of a class: a textured shape somewhere in clutter and uneven light.
 
 A class is a pair (shape, texture): neither alone names it. Everything that a linear model or a colour
 histogram could hold on to is drawn afresh for each picture: both colours of the texture (and which of the

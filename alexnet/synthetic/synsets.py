@@ -1,4 +1,4 @@
-"""Turns a year and a seed into that year's synsets and its devkit, in the official format."""
+"""Synsets and devkit of a generated ILSVRC year, in the official format."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Turns a seed into the archives of a small ILSVRC in the official formats, each time the same bytes.
+"""Generates the archives of a small ILSVRC in the official formats; a seed always gives the same bytes.
 
 Written: ILSVRC2012_img_train.tar (a tar of one tar per synset), ILSVRC2012_img_val.tar,
 ILSVRC2012_devkit_t12.tar.gz, ILSVRC2010_images_test.tar, ILSVRC2010_devkit-1.0.tar.gz and

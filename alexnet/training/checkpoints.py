@@ -1,4 +1,4 @@
-"""Turns the state of a training into one file, and such a file back into the state: whole, of the same run, or refused.
+"""Saves the state of a training in one file, and loads it only if it is whole and of the same run.
 
     <checkpoint>.pt    what torch.save writes, of tensors, numbers and text alone; then a line with its sha256
 

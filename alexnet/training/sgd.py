@@ -1,4 +1,4 @@
-"""Turns gradients into the weight update of section 5, and a schedule into learning rates."""
+"""The update rule of section 5 as a torch optimizer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Turns a net of two towers into two processes, each with a device of its own, that talk only where the paper says.
+"""Trains the two towers in two processes, each with a device of its own, that talk only where the paper says.
 
 Each device holds its half of the kernels and of the units (s. 3.2). Activations cross before a layer that reads
 both towers (conv3 and the fully connected ones), their gradients on the way back, and the halves of the output, so

@@ -1,4 +1,4 @@
-"""Turns config.json and a packed set into model.pt, metrics.csv and run.json.
+"""Trains one configuration on a packed set: model.pt, metrics.csv and run.json.
 
 On the CPU a run is a pure function of its configuration, its data and its thread count: every draw is keyed by (seed, epoch,
 step), so that a run that was interrupted at any step and resumed from its checkpoint ends as one that was not, bit for bit.

@@ -1,4 +1,4 @@
-"""Turns the paper's effect sizes into power: how many seeds, images and GPU-hours a claim takes, by the real rule.
+"""How many seeds, images and GPU-hours a claim takes, by the rule that judges it.
 
 Power is the share of fabricated campaigns (`simulation`) in which the verdict says so if the paper is exactly right. It
 assumes the spread between seeds of the lab's logs and images of the difficulty described in `worlds`.

@@ -1,4 +1,4 @@
-"""Turns a calibration and a power table into files, with what tells whether the rule still behaves as it did then."""
+"""Writes calibration and power tables, with what tells whether the rule still behaves as it did then."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Turns claims into the settings of the calibration: seeds, images, spreads and truths for which the rule must hold."""
+"""The settings of the calibration: seeds, images, spreads and truths for which the rule must hold."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Turns known truths into counts of right and wrong verdicts: how often does the code that judges results err?
+"""Counts how often the code that judges results errs when the truth is known.
 
 A setting is a claim, evidence, numbers of seeds and images, spreads between seeds, and what is true. Its campaigns are
 fabricated (`worlds`, or epochs with log-normal luck) and judged by the functions that judge real results:

@@ -1,4 +1,4 @@
-"""Turns known truths into fabricated outcomes: seeds that differ, images of unequal difficulty, correlated answers.
+"""Fabricates outcomes of known truth: seeds that differ, images of unequal difficulty, correlated answers.
 
 A world has images of `DIFFICULTIES` kinds. A net of error e is wrong on an image of a kind with a probability drawn from a
 Beta distribution with mean e (quantile midpoints), wide enough that two nets of 40 % error disagree on about every

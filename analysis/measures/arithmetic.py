@@ -1,4 +1,4 @@
-"""Turns a layer table (results/describe/<experiment>.json) into the numbers that the paper states about its net."""
+"""The numbers that the paper states about its net, from a layer table (results/describe/<experiment>.json)."""
 
 from __future__ import annotations
 

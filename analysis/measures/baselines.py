@@ -1,4 +1,4 @@
-"""Turns a packed data set into the errors of two classifiers that see no shapes: pixels and colours, both linear.
+"""Errors of two linear classifiers that see no shapes, one on pixels and one on colours.
 
 If they come near the network, the data set does not need vision. Each is a ridge regression on one-hot labels
 whose strength is chosen on the last fifth of a fixed shuffle of the training images; then it is fitted on all.

@@ -1,4 +1,4 @@
-"""Turns training curves into epochs-to-a-mark and the ratio of two nets' epochs, with runs that never got there.
+"""Epochs until a training curve reaches a mark, and the ratio of two nets' epochs, censored runs included.
 
 The error of an epoch is the mean over its steps, and counts at the epoch's end, when it is known. Taken as that of the epoch's
 middle, every crossing would come half an epoch earlier and a ratio lie further from 1: `at_middles` says how far.

@@ -1,4 +1,4 @@
-"""Turns runs and predictions into one number with its 95 % interval, for each way in which a claim is measured.
+"""Measures a claim on runs and predictions: one number with its 95 % interval.
 
 Reads results and hands arrays to `inference`, which says how noise is counted. All errors are fractions here; units of the
 paper are applied in `verdicts`.

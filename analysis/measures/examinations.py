@@ -1,4 +1,4 @@
-"""Turns examinations of finished nets into the estimate of each claim about their inside; shares and errors are fractions."""
+"""Measures the claims about the inside of finished nets; shares and errors are fractions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Turns arrays of errors, one column a seed, into a number with its interval: what each source of noise adds.
+"""Intervals of errors and their differences: what each source of noise adds.
 
 Errors of nets on the same images. Seeds of two nets with the same number share initial weights, order, crops and masks, so
 their errors are subtracted image by image (a pair), and the difference is treated as the errors of one net; nets without a

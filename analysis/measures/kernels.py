@@ -1,4 +1,4 @@
-"""Turns what examinations say of first kernels into estimates: how many are selective beyond their smoothness, and in which tower.
+"""Estimates from first kernels: how many are selective beyond their smoothness, and in which tower.
 
 A kernel counts as oriented, or as a blob, where fewer than one in twenty of its surrogates is as much so (`alexnet.evaluation.probe_kernels`),
 and as coloured where it is more colour than grey and smoother than noise.

@@ -1,4 +1,4 @@
-"""Turns records of examinations (`python -m alexnet examine`) into tables by image, and into the noise of what is read of them.
+"""Reads records of examinations (`python -m alexnet examine`) by image, with the noise of what is read.
 
 Noise between seeds is that of a net's own seeds; where images count too, they are another source, counted as `inference`
 counts it: without the luck of single answers, which stands in the seeds' noise already. Training images are those that the

@@ -1,4 +1,4 @@
-"""Turns races at several learning rates into each net's fastest rate, and two nets' epochs into their ratio.
+"""The fastest learning rate of each net in a race, and the ratio of two nets' epochs at their fastest.
 
 A race trains a net until its running training error reaches a mark (Fig. 1). Its rate is chosen on one seed, and judged on
 the others, which had no part in the choice; a single rate is given, not chosen, and all seeds judge it. A run that never

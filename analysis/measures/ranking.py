@@ -1,4 +1,4 @@
-"""Turns the errors of several nets into whether they stand in the paper's order, or are all worse than one net."""
+"""Whether the errors of several nets stand in the paper's order, or are all worse than one net's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Turns counts of coloured first kernels into what can be said of two towers: whether they differ, how much, and how often.
+"""Whether two towers differ in their coloured kernels, by how much, and in how many runs.
 
 Nothing says which tower becomes the colourful one, so the number is the absolute difference of their shares. Its null deals the
 kernels to the towers anew, each seed by itself: how many coloured ones a tower gets then is hypergeometric. The lower bound is what

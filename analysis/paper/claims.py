@@ -1,4 +1,4 @@
-"""Turns claims.csv into checked records, one for each number or statement of the paper."""
+"""Reads claims.csv: one checked record for each number or statement of the paper."""
 
 from __future__ import annotations
 

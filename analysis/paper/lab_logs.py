@@ -1,4 +1,4 @@
-"""Turns lab_logs.csv into checked records: what the authors' own files of 2012 noted about their runs."""
+"""Reads lab_logs.csv: what the authors' own files of 2012 noted about their runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Turns numerals.csv into the list of all numerals and checkable statements of the paper, in its order, each with its claims.
+"""Reads numerals.csv: all numerals and checkable statements of the paper, in its order, each with its claims.
 
 A row is one numeral as printed, or a statement without one; it names the claims that it is part of, or says why it is none.
 """

@@ -1,4 +1,4 @@
-"""Turns verdicts and values into the cells that all pages share."""
+"""Table cells that all pages share: verdicts and values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Turns executed notebooks into one offline HTML file: no request, one style sheet, one small script, anchors everywhere."""
+"""Builds the offline HTML report from executed notebooks: no request, one style sheet, one small script, anchors everywhere."""
 
 from __future__ import annotations
 

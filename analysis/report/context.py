@@ -1,4 +1,4 @@
-"""Turns the environment variables that a notebook is run with into its results, claims and verdict table."""
+"""What a notebook works on: results, claims and verdict table, from the environment variables that it is run with."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Turns the verdict table and the records of its runs into the files beside the report: claims.csv, claims.json, and an RO-Crate.
+"""Writes the files beside the report: claims.csv, claims.json and an RO-Crate.
 
 The crate (ro-crate-metadata.json) says what each file is and how it was made, by the profiles Process Run Crate,
 Workflow Run Crate and Workflow RO-Crate. The folder can be deposited as it is. One action stands for the runs of each study;

@@ -1,4 +1,4 @@
-"""Turns tables of results into figures: one style, colours that colour-blind readers tell apart, ink of the page."""
+"""The report's figures: one style, colours that colour-blind readers tell apart, ink of the page."""
 
 from __future__ import annotations
 

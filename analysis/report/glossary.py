@@ -1,4 +1,4 @@
-"""Turns the bench's terms into a glossary: verdicts, strengths of evidence, kinds of experiments and measures."""
+"""The glossary: verdicts, strengths of evidence, kinds of experiments and measures."""
 
 from __future__ import annotations
 

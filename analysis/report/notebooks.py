@@ -1,4 +1,4 @@
-"""Turns a notebook and a results folder into its executed copy, which exists only if every cell ran."""
+"""Executes a notebook on a results folder; the copy exists only if every cell ran."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Turns text, tables and figures into accessible HTML pieces that a notebook displays and the report merges."""
+"""Accessible HTML pieces from text, tables and figures, for notebooks to display and the report to merge."""
 
 from __future__ import annotations
 

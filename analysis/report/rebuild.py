@@ -1,4 +1,4 @@
-"""Turns a results folder into the report without the workflow: verdicts, executed pages, one HTML file. Trains nothing."""
+"""Rebuilds the report from a results folder without the workflow; trains nothing."""
 
 from __future__ import annotations
 

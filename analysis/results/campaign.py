@@ -1,4 +1,4 @@
-"""Turns the records of finished runs into a sentence a study: how many there are, when, where and from which code they were made."""
+"""One sentence a study on its finished runs: how many, when, where and by which code."""
 
 from __future__ import annotations
 

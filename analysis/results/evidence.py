@@ -1,4 +1,4 @@
-"""Turns a results folder into tables: studies, layer tables, manifests, runs, metrics, evaluations, predictions.
+"""The contents of a results folder: studies, layer tables, manifests, runs, metrics, evaluations, predictions.
 
 Whatever is missing is simply not there: a half-finished campaign loads like a finished one. What is out of date, was
 changed, or does not fit what lies beside it is left out, with a sentence in `Results.set_aside`.

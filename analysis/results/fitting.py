@@ -1,4 +1,4 @@
-"""Turns a record and what lies beside it into its tables, or into a sentence that says what does not fit together.
+"""Checks that a record fits what lies beside it, and reads its tables.
 
 Compared are, besides the hashes: whose record it is with where it lies; counts with the packed set; the last epoch of
 metrics.csv with the record; means computed again from the tables with those of the record.

@@ -1,4 +1,4 @@
-"""Turns the table of golden values into which versions of the code compute the same.
+"""Which versions of the code compute the same, by the table of golden values.
 
 A golden value is a hash of one measure of a small net, such as its weights, after a version of the code has trained, evaluated or
 examined it on one machine (tests/golden.py). The table has a row a stage, version, machine, net and measure.

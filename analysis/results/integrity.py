@@ -1,4 +1,4 @@
-"""Turns files of a results folder into records and tables, or into a sentence that says why they must not be used.
+"""Reads files of a results folder only if their hashes, types and sizes allow it; else a sentence says why not.
 
     MANIFEST.sha256    in a folder of kept results: sha256 and path of each file, as `sha256sum --check` reads them
 

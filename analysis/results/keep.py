@@ -1,4 +1,4 @@
-"""Turns a results folder into a small one from which the report can be built again: no weights, no archives, no images but thumbnails.
+"""Keeps results for publication: no weights, no archives, no images but thumbnails.
 
 Kept are the finished runs that belong to their studies now, under the names that they had:
 

@@ -1,4 +1,4 @@
-"""Turns a results folder into `Results`: each record that is whole, belongs to its study and fits what lies beside it.
+"""Loads a results folder: each record that is whole, belongs to its study and fits what lies beside it.
 
 Of everything else a sentence says why it is not used.
 """

@@ -1,4 +1,4 @@
-"""Turns two results folders into which of their common runs ended with the same bits.
+"""Compares two results folders: which of their common runs ended with the same bits.
 
 A rerun is a run of the same experiment and seed that was trained anew, as anybody can who has a published results folder.
 What is known of it is kept beside the published runs, in <study>/reruns.csv, one row a rerun; whether it agrees is worked

@@ -1,4 +1,4 @@
-"""Turns a results folder into what in it is not as it was written or kept, for whoever got it from somebody; needs no network.
+"""Verifies a results folder that somebody sent; needs no network.
 
 Compared are all hashes in the folder, counts and means (`analysis.results.loading`). If nothing is wrong, the folder is what its
 manifest says; whether that is the published manifest, its own sha256 tells.

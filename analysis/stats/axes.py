@@ -1,4 +1,4 @@
-"""Turns two intervals around a measured number into words about a claim: one about direction, one about size.
+"""Words about a claim from two intervals around a measured number: direction and size.
 
 The 95 % interval shows a side, or that a range is missed; inside a range must lie the 90 % interval (two one-sided tests at
 5 %). So each wrong word comes up in at most 5 of 100 measurements.

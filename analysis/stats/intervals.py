@@ -1,4 +1,4 @@
-"""Turns independent sources of noise into an interval, a p-value, and the number of seeds that would settle it.
+"""Intervals and p-values from independent sources of noise, and the number of seeds that would settle a claim.
 
 A measured number carries noise of several sources, each with a variance that is estimated by itself: the seeds of one
 net, the seeds of the other, the test images. With v_i the estimated variance that source i adds to the number, f_i its

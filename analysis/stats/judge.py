@@ -1,4 +1,4 @@
-"""Turns claims and measurements into verdicts: a number, two intervals, a word about direction and one about size."""
+"""Judges claims on measurements: a number, two intervals, a word about direction and one about size."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Turns verdicts into one small HTML page that needs no network."""
+"""A small HTML page of verdicts that needs no network."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Turns the runs of one arm, or of two, into a number with its noise: in pairs where both arms have the same seeds."""
+"""The number that the runs of one or two arms give, with its noise: in pairs where both arms have the same seeds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Turns two CSV files, claims and measurements, into checked records; what is wrong is told with file, row and column."""
+"""Reads and checks two CSV files, claims and measurements; an error names file, row and column."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Turns worlds that are no normal draws into runs of two arms of which the true difference is known.
+"""Runs of two arms with a known difference, from worlds that are not normal.
 
 `HOLDS` are worlds in which the rule must not err more often than it says; `BREAKS` those in which no rule on so few runs can
 keep that, with the reason. With n pairs, an arm of two peaks shows one peak alone in p^n + (1 - p)^n of all measurements,

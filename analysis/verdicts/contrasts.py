@@ -1,4 +1,4 @@
-"""Turns the configurations of two nets into words for what differs between them, one entry a thing."""
+"""What differs between the configurations of two nets, in words, one entry a thing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Turns evaluations into the effect of one experiment against its baseline, for experiments that no claim covers too."""
+"""The effect of each experiment against its baseline, claimed or not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Turns claims into text for a terminal: a table of many, or everything that is known about one."""
+"""Claims as text for a terminal: a table of many, or everything that is known about one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Turns claims and a results folder into outcomes: finds the evidence for each claim, measures it, has it judged."""
+"""Judges all claims on a results folder: finds the evidence for each, measures it, and applies the rules."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Turns a claim and a measured number into an outcome: words on two axes (`stats.axes`), a label and one sentence why.
+"""The rules that turn a measured number into an outcome: words on two axes (`stats.axes`), a label and one sentence why.
 
 What may be said depends on the evidence, and `labels.ALLOWED` is the only place that decides it: an `Outcome` with a word that its
 evidence does not allow cannot be made. Two intervals are compared with two things, the value that means "no effect" and the

@@ -1,4 +1,4 @@
-"""Turns outcomes into the table reports/claims.csv and back, and into lines for a terminal."""
+"""Writes and reads the verdict table reports/claims.csv, and prints it as lines."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Turns `snakemake --lint` into a gate: its remarks, less those that do not fit this workflow.
+"""Runs `snakemake --lint` as a gate: its remarks, less those that do not fit this workflow.
 
 Each exception says why. Anything else that the linter finds is printed, with exit code 1.
 """

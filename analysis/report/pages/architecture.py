@@ -1,4 +1,4 @@
-"""Turns layer tables into the architecture page: sizes, shares, and where the paper contradicts itself."""
+"""The page on architecture: sizes, shares, and where the paper contradicts itself."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Turns the published calibration and power table into the page on how far the verdicts can be trusted."""
+"""The page on how far the verdicts can be trusted, from the published calibration and power table."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Turns results and their logs into what is known of a campaign's state: what is missing, what failed, what is out of date."""
+"""The state of a campaign: what is missing, what failed, what is out of date."""
 
 from __future__ import annotations
 

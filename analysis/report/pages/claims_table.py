@@ -1,4 +1,4 @@
-"""Turns the verdict table into the claims table of the report: a row a claim, which opens to say how it is known."""
+"""The table of claims: a row a claim, which opens to say how it is known."""
 
 from __future__ import annotations
 

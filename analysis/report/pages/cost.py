@@ -1,4 +1,4 @@
-"""Turns run records, the benchmark and the layer table into cost: what was measured here, and what the paper's scale takes."""
+"""What the runs cost here, and what the paper's scale takes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Turns manifests, mean images and simple baselines into the page on data."""
+"""The page on data: manifests, mean images and simple baselines."""
 
 from __future__ import annotations
 

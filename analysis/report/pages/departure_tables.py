@@ -1,4 +1,4 @@
-"""Turns recipes, departures and effects into the page on what the text says, what the program did, and what it matters."""
+"""The page on departures: what the text says, what the program did, and what it matters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Turns the races of a study into the page on Fig. 1: ratio by condition, curves, epochs by learning rate."""
+"""The page on Fig. 1: ratio by condition, curves, epochs by learning rate."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Turns verdicts, races and effects into the page that reads them: where the paper holds, where not, what depends on what.
+"""The page that reads the verdicts: where the paper holds, where not, what depends on what.
 
 Each line is made of a row of the verdict table or of an estimate, and leads to where its numbers stand.
 """

@@ -1,4 +1,4 @@
-"""Turns examinations of finished nets into a page: first kernels of the towers, neighbours, and how far nets overfit."""
+"""The page on the inside of finished nets: first kernels, neighbours, and how far nets overfit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Turns the lab's own logs of 2012 into a page: paper, log and ours side by side, and the paper's ablations judged by them.
+"""The page on the lab's logs of 2012: paper, log and ours side by side, and the ablations judged by the logs.
 
 The noise of a difference of two logged errors p1 and p2 on n images has two parts. The images: each net was logged as one
 error without the answers to single images, so they cannot be paired, and the variance p1(1-p1)/n + p2(1-p2)/n is larger than that of a paired

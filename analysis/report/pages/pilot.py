@@ -1,4 +1,4 @@
-"""Turns what study.json says of a pilot into the table of errors by learning rate."""
+"""Errors by learning rate in a study's pilot, and the factor chosen for each net."""
 
 from __future__ import annotations
 

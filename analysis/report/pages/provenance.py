@@ -1,4 +1,4 @@
-"""Turns run records into the page on provenance: code, machine, software and data of every number."""
+"""The page on provenance: code, machine, software and data of every number."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Turns the benchmark's table into the page on speed: what was measured in turn, and what ILSVRC would take."""
+"""The page on speed: what was measured in turn, and what ILSVRC would take."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Turns the verdict table into the report's first screen: a paragraph, counts, and what each answer would still take."""
+"""The report's first screen: a paragraph, counts, and what each answer would still take."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Turns claims and evaluations into Tables 1 and 2 of the paper, with the lab's log and ours as further rows."""
+"""Tables 1 and 2 of the paper, with the lab's log and ours as further rows."""
 
 from __future__ import annotations
 

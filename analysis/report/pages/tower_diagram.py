@@ -1,4 +1,4 @@
-"""Turns a layer table into the diagram of the two towers (Fig. 2): volumes with their sizes, and who reads whom."""
+"""The diagram of the two towers (Fig. 2): volumes with their sizes, and who reads whom."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Turns runs and evaluations into the pages on ablations, ReLU against tanh, and training."""
+"""The pages on ablations, ReLU against tanh, and training."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Turns packed images into small pictures for the report: a sample sheet, what a net says about images, what it finds alike."""
+"""Small pictures for the report: a sample sheet, what a net says about images, what it finds alike."""
 
 from __future__ import annotations
 
