@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import copy
 import re
+import shutil
 import string
 import subprocess
 import sys
@@ -209,3 +210,38 @@ def test_an_alias_is_refused(tmp_path):
     (tmp_path / "experiments.yaml").write_text("\n".join(lines))
     with pytest.raises(UserError, match=r"experiments\.yaml has an alias"):
         definitions.load(str(tmp_path))
+
+
+MALFORMED = {
+    "nested in brackets": ("a: " + "[" * 200_000, "nested more than"),
+    "nested in braces": ("{a: " * 100_000, "nested more than"),
+    "nested in dashes": ("- " * 50_000 + "x", "nested more than"),
+    "as long as a disk": ("# " + "x" * 5_000_000, "larger than"),
+    "a number as a key": ("extends: demo\n1: 2", "unknown key 1"),
+    "a number without end": (f"extends: demo\nepochs: 0x{'f' * 8000}", "a number of more than"),
+    "nothing to extend": ("extends: empty", "holds no study"),
+    "a path to extend": ("extends: ../../demo", "unknown study"),
+    "a device": (Path("/dev/zero"), "no file"),
+}
+
+
+@pytest.mark.parametrize("name", MALFORMED)
+def test_malformed_definitions_take_little_and_end_in_a_sentence(tmp_path, name):
+    text, words = MALFORMED[name]
+    folder = tmp_path / "definitions"
+    shutil.copytree(ROOT / "config", folder)
+    (folder / "studies/empty.yaml").touch()
+    study = folder / ("experiments.yaml" if isinstance(text, Path) else "studies/hostile.yaml")
+    if isinstance(text, Path):
+        study.unlink()
+        study.symlink_to(text)
+    else:
+        study.write_text(text)
+    call = [sys.executable, "-m", "alexnet", "study", "--definitions", str(folder)]
+    call += ["--study", "demo" if isinstance(text, Path) else "hostile"]
+    done = subprocess.run(
+        ["sh", "-c", 'ulimit -v 4000000; exec "$@"', "sh", *call],
+        cwd=ROOT, capture_output=True, text=True, timeout=30,
+    )  # fmt: skip
+    assert done.returncode == 2 and words in done.stderr, done.stderr[-500:]
+    assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1

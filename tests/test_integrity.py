@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,8 @@ from typing import Any
 import fabricate
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from analysis.__main__ import main
@@ -19,7 +23,8 @@ from analysis.report.pages import provenance
 from analysis.results.evidence import Results, load_results
 from analysis.results.integrity import MANIFEST, write_manifest
 
-PUBLISHED = Path(__file__).resolve().parent.parent / "reports/reference/results"
+ROOT = Path(__file__).resolve().parent.parent
+PUBLISHED = ROOT / "reports/reference/results"
 STUDY, NET = "cifar10_full_length", "cifar_lrn"
 RUN, EVAL = f"{STUDY}/runs/{NET}", f"{STUDY}/evals/{NET}"
 
@@ -310,3 +315,72 @@ def test_keep_follows_no_link_out_of_the_folder_and_adds_to_nothing_that_was_cha
     assert "is not as it was kept" in capsys.readouterr().err
     table_of(kept, 2).write_bytes(before[table_of(kept, 2)])
     assert {path: path.read_bytes() for path in kept.rglob("*") if path.is_file()} == before
+
+
+def test_keep_adds_to_no_folder_with_links(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What somebody sent as kept results may lead to a private file, or have one overwritten."""
+    kept, secret = tmp_path / "kept", tmp_path / "secret"
+    secret.write_text("{}")
+    for name in ("reruns.csv", "baselines.json", "races/no_lrn.json"):
+        shutil.copytree(folder, kept)
+        link = kept / STUDY / name
+        link.parent.mkdir(exist_ok=True)
+        link.unlink(missing_ok=True)
+        link.symlink_to(secret)
+        assert main(["keep", "--results", str(folder), "--out", str(kept), "--add"]) == 2
+        assert f"{link} is a link" in capsys.readouterr().err
+        assert link.is_symlink() and secret.read_text() == "{}"
+        shutil.rmtree(kept)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device"])
+@pytest.mark.parametrize(
+    "name", ["study.json", "manifest.json", "config.json", "run.json", "metrics.csv", "cifar10-test.json"]
+)
+def test_what_never_ends_is_not_read(folder: Path, name: str, kind: str) -> None:
+    path = sorted(folder.rglob(name))[0]
+    path.unlink()
+    if kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to("/dev/zero")
+    code = (
+        "import resource, sys; resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30)); "
+        "from analysis.__main__ import main; sys.exit(main(['verify', '--results', sys.argv[1]]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(folder)], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 1 and f"{path.relative_to(folder)} is no file" in done.stdout, done.stderr
+
+
+def test_a_small_table_does_not_unpack_to_a_large_one(folder: Path) -> None:
+    """Some kilobytes stand for names of four gigabytes, or for numbers of eight."""
+    path, images = table_of(folder, 2), 400_000
+    record = path.with_suffix(".json")
+    views = json.loads(record.read_text())["views"]
+    columns = [f"{view}_{metric}" for view in views for metric in ("top1_error", "top5_error")]
+    zeros = pa.array(np.zeros(images, np.float32))
+    name = pa.DictionaryArray.from_arrays(pa.array(np.zeros(images, np.int32)), ["x" * 10_000])
+    none = {view: values | {"top1_error": 0.0, "top5_error": 0.0} for view, values in views.items()}
+    change(record, images=images, views=none)
+    pq.write_table(pa.table({"name": name} | dict.fromkeys(columns, zeros)), path, store_schema=False)
+    assert path.stat().st_size < 100_000
+    assert any("names that are longer" in told for told in load_results(folder).set_aside)
+    many = {f"view{n}": {"top1_error": 0.0, "top5_error": 0.0, "loss": 0.0} for n in range(100)}
+    change(record, views=many)
+    columns = [f"{view}_{metric}" for view in many for metric in ("top1_error", "top5_error")]
+    name = pa.DictionaryArray.from_arrays(name.indices, ["x"])
+    pq.write_table(pa.table({"name": name} | dict.fromkeys(columns, zeros)), path, store_schema=False)
+    assert any("is larger than a table" in told for told in load_results(folder).set_aside)
+
+
+def test_a_seed_counts_once(folder: Path) -> None:
+    for where in (RUN, EVAL):
+        for again in ("02", "\u0662"):  # the same number to int()
+            shutil.copytree(folder / where / "2", folder / where / again)
+    results = load_results(folder)
+    assert len(results.evals) == len(results.evals.drop_duplicates(["experiment", "seed", "view"]))
+    assert len(results.metrics) == len(results.metrics.drop_duplicates(["experiment", "seed", "epoch"]))

@@ -102,14 +102,41 @@ def test_the_lock_ends_with_its_process(tmp_path):
     assert other.stdout.readline() == b"1\n"
     with pytest.raises(UserError, match="another workflow is at work"):
         workflow_lock.take(tmp_path)
-    (tmp_path / "study.json").touch()
+    torn = tmp_path / "demo/study.json"
+    torn.parent.mkdir()
+    torn.touch()
     workflow_lock.remove_torn(tmp_path)
-    assert (tmp_path / "study.json").exists()  # it may be in the middle of being written
+    assert torn.exists()  # it may be in the middle of being written
     os.kill(other.pid, signal.SIGKILL)
     other.wait()
     workflow_lock.take(tmp_path).release()
     workflow_lock.remove_torn(tmp_path)
-    assert not (tmp_path / "study.json").exists()
+    assert not torn.exists()
+
+
+def test_only_outputs_of_a_workflow_are_removed_as_torn(tmp_path):
+    """A configuration that somebody sent may name any folder, and results that somebody sent may lead anywhere."""
+    foreign, results = tmp_path / "home", tmp_path / "results"
+    for path, text in (
+        (foreign / "tsconfig.json", "{} // a comment"),
+        (foreign / "project/lines.json", "{}\n{}\n"),
+        (foreign / "project/study.json", ""),
+        (foreign / "runs/alexnet/1/config.json", ""),
+        (results / "demo/notes/lines.json", "{}\n{}\n"),
+        (results / "logs/demo/study.json", ""),
+        (results / "demo/evals/alexnet/1/ilsvrc2012-val.json", ""),
+    ):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    (results / "demo/runs").symlink_to(foreign / "runs")
+    torn = results / "demo/evals/alexnet/1/ilsvrc2012-val.json"
+    before = set(tmp_path.rglob("*"))
+    for folder in (foreign, results):
+        workflow_lock.remove_torn(folder)
+    assert set(tmp_path.rglob("*")) == before  # nor a lock, where no workflow ever worked
+    workflow_lock.take(results).release()
+    workflow_lock.remove_torn(results)
+    assert set(tmp_path.rglob("*")) == (before | {results / workflow_lock.NAME}) - {torn}
 
 
 @pytest.mark.parametrize(

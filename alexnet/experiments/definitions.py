@@ -13,6 +13,8 @@ from alexnet.errors import UserError
 
 SCHEMAS = Path(__file__).resolve().parents[2] / "workflow" / "schemas"
 BASE = "alexnet"  # what experiments are compared with
+# of definitions: bytes of a file, lists and maps one in the other, characters of a text or a number
+LARGEST, DEEPEST, LONGEST = 4_000_000, 50, 3_000
 STUDY = re.compile("[A-Za-z0-9_]+")  # names of studies, which become names of files, targets and rules
 
 
@@ -49,7 +51,7 @@ def check(record: Any, schema: str, where: str, part: str | None = None) -> None
         known = list(error.schema.get("properties", {}))
         patterns = error.schema.get("patternProperties", {})
         unknown = [k for k in error.instance if k not in known and not patterns] or list(error.instance)
-        message = f"unknown key {unknown[0]!r}{did_you_mean(unknown[0], known)}"
+        message = f"unknown key {unknown[0]!r}{did_you_mean(str(unknown[0]), known)}"
     if error.validator == "pattern" and "title" in error.schema:
         message = f"{error.instance!r} is not made of {error.schema['title']}"
     raise UserError(f"{where}: {f'`{key}`: ' if key else ''}{message}")
@@ -66,9 +68,17 @@ def _read_yaml(path: Path) -> Any:
     # the safe loader in C, where it is built: ten times as fast, at every start of Snakemake
     SafeLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
-        text = path.read_text(encoding="utf-8")
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=SafeLoader)):
-            raise UserError(f"{path} has an alias (*name), which can stand for gigabytes; write it out")
+        if path.exists() and not (path.is_file() and path.stat().st_size <= LARGEST):
+            raise UserError(f"{path} is no file, or larger than {LARGEST:,} bytes, which no definition is")
+        text, depth = path.read_text(encoding="utf-8"), 0
+        for event in yaml.parse(text, Loader=SafeLoader):
+            if isinstance(event, yaml.AliasEvent):
+                raise UserError(f"{path} has an alias (*name), which can stand for gigabytes; write it out")
+            if isinstance(event, yaml.ScalarEvent) and len(event.value) > LONGEST:
+                raise UserError(f"{path} has a text or a number of more than {LONGEST:,} characters")
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > DEEPEST:  # the compiled loader dies of thousands
+                raise UserError(f"{path} is nested more than {DEEPEST} deep, which no definition is")
         return yaml.load(text, Loader=SafeLoader)
     except FileNotFoundError:
         raise UserError(f"{path} does not exist") from None
@@ -231,11 +241,13 @@ def plan_of(study: dict[str, Any], folder: str) -> Path:
 
 def _extended(name: str, path: Path) -> dict[str, Any]:
     """What the study file that another one extends says."""
-    base = path.with_name(f"{name}.yaml")
-    if not base.is_file():
+    base = path.parent / f"{name}.yaml"
+    if not STUDY.fullmatch(name) or not base.is_file():
         studies = sorted(p.stem for p in path.parent.glob("*.yaml"))
         raise UserError(f"{path}: `extends`: unknown study {name!r}{did_you_mean(name, studies)}")
     record: dict[str, Any] = _read_yaml(base)
+    if not isinstance(record, dict):
+        raise UserError(f"{path}: `extends` names {name!r}, and {base} holds no study")
     if "extends" in record:
         raise UserError(
             f"{path}: `extends` names {name!r}, which extends another study itself; name that one"

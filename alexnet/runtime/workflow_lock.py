@@ -16,7 +16,14 @@ from alexnet.errors import UserError
 NAME = ".workflow.lock"
 SECONDS = 2.0  # longer than another Snakemake looks for torn files when it starts
 KINDS = (".json", ".csv", ".pt", ".npy", ".parquet", ".jpegs", ".ipynb", ".tar", ".gz")  # of outputs
-NO_OUTPUTS = ("logs", "checkpoint")
+PLACES = (
+    *("departures.json", "describe/*", "notebooks/*", "bench/*"),
+    *(
+        f"*/{place}"
+        for place in ("study.json", "baselines.json", "races/*", "pilot/*", "archives/*", "data/*/*")
+    ),
+    *(f"*/{kind}/*/*/*" for kind in ("runs", "evals", "examined")),
+)
 
 
 def take(results: Path) -> FileLock:
@@ -46,13 +53,15 @@ def remove_torn(results: Path) -> None:
     """Remove outputs that are empty, or JSON without its end, so that they are made again; says which.
 
     What the bench writes is flushed before it gets its name; what older versions and other programs wrote is not. Nothing
-    is removed while a workflow is at work on the folder, or where it cannot be written.
+    is removed where no workflow ever worked, as a configuration may name any folder, where outputs do not go, while a
+    workflow is at work, or where the folder cannot be written.
     """
-    if not results.is_dir():
+    if not (results / NAME).is_file():
         return
     try:
         with FileLock(results / NAME, timeout=0):
-            for path in sorted(path for path in results.rglob("*") if _torn(path, results)):
+            found = [path for place in PLACES for path in results.glob(place)]
+            for path in sorted(path for path in found if _torn(path, results)):
                 path.unlink()
                 print(f"{path} was cut off, as by a power failure; it is made again", file=sys.stderr)
     except (Timeout, OSError):
@@ -62,7 +71,7 @@ def remove_torn(results: Path) -> None:
 def _torn(path: Path, results: Path) -> bool:
     if path.suffix not in KINDS or path.is_symlink() or not path.is_file():
         return False
-    if path.name.startswith(".") or set(NO_OUTPUTS) & set(path.relative_to(results).parts):
+    if path.name.startswith(".") or not path.resolve().is_relative_to(results.resolve()):
         return False
     if not path.stat().st_size:
         return True

@@ -30,9 +30,10 @@ MANIFEST = "MANIFEST.sha256"
 SCHEMAS = Path(__file__).with_name("records.schema.yaml")
 LINE = re.compile(r"([0-9a-f]{64})  ([^\n]+)\Z")
 ACROSS, TILE = 8, 64  # thumbnails in a row of a sheet; pixels of a side of one, at most
-LARGEST = 64 << 20  # bytes of a record
+LARGEST = 64 << 20  # bytes of a record, of a table of epochs, or of an array
 DIGITS = 18  # of a whole number
-MOST = 20_000_000  # rows of a table: more than any split of ImageNet has
+MOST = 50_000_000  # numbers of a table: ten of each image of the largest split of ImageNet
+NAMES = 512 << 20  # bytes of all names of a table: a hundred of each of those images
 
 
 class Unfit(Exception):
@@ -72,9 +73,11 @@ class Guard:
         """Compare a file with the manifest, and with the hash that `record` gives it, where there is one.
 
         Raises:
-            Unfit: it is another file, or is not there.
+            Unfit: it is another file, is not there, or is a pipe, a device or a folder, which might never end.
         """
         name = self.name(path)
+        if path.exists() and not path.is_file():
+            raise Unfit(f"{name} is no file")
         told = {MANIFEST: self.kept.get(name), "its record": (record or {}).get("files", {}).get(path.name)}
         if not any(told.values()):
             self.bare.update([name] if record else [])
@@ -87,17 +90,25 @@ class Guard:
             if expected and found != expected:
                 raise Unfit(f"{name} is not the file of which {whose} has the hash")
 
+    def small(self, path: Path, record: Mapping[str, Any] | None = None) -> None:
+        """As `unchanged`, for a file that is read whole.
+
+        Raises:
+            Unfit: it is larger than such files are.
+        """
+        self.unchanged(path, record)
+        if path.is_file() and path.stat().st_size > LARGEST:
+            raise Unfit(f"{self.name(path)} is larger than {LARGEST >> 20} MB, which no such file is")
+
     def record(self, path: Path, kind: str = "object") -> dict[str, Any]:
         """A JSON record of a kind that `SCHEMAS` describes.
 
         Raises:
             Unfit: changed, unreadable, or no such record.
         """
-        self.unchanged(path)
+        self.small(path)
         name = self.name(path)
         try:
-            if path.stat().st_size > LARGEST:
-                raise Unfit(f"{name} is larger than {LARGEST >> 20} MB, which no record is")
             loaded: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"), parse_int=_integer)
         except OSError as error:
             raise Unfit(f"{name} cannot be read ({error.strerror})") from None
@@ -117,17 +128,22 @@ class Guard:
         """Columns of numbers of a Parquet file that has one row an image, and its name.
 
         Raises:
-            Unfit: changed, unreadable, or not a table of so many images with these columns.
+            Unfit: changed, unreadable, not a table of so many images with these columns, or one that takes too much memory.
         """
         import pyarrow as pa
+        import pyarrow.compute as pc
         import pyarrow.parquet as pq
 
         self.unchanged(path, record)
         name, wanted = self.name(path), list(numbers)
         try:
-            with pq.ParquetFile(path) as file:
-                if file.metadata.num_rows != rows or not 0 < rows < MOST:
-                    raise Unfit(f"{name} has {file.metadata.num_rows:,} rows, its record says {rows:,}")
+            with pq.ParquetFile(path, read_dictionary=["name"]) as file:
+                told = file.metadata
+                if told.num_rows != rows or not rows:
+                    raise Unfit(f"{name} has {told.num_rows:,} rows, its record says {rows:,}")
+                unpacked = sum(told.row_group(i).total_byte_size for i in range(told.num_row_groups))
+                if rows * len(wanted) > MOST or unpacked > 2 * NAMES:
+                    raise Unfit(f"{name} is larger than a table of any split of ImageNet")
                 kinds = {field.name: field.type for field in file.schema_arrow}
                 if missing := [column for column in ("name", *wanted) if column not in kinds]:
                     raise Unfit(f"{name} lacks the column {missing[0]}")
@@ -137,11 +153,18 @@ class Guard:
                         pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_boolean(kind)
                     ):
                         raise Unfit(f"{name}: column {column} holds no numbers")
-                if not (pa.types.is_string(kinds["name"]) or pa.types.is_large_string(kinds["name"])):
+                text = getattr(kinds["name"], "value_type", kinds["name"])
+                if not (pa.types.is_string(text) or pa.types.is_large_string(text)):
                     raise Unfit(f"{name}: column name holds no text")
                 table = file.read(columns=["name", *wanted])
             if table["name"].null_count:
                 raise Unfit(f"{name} has an image without a name")
+            parts = [
+                part.dictionary_encode() for part in table["name"].chunks
+            ]  # a name that repeats stands there once
+            lengths = (pc.binary_length(part.dictionary).take(part.indices) for part in parts)
+            if sum(pc.sum(of).as_py() or 0 for of in lengths) > NAMES:
+                raise Unfit(f"{name} has names that are longer than names of images are")
             return {column: table[column].to_numpy().astype(float) for column in wanted}
         except Unfit:
             raise
@@ -166,6 +189,8 @@ class Guard:
         fits = isinstance(found, np.ndarray) and found.ndim == len(shape) and found.dtype.kind == "f"
         if not fits or any(b not in (None, a) for a, b in zip(found.shape, shape, strict=True)):
             raise Unfit(f"{self.name(path)} is no array of floats of the shape that its record says")
+        if found.nbytes > LARGEST:
+            raise Unfit(f"{self.name(path)} is larger than {LARGEST >> 20} MB, which no such array is")
         if not np.isfinite(found).all():
             raise Unfit(f"{self.name(path)} holds numbers that are not finite")
         return found

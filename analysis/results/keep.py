@@ -63,6 +63,8 @@ def keep(folder: Path, out: Path, studies: Sequence[str] = (), add: bool = False
         raise UserError(f"no finished run in {folder} of {', '.join(chosen) or 'any study'}: nothing to keep")
     if out.exists() and any(out.iterdir()) and not any(out.glob("*/study.json")):
         raise UserError(f"{out} holds something else than kept results; name an empty or a new folder")
+    if add and (links := sorted(path for path in out.rglob("*") if path.is_symlink())):
+        raise UserError(f"{links[0]} is a link, which kept results never hold; take it away")
     out.parent.mkdir(parents=True, exist_ok=True)
     try:
         with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as room:
@@ -145,9 +147,11 @@ def _without(record: Any) -> Any:
 
 def _lessen(path: Path) -> None:
     """Leave names and errors of all images; errors are 0 or 1, unless images stand for several (then they stay as they are)."""
-    table = frame(path)
-    errors = [name for name in table if str(name).endswith(("_top1_error", "_top5_error"))]
-    small = table[["name", *errors]].copy()
+    import pyarrow.parquet as pq
+
+    kinds = pq.read_schema(path)
+    errors = [name for name in kinds.names if name.endswith(("_top1_error", "_top5_error"))]
+    small = frame(path, ["name", *errors])
     for name in errors:
         if small[name].isin([0, 1]).all():
             small[name] = small[name].astype(bool)

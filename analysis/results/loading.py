@@ -5,6 +5,7 @@ Of everything else a sentence says why it is not used.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -27,6 +28,7 @@ from analysis.results.evidence import (
 )
 from analysis.results.integrity import MANIFEST, Guard, Unfit, open_guard
 
+SEED = re.compile(r"0|[1-9][0-9]*")
 Key = tuple[str, str, int]  # study, experiment, seed
 Record = dict[str, Any]
 Made = TypeVar("Made")
@@ -121,7 +123,7 @@ class _Loader:
             path
             for path in found
             if path.parents[3].name in self.studies
-            and path.parent.name.isdecimal()
+            and SEED.fullmatch(path.parent.name)  # not 02, which would count seed 2 twice
             and NAME.fullmatch(path.parents[1].name)
         ]
 
