@@ -7,6 +7,7 @@ import itertools
 import json
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -206,4 +207,14 @@ def test_a_trained_row_says_what_differs(tmp_path: Path) -> None:
     found = judge(CLAIMS["lrn-delta-lab"], load_results(tmp_path))[0]
     assert found.differs == "conv1, conv2 without lrn; conv2 without spatial norm"
     assert table_of([found])["differs"].tolist() == [found.differs]
+    for text in (
+        "=1+1",
+        "@SUM(1)",
+        "-cmd|x",
+        "+1+cmd|x",
+        "\t=1",
+    ):  # a program that opens tables would compute them
+        assert table_of([replace(found, differs=text)])["differs"].tolist() == [f"'{text}"]
+    for text in ("-0.48 -0.44 1e-05", "-inf"):
+        assert table_of([replace(found, values=text)])["values"].tolist() == [text]
     assert f"Differs        {found.differs}" in explain(CLAIMS["lrn-delta-lab"], [found])

@@ -19,9 +19,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from analysis.__main__ import main
+from analysis.paper.claims import CLAIMS, load_claims
 from analysis.report.pages import provenance
 from analysis.results.evidence import Results, load_results
 from analysis.results.integrity import MANIFEST, write_manifest
+from analysis.verdicts.judge import judge_all
 
 ROOT = Path(__file__).resolve().parent.parent
 PUBLISHED = ROOT / "reports/reference/results"
@@ -375,6 +377,17 @@ def test_a_small_table_does_not_unpack_to_a_large_one(folder: Path) -> None:
     name = pa.DictionaryArray.from_arrays(name.indices, ["x"])
     pq.write_table(pa.table({"name": name} | dict.fromkeys(columns, zeros)), path, store_schema=False)
     assert any("is larger than a table" in told for told in load_results(folder).set_aside)
+
+
+@pytest.mark.parametrize(
+    "text", ["{}", '{"layers": [1], "totals": {}}', '{"layers": [{"name": "conv1"}], "totals": {}}']
+)
+def test_a_table_of_layers_that_is_none_is_not_used(folder: Path, text: str) -> None:
+    (folder / "describe").mkdir()
+    (folder / "describe/alexnet.json").write_text(text)
+    results = load_results(folder)
+    assert not results.layers and "describe/alexnet.json" in results.set_aside[0]
+    judge_all(load_claims(CLAIMS), results)
 
 
 def test_a_seed_counts_once(folder: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from html import unescape
 from pathlib import Path
@@ -110,6 +111,23 @@ def test_a_failed_run_shows_the_tail_of_its_log(tmp_path: Path) -> None:
     assert "out of memory &lt;img" in failed and EVIL not in failed and " open>" in failed
     assert "line 39" in failed and "line 20" not in failed
     assert "demo/tanh/1" in running and " open>" not in running
+
+
+def test_a_log_that_never_ends_is_not_read_and_of_a_long_one_the_end(tmp_path: Path) -> None:
+    fabricate.study(tmp_path, "demo")
+    runs = [("tanh", 1), ("tanh", 2), ("no_lrn", 1)]
+    for name, seed in runs:
+        fabricate.log(tmp_path, "demo", name, seed, "epoch 1")
+    pipe, device, long = (tmp_path / f"logs/demo/{name}/{seed}/train.log" for name, seed in runs)
+    pipe.unlink()
+    os.mkfifo(pipe)
+    device.unlink()
+    device.symlink_to("/dev/zero")
+    with long.open("r+b") as log:
+        log.seek(50 << 30)  # a hole
+        log.write(b"\nKilled")
+    (left,) = campaign_state.unfinished(load_results(tmp_path))
+    assert left.key[1] == "no_lrn" and left.failed
 
 
 @pytest.mark.parametrize(

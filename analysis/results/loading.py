@@ -46,7 +46,11 @@ def load(folder: Path) -> Results:
     return Results(
         folder=folder,
         studies=loader.studies,
-        layers={p.stem: record for p, record in loader.plain("describe/*.json") if NAME.fullmatch(p.stem)},
+        layers={
+            path.stem: record
+            for path, record in loader.plain("describe/*.json", "description")
+            if NAME.fullmatch(path.stem)
+        },
         manifests=loader.manifests,
         runs=loader.runs,
         configs=loader.configs,
@@ -111,9 +115,9 @@ class _Loader:
                 where = f"{kind} {study}/{experiment}/seed {seed}{on}: " if kind else ""
                 self.set_aside.append(f"{where}{reason}")
 
-    def plain(self, pattern: str) -> Iterator[tuple[Path, Record]]:
+    def plain(self, pattern: str, kind: str = "object") -> Iterator[tuple[Path, Record]]:
         """Records that nothing else is compared with."""
-        return self.each(sorted(self.folder.glob(pattern)), self.guard.record)
+        return self.each(sorted(self.folder.glob(pattern)), lambda path: self.guard.record(path, kind))
 
     def of_runs(self, pattern: str) -> list[Path]:
         """Files <study>/<kind>/<experiment>/<seed>/<name> of the known studies; `pattern`: kind, and name."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -19,6 +20,8 @@ COLUMNS = [
     "values", "noises", "evidence", "study", "dataset", "split", "views", "direction", "size", "verdict", "limit", "why",
     "p", "p_holm", "p_bh", "needed", "command", "experiment", "baseline", "differs", "how", "relation", "lab_source", "note",
 ]  # fmt: skip
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+NUMBERS = re.compile(r"[-+0-9.einfa ]+")
 UNITS = {"%": " %", "points": " points", "x": " ×"}
 DECIMAL = set(UNITS)  # units of measured numbers, shown with decimals
 RELATIONS = {"at_most": "≤ ", "at_least": "≥ ", "greater": "> ", "less": "< "}
@@ -47,6 +50,8 @@ def _row(outcome: Outcome) -> list[object]:
 def _cell(value: object) -> object:
     if value is None:
         return ""
+    if isinstance(value, str) and value.startswith(FORMULA) and not NUMBERS.fullmatch(value):
+        return f"'{value}"  # text from results, which programs that open tables would compute
     if isinstance(value, float):
         return "inf" if math.isinf(value) else f"{value:.0f}" if value == int(value) else f"{value:.6g}"
     return value

@@ -18,7 +18,7 @@ from analysis.results.evidence import Results, Study
 from analysis.text import plural
 
 CHECKOUT = Path(__file__).resolve().parents[3]
-TAIL = 12  # lines of a log
+TAIL, LAST = 12, 1 << 16  # lines, and bytes, of a log
 FAILED = re.compile(r"^(Traceback \(|error: |\w*(Error|Exception)\b|Killed)", re.MULTILINE)
 RunKey = tuple[str, str, int]
 
@@ -68,8 +68,13 @@ def unfinished(results: Results) -> list[Unfinished]:
 
 
 def _text(path: Path) -> str:
+    """The end of a log; nothing if it is no file, or cannot be read."""
     try:
-        return path.read_text(encoding="utf-8", errors="replace")
+        if not path.is_file():
+            return ""
+        with path.open("rb") as log:
+            log.seek(max(0, path.stat().st_size - LAST))
+            return log.read(LAST).decode(errors="replace")
     except OSError:
         return ""
 
