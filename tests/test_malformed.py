@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import random
 import shutil
+import subprocess
+import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +27,7 @@ from alexnet.net import tensors
 from alexnet.net.weights import finished_net
 from alexnet.packed.manifest import read_manifest
 from alexnet.packed.packed_set import mean_image
+from alexnet.packed.verify import verify
 from alexnet.training import train
 from analysis.paper.claims import CLAIMS, load_claims
 from analysis.results.evidence import load_results
@@ -293,3 +297,29 @@ def test_a_small_file_does_not_unpack_to_a_large_one(trained: Path, tmp_path: Pa
         finished_net(read_config(trained / "alexnet1/config.json"), tmp_path / "model.pt")
     with open(tmp_path / "model.pt", "rb") as file, pytest.raises(tensors.Refused):
         tensors.read_tensors(file)
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "mean.npy", "train.csv", "train.npy"])
+def test_a_packed_set_that_never_ends_is_not_read(trained: Path, tmp_path: Path, name: str) -> None:
+    """Nor one that is empty, or whose manifest is as long as a disk."""
+    (source,) = (path.parent for path in trained.rglob("train.npy"))
+    copied = shutil.copytree(source, tmp_path / "set")
+    path = copied / name
+    makes: list[Callable[[], object]] = [
+        lambda: os.mkfifo(path),
+        lambda: path.symlink_to("/dev/zero"),
+        path.touch,
+    ]
+    for make in makes:
+        path.unlink()
+        make()
+        done = subprocess.run(
+            ["sh", "-c", 'ulimit -v 6000000; exec "$@"', "sh", sys.executable, "-m", "alexnet", "verify", str(copied)],
+            cwd=Path(__file__).parent.parent, capture_output=True, text=True, timeout=60,
+        )  # fmt: skip
+        assert done.returncode == 2 and done.stderr.startswith("error: "), done.stderr
+        assert str(copied) in done.stderr and done.stderr.count("\n") == 1
+    if name == "manifest.json":
+        os.truncate(path, 30 << 30)
+        with pytest.raises(UserError, match="is larger than"):
+            verify(copied)
