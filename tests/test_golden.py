@@ -98,7 +98,7 @@ def test_a_value_is_of_what_was_computed(tmp_path: Path, monkeypatch: pytest.Mon
 
     first = values("first")
     assert values("second") == first
-    monkeypatch.setattr("alexnet.training.train.zlib.crc32", lambda key: 1)  # other thinned nets
+    monkeypatch.setattr("alexnet.training.trainer.zlib.crc32", lambda key: 1)  # other thinned nets
     third = values("third")
     assert {measure for measure in first if third[measure] == first[measure]} <= {("examine", "neighbours")}
     monkeypatch.undo()

@@ -15,6 +15,10 @@ TABLE = Path(__file__).parents[1] / "reports" / "reference" / "claims.csv"
 FEWEST = 5  # pairs, or seeds, at a proxy; three where a net is at the paper's size
 
 
+with (TABLE.parents[2] / "analysis" / "claims.csv").open(newline="", encoding="utf-8") as _claims:
+    AT_SEVERAL_MARKS = {row["id"] for row in csv.DictReader(_claims) if len(row["metric"].split()) > 2}
+
+
 def measured() -> list[dict[str, str]]:
     with TABLE.open(newline="", encoding="utf-8") as lines:
         rows = list(csv.DictReader(lines))
@@ -43,9 +47,13 @@ def again(row: dict[str, str], level: float) -> tuple[float, float]:
 
 @pytest.mark.parametrize("row", measured(), ids=lambda row: row["id"])
 def test_a_published_verdict_follows_from_its_row(row: dict[str, str]) -> None:
-    wide, narrow = again(row, 0.95), again(row, 0.90)
-    assert (float(row["low"]), float(row["high"])) == pytest.approx(wide, rel=1e-4, abs=1e-5)
-    assert (float(row["low90"]), float(row["high90"])) == pytest.approx(narrow, rel=1e-4, abs=1e-5)
+    printed = [(float(row[low]), float(row[high])) for low, high in (("low", "high"), ("low90", "high90"))]
+    wide, narrow = printed
+    for (low, high), (own_low, own_high) in zip(printed, (again(row, 0.95), again(row, 0.90)), strict=True):
+        if row["id"] in AT_SEVERAL_MARKS:  # the hull of the intervals; the values are those at one mark
+            assert low <= own_low * (1 + 1e-4) and high >= own_high * (1 - 1e-4)
+        else:
+            assert (low, high) == pytest.approx((own_low, own_high), rel=1e-4, abs=1e-5)
     fewest = 3 if row["study"] == "cifar10_full_length" else FEWEST
     null = 1.0 if row["unit"] == "x" else 50.0 if row["how"] == "pixel_distance" else 0.0
     paper = float(row["paper"])
