@@ -1,7 +1,8 @@
-"""Writes text that is complete or absent, and reads JSON records."""
+"""Writes text that is complete or absent, and reads JSON records and CSV tables."""
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import tempfile
@@ -73,3 +74,17 @@ def read_json(path: Path) -> dict[str, Any]:
             f"{path} holds a {type(loaded).__name__} where a record is expected; delete it and run again"
         )
     return loaded
+
+
+def read_table(path: Path) -> tuple[list[str], list[dict[str, Any]]]:
+    """Header and rows of a CSV file with a header.
+
+    Raises:
+        UserError: the file cannot be read.
+    """
+    try:
+        with path.open(encoding="utf-8", newline="") as lines:
+            reader = csv.DictReader(lines)
+            return list(reader.fieldnames or []), list(reader)
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror or error}") from None

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 from dataclasses import dataclass, fields
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from analysis.errors import UserError
+from analysis.files import read_table
 
 CLAIMS = Path(__file__).resolve().parents[1] / "claims.csv"
 SCHEMA = Path(__file__).resolve().parents[2] / "workflow" / "schemas" / "claims.schema.yaml"
@@ -86,13 +86,7 @@ def load_claims(path: Path = CLAIMS) -> list[Claim]:
         UserError: the file cannot be read, a column is missing or unknown, a cell breaks the schema, an id
             occurs twice, or a row lacks what its kind needs. The message names row, id and column.
     """
-    try:
-        with path.open(encoding="utf-8", newline="") as lines:
-            reader = csv.DictReader(lines)
-            names = list(reader.fieldnames or [])
-            rows = list(reader)
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror or error}") from None
+    names, rows = read_table(path)
     wanted = [field.name for field in fields(Claim)]
     for name in wanted:
         if name not in names:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from dataclasses import dataclass, fields
 from functools import cache
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from analysis.errors import UserError
+from analysis.files import read_table
 from analysis.paper.claims import Claim
 
 LAB_LOGS = Path(__file__).resolve().parent / "lab_logs.csv"
@@ -55,14 +55,9 @@ def load_lab_logs(path: Path = LAB_LOGS) -> list[LabLog]:
     import jsonschema
     import yaml
 
-    try:
-        with path.open(encoding="utf-8", newline="") as lines:
-            reader = csv.DictReader(lines)
-            rows = list(reader)
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror or error}") from None
+    names, rows = read_table(path)
     wanted = [field.name for field in fields(LabLog)]
-    if list(reader.fieldnames or []) != wanted:
+    if names != wanted:
         raise UserError(f"{path}: its header must read {','.join(wanted)}")
     validator = jsonschema.Draft202012Validator(yaml.safe_load(SCHEMA.read_text(encoding="utf-8")))
     found: dict[str, LabLog] = {}

@@ -5,13 +5,13 @@ A row is one numeral as printed, or a statement without one; it names the claims
 
 from __future__ import annotations
 
-import csv
 import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from analysis.errors import UserError
+from analysis.files import read_table
 
 NUMERALS = Path(__file__).resolve().parent / "numerals.csv"
 COLUMNS = ["section", "printed", "context", "claims", "reason"]
@@ -45,13 +45,8 @@ def load_numerals(path: Path = NUMERALS) -> list[Numeral]:
         UserError: the file cannot be read, a column is missing, a section is unknown or out of the paper's order, or a
             row has neither claims nor a reason, or both.
     """
-    try:
-        with path.open(encoding="utf-8", newline="") as lines:
-            reader = csv.DictReader(lines)
-            rows = list(reader)
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror or error}") from None
-    if list(reader.fieldnames or []) != COLUMNS:
+    names, rows = read_table(path)
+    if names != COLUMNS:
         raise UserError(f"{path}: its header must read {','.join(COLUMNS)}")
     numerals: list[Numeral] = []
     for number, row in enumerate(rows, start=2):
