@@ -8,7 +8,6 @@ import re
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -329,7 +328,3 @@ def test_where_a_text_is_cut_does_not_matter(tmp_path: Path) -> None:
     assert whole != small(tmp_path, a="def root(x): return f'ab{x!s:>{x}}cd'\n")
 
 
-def test_the_hash_is_made_in_half_a_second() -> None:
-    started = time.process_time()
-    fingerprint.fingerprint(Source(ROOT / "alexnet", CUT), STAGES["train"])
-    assert time.process_time() - started < 0.5
