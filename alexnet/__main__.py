@@ -53,9 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("--classes", type=_positive, default=12)
     verb.add_argument("--train-per-class", type=_positive, default=300)
     verb.add_argument("--val-per-class", type=_positive, default=100)
-    verb.add_argument(
-        "--pretraining-per-class", type=_natural, default=0, help="a training set of 2010; 0: none"
-    )
+    verb.add_argument("--pretraining-per-class", type=_natural, default=0, help="a training set of 2010; 0: none")
     verb.add_argument("--test-per-class", type=_positive, default=100)
     verb.add_argument("--image-size", type=_positive, default=96, help="typical shorter side, pixels")
     verb.add_argument("--workers", type=_positive, default=None, help="processes (default: all cores)")
@@ -64,22 +62,14 @@ def _parser() -> argparse.ArgumentParser:
     source = verb.add_mutually_exclusive_group(required=True)
     source.add_argument("--source", help="adapter, see --list-sources")
     source.add_argument("--list-sources", action="store_true", help="list the adapters and stop")
-    verb.add_argument(
-        "--archives", type=Path, action="append", help="folder of archives; repeat to search several"
-    )
+    verb.add_argument("--archives", type=Path, action="append", help="folder of archives; repeat to search several")
     verb.add_argument("--out", type=Path, help="folder of the packed set")
-    verb.add_argument(
-        "--splits", nargs="+", default=None, help="splits to pack (default: all the source has)"
-    )
+    verb.add_argument("--splits", nargs="+", default=None, help="splits to pack (default: all the source has)")
     verb.add_argument("--image-size", type=_positive, default=256, help="side of the stored squares, pixels")
     verb.add_argument("--workers", type=_positive, default=None, help="threads (default: all cores)")
     verb.add_argument("--storage", choices=["raw", "jpeg"], default="raw", help="pixels, or JPEG files")
-    verb.add_argument(
-        "--quality", type=_quality, default=95, help="of the JPEG files, 1 to 100 (default: 95)"
-    )
-    verb.add_argument(
-        "--allow-undecodable", type=_natural, default=0, help="images that may be left out (default: 0)"
-    )
+    verb.add_argument("--quality", type=_quality, default=95, help="of the JPEG files, 1 to 100 (default: 95)")
+    verb.add_argument("--allow-undecodable", type=_natural, default=0, help="images that may be left out (default: 0)")
     verb.add_argument(
         "--download", metavar="URL", help="base URL for archives that are in no folder; see config/README.md"
     )
@@ -87,9 +77,7 @@ def _parser() -> argparse.ArgumentParser:
         "--stand-ins", action="store_true", help="the archives only bear official names; compare no hashes"
     )
     verb.add_argument(
-        "--archive-order",
-        action="store_true",
-        help="ILSVRC images as their archives have them, not by label and name",
+        "--archive-order", action="store_true", help="ILSVRC images as their archives have them, not by label and name"
     )
     verb.add_argument("--plan", action="store_true", help="say what it would take, and stop")
 
@@ -122,8 +110,7 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("--study", required=True)
     verb.add_argument("--definitions", default="config", help="folder of experiments.yaml and studies/")
     verbs.add_parser(
-        "fingerprint",
-        help="hash of the code that each stage reaches, as records carry it, on standard output",
+        "fingerprint", help="hash of the code that each stage reaches, as records carry it, on standard output"
     )
 
     verb = verbs.add_parser("train", help="configuration + packed set -> model.pt, metrics.csv, run.json")
@@ -138,18 +125,13 @@ def _parser() -> argparse.ArgumentParser:
         help="0: the processor; 1: a GPU where there is one; 2: one for each tower (without GPUs two processes); auto: "
         "two GPUs where there are two, else 1",
     )
-    verb.add_argument(
-        "--peer-timeout", type=_positive, default=600, help="seconds that one device waits for the other"
-    )
+    verb.add_argument("--peer-timeout", type=_positive, default=600, help="seconds that one device waits for the other")
     verb.add_argument("--threads", type=_positive, default=None, help="CPU threads (default: the study's)")
     verb.add_argument(
         "--checkpoint-minutes", type=_time, default=10.0, help="between checkpoints in an epoch (default: 10)"
     )
     verb.add_argument(
-        "--checkpoint-steps",
-        type=_natural,
-        default=0,
-        help="the same in steps; 0: by the clock alone (default)",
+        "--checkpoint-steps", type=_natural, default=0, help="the same in steps; 0: by the clock alone (default)"
     )
 
     verb = verbs.add_parser("verify", help="packed sets -> whether every image and label is what was packed")
@@ -161,14 +143,9 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("--weights", type=Path, required=True, metavar="model.pt")
     verb.add_argument("--out", type=Path, required=True, help="folder for <set>-<split>.json and .parquet")
     verb.add_argument("--split", default=None, help="split of the set (default: the validation split)")
+    verb.add_argument("--keep-probabilities", action="store_true", help="for an ensemble; 8 bytes a class and image")
     verb.add_argument(
-        "--keep-probabilities", action="store_true", help="for an ensemble; 8 bytes a class and image"
-    )
-    verb.add_argument(
-        "--devices",
-        choices=["auto", "0", "1", "2"],
-        default="auto",
-        help="0: the processor; else one GPU if any",
+        "--devices", choices=["auto", "0", "1", "2"], default="auto", help="0: the processor; else one GPU if any"
     )
     verb.add_argument("--threads", type=_positive, default=None, help="CPU threads (default: the study's)")
 
@@ -179,17 +156,10 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("--data", type=Path, required=True, help="folder of the packed set")
     verb.add_argument("--weights", type=Path, required=True, metavar="model.pt")
     verb.add_argument("--out", type=Path, required=True, help="folder for examination.json and its tables")
+    verb.add_argument("--sample", type=_positive, default=50_000, help="training images at most (default: 50000)")
+    verb.add_argument("--queries", type=_positive, default=500, help="validation images at most (default: 500)")
     verb.add_argument(
-        "--sample", type=_positive, default=50_000, help="training images at most (default: 50000)"
-    )
-    verb.add_argument(
-        "--queries", type=_positive, default=500, help="validation images at most (default: 500)"
-    )
-    verb.add_argument(
-        "--devices",
-        choices=["auto", "0", "1", "2"],
-        default="auto",
-        help="0: the processor; else one GPU if any",
+        "--devices", choices=["auto", "0", "1", "2"], default="auto", help="0: the processor; else one GPU if any"
     )
     verb.add_argument("--threads", type=_positive, default=None, help="CPU threads (default: the study's)")
 
@@ -198,9 +168,7 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("--members", type=Path, nargs="+", required=True, metavar="EVALUATION.json")
     verb.add_argument("--out", type=Path, required=True, help="folder for <set>-<split>.json and .parquet")
 
-    verb = verbs.add_parser(
-        "bench", help="ingest, loader and training step against the usual programs, as ratios"
-    )
+    verb = verbs.add_parser("bench", help="ingest, loader and training step against the usual programs, as ratios")
     verb.add_argument("--out", type=Path, required=True, metavar="FILE.csv")
     verb.add_argument("--rounds", type=_positive, default=5, help="alternations of each pair (default: 5)")
     verb.add_argument("--threads", type=_positive, default=None, help="CPU threads (default: all cores)")
@@ -312,16 +280,7 @@ def _run(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
         from alexnet.training.train import train
 
         cadence = Cadence(args.checkpoint_minutes, args.checkpoint_steps)
-        train(
-            args.config,
-            args.data,
-            args.out,
-            args.devices,
-            args.threads,
-            args.start,
-            args.peer_timeout,
-            cadence,
-        )
+        train(args.config, args.data, args.out, args.devices, args.threads, args.start, args.peer_timeout, cadence)
     elif args.verb == "ensemble":
         from alexnet.evaluation.ensemble import ensemble
 
@@ -332,14 +291,7 @@ def _run(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
 
         with leased("0" if args.devices == "0" else "1"):
             examine(
-                args.config,
-                args.data,
-                args.weights,
-                args.out,
-                args.devices,
-                args.threads,
-                args.sample,
-                args.queries,
+                args.config, args.data, args.weights, args.out, args.devices, args.threads, args.sample, args.queries
             )
     elif args.verb == "bench":
         from alexnet.bench import bench

@@ -59,15 +59,11 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("claim", metavar="CLAIM_ID", help="as in the first column of `claims`")
     _claims_and_results(one, required=False)
 
-    effect = _verb(
-        verbs, "effects", _effects, "print the effect of an experiment against its baseline, by study"
-    )
+    effect = _verb(verbs, "effects", _effects, "print the effect of an experiment against its baseline, by study")
     effect.add_argument("--results", type=Path, required=True, metavar="DIR", help="results folder")
     effect.add_argument("--experiment", required=True, metavar="NAME")
 
-    race = _verb(
-        verbs, "race", _race, "print the epochs of a race by learning rate, and against its baseline"
-    )
+    race = _verb(verbs, "race", _race, "print the epochs of a race by learning rate, and against its baseline")
     race.add_argument("--results", type=Path, required=True, metavar="DIR", help="results folder")
     race.add_argument("--race", required=True, metavar="NAME")
 
@@ -84,20 +80,12 @@ def _parser() -> argparse.ArgumentParser:
         "--claims", type=Path, required=True, metavar="FILE.csv", help="verdict table that `check` wrote"
     )
     notebook.add_argument(
-        "--out",
-        type=Path,
-        required=True,
-        metavar="FILE.ipynb",
-        help="executed copy, written only if every cell ran",
+        "--out", type=Path, required=True, metavar="FILE.ipynb", help="executed copy, written only if every cell ran"
     )
 
     report = _verb(verbs, "report", _report, "merge executed notebooks into one offline HTML file")
     report.add_argument(
-        "notebooks",
-        type=Path,
-        nargs="+",
-        metavar="NOTEBOOK",
-        help="executed notebooks in the order of the report",
+        "notebooks", type=Path, nargs="+", metavar="NOTEBOOK", help="executed notebooks in the order of the report"
     )
     report.add_argument(
         "--claims",
@@ -124,10 +112,7 @@ def _parser() -> argparse.ArgumentParser:
     )
 
     listed.add_argument(
-        "--results",
-        type=Path,
-        metavar="DIR",
-        help="results folder: which runs they are is told before the tables",
+        "--results", type=Path, metavar="DIR", help="results folder: which runs they are is told before the tables"
     )
 
     departed = _verb(verbs, "departures", _departures, "print recipes and departures of studies as Markdown")
@@ -143,12 +128,8 @@ def _parser() -> argparse.ArgumentParser:
         "--into", type=Path, metavar="FILE.md", help="put it between the departure marks of this file instead"
     )
 
-    simple = _verb(
-        verbs, "baselines", _baselines, "errors of two classifiers that see no shapes, on a packed data set"
-    )
-    simple.add_argument(
-        "--data", type=Path, required=True, metavar="DIR", help="packed data set (holds manifest.json)"
-    )
+    simple = _verb(verbs, "baselines", _baselines, "errors of two classifiers that see no shapes, on a packed data set")
+    simple.add_argument("--data", type=Path, required=True, metavar="DIR", help="packed data set (holds manifest.json)")
     simple.add_argument("--train-split", default="train", metavar="SPLIT")
     simple.add_argument("--test-split", default="val", metavar="SPLIT")
     simple.add_argument("--out", type=Path, required=True, metavar="FILE.json")
@@ -157,38 +138,24 @@ def _parser() -> argparse.ArgumentParser:
     kept.add_argument("--results", type=Path, required=True, metavar="DIR", help="results folder")
     kept.add_argument("--study", nargs="+", default=[], metavar="NAME", help="only these (default: all)")
     kept.add_argument("--out", type=Path, required=True, metavar="DIR", help="small results folder to write")
-    kept.add_argument(
-        "--add", action="store_true", help="what --out holds stays, where its study did not change"
-    )
+    kept.add_argument("--add", action="store_true", help="what --out holds stays, where its study did not change")
 
     verified = _verb(
-        verbs,
-        "verify",
-        _verify,
-        "compare hashes, counts and means of results; 1 if something is not as it was",
+        verbs, "verify", _verify, "compare hashes, counts and means of results; 1 if something is not as it was"
     )
-    verified.add_argument(
-        "--results", type=Path, required=True, metavar="DIR", help="results folder, kept or not"
-    )
+    verified.add_argument("--results", type=Path, required=True, metavar="DIR", help="results folder, kept or not")
     verified.add_argument(
         "--protect", action="store_true", help="write the MANIFEST.sha256 of results that were kept without"
     )
 
     compared = _verb(
-        verbs,
-        "compare",
-        _compare,
-        "say which runs of two results folders ended with the same weights, bit for bit",
+        verbs, "compare", _compare, "say which runs of two results folders ended with the same weights, bit for bit"
     )
-    compared.add_argument(
-        "--results", type=Path, required=True, metavar="DIR", help="where runs were trained again"
-    )
+    compared.add_argument("--results", type=Path, required=True, metavar="DIR", help="where runs were trained again")
     compared.add_argument(
         "--with", dest="published", type=Path, required=True, metavar="DIR", help="the published results"
     )
-    compared.add_argument(
-        "--record", action="store_true", help="note the reruns beside the published results"
-    )
+    compared.add_argument("--record", action="store_true", help="note the reruns beside the published results")
     compared.add_argument(
         "--processor",
         default="",
@@ -196,12 +163,8 @@ def _parser() -> argparse.ArgumentParser:
         help="what they were trained again on, where the name that it gives itself hides the model (virtual machines)",
     )
 
-    again = _verb(
-        verbs, "rebuild", _rebuild, "judge results and build the report from them, training nothing"
-    )
-    again.add_argument(
-        "--results", type=Path, required=True, metavar="DIR", help="results folder, kept or not"
-    )
+    again = _verb(verbs, "rebuild", _rebuild, "judge results and build the report from them, training nothing")
+    again.add_argument("--results", type=Path, required=True, metavar="DIR", help="results folder, kept or not")
     again.add_argument("--out", type=Path, required=True, metavar="FILE.html")
     again.add_argument("--jobs", type=int, default=2, metavar="N", help="pages at once (default: 2)")
     again.add_argument("--pages", type=Path, metavar="DIR", help="keep the executed notebooks there")
@@ -214,29 +177,18 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FILE.csv",
         help="id, statement, how, arm, baseline, relation, paper, tolerance, unit (and limit, spread)",
     )
+    judged.add_argument("--measurements", type=Path, required=True, metavar="FILE.csv", help="arm, seed, value, n")
     judged.add_argument(
-        "--measurements", type=Path, required=True, metavar="FILE.csv", help="arm, seed, value, n"
+        "--minimum", type=int, default=3, metavar="N", help="fewest runs of each arm, or pairs, for a word (default: 3)"
     )
-    judged.add_argument(
-        "--minimum",
-        type=int,
-        default=3,
-        metavar="N",
-        help="fewest runs of each arm, or pairs, for a word (default: 3)",
-    )
-    judged.add_argument(
-        "--out", type=Path, required=True, metavar="DIR", help="gets verdicts.csv and report.html"
-    )
+    judged.add_argument("--out", type=Path, required=True, metavar="DIR", help="gets verdicts.csv and report.html")
 
     calibrate = _verb(
         verbs, "calibrate", _calibrate, "judge fabricated results of known truth and count wrong verdicts"
     )
     calibrate.add_argument("--out", type=Path, required=True, metavar="FILE.csv", help="one row a setting")
     calibrate.add_argument(
-        "--power",
-        type=Path,
-        metavar="FILE.csv",
-        help="also: seeds, images and GPU-hours that each claim takes",
+        "--power", type=Path, metavar="FILE.csv", help="also: seeds, images and GPU-hours that each claim takes"
     )
     calibrate.add_argument("--repeats", type=int, default=2000, metavar="N", help="campaigns a setting")
     calibrate.add_argument("--seed", type=int, default=2012)
@@ -244,9 +196,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _verb(verbs, name: str, run, about: str) -> argparse.ArgumentParser:  # type: ignore[no-untyped-def]
-    parser: argparse.ArgumentParser = verbs.add_parser(
-        name, help=about, description=about[0].upper() + about[1:] + "."
-    )
+    parser: argparse.ArgumentParser = verbs.add_parser(name, help=about, description=about[0].upper() + about[1:] + ".")
     parser.set_defaults(run=run)
     return parser
 
@@ -254,18 +204,11 @@ def _verb(verbs, name: str, run, about: str) -> argparse.ArgumentParser:  # type
 def _claims_and_results(parser: argparse.ArgumentParser, required: bool = True) -> None:
     """Options of all verbs that judge; where `results` is not required it is the folder of that name, if there is one."""
     parser.add_argument(
-        "--claims",
-        type=Path,
-        metavar="FILE.csv",
-        help="definitions of the claims (default: analysis/claims.csv)",
+        "--claims", type=Path, metavar="FILE.csv", help="definitions of the claims (default: analysis/claims.csv)"
     )
     default = "" if required else " (default: results, if it exists)"
     parser.add_argument(
-        "--results",
-        type=Path,
-        required=required,
-        metavar="DIR",
-        help=f"results folder; may be half finished{default}",
+        "--results", type=Path, required=required, metavar="DIR", help=f"results folder; may be half finished{default}"
     )
 
 

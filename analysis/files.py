@@ -70,9 +70,7 @@ def read_json(path: Path) -> dict[str, Any]:
     except ValueError as error:
         raise UserError(f"{path} is not valid JSON ({error}); delete it and run the workflow again") from None
     if not isinstance(loaded, dict):
-        raise UserError(
-            f"{path} holds a {type(loaded).__name__} where a record is expected; delete it and run again"
-        )
+        raise UserError(f"{path} holds a {type(loaded).__name__} where a record is expected; delete it and run again")
     return loaded
 
 

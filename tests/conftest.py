@@ -62,10 +62,7 @@ TINY_STUDY = {
         *("paper", "text_plateau"),
     ],
     "diff": {
-        "model": {
-            "scale_std_by_fan_in": True,
-            "layers": {"conv1": {"stride": 1, "kernel": 5}},
-        },
+        "model": {"scale_std_by_fan_in": True, "layers": {"conv1": {"stride": 1, "kernel": 5}}},
         "optimizer": {"batch_size": 16},
     },
     "recipe_diffs": {"code2012": {"augmentation": {"images_per_crop": 4}}},
@@ -124,9 +121,7 @@ def configure(definitions, tmp_path):
     return write
 
 
-def make_packed_set(
-    folder: Path, counts: dict[str, int], classes: int = 6, size: int = 40, seed: int = 0
-) -> Path:
+def make_packed_set(folder: Path, counts: dict[str, int], classes: int = 6, size: int = 40, seed: int = 0) -> Path:
     """Random images in the packed format; the class sets the mean brightness of a quadrant."""
     generator = np.random.default_rng(seed)
     folder.mkdir(parents=True, exist_ok=True)
@@ -142,14 +137,8 @@ def make_packed_set(
         with open(folder / f"{split}.csv", "w", newline="") as target:
             writer = csv.writer(target)
             writer.writerow(["name", "label", "archive", "width", "height", "repairs"])
-            writer.writerows(
-                [f"{split}_{i}.JPEG", label, "x.tar", size, size, ""] for i, label in enumerate(labels)
-            )
-        splits[split] = {
-            "images": count,
-            "per_class": np.bincount(labels, minlength=classes).tolist(),
-            "repaired": [],
-        }
+            writer.writerows([f"{split}_{i}.JPEG", label, "x.tar", size, size, ""] for i, label in enumerate(labels))
+        splits[split] = {"images": count, "per_class": np.bincount(labels, minlength=classes).tolist(), "repaired": []}
         if split == "train":
             np.save(folder / "mean.npy", images.mean(0, dtype=np.float64).astype(np.float32))
     covariance = np.array([[900.0, 300.0, 100.0], [300.0, 800.0, 200.0], [100.0, 200.0, 700.0]])

@@ -38,11 +38,7 @@ def before(owner, name, reached):
 
 
 if KIND == "step":
-    before(
-        trainer.Run,
-        "due",
-        lambda run: run.rank == max(TOWER, 0) and [run.state.epoch, run.state.step] == NUMBERS,
-    )
+    before(trainer.Run, "due", lambda run: run.rank == max(TOWER, 0) and [run.state.epoch, run.state.step] == NUMBERS)
 elif KIND == "validate":
     before(trainer.Run, "validate", lambda run: run.rank == max(TOWER, 0) and run.state.epoch == NUMBERS[0])
 elif KIND == "publish":

@@ -11,15 +11,7 @@ import numpy as np
 import pandas as pd
 
 CONFIG = str(Path(__file__).resolve().parent.parent / "config")
-EXPERIMENTS = [
-    "alexnet",
-    "one_gpu",
-    "no_lrn",
-    "non_overlapping_pooling",
-    "tanh",
-    "no_dropout",
-    "no_pca_color",
-]
+EXPERIMENTS = ["alexnet", "one_gpu", "no_lrn", "non_overlapping_pooling", "tanh", "no_dropout", "no_pca_color"]
 ABOUT: dict[str, dict[str, Any]] = {
     "alexnet": {"kind": "base"},
     **{name: {"kind": "ablation", "difference": {"model.x": [1, 2]}} for name in EXPERIMENTS[1:]},
@@ -28,10 +20,7 @@ ABOUT: dict[str, dict[str, Any]] = {
     "paper": {"kind": "recipe", "difference": {"model.x": [1, 3]}},
     "text_weight_std": {"kind": "departure", "difference": {"model.layers.conv3.weight_std": [0.03, 0.01]}},
     "text_reshuffle": {"kind": "departure"},
-    **{
-        f"no_conv{n}": {"kind": "ablation", "difference": {f"model.layers.conv{n}": [{}, None]}}
-        for n in (2, 3, 4, 5)
-    },
+    **{f"no_conv{n}": {"kind": "ablation", "difference": {f"model.layers.conv{n}": [{}, None]}} for n in (2, 3, 4, 5)},
     "no_weight_decay": {"kind": "ablation", "difference": {"optimizer.weight_decay": [5e-4, 0.0]}},
     "zero_biases": {"kind": "ablation", "difference": {"model.layers.fc7.bias": [1.0, 0.0]}},
     "text_no_spatial_norm": {"kind": "departure", "difference": {"model.x": [1, 4]}},
@@ -54,8 +43,7 @@ def study(folder: Path, name: str, tier: str = "demo", threshold: float = 0.5, *
         "classes": 12,
         "evaluate": [{"set": "ilsvrc2012", "split": "val"}, {"set": "ilsvrc2010", "split": "test"}],
         "experiments": [
-            {"name": e, "about": f"About <{e}>", "seeds": [1, 2], "baseline": "alexnet", "difference": {}}
-            | about
+            {"name": e, "about": f"About <{e}>", "seeds": [1, 2], "baseline": "alexnet", "difference": {}} | about
             for e, about in ABOUT.items()
         ],
         "training_set": "ilsvrc2012",
@@ -84,13 +72,7 @@ def run(
         "experiment": experiment,
         "seed": seed,
         "tier": tier,
-        "data": {
-            "set": "ilsvrc2012",
-            "train_split": "train",
-            "validation_split": "val",
-            "image_size": 64,
-            "crop": 56,
-        },
+        "data": {"set": "ilsvrc2012", "train_split": "train", "validation_split": "val", "image_size": 64, "crop": 56},
         "model": {},
         "training": {"epochs": len(train)},
         "rate": {"factor": 1.0},
@@ -203,10 +185,7 @@ def evaluation(
     where = folder / study / "evals" / experiment / str(seed)
     where.mkdir(parents=True, exist_ok=True)
     n = len(center)
-    table: dict[str, Any] = {
-        "name": [f"{set_}_{split}_{i:08d}.JPEG" for i in range(n)],
-        "label": np.arange(n) % 12,
-    }
+    table: dict[str, Any] = {"name": [f"{set_}_{split}_{i:08d}.JPEG" for i in range(n)], "label": np.arange(n) % 12}
     views = {}
     for view, errors in (("center", center), ("ten", ten)):
         top5 = np.asarray(errors, float) * (np.arange(n) % 2)
@@ -214,8 +193,7 @@ def evaluation(
         table[f"{view}_top5_error"] = top5
         table[f"{view}_loss"] = np.where(np.asarray(errors) > 0, 2.0, 0.2)
         views[view] = {
-            metric: float(np.mean(table[f"{view}_{metric}"]))
-            for metric in ("top1_error", "top5_error", "loss")
+            metric: float(np.mean(table[f"{view}_{metric}"])) for metric in ("top1_error", "top5_error", "loss")
         }
         if lean:
             continue
@@ -266,8 +244,7 @@ def manifest(folder: Path, study: str, set_: str, counts: dict[str, int], classe
         "image_size": 64,
         "interpolation": "bicubic, antialiased (Pillow)",
         "classes": [
-            {"wnid": f"n{i:08d}", "name": "<b>striped</b> & dotted" if i == 0 else f"class {i}"}
-            for i in range(classes)
+            {"wnid": f"n{i:08d}", "name": "<b>striped</b> & dotted" if i == 0 else f"class {i}"} for i in range(classes)
         ],
         "splits": splits,
         "archives": [{"file": f"{set_}.tar", "bytes": 123456, "sha256": "a" * 64}],
@@ -318,16 +295,10 @@ def examination(
             "geometric_arithmetic": rng.uniform(0.001, 0.003, 40),
             "arithmetic_halved": rng.uniform(0.003, 0.006, 40),
             "thinned": rng.uniform(0.05, 0.2, 40),
-            **{
-                f"{key}_error": rng.integers(0, 2, 40)
-                for key in ("halved", "geometric", "arithmetic", "thinned")
-            },
+            **{f"{key}_error": rng.integers(0, 2, 40) for key in ("halved", "geometric", "arithmetic", "thinned")},
         }
     asked = len(next(iter(queries.values())))
-    columns: dict[str, Any] = {
-        "name": [f"val_{i}.JPEG" for i in range(asked)],
-        "label": np.arange(asked) % 12,
-    }
+    columns: dict[str, Any] = {"name": [f"val_{i}.JPEG" for i in range(asked)], "label": np.arange(asked) % 12}
     columns |= {"chance": np.full(asked, 1 / 12)} | queries
     pd.DataFrame(columns).to_parquet(where / "queries.parquet", index=False)
     if chroma is None:
@@ -420,9 +391,7 @@ TRUE_ERROR = {
 }
 
 
-def campaign(
-    folder: Path, name: str = "demo", tier: str = "demo", seeds: int = 5, images: int = 1200
-) -> None:
+def campaign(folder: Path, name: str = "demo", tier: str = "demo", seeds: int = 5, images: int = 1200) -> None:
     """A whole study with plausible numbers: every experiment, `seeds` runs, two evaluated splits."""
     rng = np.random.default_rng(7)
     study(folder, name, tier)
@@ -452,18 +421,12 @@ def campaign(
             if not single:
                 run(folder, name, experiment, seed, train, validation, loss, tier=tier)
             if experiment in ("alexnet", "no_dropout", "non_overlapping_pooling"):
-                own = np.random.default_rng(
-                    [seed, len(experiment)]
-                )  # leaves the draws of everything else alone
+                own = np.random.default_rng([seed, len(experiment)])  # leaves the draws of everything else alone
                 seen = (own.random(400) < error - 0.1 + luck).astype(float)
                 examination(folder, name, experiment, seed, seen, tier=tier, queries_of=images)
             for (set_, split), hard in hardness.items():
                 everywhere = experiment == "text_color_undivided"  # a claim compares it on both
-                if (
-                    split == "test"
-                    and not everywhere
-                    and ABOUT[experiment]["kind"] not in ("base", "ablation")
-                ):
+                if split == "test" and not everywhere and ABOUT[experiment]["kind"] not in ("base", "ablation"):
                     continue
                 center = correct_share(rng, hard, error + luck + 0.015)
                 ten = correct_share(rng, hard, error + luck)
@@ -499,9 +462,7 @@ def in_memory(
         read["s", experiment, set_, split, view, metric] = frame
         for seed in frame.columns:
             mean = float(frame[seed].mean())
-            rows.append(
-                ["s", experiment, seed, set_, split, len(frame), view, mean, mean, 1.0, 1.0, "unread"]
-            )
+            rows.append(["s", experiment, seed, set_, split, len(frame), view, mean, mean, 1.0, 1.0, "unread"])
     epochs = []
     for (experiment, seed), curve in (curves or {}).items():
         for i, error in enumerate(curve):

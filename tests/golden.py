@@ -51,16 +51,8 @@ NUMBER = re.compile(r"(?<=[a-z])\d.*")  # of a layer
 EXACT = ("lrn.size", "spatial_norm.size", "pool.kernel", "conv.stride", "images_per_crop", "model.towers")
 LARGE, SMALL = (72, 64), (32, 24)  # pixels stored and seen, by what the published net reads
 EPOCHS = {"stop_at": 36, "schedule": 16}  # a race reaches its mark or is given up; each stage has an epoch
-SCORES = [
-    f"{view}_{what}"
-    for view in ("center", "ten")
-    for what in ("top1_error", "top5_error", "loss", "prediction")
-]
-NEIGHBOURS = [
-    "chance",
-    "same_class",
-    "same_class_pixels",
-]  # the other columns of queries.parquet have changed since
+SCORES = [f"{view}_{what}" for view in ("center", "ten") for what in ("top1_error", "top5_error", "loss", "prediction")]
+NEIGHBOURS = ["chance", "same_class", "same_class_pixels"]  # the other columns of queries.parquet have changed since
 MEASURED = [f"{of}_{what}" for of in ("train", "validation") for what in ("loss", "error", "top5_error")]
 Values = dict[tuple[str, str], str]  # by stage and measure
 Command = Callable[[Sequence[str]], object]
@@ -72,9 +64,7 @@ Command = Callable[[Sequence[str]], object]
 def published(name: str) -> dict[str, Any]:
     """The configuration of a published run, by study/experiment/seed."""
     study, experiment, seed = name.split("/")
-    config: dict[str, Any] = json.loads(
-        (PUBLISHED / study / "runs" / experiment / seed / "config.json").read_text()
-    )
+    config: dict[str, Any] = json.loads((PUBLISHED / study / "runs" / experiment / seed / "config.json").read_text())
     return config
 
 
@@ -118,14 +108,7 @@ def shrunk(config: dict[str, Any]) -> dict[str, Any]:
     crop = size if config["data"]["crop"] == config["data"]["image_size"] else crop
     name = "large" if large else "small"
     splits = {"train_split": "train", "validation_split": "val"}
-    small["data"] = {
-        "set": name,
-        "validation_set": name,
-        **splits,
-        "image_size": size,
-        "crop": crop,
-        "classes": 4,
-    }
+    small["data"] = {"set": name, "validation_set": name, **splits, "image_size": size, "crop": crop, "classes": 4}
     optimizer = small["optimizer"]
     optimizer["batch_size"] = 16
     if "data_batch" in optimizer:
@@ -202,9 +185,7 @@ def train_net(run: Command, folder: Path, name: str) -> tuple[Values, dict[str, 
 def _hash(arrays: Sequence[Any]) -> str:
     digest = hashlib.sha256()
     for array in arrays:
-        values = np.ascontiguousarray(
-            np.frombuffer(array.encode(), np.uint8) if isinstance(array, str) else array
-        )
+        values = np.ascontiguousarray(np.frombuffer(array.encode(), np.uint8) if isinstance(array, str) else array)
         digest.update(f"{values.dtype} {values.shape}".encode() + values.tobytes())
     return digest.hexdigest()
 
@@ -224,9 +205,7 @@ def rows(run: Command, folder: Path, commit: str, pack: Command) -> pd.DataFrame
             "images": images,
         }
         for (stage, measure), value in values.items():
-            code = records[stage].get(
-                "code_sha256", made["code_sha256"]
-            )  # older code had one hash for all stages
+            code = records[stage].get("code_sha256", made["code_sha256"])  # older code had one hash for all stages
             row = {"stage": stage, "code_sha256": code, "commit": commit, **machine, "net": name}
             found.append(row | {"measure": measure, "sha256": value})
     return pd.DataFrame(found, columns=COLUMNS)
@@ -269,12 +248,8 @@ def ours(arguments: Sequence[str]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "--checkout", type=Path, default=ROOT, help="folder of the code (default: this checkout)"
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--checkout", type=Path, default=ROOT, help="folder of the code (default: this checkout)")
     checkout = parser.parse_args().checkout.resolve()
     if os.environ.get("PYTHONPATH") != str(checkout):
         environment = {**os.environ, "PYTHONPATH": str(checkout)}
@@ -285,10 +260,7 @@ def main() -> None:
     kept = table[table["code_sha256"].isin(published_code())]  # what this checkout was before is of no use
     table = pd.concat([kept, made]).drop_duplicates(KEY, keep="last").sort_values(KEY)
     table.to_csv(TABLE, index=False, lineterminator="\n")
-    print(
-        f"{len(made)} rows of {made['code_sha256'].nunique()} hashes of code written to {TABLE}",
-        file=sys.stderr,
-    )
+    print(f"{len(made)} rows of {made['code_sha256'].nunique()} hashes of code written to {TABLE}", file=sys.stderr)
 
 
 if __name__ == "__main__":

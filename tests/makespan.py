@@ -79,11 +79,7 @@ def prepare(folder: Path, study: str, cards: int) -> tuple[list[str], dict[str, 
     for name, data in definitions.load_study(study)["sets"].items():
         packed = folder / "results" / study / "data" / name
         packed.mkdir(parents=True)
-        for file in (
-            "manifest.json",
-            "mean.npy",
-            *(f"{s}.{e}" for s in data["splits"] for e in ("npy", "csv")),
-        ):
+        for file in ("manifest.json", "mean.npy", *(f"{s}.{e}" for s in data["splits"] for e in ("npy", "csv"))):
             (packed / file).write_text("{}")  # fmt: skip
     bin_, notes, locks = folder / "bin", folder / "notes", folder / "locks"
     for made in (bin_, notes, locks):
@@ -129,9 +125,7 @@ def simulate(folder: Path, study: str, cards: int, base: float) -> dict[str, obj
 
 def measured(notes: list[dict[str, object]], cards: int) -> dict[str, object]:
     """The record, from what the stand-ins wrote down; times in seconds."""
-    spans = sorted(
-        (float(note["begin"]), float(note["end"]), card) for note in notes for card in note["cards"]
-    )  # type: ignore[arg-type, attr-defined]
+    spans = sorted((float(note["begin"]), float(note["end"]), card) for note in notes for card in note["cards"])  # type: ignore[arg-type, attr-defined]
     lengths = [end - begin for begin, end, _ in spans]
     makespan = max(end for _, end, _ in spans) - min(begin for begin, _, _ in spans)
     gaps, twice = [], 0
@@ -157,9 +151,7 @@ def main() -> int:
     parser.add_argument("--folder", type=Path, required=True, help="a new folder")
     parser.add_argument("--study", default="ilsvrc2012")
     parser.add_argument("--cards", type=int, default=4)
-    parser.add_argument(
-        "--second-per-run", type=float, default=6, help="seconds that stand for a run of the base"
-    )
+    parser.add_argument("--second-per-run", type=float, default=6, help="seconds that stand for a run of the base")
     args = parser.parse_args()
     os.chdir(ROOT)
     print(json.dumps(simulate(args.folder.resolve(), args.study, args.cards, args.second_per_run)))

@@ -55,9 +55,7 @@ def descendants(pid: int) -> list[int]:
         except OSError:
             continue
         found += [int(child) for child in children if int(child) not in found]
-    for path in Path("/proc").glob(
-        "[0-9]*/stat"
-    ):  # started by a thread of theirs, which that list leaves out
+    for path in Path("/proc").glob("[0-9]*/stat"):  # started by a thread of theirs, which that list leaves out
         try:
             fields = path.read_text().rpartition(")")[2].split()
         except OSError:
@@ -75,11 +73,7 @@ def outcome(folder: Path) -> dict[str, object]:
         record = json.loads(path.read_text())
         rows = list(csv.DictReader(open(path.with_name("metrics.csv"))))
         history = [{name: value for name, value in row.items() if name not in TIMES} for row in rows]
-        found[str(path.relative_to(results))] = [
-            record["weights_sha256"],
-            record["config_fingerprint"],
-            history,
-        ]
+        found[str(path.relative_to(results))] = [record["weights_sha256"], record["config_fingerprint"], history]
     for path in sorted(results.glob("*/evals/*/*/*.json")):
         record = json.loads(path.read_text())
         weights = record.get("weights_sha256")  # an average of nets has none of its own

@@ -51,10 +51,7 @@ def test_parameters_of_nets_with_another_depth(experiment, share):
 
 
 def test_the_recipes_at_full_size():
-    totals = {
-        name: describe_experiment("ilsvrc2010", name)["totals"]
-        for name in ("alexnet", "paper", "onetower2014")
-    }
+    totals = {name: describe_experiment("ilsvrc2010", name)["totals"] for name in ("alexnet", "paper", "onetower2014")}
     for name in ("alexnet", "paper"):
         found = [totals[name][key] for key in ("parameters", "units", "macs")]
         assert found == [60_965_224, 659_272, 724_406_816]
@@ -111,16 +108,7 @@ def test_conv1_has_three_zero_pixels_right_and_bottom():
 def test_receptive_fields():
     # By hand: r <- r + (k - 1) j, j <- j s along conv1 11/4, pool 3/2, conv2 5, pool 3/2, conv3, conv4, conv5, pool 3/2.
     rows = {row.name: row.receptive_field for row in layer_table(full_size("alexnet"), 224, 1000)}
-    wanted = {
-        "conv1": 11,
-        "pool1": 19,
-        "conv2": 51,
-        "pool2": 67,
-        "conv3": 99,
-        "conv4": 131,
-        "conv5": 163,
-        "pool5": 195,
-    }
+    wanted = {"conv1": 11, "pool1": 19, "conv2": 51, "pool2": 67, "conv3": 99, "conv4": 131, "conv5": 163, "pool5": 195}
     assert {name: rows[name] for name in wanted} == wanted
 
 
@@ -131,9 +119,7 @@ TRAINED = [
     for name in load_study(study)["experiments"]
     if "members" not in load()["experiments"][name]
 ]
-TRAINED += [
-    ("cifar10", name) for name in load_study("cifar10")["experiments"] if "lr" not in name.split("_")[-1]
-]
+TRAINED += [("cifar10", name) for name in load_study("cifar10")["experiments"] if "lr" not in name.split("_")[-1]]
 TRAINED += [("cifar10", "fig1_tanh_modern_lr016"), ("cifar10", "fig1_relu_deeper_lr001")]
 
 

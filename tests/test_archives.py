@@ -24,13 +24,7 @@ def official(tmp_path_factory):
     """The six official-format archives, very small; tests that change one work on a copy."""
     folder = tmp_path_factory.mktemp("official")
     synthesize(
-        folder,
-        classes=CLASSES,
-        train_per_class=TRAIN,
-        val_per_class=VAL,
-        test_per_class=TEST,
-        image_size=32,
-        workers=1,
+        folder, classes=CLASSES, train_per_class=TRAIN, val_per_class=VAL, test_per_class=TEST, image_size=32, workers=1
     )
     return folder
 
@@ -75,12 +69,7 @@ def rows_of(folder, devkit, year):
     mat = next(data for name, data in files.items() if name.endswith("data/meta.mat"))
     table = loadmat(io.BytesIO(mat))["synsets"]
     return [
-        (
-            int(r[f"ILSVRC{year}_ID"][0][0, 0]),
-            r["WNID"][0][0],
-            r["words"][0][0],
-            int(r["num_children"][0][0, 0]),
-        )
+        (int(r[f"ILSVRC{year}_ID"][0][0, 0]), r["WNID"][0][0], r["words"][0][0], int(r["num_children"][0][0, 0]))
         for r in table
     ]
 
@@ -151,9 +140,7 @@ def test_flat_archives_follow_sorted_names(official, source, split, archive, dev
     }
     got = drain(open_source(source, official), split)
     assert {p.name: (p.label, p.read()) for p in got} == expected
-    assert [(p.name, p.label) for p in got] == by_label_and_name(
-        (name, label) for name, (label, _) in expected.items()
-    )
+    assert [(p.name, p.label) for p in got] == by_label_and_name((name, label) for name, (label, _) in expected.items())
     unsorted = open_source(source, official, archive_order=True)
     assert [p.name for p in drain(unsorted, split)] == list(images)
 
@@ -189,9 +176,7 @@ def test_missing_archives_are_named(official, tmp_path):
     ]
     assert missing_archives("imagenette", tmp_path) == ["imagenette2-320.tgz"]
     (tmp_path / "imagenette2-224-train.tar.gz").touch()
-    assert missing_archives("imagenette", tmp_path) == ["imagenette2-224-val.tar.gz"], (
-        "the form that was begun"
-    )
+    assert missing_archives("imagenette", tmp_path) == ["imagenette2-224-val.tar.gz"], "the form that was begun"
     (tmp_path / "imagenette2-224-train.tar.gz").unlink()
     assert missing_archives("folders", tmp_path) == ["train/<class>/<image>"]
     with pytest.raises(UserError, match=r"ILSVRC2012_img_train\.tar.* missing: put them into"):
@@ -202,10 +187,7 @@ def test_several_folders_are_searched(copy, tmp_path_factory):
     other = tmp_path_factory.mktemp("other")
     (copy / "ILSVRC2012_img_val.tar").rename(other / "ILSVRC2012_img_val.tar")
     assert missing_archives("ilsvrc2012", [copy, other]) == []
-    assert [s.images for s in open_source("ilsvrc2012", [copy, other]).splits] == [
-        CLASSES * TRAIN,
-        CLASSES * VAL,
-    ]
+    assert [s.images for s in open_source("ilsvrc2012", [copy, other]).splits] == [CLASSES * TRAIN, CLASSES * VAL]
 
 
 def test_unknown_sources_and_splits():
@@ -339,9 +321,7 @@ def test_command_prints_one_sentence(copy):
 
 
 def test_folders_and_tars_give_the_same(tmp_path):
-    members = {
-        f"set/{s}/{c}/{n}.jpg": f"{s}{c}{n}".encode() for s in ("train", "val") for c in "ba" for n in "21"
-    }
+    members = {f"set/{s}/{c}/{n}.jpg": f"{s}{c}{n}".encode() for s in ("train", "val") for c in "ba" for n in "21"}
     noise = {"set/readme.txt": b"", "set/train/a/.hidden": b""}
     disk, plain, packed = (tmp_path / name for name in ("disk", "plain", "packed"))
     for folder in (disk, plain, packed):

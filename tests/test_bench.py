@@ -17,9 +17,7 @@ from alexnet.net.model import build
 def test_the_obvious_net_is_the_same_function():
     config = resolve("demo", "alexnet", 1)
     x = torch.randn(4, 3, 56, 56) * 60
-    torch.testing.assert_close(
-        programs.obvious_net(config).eval()(x), build(config).eval()(x), rtol=1e-4, atol=1e-4
-    )
+    torch.testing.assert_close(programs.obvious_net(config).eval()(x), build(config).eval()(x), rtol=1e-4, atol=1e-4)
     norm = LocalResponseNorm(5, 1e-4, 0.75, 2.0, towers=2)  # undivided alpha, too
     x = torch.randn(2, 8, 3, 3) * 100
     torch.testing.assert_close(programs.ObviousNorm(norm)(x), norm(x))

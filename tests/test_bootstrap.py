@@ -16,22 +16,7 @@ import pytest
 
 SCRIPT = Path(__file__).parents[1] / "workflow/scripts/bootstrap.sh"
 BASE_PYTHON = Path(sys.base_prefix, "bin", f"python3.{sys.version_info.minor}")
-TOOLS = [
-    "awk",
-    "bash",
-    "cat",
-    "cut",
-    "df",
-    "dirname",
-    "du",
-    "env",
-    "flock",
-    "grep",
-    "mkdir",
-    "mv",
-    "rm",
-    "sed",
-]
+TOOLS = ["awk", "bash", "cat", "cut", "df", "dirname", "du", "env", "flock", "grep", "mkdir", "mv", "rm", "sed"]
 TOOLS += ["sha256sum", "sleep", "tail"]
 
 # Builds the editable wheel of the toy project without setuptools. `pause` lets a test strike in the middle.

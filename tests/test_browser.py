@@ -43,10 +43,7 @@ def test_it_loads_offline_without_a_word_on_the_console(
 ) -> None:
     width, height = SIZES[size]
     context = browser.new_context(
-        viewport={"width": width, "height": height},
-        color_scheme=scheme,
-        java_script_enabled=scripts,
-        offline=True,
+        viewport={"width": width, "height": height}, color_scheme=scheme, java_script_enabled=scripts, offline=True
     )
     tab = context.new_page()
     requests: list[str] = []
@@ -96,9 +93,7 @@ def test_the_filter_works_by_keyboard(tab: Any) -> None:
     tab.keyboard.type("lrn-delta")
     assert {"claim-lrn-delta-top1", "claim-lrn-delta-top5"} <= set(shown(tab)) < set(everything)
     assert all("lrn-delta" in tab.locator(f"#{id_}").text_content() for id_ in shown(tab))
-    assert (
-        tab.locator("form.filter output").text_content() == f"{len(shown(tab))} of {len(everything)} claims"
-    )
+    assert tab.locator("form.filter output").text_content() == f"{len(shown(tab))} of {len(everything)} claims"
     tab_to(tab, "Show all")
     tab.keyboard.press("Enter")
     tab.wait_for_function(f"document.querySelector('output').textContent.startsWith('{len(everything)} of')")
@@ -150,9 +145,7 @@ def test_details_open_by_keyboard_without_scripts(browser: Any, report: Path) ->
 def test_axe_finds_no_violation_that_matters(browser: Any, report: Path, size: str, scheme: str) -> None:
     axe = pytest.importorskip("axe_playwright_python.sync_playwright")
     width, height = SIZES[size]
-    context = browser.new_context(
-        viewport={"width": width, "height": height}, color_scheme=scheme, offline=True
-    )
+    context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme, offline=True)
     tab = context.new_page()
     tab.goto(report.as_uri())
     tab.evaluate("document.querySelectorAll('details').forEach(d => { d.open = true })")
@@ -176,9 +169,7 @@ def test_on_paper_there_is_nothing_to_click(browser: Any, report: Path) -> None:
     for gone in ("nav", "form.filter", "details.code", "#claim-abs-params details"):
         assert not tab.locator(gone).first.is_visible(), gone
     assert tab.locator("#claim-abs-params").is_visible()
-    colors = tab.evaluate(
-        "[getComputedStyle(document.body).color, getComputedStyle(document.body).backgroundColor]"
-    )
+    colors = tab.evaluate("[getComputedStyle(document.body).color, getComputedStyle(document.body).backgroundColor]")
     assert colors == ["rgb(0, 0, 0)", "rgb(255, 255, 255)"]
     assert tab.evaluate("document.querySelector('table.claims').scrollWidth") <= 794
     context.close()

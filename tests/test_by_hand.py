@@ -24,14 +24,7 @@ from analysis.verdicts.rules import Outcome
 
 CLAIMS = {claim.id: claim for claim in load_claims()}
 TEST, VAL = 150_000, 50_000
-SEEDS = {
-    "alexnet": 5,
-    "one_gpu": 5,
-    "no_lrn": 4,
-    "non_overlapping_pooling": 3,
-    "tanh": 3,
-    "no_weight_decay": 3,
-}
+SEEDS = {"alexnet": 5, "one_gpu": 5, "no_lrn": 4, "non_overlapping_pooling": 3, "tanh": 3, "no_weight_decay": 3}
 SEEDS |= {"no_conv3": 1}
 #            2010 test: mean error of the ten views; 2012 val
 ERRORS = {
@@ -50,9 +43,7 @@ CURVES = {  # running training error by epoch, a list a seed
 }  # fmt: skip
 
 
-def nets(
-    rng: np.random.Generator, hard: np.ndarray, error: float, seeds: int, unsteady: float = 1.0
-) -> np.ndarray:
+def nets(rng: np.random.Generator, hard: np.ndarray, error: float, seeds: int, unsteady: float = 1.0) -> np.ndarray:
     """Errors (images, seeds), 0 or 1, each seed with exactly round(n (error + its luck)) ones."""
     columns = []
     for seed in range(seeds):
@@ -76,9 +67,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Results, Arrays]:
     arrays: Arrays = {}
     for study, split, images in (("ilsvrc2010", "test", TEST), ("ilsvrc2012", "val", VAL)):
         sets = [{"set": study, "split": split}]
-        prints = {
-            name: {s: text.format(study=study) for s, text in of.items()} for name, of in FINGERPRINTS.items()
-        }
+        prints = {name: {s: text.format(study=study) for s, text in of.items()} for name, of in FINGERPRINTS.items()}
         facts = {"classes": 1000, "training_set": study, "evaluate": sets, "fingerprints": prints}
         fabricate.study(folder, study, "paper", 0.25, **facts)
         counts = {"train": 1_281_000, "val": 50_000} | ({"test": TEST} if study == "ilsvrc2010" else {})
@@ -99,9 +88,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Results, Arrays]:
             arrays["alexnet", study, "val"] = nets(rng, val, 0.376, SEEDS["alexnet"])
             for seed in range(SEEDS["alexnet"]):
                 column = arrays["alexnet", study, "val"][:, seed]
-                fabricate.evaluation(
-                    folder, study, "alexnet", seed + 1, study, "val", column, tier="paper", lean=True
-                )
+                fabricate.evaluation(folder, study, "alexnet", seed + 1, study, "val", column, tier="paper", lean=True)
     return load_results(folder), arrays
 
 
@@ -109,10 +96,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Results, Arrays]:
 def raced(tmp_path_factory: pytest.TempPathFactory) -> tuple[Results, Arrays]:
     """A folder of runs that were not evaluated, with the curves `CURVES`."""
     folder = tmp_path_factory.mktemp("curves")
-    prints = {
-        name: {s: text.format(study="ilsvrc2012") for s, text in of.items()}
-        for name, of in FINGERPRINTS.items()
-    }
+    prints = {name: {s: text.format(study="ilsvrc2012") for s, text in of.items()} for name, of in FINGERPRINTS.items()}
     facts = {"classes": 1000, "training_set": "ilsvrc2012", "fingerprints": prints}
     fabricate.study(folder, "ilsvrc2012", "paper", 0.25, **facts)
     for name, curves in CURVES.items():
@@ -166,13 +150,9 @@ def test_a_difference_of_the_papers_size(made: tuple[Results, Arrays]) -> None:
     assert found.low > 0 and found.ours - half([pair], 0.9) > 1.2 and found.ours + half([pair], 0.9) < 2.2
     assert (found.verdict, found.direction, found.size) == ("replicated", "agrees", "matches")
     assert found.low90 == pytest.approx(found.ours - half([pair], 0.9))
-    adjusted = {
-        o.claim.id: o for o in judge_all([CLAIMS["gpu-delta-top1"], CLAIMS["lrn-delta-lab"]], made[0])
-    }
+    adjusted = {o.claim.id: o for o in judge_all([CLAIMS["gpu-delta-top1"], CLAIMS["lrn-delta-lab"]], made[0])}
     ps = sorted(o.p for o in adjusted.values() if o.p is not None)
-    assert adjusted["gpu-delta-top1"].p_holm == pytest.approx(
-        2 * ps[0] if found.p == ps[0] else max(2 * ps[0], ps[1])
-    )
+    assert adjusted["gpu-delta-top1"].p_holm == pytest.approx(2 * ps[0] if found.p == ps[0] else max(2 * ps[0], ps[1]))
     assert [o.p_bh for o in adjusted.values()] == pytest.approx(
         stats.false_discovery_control([o.p for o in adjusted.values()])
     )
@@ -185,12 +165,8 @@ def test_the_record_holds_all_that_the_words_follow_from(made: tuple[Results, Ar
         values = np.array(list(map(float, found.values.split())))
         *sources, least = found.noises.split("; ")
         parts = [re.fullmatch(r"(.+): (\S+) / (\d+) \((\S+)\)", part) for part in sources]
-        of_seeds, of_images = (
-            {"variance": float(m[2]), "n": int(m[3]), "df": float(m[4])} for m in parts if m
-        )
-        assert of_seeds == pytest.approx(
-            {"variance": values.var(ddof=1), "n": len(values), "df": len(values) - 1}
-        )
+        of_seeds, of_images = ({"variance": float(m[2]), "n": int(m[3]), "df": float(m[4])} for m in parts if m)
+        assert of_seeds == pytest.approx({"variance": values.var(ddof=1), "n": len(values), "df": len(values) - 1})
         for level, end in ((0.95, found.high), (0.9, found.high90)):
             square = sum(t(p["df"], level) ** 2 * p["variance"] / p["n"] for p in (of_seeds, of_images))
             floor = stats.norm.ppf(0.5 + level / 2) ** 2 * float(least.removeprefix("at least: "))
@@ -290,9 +266,7 @@ def test_a_ratio_of_epochs_without_and_with_runs_that_never_got_there(raced: tup
         return i + (curve[i - 1] - 0.25) / (curve[i - 1] - curve[i])
 
     base = np.log([epochs(curve) for curve in CURVES["alexnet"]])
-    claim = replace(
-        CLAIMS["relu-several-times"], metric="train_error", baseline="alexnet"
-    )  # the study's mark
+    claim = replace(CLAIMS["relu-several-times"], metric="train_error", baseline="alexnet")  # the study's mark
     slower = replace(claim, experiment="no_weight_decay", paper="1.5")
     found = judge(slower, raced[0])[0]
     ours = np.log([epochs(curve) for curve in CURVES["no_weight_decay"]])
@@ -336,9 +310,7 @@ def test_reduced_scale_says_directions_only(made: tuple[Results, Arrays], tmp_pa
     value = judge(CLAIMS["abs-top1-2010"], results)[0]
     assert (value.evidence, value.verdict) == ("reduced scale", "pending")
     assert "width 0.5" in results.set_aside[0]
-    both = replace(
-        made[0], studies=made[0].studies | {"half": replace(results.studies["ilsvrc2010"], name="half")}
-    )
+    both = replace(made[0], studies=made[0].studies | {"half": replace(results.studies["ilsvrc2010"], name="half")})
     both = replace(both, evals=_with(both, results), _read={})
     evidences = [o.evidence for o in judge(CLAIMS["gpu-delta-top1"], both)]
     assert evidences == ["paper scale", "reduced scale", "proxy"]  # the study on ILSVRC-2012 is other data

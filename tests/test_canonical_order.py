@@ -63,15 +63,11 @@ def write(folder, files, seed):
 
 
 def kaggle(images, folder, seed):
-    files = {
-        f"train/{wnid}/{name}": data for wnid, some in images["train"].items() for name, data in some.items()
-    }
+    files = {f"train/{wnid}/{name}": data for wnid, some in images["train"].items() for name, data in some.items()}
     files |= {f"val/{name}": data for some in images["val"].values() for name, data in some.items()}
     write(folder / "ILSVRC/Data/CLS-LOC", files, seed)
     (folder / "LOC_synset_mapping.txt").write_text("".join(f"{w} {w}\n" for w in images["train"]))
-    lines = [
-        f"{Path(name).stem},{wnid} 1 2 3 4 \n" for wnid, files in images["val"].items() for name in files
-    ]
+    lines = [f"{Path(name).stem},{wnid} 1 2 3 4 \n" for wnid, files in images["val"].items() for name in files]
     (folder / "LOC_val_solution.csv").write_text("ImageId,PredictionString\n" + "".join(lines))
     return "ilsvrc2012"
 
@@ -128,9 +124,7 @@ def packed(images, route, seed, tmp_path, **more):
     source = route(images, archives, seed)
     more = {"image_size": SIZE, "workers": 2, "stand_ins": True, "progress": io.StringIO()} | more
     manifest = pack(source, archives, out, **more)
-    return {f.name: f.read_bytes() for f in out.iterdir() if f.name != "manifest.json"}, manifest[
-        "fingerprint"
-    ]
+    return {f.name: f.read_bytes() for f in out.iterdir() if f.name != "manifest.json"}, manifest["fingerprint"]
 
 
 @pytest.mark.parametrize("storage", ["raw", "jpeg"])

@@ -48,10 +48,7 @@ def test_each_layer_has_its_own_pooling(step, kind):
 def test_max_pooling_before_the_activation_gives_the_same_values_and_gradients():
     for activation in (torch.relu, torch.tanh):
         x = torch.randn(2, 4, 9, 9, dtype=torch.float64, requires_grad=True)
-        sides = [
-            F.max_pool2d(activation(x), 3, 2, ceil_mode=True),
-            activation(F.max_pool2d(x, 3, 2, ceil_mode=True)),
-        ]
+        sides = [F.max_pool2d(activation(x), 3, 2, ceil_mode=True), activation(F.max_pool2d(x, 3, 2, ceil_mode=True))]
         torch.testing.assert_close(*sides)
         given = torch.randn_like(sides[0])
         torch.testing.assert_close(*(torch.autograd.grad(side, x, given)[0] for side in sides))
@@ -85,13 +82,7 @@ def test_weights_start_as_torch_draws_them():
 
 def test_published_initial_weights():
     net, _ = net_of("cifar_no_lrn")
-    for name, deviation in (
-        ("conv1", 1e-4),
-        ("conv2", 0.01),
-        ("local3", 0.04),
-        ("local4", 0.04),
-        ("fc5", 0.01),
-    ):
+    for name, deviation in (("conv1", 1e-4), ("conv2", 0.01), ("local3", 0.04), ("local4", 0.04), ("fc5", 0.01)):
         layer = net.layers[name]
         assert layer.weight.std().item() == pytest.approx(deviation, rel=0.05)
         assert not layer.bias.any()

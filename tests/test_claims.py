@@ -144,9 +144,7 @@ def test_every_row_reaches_a_status_of_its_own_evidence(claims: dict[str, Claim]
         assert outcome.verdict in ("pending", "not testable", "cited"), claim.id
         assert outcome.why, claim.id
         if outcome.verdict == "pending":
-            assert bool(claim.how) == bool(outcome.command) or "needs " in claim.reason or not claim.group, (
-                claim.id
-            )
+            assert bool(claim.how) == bool(outcome.command) or "needs " in claim.reason or not claim.group, claim.id
         assert "no experiment of this project" not in outcome.why, claim.id
 
 
@@ -158,17 +156,12 @@ def test_settings_that_the_program_of_2012_contradicts_say_so(tmp_path: Path) ->
 
     fabricate.describes(tmp_path)
     found = {o.claim.id: o for o in judge_all(load_claims(), load_results(tmp_path))}
-    differing = {
-        id_ for id_, o in found.items() if o.verdict in ("paper miscounts", "text differs from program")
-    }
+    differing = {id_ for id_, o in found.items() if o.verdict in ("paper miscounts", "text differs from program")}
     assert differing == {
         "intro-conv-1pct", "fig2-layer1", "aug-2048", "pool-same-dims",  # with itself
         "lrn-after-relu", "init-w", "lrn-formula", "data-mean", "data-raw-rgb", "pca-scheme", "aug-crop", "lr-equal",
     }  # fmt: skip
-    for id_, both in {
-        "fig2-layer1": ("253440", 290400),
-        "aug-2048": ("2048", 2178),
-    }.items():
+    for id_, both in {"fig2-layer1": ("253440", 290400), "aug-2048": ("2048", 2178)}.items():
         assert (found[id_].claim.paper, found[id_].ours) == both
     share = found["intro-conv-1pct"]
     assert share.ours == pytest.approx(100 * 885120 / 60965224)

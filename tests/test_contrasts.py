@@ -91,23 +91,17 @@ def iterations(folder: Path, drop: int) -> Outcome:
             with_loss(folder, name, seed, losses, drop)
             record = folder / "demo" / "runs" / name / str(seed) / "run.json"
             if drop < 40:
-                record.write_text(
-                    record.read_text().replace('"learning_rate": 0.01', '"learning_rate": 0.001')
-                )
+                record.write_text(record.read_text().replace('"learning_rate": 0.01', '"learning_rate": 0.001'))
     return judge(CLAIMS["drop-iters"], load_results(folder))[0]
 
 
 def test_iterations_are_epochs_to_a_loss_at_the_first_rate(tmp_path: Path) -> None:
     whole = iterations(tmp_path / "whole", 40)
     assert whole.ours == pytest.approx(2) and not whole.bound
-    late = iterations(
-        tmp_path / "late", 14
-    )  # only the nets without dropout get there before the rate changes
+    late = iterations(tmp_path / "late", 14)  # only the nets without dropout get there before the rate changes
     epochs = [7 + seed for seed in range(1, 6)]
     assert late.bound == ">=" and late.ours == pytest.approx(14 / stats.gmean(epochs))
-    assert (
-        "5 of 5 runs of alexnet never reached a validation loss of 1.2 at the first learning rate" in late.why
-    )
+    assert "5 of 5 runs of alexnet never reached a validation loss of 1.2 at the first learning rate" in late.why
 
 
 def errors_of(true: dict[str, float], seeds: int = 5) -> dict[tuple[str, str, str, str], np.ndarray]:
@@ -181,10 +175,7 @@ def test_as_many_entries_as_things_differ() -> None:
         {"model": {"activation": "tanh"}},
         {"model": {"layers": {"conv4": {"bias": 0.0}, "fc7": {"bias": 0.0}}}},
         {"augmentation": {"random_crop": False}},
-        {
-            "optimizer": {"schedule": tuning.scaled(base["optimizer"]["schedule"], 0.5)},
-            "rate": {"factor": 0.5},
-        },
+        {"optimizer": {"schedule": tuning.scaled(base["optimizer"]["schedule"], 0.5)}, "rate": {"factor": 0.5}},
         {"precision": "bf16"},
     ]
     for count in range(len(changes) + 1):
@@ -207,13 +198,7 @@ def test_a_trained_row_says_what_differs(tmp_path: Path) -> None:
     found = judge(CLAIMS["lrn-delta-lab"], load_results(tmp_path))[0]
     assert found.differs == "conv1, conv2 without lrn; conv2 without spatial norm"
     assert table_of([found])["differs"].tolist() == [found.differs]
-    for text in (
-        "=1+1",
-        "@SUM(1)",
-        "-cmd|x",
-        "+1+cmd|x",
-        "\t=1",
-    ):  # a program that opens tables would compute them
+    for text in ("=1+1", "@SUM(1)", "-cmd|x", "+1+cmd|x", "\t=1"):  # a program that opens tables would compute them
         assert table_of([replace(found, differs=text)])["differs"].tolist() == [f"'{text}"]
     for text in ("-0.48 -0.44 1e-05", "-inf"):
         assert table_of([replace(found, values=text)])["values"].tolist() == [text]

@@ -79,9 +79,7 @@ def test_credentials_go_to_their_host_alone(tmp_path, tls, login):
 
 
 @pytest.mark.parametrize("name", ["127.0.0.1", "localhost"])
-def test_a_configuration_that_names_another_server_gets_no_credentials(
-    tmp_path, monkeypatch, capfd, tls, name
-):
+def test_a_configuration_that_names_another_server_gets_no_credentials(tmp_path, monkeypatch, capfd, tls, name):
     """The command that the workflow calls, with a configuration's `downloads` and the user's secrets."""
     words = ["pack", "--source", "ilsvrc2012", "--archives", str(tmp_path), "--out", str(tmp_path / "out")]
     monkeypatch.setenv("ALEXNET_USER", USER)
@@ -164,9 +162,7 @@ def test_secrets_are_nowhere(tmp_path, code, login, capfd, monkeypatch, tls):
     lines = io.StringIO()
     path = f"/x.tar?key={SECRET}&user={USER}"
     with (
-        serving(
-            status(code, Location=f"/y?{SECRET}") if code != 200 else plain(cut=300_000), tls=tls
-        ) as server,
+        serving(status(code, Location=f"/y?{SECRET}") if code != 200 else plain(cut=300_000), tls=tls) as server,
         pytest.raises(UserError) as raised,
     ):
         get(server, tmp_path / "x.tar", path, credentials=of_host(server, login), progress=lines, attempts=2)

@@ -97,9 +97,7 @@ def test_color_noise_has_the_moments_of_the_covariance(scale, power):
     rgb = {"eigenvalues": values.tolist(), "eigenvectors": vectors.tolist()}
     axes = augment.color_axes(rgb, scale)
     noise = augment.draw_epoch(200_000, SETTINGS | {"color_noise": 0.1}, 0, axes, 0, 0).color
-    expected = (
-        0.01 * vectors @ np.diag(values**power) @ vectors.T
-    )  # 0.1**2 covariance for standard deviations
+    expected = 0.01 * vectors @ np.diag(values**power) @ vectors.T  # 0.1**2 covariance for standard deviations
     if power == 1.0:
         np.testing.assert_allclose(expected, 0.01 * covariance)
     np.testing.assert_allclose(np.cov(noise.T), expected, rtol=0.05, atol=0.01 * expected.max())
@@ -120,13 +118,7 @@ def test_ten_views_are_corners_and_centre_and_their_reflections():
     images = np.random.default_rng(0).integers(0, 256, (2, 40, 40, 3), dtype=np.uint8)
     views = test_time.ten_views(images, 32)
     assert views.shape == (2, 10, 32, 32, 3)
-    explicit = [
-        images[:, :32, :32],
-        images[:, :32, 8:],
-        images[:, 8:, :32],
-        images[:, 8:, 8:],
-        images[:, 4:36, 4:36],
-    ]
+    explicit = [images[:, :32, :32], images[:, :32, 8:], images[:, 8:, :32], images[:, 8:, 8:], images[:, 4:36, 4:36]]
     for number, view in enumerate(explicit):
         assert np.array_equal(views[:, number], view)
         assert np.array_equal(views[:, number + 5], view[:, :, ::-1])
@@ -166,9 +158,7 @@ def test_the_central_crop_of_the_mean_or_each_pixels_own(packed_set):
         crop = (slice(top, top + 32), slice(left, left + 32))
         image = split.images[order[row]].astype(np.float32)
         np.testing.assert_allclose(both["aligned"][row], (image - mean)[crop][:, ::step], rtol=1e-5)
-        np.testing.assert_allclose(
-            both["central_crop"][row], image[crop][:, ::step] - mean[4:36, 4:36], rtol=1e-5
-        )
+        np.testing.assert_allclose(both["central_crop"][row], image[crop][:, ::step] - mean[4:36, 4:36], rtol=1e-5)
 
 
 def test_means_of_the_test_views():
@@ -176,9 +166,7 @@ def test_means_of_the_test_views():
     aligned = test_time.mean_views(mean, 32, "ten", "aligned")
     assert np.array_equal(aligned[1], mean[:32, 8:]) and np.array_equal(aligned[6], mean[:32, 8:][:, ::-1])
     central = test_time.mean_views(mean, 32, "ten", "central_crop")
-    assert central.shape == (10, 32, 32, 3) and all(
-        np.array_equal(view, mean[4:36, 4:36]) for view in central
-    )
+    assert central.shape == (10, 32, 32, 3) and all(np.array_equal(view, mean[4:36, 4:36]) for view in central)
     assert np.array_equal(test_time.mean_views(mean, 32, "center", "aligned"), central[:1])
 
 

@@ -166,9 +166,7 @@ def refused(folder: Path, key: str, *targets: str) -> None:
 def test_a_study_whose_name_is_code_is_refused(tmp_path, targets):
     folder = copy_project(tmp_path / "project")
     study = "ilsvrc2010$(touch harm)"
-    (folder / f"config/studies/{study}.yaml").write_bytes(
-        (folder / "config/studies/ilsvrc2010.yaml").read_bytes()
-    )
+    (folder / f"config/studies/{study}.yaml").write_bytes((folder / "config/studies/ilsvrc2010.yaml").read_bytes())
     edited(folder, "no_lrn", described_in=study)
     refused(folder, "experiments.no_lrn.described_in", *targets)
     for words in (["--study", study, "--experiment", "no_lrn"], ["--study", "../studies/tiny"]):
@@ -203,10 +201,7 @@ def test_free_text_is_text_in_every_command(tmp_path):
 
 def test_an_alias_is_refused(tmp_path):
     """A kilobyte of aliases stands for gigabytes."""
-    lines = [
-        "a: &a [x, x]",
-        *(f"{b}: &{b} [*{a}, *{a}]" for a, b in zip("abcdefgh", "bcdefghi", strict=True)),
-    ]
+    lines = ["a: &a [x, x]", *(f"{b}: &{b} [*{a}, *{a}]" for a, b in zip("abcdefgh", "bcdefghi", strict=True))]
     (tmp_path / "experiments.yaml").write_text("\n".join(lines))
     with pytest.raises(UserError, match=r"experiments\.yaml has an alias"):
         definitions.load(str(tmp_path))

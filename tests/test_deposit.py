@@ -42,9 +42,7 @@ def test_the_json_names_the_runs_behind_a_claim(folder: Path) -> None:
     (claim,) = (row for row in record["claims"] if row["id"] == "lrn-delta-top1")
     runs = [(run["experiment"], run["seed"], run["git_commit"]) for run in claim["runs"]]
     commit = "0123456789abcdef"
-    assert runs == [
-        (name, seed, commit) for name in ("no_lrn", "text_no_spatial_norm") for seed in range(1, 6)
-    ]
+    assert runs == [(name, seed, commit) for name in ("no_lrn", "text_no_spatial_norm") for seed in range(1, 6)]
     assert [study["finished_runs"] for study in record["studies"]] == [70]
 
 

@@ -251,10 +251,7 @@ def test_chunks_without_a_length(tmp_path):
 
 
 def test_the_length_is_compared_before_the_body(tmp_path):
-    with (
-        serving() as server,
-        pytest.raises(UserError, match=f"x.tar has {len(BODY)} bytes at .*, expected are 77"),
-    ):
+    with serving() as server, pytest.raises(UserError, match=f"x.tar has {len(BODY)} bytes at .*, expected are 77"):
         get(server, tmp_path / "x.tar", size=77)
     assert left(tmp_path) == []
     assert len(server.requests) == 1
@@ -289,11 +286,7 @@ def test_a_part_of_another_address_or_without_a_record(tmp_path):
         get(server, tmp_path / "x.tar")
         (tmp_path / "y.tar.part").write_bytes(OTHER[:500_000])
         get(server, tmp_path / "y.tar")
-        odd = [
-            '{"url"',
-            "[]",
-            json.dumps({"url": server.url(), "etag": 7, "last_modified": None, "bytes": "x"}),
-        ]
+        odd = ['{"url"', "[]", json.dumps({"url": server.url(), "etag": 7, "last_modified": None, "bytes": "x"})]
         for name, record in zip("zuv", odd, strict=True):
             (tmp_path / f"{name}.tar.part").write_bytes(OTHER[:500_000])
             (tmp_path / f"{name}.tar.part.json").write_text(record)
@@ -392,20 +385,14 @@ def test_netrc_is_not_read(tmp_path, monkeypatch):
 
 
 def test_redirects_end(tmp_path):
-    with (
-        serving(redirect("/again")) as server,
-        pytest.raises(UserError, match="redirects more than 5 times"),
-    ):
+    with serving(redirect("/again")) as server, pytest.raises(UserError, match="redirects more than 5 times"):
         get(server, tmp_path / "x.tar")
     assert len(server.requests) == 6
 
 
 @pytest.mark.parametrize("place", ["ftp://127.0.0.1/x.tar", "file:///etc/passwd", "http://[bad/x"])
 def test_redirects_to_other_protocols_are_refused(tmp_path, place):
-    with (
-        serving(redirect(place)) as server,
-        pytest.raises(UserError, match="only http:// and https:// are possible"),
-    ):
+    with serving(redirect(place)) as server, pytest.raises(UserError, match="only http:// and https:// are possible"):
         get(server, tmp_path / "x.tar")
 
 
@@ -549,9 +536,7 @@ def test_a_byte_at_a_time_is_given_up(tmp_path, length):
     start = time.monotonic()
     with (
         serving(endless(1, 0.05, length)) as server,
-        pytest.raises(
-            UserError, match=r"the server is too slow: fewer than 1\.0 kB a second, after 3 attempts"
-        ),
+        pytest.raises(UserError, match=r"the server is too slow: fewer than 1\.0 kB a second, after 3 attempts"),
     ):
         get(server, tmp_path / "x.tar", slowest=1000.0, window=0.4, attempts=3)
     assert len(server.requests) == 3 and time.monotonic() - start < 15
@@ -570,10 +555,7 @@ def test_headers_that_dribble_are_given_up(tmp_path, before):
             time.sleep(0.05)
 
     start = time.monotonic()
-    with (
-        serving(step) as server,
-        pytest.raises(UserError, match=r"the answer comes too slowly, after 2 attempts"),
-    ):
+    with serving(step) as server, pytest.raises(UserError, match=r"the answer comes too slowly, after 2 attempts"):
         get(server, tmp_path / "x.tar", timeout=0.5, window=0.6, attempts=2)
     assert len(server.requests) == 2 and time.monotonic() - start < 15
 
@@ -582,9 +564,7 @@ def test_a_few_bytes_a_connection_are_given_up(tmp_path):
     """Each answer brings a little more and breaks off: that would go on for days."""
     with (
         serving(*(plain(cut=100 * i) for i in range(1, 10))) as server,
-        pytest.raises(
-            UserError, match=r"after 4 attempts; run the same again later: it goes on at 400 bytes"
-        ),
+        pytest.raises(UserError, match=r"after 4 attempts; run the same again later: it goes on at 400 bytes"),
     ):
         get(server, tmp_path / "x.tar", attempts=4)
     assert len(server.requests) == 4
@@ -604,9 +584,7 @@ def test_the_pauses_grow(tmp_path, monkeypatch):
     pauses = []
     monkeypatch.setattr(time, "sleep", noting(pauses))
     with serving(status(503)) as server:
-        with pytest.raises(
-            UserError, match="the server answers 503, after 6 attempts; run the same again later"
-        ):
+        with pytest.raises(UserError, match="the server answers 503, after 6 attempts; run the same again later"):
             get(server, tmp_path / "x.tar", attempts=6, backoff=1.0)
         assert len(server.requests) == 6
     assert len(pauses) == 5
@@ -626,10 +604,7 @@ def test_nobody_answers(tmp_path):
     ("error", "message"),
     [
         (requests.exceptions.InvalidURL(SECRET), "cannot be asked for at https://h.org/x .InvalidURL."),
-        (
-            requests.exceptions.SSLError(f"{SECRET} CERTIFICATE_VERIFY_FAILED"),
-            "certificate of https://h.org/x",
-        ),
+        (requests.exceptions.SSLError(f"{SECRET} CERTIFICATE_VERIFY_FAILED"), "certificate of https://h.org/x"),
     ],
 )
 def test_errors_of_the_library_are_not_repeated(tmp_path, monkeypatch, error, message):
@@ -693,9 +668,7 @@ def test_a_disk_that_gets_full_keeps_the_part(tmp_path, monkeypatch):
 
     with serving() as server:
         with monkeypatch.context() as patch:
-            patch.setattr(
-                download, "open", lambda p, m: full(None, p, m) if m == "ab" else open(p, m), raising=False
-            )
+            patch.setattr(download, "open", lambda p, m: full(None, p, m) if m == "ab" else open(p, m), raising=False)
             with pytest.raises(UserError, match="x.tar cannot be written to .*: No space left on device"):
                 get(server, tmp_path / "x.tar")
         there = (tmp_path / "x.tar.part").stat().st_size

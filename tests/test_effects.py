@@ -41,15 +41,11 @@ def results(folder: Path) -> Results:
 def errors(folder: Path, name: str, view: str = "ten") -> pd.DataFrame:
     """Errors by image (rows) and seed (columns), read without the analysis."""
     paths = sorted((folder / "imagenette/evals" / name).glob("*/ilsvrc2012-val.parquet"))
-    return pd.DataFrame(
-        {p.parent.name: pd.read_parquet(p).set_index("name")[f"{view}_top1_error"] for p in paths}
-    )
+    return pd.DataFrame({p.parent.name: pd.read_parquet(p).set_index("name")[f"{view}_top1_error"] for p in paths})
 
 
 @pytest.mark.parametrize("view", ["ten", "center"])
-def test_an_effect_is_the_paired_difference_with_its_interval(
-    folder: Path, results: Results, view: str
-) -> None:
+def test_an_effect_is_the_paired_difference_with_its_interval(folder: Path, results: Results, view: str) -> None:
     (effect,) = effects.effects(results, results.studies["imagenette"], ["text_weight_std"], view)
     ours, base = errors(folder, "text_weight_std", view), errors(folder, "alexnet", view)
     gains = ours - base
@@ -120,9 +116,7 @@ def test_one_line_a_study_and_view_for_the_terminal(folder: Path, capsys: pytest
         r"imagenette \(proxy\): text_weight_std against alexnet: top-1 error [\d.]+ points \[[\d.]+, [\d.]+\], "
         r"{}, ilsvrc2012 val, 600 images, 5 pairs of seeds: worse"
     )
-    assert re.fullmatch(pattern.format("ten views"), ten) and re.fullmatch(
-        pattern.format("centre view"), center
-    )
+    assert re.fullmatch(pattern.format("ten views"), ten) and re.fullmatch(pattern.format("centre view"), center)
     assert main(["effects", "--results", str(folder), "--experiment", "text_bias_decay"]) == 0
     assert capsys.readouterr().out == "no study here has an experiment text_bias_decay\n"
     assert main(["effects", "--results", str(folder / "none"), "--experiment", "tanh"]) == 2
@@ -154,8 +148,7 @@ def test_the_page_says_which_recipe_trains_and_shows_every_departure(folder: Pat
 def test_nets_trained_for_less_than_their_recipe_are_not_titled_paper_scale(results: Results) -> None:
     (study,) = results.studies.values()
     nets = [
-        about | ({"epochs": [40, 160]} if about["name"] == "no_lrn" else {})
-        for about in study.record["experiments"]
+        about | ({"epochs": [40, 160]} if about["name"] == "no_lrn" else {}) for about in study.record["experiments"]
     ]
     paper = replace(study, title="CIFAR-10", tier="paper", record={**study.record, "experiments": nets})
     assert effects.titled(paper) == effects.titled(paper, ["alexnet", "tanh"]) == "CIFAR-10 (paper scale)"
@@ -169,9 +162,7 @@ def test_names_with_markup_stay_text(folder: Path, results: Results) -> None:
         assert "About &lt;" in html and "About <" not in html
 
 
-def test_recipes_and_departures_as_markdown(
-    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_recipes_and_departures_as_markdown(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = ["departures", "--results", str(folder), "--study", "imagenette"]
     assert main(options) == 0
     parts = capsys.readouterr().out.strip().split("\n\n")

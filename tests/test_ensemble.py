@@ -24,9 +24,7 @@ def members(definitions, packed_set, tmp_path):
     for seed in (1, 2):
         out = tmp_path / f"alexnet{seed}"
         out.mkdir()
-        (out / "config.json").write_text(
-            json.dumps(resolve.resolve("tiny", "alexnet", seed, str(definitions)))
-        )
+        (out / "config.json").write_text(json.dumps(resolve.resolve("tiny", "alexnet", seed, str(definitions))))
         train.train(out / "config.json", packed_set, out, threads=1)
         evaluate(out / "config.json", packed_set, out / "model.pt", out, threads=1, keep_probabilities=True)
         evaluations.append(out / "ilsvrc2012-val.json")
@@ -52,9 +50,7 @@ def test_it_is_the_mean_of_the_probabilities(members, tmp_path):
         wrong = mean[number].argmax(1) != table["label"]
         np.testing.assert_array_equal(table[f"{view}_top1_error"], wrong)
         assert record["views"][view]["top1_error"] == pytest.approx(wrong.mean())
-        np.testing.assert_allclose(
-            table[f"{view}_loss"], -np.log(mean[number][range(24), table["label"]]), rtol=1e-5
-        )
+        np.testing.assert_allclose(table[f"{view}_loss"], -np.log(mean[number][range(24), table["label"]]), rtol=1e-5)
     assert record["experiment"] == "ensemble" and record["images"] == 24
     assert list(record["members"]) == ["alexnet/1", "alexnet/2"]
     assert call(config, evaluations[::-1], tmp_path / "r") == 0  # whatever the order of the arguments

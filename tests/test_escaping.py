@@ -71,11 +71,7 @@ def test_html_is_made_of_text_in_the_code_alone():
         if path.name == "page.py":
             assert found == ["Html(text.replace('<svg ', opened, 1).strip())"]
         elif path.name == "build.py":
-            assert found == [
-                "f'<h3 id=\"{anchor}\">{text}</h3>'",
-                "f'{anchors}</main>'",
-                "f'<h2>{text}</h2>'",
-            ]
+            assert found == ["f'<h3 id=\"{anchor}\">{text}</h3>'", "f'{anchors}</main>'", "f'<h2>{text}</h2>'"]
         else:
             assert not found, path
     for path in NOTEBOOKS:
@@ -152,9 +148,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if path.parts[-2] != "describe" and "second" not in path.parts:
             path.write_text(json.dumps(poisoned(json.loads(path.read_text()))))
     words = ["rebuild", "--results", str(results), "--out", str(folder / "alexnet.html")]
-    done = subprocess.run(
-        [sys.executable, "-m", "analysis", *words], cwd=ROOT, capture_output=True, text=True
-    )
+    done = subprocess.run([sys.executable, "-m", "analysis", *words], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return folder
 

@@ -111,15 +111,7 @@ def test_weights_of_another_run_or_no_weights_are_sentences(run, definitions, tm
         (config, garbage, "not a weights file"),
         (config, tmp_path / "no.pt", "does not exist"),
     ]:
-        arguments = [
-            str(config_path),
-            "--data",
-            str(data),
-            "--weights",
-            str(path),
-            "--out",
-            str(tmp_path / "e"),
-        ]
+        arguments = [str(config_path), "--data", str(data), "--weights", str(path), "--out", str(tmp_path / "e")]
         assert main(["evaluate", *arguments]) == 2
         error = capsys.readouterr().err
         assert words in error and error.count("\n") == 1

@@ -19,9 +19,7 @@ def folder(tmp_path: Path) -> Path:
     for seed in (1, 2):
         fabricate.run(tmp_path, "demo", "alexnet", seed, [0.8, 0.5, 0.3])
         errors = np.array([0, 1, 0, 1, 1, 0, 0, 0], float)
-        fabricate.evaluation(
-            tmp_path, "demo", "alexnet", seed, "ilsvrc2010", "test", errors, errors * (seed == 1)
-        )
+        fabricate.evaluation(tmp_path, "demo", "alexnet", seed, "ilsvrc2010", "test", errors, errors * (seed == 1))
     return tmp_path
 
 

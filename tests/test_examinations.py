@@ -30,9 +30,7 @@ def outcome(folder: Path, claim: Claim | str):
     return found[0]
 
 
-def net(
-    folder: Path, experiment: str, seed: int, train: list[float], val: list[float], tier="demo", **more
-) -> None:
+def net(folder: Path, experiment: str, seed: int, train: list[float], val: list[float], tier="demo", **more) -> None:
     """A finished run with its evaluation and its examination."""
     fabricate.run(folder, "demo", experiment, seed, [0.9, 0.5], tier=tier)
     fabricate.evaluation(folder, "demo", experiment, seed, "ilsvrc2012", "val", np.array(val), tier=tier)
@@ -77,12 +75,9 @@ def test_the_gap_is_that_of_the_finished_net(tmp_path: Path, of: int) -> None:
     pairs = np.array(gaps["no_dropout"]) - gaps["alexnet"]
     squares = stats.t.ppf(0.975, 4) ** 2 * stats.sem(pairs) ** 2
     parts = [
-        shares(tables["no_dropout", key], tables["alexnet", key], n)
-        for key, n in (("train", of), ("val", np.inf))
+        shares(tables["no_dropout", key], tables["alexnet", key], n) for key, n in (("train", of), ("val", np.inf))
     ]
-    squares = max(
-        squares + sum(part for part, _ in parts), stats.norm.ppf(0.975) ** 2 * sum(f for _, f in parts)
-    )
+    squares = max(squares + sum(part for part, _ in parts), stats.norm.ppf(0.975) ** 2 * sum(f for _, f in parts))
     assert (o.low, o.high) == pytest.approx((100 * (value - squares**0.5), 100 * (value + squares**0.5)))
     assert (o.verdict, o.seeds, o.baseline_seeds, o.n) == ("direction agrees", 5, 0, 900)
 
@@ -211,9 +206,7 @@ def test_which_tower_is_the_colourful_one_does_not_matter(tmp_path: Path) -> Non
     assert (every.ours, every.seeds) == (100, 5)
 
 
-@pytest.mark.parametrize(
-    ("runs", "allowed"), [(5, {"replicated", "direction agrees"}), (4, {"direction agrees"})]
-)
+@pytest.mark.parametrize(("runs", "allowed"), [(5, {"replicated", "direction agrees"}), (4, {"direction agrees"})])
 def test_one_run_without_specialisation_refutes_that_every_run_has_it(
     tmp_path: Path, runs: int, allowed: set[str]
 ) -> None:
@@ -247,9 +240,7 @@ def test_selective_kernels_are_counted_after_and_before_training(tmp_path: Path)
         changes = (np.array(after[claim]) - before) / 20
         half = stats.t.ppf(0.975, 4) * stats.sem(changes)
         assert o.ours == pytest.approx(100 * changes.mean())
-        assert (o.low, o.high) == pytest.approx(
-            (100 * (changes.mean() - half), 100 * (changes.mean() + half))
-        )
+        assert (o.low, o.high) == pytest.approx((100 * (changes.mean() - half), 100 * (changes.mean() + half)))
         assert f"{5 * np.mean(after[claim]):.1f} % of 20 kernels, {5 * before:.1f} % before training" in o.why
         assert o.verdict == "direction agrees"
     for path in paths:

@@ -78,9 +78,7 @@ def test_an_examination_is_what_explicit_loops_give(run, tmp_path):
     )
     pixel_distances = cdist(own_pixels, pixels)
     histograms = [
-        np.array(
-            [np.histogramdd(i.reshape(-1, 3), bins=[np.arange(0, 257, 32)] * 3)[0].ravel() for i in side]
-        )
+        np.array([np.histogramdd(i.reshape(-1, 3), bins=[np.arange(0, 257, 32)] * 3)[0].ravel() for i in side])
         for side in (own_images, images)
     ]
     near_colours = np.argsort(cdist(*map(np.sqrt, histograms)), axis=1)[:, :6]
@@ -109,16 +107,12 @@ def test_an_examination_is_what_explicit_loops_give(run, tmp_path):
         if isinstance(module, Dropout):
             module.train()
     with torch.no_grad():
-        views = torch.from_numpy(own_pixels.reshape(24, 3, 32, 32)).contiguous(
-            memory_format=torch.channels_last
-        )
+        views = torch.from_numpy(own_pixels.reshape(24, 3, 32, 32)).contiguous(memory_format=torch.channels_last)
         thinned = np.stack([log_softmax(net(views).double().numpy(), -1) for _ in range(MASKS)])
     center = softmax(thinned.mean(0), -1)
     to_halved = rel_entr(center, softmax(own_logits.astype(float), -1)).sum(-1)
     np.testing.assert_allclose(queries["geometric_halved_sampled"], to_halved, rtol=1e-3, atol=1e-7)
-    np.testing.assert_allclose(
-        queries["thinned"], rel_entr(center, np.exp(thinned)).sum(-1).mean(0), rtol=1e-3
-    )
+    np.testing.assert_allclose(queries["thinned"], rel_entr(center, np.exp(thinned)).sum(-1).mean(0), rtol=1e-3)
     np.testing.assert_array_equal(queries["halved_error"], own_logits.argmax(1) != own_labels)
     assert record["queries"]["geometric_error"] == np.mean(center.argmax(1) != own_labels)
 
@@ -133,10 +127,7 @@ def test_pictures_are_rows_of_the_packed_set_with_what_the_net_says_of_them(run,
     for entry in entries:
         row = queries.loc[entry["name"]]
         assert held.names[entry["index"]] == entry["name"] and held.labels[entry["index"]] == entry["label"]
-        assert (
-            entry["top5"] == list(row["top5"])
-            and entry["probabilities"] == sorted(entry["probabilities"])[::-1]
-        )
+        assert entry["top5"] == list(row["top5"]) and entry["probabilities"] == sorted(entry["probabilities"])[::-1]
         for near, name in zip(entry.get("neighbours", []), row["neighbours"], strict=False):
             assert trained.names[near["index"]] == name and trained.labels[near["index"]] == near["label"]
     assert not (tmp_path / "e/thumbnails.jpg").exists()

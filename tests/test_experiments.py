@@ -26,16 +26,7 @@ def edit(path, change):
 
 def refused(definitions, capsys):
     """What `configure` prints when it refuses the study `tiny` of these definitions."""
-    arguments = [
-        "--study",
-        "tiny",
-        "--experiment",
-        "alexnet",
-        "--seed",
-        "1",
-        "--definitions",
-        str(definitions),
-    ]
+    arguments = ["--study", "tiny", "--experiment", "alexnet", "--seed", "1", "--definitions", str(definitions)]
     assert main(["configure", *arguments]) == 2
     return capsys.readouterr()
 
@@ -89,9 +80,7 @@ def test_std_is_scaled_by_the_root_of_the_fan_ins():
 def test_prose_does_not_change_a_run_but_its_diff_does(definitions):
     def prints():
         resolve.forget()
-        return {
-            n: resolve.resolve("tiny", n, 1, str(definitions))["fingerprint"] for n in ("alexnet", "no_lrn")
-        }
+        return {n: resolve.resolve("tiny", n, 1, str(definitions))["fingerprint"] for n in ("alexnet", "no_lrn")}
 
     before = prints()
     path = definitions / "experiments.yaml"
@@ -114,10 +103,7 @@ def test_prose_does_not_change_a_run_but_its_diff_does(definitions):
         (lambda r: r.__setitem__("epochs", 0), ["`epochs`", "minimum"]),
         (lambda r: r["train"].__setitem__("split", "test"), ["ilsvrc2012/test"]),
         (lambda r: r["sets"]["ilsvrc2010"].__setitem__("source", "folders"), ["`synthetic`", "`sets`"]),
-        (
-            lambda r: r["diff"]["model"].__setitem__("activaton", "tanh"),
-            ["tiny/alexnet", "unknown key 'activaton'"],
-        ),
+        (lambda r: r["diff"]["model"].__setitem__("activaton", "tanh"), ["tiny/alexnet", "unknown key 'activaton'"]),
         (lambda r: r["diff"]["optimizer"].__setitem__("momentum", 1.5), ["optimizer.momentum"]),
     ],
 )
@@ -148,10 +134,7 @@ def test_all_departures_together_turn_the_program_into_the_text():
     known = config_files.load()
     code, paper = known["recipes"]["code2012"], known["recipes"]["paper"]
     wanted = describe.differences(code, paper)
-    outside = {
-        "text_whole_windows",
-        "one_gpu_as_run",
-    }  # the text has 55 rows too; no recipe is the one-GPU net
+    outside = {"text_whole_windows", "one_gpu_as_run"}  # the text has 55 rows too; no recipe is the one-GPU net
     rows = [row for row in describe.departures()["departures"] if row["name"] not in outside]
     touched = [key for row in rows for key in row["changes"]]
     assert sorted(touched) == sorted(set(touched))  # no two departures change the same value
@@ -278,10 +261,7 @@ def test_layers_come_in_the_order_of_computation_whatever_the_file_says():
             ["`baseline` leads in a circle"],
         ),
         (lambda r: r["experiments"]["ensemble"].__setitem__("members", ["alex"]), ["ensemble", "'alex'"]),
-        (
-            lambda r: r["experiments"]["text_reshuffle"].pop("departure"),
-            ["experiments.text_reshuffle", "departure"],
-        ),
+        (lambda r: r["experiments"]["text_reshuffle"].pop("departure"), ["experiments.text_reshuffle", "departure"]),
         (lambda r: r["experiments"]["tanh"].__setitem__("kind", "ablaton"), ["experiments.tanh.kind"]),
         (lambda r: r["recipes"]["paper"]["optimizer"]["schedule"].__setitem__("patience", 0), ["patience"]),
         (lambda r: r["recipes"]["paper"]["optimizer"]["schedule"].__setitem__("stages", []), ["stages"]),
@@ -305,10 +285,7 @@ def test_a_mistake_in_experiments_is_one_sentence(definitions, capsys, change, w
     ],
 )
 def test_a_study_must_have_what_its_experiments_need(definitions, names, words):
-    edit(
-        definitions / "studies/tiny.yaml",
-        lambda r: r.update(experiments=names) or r.pop("pretraining"),
-    )
+    edit(definitions / "studies/tiny.yaml", lambda r: r.update(experiments=names) or r.pop("pretraining"))
     with pytest.raises(UserError, match=words):
         config_files.load_study("tiny", str(definitions))
 

@@ -28,9 +28,7 @@ def said(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     return capsys.readouterr().out
 
 
-def test_the_table_has_a_line_a_claim_and_can_be_narrowed(
-    results: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_table_has_a_line_a_claim_and_can_be_narrowed(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
     claims = load_claims()
     lines = said(capsys, "claims", "--results", str(results)).splitlines()
     assert [line.split()[0] for line in lines[1:-1]] == [claim.id for claim in claims]
@@ -101,8 +99,7 @@ def test_the_order_of_the_parts(tmp_path: Path) -> None:
         errors = {}
         for name, error in true.items():
             runs = [
-                (rng.permutation(2000) < 2000 * (error + luck)) * 1.0
-                for luck in (-0.001, -0.0005, 0, 0.0005, 0.001)
+                (rng.permutation(2000) < 2000 * (error + luck)) * 1.0 for luck in (-0.001, -0.0005, 0, 0.0005, 0.001)
             ]
             errors[name, "ilsvrc2012", "val", "ten"] = np.array(runs).T
         outcome = judge(claim, fabricate.in_memory(errors))[0]

@@ -76,9 +76,7 @@ def moved_into_rooms(package: Path) -> None:
     (room / "__init__.py").write_text('"""The net."""\n')
     (package / "net/metrics.py").rename(room / "metrics.py")
     for path in package.glob("*/*.py"):
-        path.write_text(
-            path.read_text().replace("from alexnet.net.metrics import", "from ..numbers.metrics import")
-        )
+        path.write_text(path.read_text().replace("from alexnet.net.metrics import", "from ..numbers.metrics import"))
 
 
 def edit(old: str, new: str) -> Callable[[Path], object]:
@@ -174,20 +172,13 @@ NET = {
 }
 READING = {"batches.views", "net.weights", "packed.manifest", "packed.packed_set", "packed.stores"}
 PROBES = {f"evaluation.probe_{name}" for name in ("dropout", "kernels", "pictures", "retrieval")}
-TRAINING = {
-    f"training.{name}" for name in ("train", "trainer", "state", "sgd", "schedule", "towers", "two_processes")
-}
+TRAINING = {f"training.{name}" for name in ("train", "trainer", "state", "sgd", "schedule", "towers", "two_processes")}
 CONFIGURATION = {"experiments.resolve"}
 CONTRIBUTE = {
-    "train": NET
-    | READING
-    | TRAINING
-    | CONFIGURATION
-    | {"batches.augment", "batches.loader", "batches.gather"},
+    "train": NET | READING | TRAINING | CONFIGURATION | {"batches.augment", "batches.loader", "batches.gather"},
     "evaluate": NET | READING | CONFIGURATION | {"evaluation.evaluate"},
     "examine": NET | READING | CONFIGURATION | PROBES | {"evaluation.evaluate", "evaluation.examine"},
-    "ensemble": CONFIGURATION
-    | {"batches.views", "evaluation.ensemble", "evaluation.evaluate", "net.metrics"},
+    "ensemble": CONFIGURATION | {"batches.views", "evaluation.ensemble", "evaluation.evaluate", "net.metrics"},
 }
 
 
@@ -202,10 +193,7 @@ def test_these_modules_contribute_and_no_others(stage: str) -> None:
 
 def test_of_what_a_room_keeps_for_others_only_what_computes_counts() -> None:
     found = fingerprint.reached(Source(ROOT / "alexnet", CUT), STAGES["train"])
-    assert {name for module, name in found if module == "alexnet.experiments.resolve"} == {
-        "fingerprint",
-        "read_config",
-    }
+    assert {name for module, name in found if module == "alexnet.experiments.resolve"} == {"fingerprint", "read_config"}
     assert not {"top_k_error"} - {name for _, name in found}
 
 
@@ -221,9 +209,7 @@ def small(tmp_path: Path, **modules: str) -> dict[str, str]:
     package.mkdir(exist_ok=True)
     for name, text in {"__init__": "", **modules}.items():
         (package / f"{name}.py").write_text(text)
-    return {
-        f"{m}.{n}": text for (m, n), (text, _) in fingerprint.reached(Source(package), "p.a.root").items()
-    }
+    return {f"{m}.{n}": text for (m, n), (text, _) in fingerprint.reached(Source(package), "p.a.root").items()}
 
 
 @pytest.mark.parametrize(
@@ -269,9 +255,7 @@ def test_two_of_one_name_are_told_apart(tmp_path: Path) -> None:
 
 
 def test_a_constant_that_is_changed_later_counts_with_the_change(tmp_path: Path) -> None:
-    found = small(
-        tmp_path, a="T = {}\nT['x'] = 1\nif T:\n    U = 2\nelse:\n    U = 3\ndef root(): return T, U\n"
-    )
+    found = small(tmp_path, a="T = {}\nT['x'] = 1\nif T:\n    U = 2\nelse:\n    U = 3\ndef root(): return T, U\n")
     assert set(found) == {"p.a.root", "p.a.T", "p.a.U", "p.a."}
     assert "int:1" in found["p.a."] and "int:3" in found["p.a.U"]
 
@@ -300,9 +284,7 @@ def interpreters() -> dict[str, str]:
         places = [shutil.which(f"python{name}"), *map(str, sorted(versions.glob(f"{name}.*/bin/python")))]
         for place in filter(None, places):
             said = subprocess.run(
-                [place, "-c", "import sys; print('3.%d' % sys.version_info[1])"],
-                capture_output=True,
-                text=True,
+                [place, "-c", "import sys; print('3.%d' % sys.version_info[1])"], capture_output=True, text=True
             )
             if said.stdout.strip() == name != own:
                 found[name] = place
@@ -326,5 +308,3 @@ def test_where_a_text_is_cut_does_not_matter(tmp_path: Path) -> None:
     whole = small(tmp_path, a="def root(x): return f'ab{x!r:>{x}}cd'\n")
     assert whole == small(tmp_path, a="def root(x): return 'a' f'b{x!r:>{x}}' 'c' f'd'\n")
     assert whole != small(tmp_path, a="def root(x): return f'ab{x!s:>{x}}cd'\n")
-
-

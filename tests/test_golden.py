@@ -68,9 +68,7 @@ def test_this_checkout_computes_what_the_committed_values_say(tmp_path: Path) ->
     (machine,) = found[made.MACHINE].drop_duplicates().to_dict("records")
     same = table[(table[made.MACHINE] == pd.Series(machine)).all(axis=1)]
     if same.empty:
-        pytest.skip(
-            f"no golden values of {', '.join(map(str, list(machine.values())[:4]))} with these images"
-        )
+        pytest.skip(f"no golden values of {', '.join(map(str, list(machine.values())[:4]))} with these images")
     both = found.merge(same, on=["stage", "net", "measure"], suffixes=("", "_committed"))
     # probes may change, which makes them other code; training and evaluation of what was published may not
     own = both["code_sha256"] == both["code_sha256_committed"]
@@ -102,9 +100,7 @@ def test_a_value_is_of_what_was_computed(tmp_path: Path, monkeypatch: pytest.Mon
     third = values("third")
     assert {measure for measure in first if third[measure] == first[measure]} <= {("examine", "neighbours")}
     monkeypatch.undo()
-    monkeypatch.setattr(
-        "alexnet.evaluation.evaluate.log_loss", lambda probabilities, labels: probabilities[:, 0]
-    )
+    monkeypatch.setattr("alexnet.evaluation.evaluate.log_loss", lambda probabilities, labels: probabilities[:, 0])
     fourth = values("fourth")
     assert {measure for measure in first if fourth[measure] != first[measure]} == {("evaluate", "scores")}
 
@@ -120,20 +116,8 @@ def write_table(path: Path, *changes: tuple[str, str, str, dict[str, str]]) -> N
     for stage in ("train", "evaluate", "examine"):
         for code in (OLD, fingerprint.code_sha256(stage)):
             for net in ("a", "b"):
-                row = {
-                    "stage": stage,
-                    "code_sha256": code,
-                    "net": net,
-                    "measure": "m",
-                    "sha256": f"{stage} {net}",
-                }
-                row |= {
-                    "cpu": "Some CPU",
-                    "vector_instructions": "AVX9",
-                    "torch": "2.0",
-                    "numba": "1",
-                    "images": "i",
-                }
+                row = {"stage": stage, "code_sha256": code, "net": net, "measure": "m", "sha256": f"{stage} {net}"}
+                row |= {"cpu": "Some CPU", "vector_instructions": "AVX9", "torch": "2.0", "numba": "1", "images": "i"}
                 for of, by, which, cells in changes:
                     row |= cells if (of, by, which) == (stage, code, net) else {}
                 rows.append(row)
@@ -166,9 +150,7 @@ def said(results: Path) -> str:
     return "" if found is None else " ".join(re.sub(r"<[^>]+>", " ", found).split())
 
 
-def test_code_whose_values_agree_is_the_same_computation_and_is_said_once(
-    campaign: Callable[..., Path],
-) -> None:
+def test_code_whose_values_agree_is_the_same_computation_and_is_said_once(campaign: Callable[..., Path]) -> None:
     results = campaign()
     runs = len(list(results.glob("demo/runs/*/*/run.json")))
     assert campaign_state.outdated(load_results(results)) == set()
@@ -191,9 +173,7 @@ def test_a_probe_that_differs_is_named_and_does_not_touch_the_training(campaign:
     assert "torch 2.0), but not when examined: a probe, m." in said(results)
 
 
-@pytest.mark.parametrize(
-    "cells", [{"cpu": "Another"}, {"vector_instructions": "AVX2"}, {"images": "j"}, {"net": "c"}]
-)
+@pytest.mark.parametrize("cells", [{"cpu": "Another"}, {"vector_instructions": "AVX2"}, {"images": "j"}, {"net": "c"}])
 def test_values_of_other_machines_images_or_nets_are_not_compared(
     campaign: Callable[..., Path], cells: dict[str, str]
 ) -> None:

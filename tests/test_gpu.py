@@ -73,10 +73,7 @@ def test_tritons_kernels_are_the_formula_and_its_derivative(size, towers, maps, 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_halved_precision_is_computed_in_single_and_rounded_once(dtype):
     layer = LocalResponseNorm(5, 1e-4, 0.75, 2.0, towers=2)
-    x, grad = (
-        channels_last(8, 96, 13, 13).to(dtype),
-        channels_last(8, 96, 13, 13, seed=1, scale=1.0).to(dtype),
-    )
+    x, grad = (channels_last(8, 96, 13, 13).to(dtype), channels_last(8, 96, 13, 13, seed=1, scale=1.0).to(dtype))
     half, wide = there_and_back(layer, x, grad), there_and_back(layer, x.float(), grad.float())
     for short, long in zip(half, wide, strict=True):
         assert short.dtype == dtype and torch.equal(short, long.to(dtype))
@@ -86,9 +83,7 @@ def test_normalisation_within_maps_is_the_formula():
     layer = LocalResponseNorm(5, 1e-3, 0.75, 1.0, mode="within", divide_alpha_by_size=True)
     x, grad = channels_last(3, 6, 7, 5), channels_last(3, 6, 7, 5, seed=1, scale=1.0)
     out, gradient = there_and_back(layer, x, grad)
-    np.testing.assert_allclose(
-        out.numpy(), written_out_within(x.double().numpy(), 5, 1e-3 / 25, 0.75, 1.0), rtol=2e-6
-    )
+    np.testing.assert_allclose(out.numpy(), written_out_within(x.double().numpy(), 5, 1e-3 / 25, 0.75, 1.0), rtol=2e-6)
     near(gradient, both_ways(layer, x.double(), grad.double())[1])
 
 
@@ -153,9 +148,7 @@ def test_a_whole_net_at_full_size_has_the_processors_output_and_gradients(study,
     settings = resolve.resolve(study, experiment, 1)
     net, crop = build(settings).eval(), settings["data"]["crop"]  # eval: no dropout, whose draws differ
     generator = torch.Generator().manual_seed(0)
-    x = (60 * torch.randn(4, 3, crop, crop, generator=generator)).contiguous(
-        memory_format=torch.channels_last
-    )
+    x = (60 * torch.randn(4, 3, crop, crop, generator=generator)).contiguous(memory_format=torch.channels_last)
 
     def both(device, dtype):
         net.to(device, dtype).zero_grad()
@@ -247,9 +240,7 @@ def test_an_evaluation_and_an_examination_say_what_the_processor_says(configure,
     np.testing.assert_allclose(there["loss"], here["loss"], rtol=1e-3)
     here, there = (pd.read_parquet(tmp_path / f"seen{d}/queries.parquet") for d in "01")
     for column in ("same_class", "same_class_pixels"):
-        assert (
-            there[column] == here[column]
-        ).mean() > 0.9  # two neighbours at one distance may change places
+        assert (there[column] == here[column]).mean() > 0.9  # two neighbours at one distance may change places
 
 
 # Leases --------------------------------------------------------------------------------------------------------------
@@ -272,9 +263,7 @@ def test_a_real_card_is_lent_to_one_process_at_a_time(tmp_path, monkeypatch):
     processes = []
     try:
         for _ in range(2):
-            processes.append(
-                subprocess.Popen(words, cwd=ROOT, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
-            )
+            processes.append(subprocess.Popen(words, cwd=ROOT, stdin=pipe, stdout=pipe, stderr=pipe, text=True))
             if len(processes) == 1:
                 assert processes[0].stdout.readline() == "1 1\n"
         assert processes[1].stderr.readline() == "waiting for 1 of 1 GPUs to be free\n"

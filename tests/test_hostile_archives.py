@@ -24,9 +24,7 @@ from alexnet.archives.sources import open_source
 from alexnet.errors import UserError
 from alexnet.images.decode import Undecodable, decode, square_of
 
-MOST = (
-    1_000_000_000  # bytes of memory that a call may have, torch and numba left aside: it does not load them
-)
+MOST = 1_000_000_000  # bytes of memory that a call may have, torch and numba left aside: it does not load them
 
 
 def packing(source, archives, out, *more):
@@ -272,10 +270,7 @@ def png(width, height, colour=0, depth=1, rows=None):
     """A PNG of zeros, written chunk by chunk."""
     line = 1 + (width * depth * {0: 1, 2: 3}[colour] + 7) // 8
     packer = zlib.compressobj(9)
-    body = (
-        b"".join(packer.compress(bytes(line)) for _ in range(height if rows is None else rows))
-        + packer.flush()
-    )
+    body = b"".join(packer.compress(bytes(line)) for _ in range(height if rows is None else rows)) + packer.flush()
 
     def chunk(kind, data):
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))

@@ -19,9 +19,7 @@ from analysis.results.evidence import load_results
 @pytest.fixture
 def ctx(tmp_path: Path) -> Context:
     fabricate.campaign(tmp_path, images=120, seeds=2)
-    return Context(
-        load_results(tmp_path), pd.DataFrame({"id": ["drop-overfit", "fig3-special", "fig4-pixels"]})
-    )
+    return Context(load_results(tmp_path), pd.DataFrame({"id": ["drop-overfit", "fig3-special", "fig4-pixels"]}))
 
 
 def test_kernels_stand_side_by_side_each_in_its_own_range() -> None:
@@ -36,9 +34,7 @@ def test_kernels_stand_side_by_side_each_in_its_own_range() -> None:
         np.testing.assert_array_equal(part[..., :3], np.rint(255 * (kernels[i] - low) / (high - low)))
         assert (part[..., 3] == 255).all()
     assert (picture[5:, 4:7, :3] == 127).all()  # a kernel without contrast is grey
-    assert (picture[4] == 0).all() and (
-        picture[5:, 8:] == 0
-    ).all()  # gaps and the empty place are transparent
+    assert (picture[4] == 0).all() and (picture[5:, 8:] == 0).all()  # gaps and the empty place are transparent
 
 
 def test_the_gap_table_has_the_errors_of_the_finished_nets(ctx: Context) -> None:

@@ -171,9 +171,7 @@ def test_what_does_not_fit_is_named_and_not_used(folder: Path, attack: str) -> N
 
 
 @pytest.mark.parametrize("attack", ATTACKS)
-def test_the_manifest_finds_every_attack(
-    folder: Path, attack: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_manifest_finds_every_attack(folder: Path, attack: str, capsys: pytest.CaptureFixture[str]) -> None:
     write_manifest(folder)
     assert main(["verify", "--results", str(folder)]) == 0
     ATTACKS[attack][0](folder)
@@ -183,8 +181,7 @@ def test_the_manifest_finds_every_attack(
 
 SILENT: dict[str, Callable[[Path], object]] = {  # what nothing else in the folder contradicts
     "two errors exchanged": lambda f: rewrite(
-        table_of(f, 2),
-        lambda t: t.assign(**{c: t[c].to_numpy()[::-1] for c in t if str(c).startswith("ten_")}),
+        table_of(f, 2), lambda t: t.assign(**{c: t[c].to_numpy()[::-1] for c in t if str(c).startswith("ten_")})
     ),
     "an epoch in the middle": lambda f: rewrite(
         f / RUN / "2/metrics.csv", lambda t: t.assign(train_error=t.train_error.where(t.index != 5, 0.01))
@@ -235,9 +232,7 @@ def test_an_examination_is_what_its_tables_and_kernels_are(tmp_path: Path) -> No
     assert "2/kernels.npy is no array of floats of the shape that its record says" in second
 
 
-def test_the_published_results_are_as_they_were_kept_and_coreutils_agree(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_the_published_results_are_as_they_were_kept_and_coreutils_agree(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["verify", "--results", str(PUBLISHED)]) == 0
     (line,) = capsys.readouterr().out.splitlines()
     assert ": 0 problems in " in line and "; 0 files of records are not protected by a hash" in line
@@ -282,16 +277,11 @@ def test_results_without_hashes_count_and_are_told_to_be_unprotected(
 @pytest.mark.parametrize(
     "line", ["torn", "0" * 63 + "  a", "0" * 64 + " a", "0" * 64 + "  ../a", "0" * 64 + "  /etc/passwd"]
 )
-def test_a_manifest_that_is_none_is_a_sentence(
-    folder: Path, line: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_manifest_that_is_none_is_a_sentence(folder: Path, line: str, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / MANIFEST).write_text(f"{'0' * 64}  {STUDY}/study.json\n{line}\n")
     assert main(["verify", "--results", str(folder)]) == 2
     error = capsys.readouterr().err
-    assert (
-        f"{MANIFEST}, line 2: no sha256 and path of a file below the folder" in error
-        and error.count("\n") == 1
-    )
+    assert f"{MANIFEST}, line 2: no sha256 and path of a file below the folder" in error and error.count("\n") == 1
 
 
 def test_keep_follows_no_link_out_of_the_folder_and_adds_to_nothing_that_was_changed(
@@ -319,9 +309,7 @@ def test_keep_follows_no_link_out_of_the_folder_and_adds_to_nothing_that_was_cha
     assert {path: path.read_bytes() for path in kept.rglob("*") if path.is_file()} == before
 
 
-def test_keep_adds_to_no_folder_with_links(
-    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_keep_adds_to_no_folder_with_links(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """What somebody sent as kept results may lead to a private file, or have one overwritten."""
     kept, secret = tmp_path / "kept", tmp_path / "secret"
     secret.write_text("{}")

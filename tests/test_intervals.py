@@ -55,9 +55,7 @@ def test_mcnemar_is_the_mid_p_of_the_binomial() -> None:
 def test_how_many_seeds_would_settle_it() -> None:
     noises = [Noise("seeds", 4.0, 3, 2), Noise("baseline seeds", 1.0, 3, 2), Noise("images", 9.0, 900, 899)]
     fewest = next(
-        n
-        for n in range(3, 200)
-        if stats.t.ppf(0.975, n - 1) ** 2 * 5 / n + stats.t.ppf(0.975, 899) ** 2 * 0.01 < 1
+        n for n in range(3, 200) if stats.t.ppf(0.975, n - 1) ** 2 * 5 / n + stats.t.ppf(0.975, 899) ** 2 * 0.01 < 1
     )
     assert to_settle(noises, 1.0) == f"about {fewest} seeds of each net would settle it"
     assert to_settle(noises[:1], 1.0).endswith(" seeds would settle it")

@@ -242,9 +242,7 @@ def test_images_need_fractions_and_their_number(tmp_path: Path, capsys: pytest.C
         ("x,,difference,a,b,about,2,1,points", "a,1,0.30,\na,2,0.35,\na,3,0.25,\nb,1,0.01,\nb,2,0,\nb,3,-0.01,", "agrees", "differs"),
     ],
 )  # fmt: skip
-def test_words_where_a_rule_could_slip(
-    claim: str, runs: str, direction: str, size: str, tmp_path: Path
-) -> None:
+def test_words_where_a_rule_could_slip(claim: str, runs: str, direction: str, size: str, tmp_path: Path) -> None:
     header = f"{HEADER},limit,spread" if claim.endswith("images") else HEADER
     (row,) = run(*one(tmp_path, claim, runs, header), tmp_path / "out")
     assert (row["direction"], row["size"]) == (direction, size)

@@ -49,9 +49,7 @@ def keep(results: Path, out: Path, *studies: str) -> int:
     return main(["keep", "--results", str(results), "--out", str(out), *which])
 
 
-def test_what_is_kept_gives_the_same_verdicts_without_weights_or_predictions(
-    results: Path, tmp_path: Path
-) -> None:
+def test_what_is_kept_gives_the_same_verdicts_without_weights_or_predictions(results: Path, tmp_path: Path) -> None:
     kept = tmp_path / "kept"
     assert keep(results, kept) == 0
     assert check(kept, tmp_path / "kept.csv") == check(results, tmp_path / "all.csv")
@@ -99,15 +97,11 @@ def test_what_is_added_in_parts_is_what_is_kept_at_once(results: Path, tmp_path:
                     shutil.rmtree(path)
     shutil.rmtree(parts[1] / "demo")
     stale = parts[0] / "small/runs/alexnet/2/run.json"
-    stale.write_text(
-        json.dumps(json.loads(stale.read_text()) | {"wall_seconds": 1e6})
-    )  # the second part has it too
+    stale.write_text(json.dumps(json.loads(stale.read_text()) | {"wall_seconds": 1e6}))  # the second part has it too
     both, whole = tmp_path / "both", tmp_path / "whole"
     assert keep(parts[0], both) == keep(results, whole) == 0
     assert main(["keep", "--results", str(parts[1]), "--out", str(both), "--add"]) == 0
-    missing = {p.relative_to(whole) for p in whole.rglob("*")} ^ {
-        p.relative_to(both) for p in both.rglob("*")
-    }
+    missing = {p.relative_to(whole) for p in whole.rglob("*")} ^ {p.relative_to(both) for p in both.rglob("*")}
     assert {path.parts[:2] for path in missing} == {("demo", "runs"), ("demo", "evals")}
     assert {path.parts[2] for path in missing} <= {"tanh", "no_lrn"}
     assert main(["verify", "--results", str(both)]) == 0
@@ -166,10 +160,7 @@ def test_the_report_is_built_from_what_is_kept(results: Path, tmp_path: Path) ->
 def test_a_sentence_says_where_the_runs_of_a_study_come_from(results: Path) -> None:
     demo, small = sentences(load_results(results))
     runs = len(list(results.glob("small/runs/*/*/run.json")))
-    assert (
-        small.startswith("- `small` (proxy): ")
-        and f" {runs} runs of {runs // 3} networks, 3 seeds each; " in small
-    )
+    assert small.startswith("- `small` (proxy): ") and f" {runs} runs of {runs // 3} networks, 3 seeds each; " in small
     minutes = [json.loads(path.read_text()) for path in results.glob("small/runs/*/*/run.json")]
     hours = sum(run["wall_seconds"] * run["threads"] for run in minutes) / 3600
     assert f" {hours:.1f} thread-hours" in small and "commit 0123456" in small
@@ -185,8 +176,7 @@ def test_runs_side_by_side_count_once_by_the_clock_and_pauses_do_not_count():
     def run(*spans: tuple[str, str]) -> dict:
         return {
             "sessions": [
-                {"started": f"2026-01-01T{a}:00+00:00", "finished": f"2026-01-01T{b}:00+00:00"}
-                for a, b in spans
+                {"started": f"2026-01-01T{a}:00+00:00", "finished": f"2026-01-01T{b}:00+00:00"} for a, b in spans
             ]
         }
 
@@ -211,9 +201,5 @@ def test_the_readme_shows_the_published_verdicts(tmp_path: Path) -> None:
     readme = tmp_path / "README.md"
     shutil.copy(ROOT / "README.md", readme)
     runs = ["--results", str(REFERENCE / "results"), "--into", str(readme)]
-    assert (
-        main(["table", "--claims", str(REFERENCE / "claims.csv"), *runs]) == main(["departures", *runs]) == 0
-    )
-    assert readme.read_text() == (ROOT / "README.md").read_text(), (
-        "run `make reference` and commit what it writes"
-    )
+    assert main(["table", "--claims", str(REFERENCE / "claims.csv"), *runs]) == main(["departures", *runs]) == 0
+    assert readme.read_text() == (ROOT / "README.md").read_text(), "run `make reference` and commit what it writes"

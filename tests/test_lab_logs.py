@@ -30,9 +30,7 @@ ELSEWHERE = {
 }
 
 
-@pytest.mark.parametrize(
-    "claim", [c for c in CLAIMS.values() if c.lab_value is not None], ids=lambda claim: claim.id
-)
+@pytest.mark.parametrize("claim", [c for c in CLAIMS.values() if c.lab_value is not None], ids=lambda claim: claim.id)
 def test_lab_values_of_the_claims_are_those_of_the_logs(claim: Claim) -> None:
     if claim.id == "lr-drops":
         (log,) = {log.drops for log in LOGS if log.net == "145-2010"}
@@ -95,14 +93,7 @@ def test_the_interval_counts_images_and_runs() -> None:
 
 
 def test_printed_numbers_are_what_the_logs_round_to() -> None:
-    for id_ in (
-        "abs-top1-2010",
-        "tab2-1cnn-top5",
-        "fn5-center",
-        "lrn-delta-lab",
-        "pool-delta-top5",
-        "gpu-delta-top1",
-    ):
+    for id_ in ("abs-top1-2010", "tab2-1cnn-top5", "fn5-center", "lrn-delta-lab", "pool-delta-top5", "gpu-delta-top1"):
         assert lab_logs.rounds_to(logged(CLAIMS[id_], LOGS), CLAIMS[id_]), id_
     assert not lab_logs.rounds_to(37.44, CLAIMS["abs-top1-2010"])
     assert not lab_logs.rounds_to(93.0, CLAIMS["cycles-90"]) or CLAIMS["cycles-90"].tolerance >= 3
@@ -128,12 +119,8 @@ def test_an_error_among_ten_classes_does_not_stand_beside_the_papers(tmp_path: P
     assert main(["check", "--results", str(tmp_path), "--out", str(table)]) == 0
     ctx = Context(load_results(tmp_path), read_table(table))
     rows = lab_logs.side_by_side(ctx).split("<tr>")[2:]
-    ours = {
-        re.findall(r"#claim-([\w.-]+)", row)[0]: re.findall(r"<td[^>]*>([^<]*)</td>", row)[-1] for row in rows
-    }
-    measured = {
-        row["id"]: row["how"] for row in ctx.table.to_dict("records") if row["ours"] != "" and row["study"]
-    }
+    ours = {re.findall(r"#claim-([\w.-]+)", row)[0]: re.findall(r"<td[^>]*>([^<]*)</td>", row)[-1] for row in rows}
+    measured = {row["id"]: row["how"] for row in ctx.table.to_dict("records") if row["ours"] != "" and row["study"]}
     absolute = {id_ for id_, how in measured.items() if how == "value" and id_ in ours}
     others = set(measured) & set(ours) - absolute
     assert absolute and others

@@ -125,19 +125,7 @@ def test_no_two_processes_have_one_card_and_a_killed_one_gives_it_back(machine, 
 def test_a_finished_net_waits_for_a_card_as_a_training_does(machine, verb):
     machine(PAIR.splitlines()[0] + "\n")
     first = holder("1")
-    words = [
-        sys.executable,
-        "-m",
-        "alexnet",
-        verb,
-        "no.json",
-        "--data",
-        ".",
-        "--weights",
-        "no.pt",
-        "--out",
-        ".",
-    ]
+    words = [sys.executable, "-m", "alexnet", verb, "no.json", "--data", ".", "--weights", "no.pt", "--out", "."]
     waiting = None
     try:
         assert first.stdout.readline().strip() == A
@@ -191,14 +179,7 @@ def test_a_folder_of_locks_that_is_somebody_elses_is_refused(machine, tmp_path):
 
 
 def test_runs_of_a_paper_scale_study_keep_all_cards_busy(tmp_path):
-    words = [
-        sys.executable,
-        "tests/makespan.py",
-        "--folder",
-        str(tmp_path / "project"),
-        "--second-per-run",
-        "3",
-    ]
+    words = [sys.executable, "tests/makespan.py", "--folder", str(tmp_path / "project"), "--second-per-run", "3"]
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
     found = json.loads(done.stdout.splitlines()[-1])

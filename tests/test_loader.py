@@ -133,9 +133,7 @@ def test_a_jpeg_store_gives_what_pillow_decodes(packed_set, tmp_path):
     assert np.array_equal(split.images[40:60], decoded[40:])
     settings, mean = config(**RECIPES["program"]), mean_of(split)
     raw = Split("x", "train", decoded, split.labels, split.names, split.manifest)
-    assert np.array_equal(
-        collect(TrainingBatches(split, settings, mean, 3), 1)[0], expected(raw, settings, mean, 1)[0]
-    )
+    assert np.array_equal(collect(TrainingBatches(split, settings, mean, 3), 1)[0], expected(raw, settings, mean, 1)[0])
 
 
 def test_a_damaged_jpeg_store_is_a_sentence_from_a_worker_too(packed_set, tmp_path):
@@ -193,9 +191,7 @@ def test_a_batch_that_was_taken_does_not_change(packed_set):
     [
         lambda batch: batch.permute(0, 3, 1, 2)[1, :, 2],
         lambda batch: batch.numpy()[1, 2:],
-        lambda batch: (
-            torch.ones(2, 3, 3, 3, requires_grad=True) * batch
-        ).sum(),  # kept for the backward pass
+        lambda batch: (torch.ones(2, 3, 3, 3, requires_grad=True) * batch).sum(),  # kept for the backward pass
     ],
 )
 def test_memory_is_used_again_but_not_while_any_part_of_it_is_held(part):
@@ -227,9 +223,7 @@ def test_an_epoch_uses_as_much_memory_as_batches_in_flight(packed_set, workers, 
     settings["optimizer"]["batch_size"] = 4
     batches = TrainingBatches(split, settings, mean_of(split), workers)
     take = batches.memory.take
-    monkeypatch.setattr(
-        batches.memory, "take", lambda shape: (made.append(not batches.memory.free), take(shape))[1]
-    )
+    monkeypatch.setattr(batches.memory, "take", lambda shape: (made.append(not batches.memory.free), take(shape))[1])
     for epoch in range(3):
         for _ in batches.epoch(epoch):
             pass

@@ -91,9 +91,7 @@ def spoilt(path: Path, draw: random.Random) -> Callable[[], object]:
     elif path.suffix == ".csv" and draw.random() < 0.5:
         lines = content.decode().splitlines()
         cells = lines[draw.randrange(len(lines))].split(",")
-        cells[draw.randrange(len(cells))] = draw.choice(
-            ["", "nan", "inf", "-1", "x", "1e400", '"', "9" * 400, "=1+1"]
-        )
+        cells[draw.randrange(len(cells))] = draw.choice(["", "nan", "inf", "-1", "x", "1e400", '"', "9" * 400, "=1+1"])
         lines[draw.randrange(len(lines))] = ",".join(cells)
         text = "\n".join(lines)
     else:
@@ -265,21 +263,11 @@ FORGED: dict[str, Callable[[dict[str, Any]], object]] = {
 def test_weights_that_fit_no_net_are_a_sentence(
     trained: Path, tmp_path: Path, forgery: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    config, saved = (
-        trained / "alexnet1/config.json",
-        torch.load(trained / "alexnet1/model.pt", weights_only=True),
-    )
+    config, saved = (trained / "alexnet1/config.json", torch.load(trained / "alexnet1/model.pt", weights_only=True))
     FORGED[forgery](saved)
     torch.save(saved, tmp_path / "model.pt")
     for verb in ("evaluate", "examine"):
-        options = [
-            "--data",
-            str(trained / "ilsvrc2012"),
-            "--weights",
-            str(tmp_path / "model.pt"),
-            "--devices",
-            "0",
-        ]
+        options = ["--data", str(trained / "ilsvrc2012"), "--weights", str(tmp_path / "model.pt"), "--devices", "0"]
         assert main([verb, str(config), *options, "--out", str(tmp_path / "e")]) == 2
         error = capsys.readouterr().err
         assert error.startswith(f"error: {tmp_path / 'model.pt'}") and error.count("\n") == 1, error
@@ -305,11 +293,7 @@ def test_a_packed_set_that_never_ends_is_not_read(trained: Path, tmp_path: Path,
     (source,) = (path.parent for path in trained.rglob("train.npy"))
     copied = shutil.copytree(source, tmp_path / "set")
     path = copied / name
-    makes: list[Callable[[], object]] = [
-        lambda: os.mkfifo(path),
-        lambda: path.symlink_to("/dev/zero"),
-        path.touch,
-    ]
+    makes: list[Callable[[], object]] = [lambda: os.mkfifo(path), lambda: path.symlink_to("/dev/zero"), path.touch]
     for make in makes:
         path.unlink()
         make()

@@ -48,9 +48,7 @@ def write_kit(folder, year, wnids, validation):
     number = dict(zip(wnids, ids, strict=True))
     rows = [Synset(number[wnid], wnid, f"words of {wnid}", "") for wnid in wnids]
     top = Synset(len(wnids) + 1, "n02500000", "inner node between the classes", "", tuple(ids), height=1)
-    kit = devkit(
-        KIT[year].removesuffix(".tar.gz"), year, [*rows, top], TRAIN, [number[wnid] for wnid in validation]
-    )
+    kit = devkit(KIT[year].removesuffix(".tar.gz"), year, [*rows, top], TRAIN, [number[wnid] for wnid in validation])
     (folder / KIT[year]).write_bytes(kit)
     return number
 
@@ -90,13 +88,9 @@ def year2010(real, tmp_path_factory):
         "val": shuffled(dict(enumerate((wnid, data) for wnid in wnids for data in val[wnid].values()))),
         "test": dict(list(shuffled(dict(enumerate(others))).items())[:TEST]),
     }
-    expected = {
-        "train": {name: (wnid, data) for wnid, images in classes.items() for name, data in images.items()}
-    }
+    expected = {"train": {name: (wnid, data) for wnid, images in classes.items() for name, data in images.items()}}
     for split, images in pool.items():
-        expected[split] = {
-            f"ILSVRC2010_{split}_{i + 1:08d}.JPEG": image for i, image in enumerate(images.values())
-        }
+        expected[split] = {f"ILSVRC2010_{split}_{i + 1:08d}.JPEG": image for i, image in enumerate(images.values())}
         flat = {f"{split}/{name}": data for name, (_, data) in shuffled(expected[split]).items()}
         (folder / f"ILSVRC2010_images_{split}.tar").write_bytes(tar_of(flat))
     (folder / "ILSVRC2010_images_train.tar").write_bytes(
@@ -116,9 +110,7 @@ def year2010(real, tmp_path_factory):
 
 
 def packed(year, folder, out):
-    return pack(
-        f"ilsvrc{year}", folder, out, image_size=SIZE, workers=2, stand_ins=True, progress=io.StringIO()
-    )
+    return pack(f"ilsvrc{year}", folder, out, image_size=SIZE, workers=2, stand_ins=True, progress=io.StringIO())
 
 
 @pytest.fixture(scope="module")

@@ -71,9 +71,7 @@ def test_a_failing_cell_leaves_no_copy_but_says_where_to_look(
 ) -> None:
     path = book(tmp_path / "a.ipynb", "print('before')", "1 / 0", "print('after')")
     out = tmp_path / "copy.ipynb"
-    code = main(
-        ["notebook", str(path), "--results", str(empty[0]), "--claims", str(empty[1]), "--out", str(out)]
-    )
+    code = main(["notebook", str(path), "--results", str(empty[0]), "--claims", str(empty[1]), "--out", str(out)])
     said = capsys.readouterr().err
     assert code == 2
     assert "cell 2 failed with ZeroDivisionError: division by zero" in said
@@ -114,9 +112,7 @@ def run_cells(path: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("state", ["nothing run", "half a campaign", "one seed", "two studies"])
-def test_every_page_renders_in_every_state(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: str
-) -> None:
+def test_every_page_renders_in_every_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: str) -> None:
     if state == "half a campaign":
         fabricate.study(tmp_path, "demo")
         fabricate.manifest(tmp_path, "demo", "ilsvrc2010", {"test": 24})

@@ -44,17 +44,13 @@ def numeric(claim: Claim) -> bool:
 def test_the_claims_number_is_one_that_is_printed_for_it(claim: Claim) -> None:
     printed = [value(row.printed) for row in PLACES[claim.id]]
     products = [
-        math.prod(map(float, re.findall(r"\d+", row.printed)))
-        for row in PLACES[claim.id]
-        if " x " in row.printed
+        math.prod(map(float, re.findall(r"\d+", row.printed))) for row in PLACES[claim.id] if " x " in row.printed
     ]
     assert any(math.isclose(number, claim.number, rel_tol=1e-12) for number in [*printed, *products])
 
 
 @pytest.mark.parametrize(
-    "claim",
-    [claim for claim in CLAIMS.values() if re.search(r"\d x \d", claim.paper)],
-    ids=lambda claim: claim.id,
+    "claim", [claim for claim in CLAIMS.values() if re.search(r"\d x \d", claim.paper)], ids=lambda claim: claim.id
 )
 def test_sizes_of_kernels_are_printed_for_it(claim: Claim) -> None:
     printed = {digits for row in PLACES[claim.id] for digits in re.findall(r"\d+", row.printed)}

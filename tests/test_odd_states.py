@@ -52,23 +52,15 @@ def test_counts_and_answers_leave_no_claim_out(tmp_path: Path) -> None:
     ctx = context(tmp_path)
     counts = summary.verdict_counts(ctx)
     for (verdict, evidence), group in ctx.table.groupby(["verdict", "evidence"]):
-        said = re.findall(
-            rf'data-verdict="{verdict}" data-evidence="{evidence or "none"}"[^>]*>(\d+)</a>', counts
-        )
+        said = re.findall(rf'data-verdict="{verdict}" data-evidence="{evidence or "none"}"[^>]*>(\d+)</a>', counts)
         assert said == [str(len(group))]
     answered = re.findall(r'<th scope="row">[^<]*\((\d+)\)</th>', summary.answers(ctx))
     assert sum(map(int, answered)) == len(ctx.table)
     lead = text(summary.verdict_paragraph(ctx))
     settled = ctx.table[ctx.table["evidence"].eq("arithmetic") & ctx.table["verdict"].ne("not testable")]
-    assert (
-        f"Of {len(ctx.table)} statements in the paper, {len(settled)} can be settled untrained, by counting"
-        in lead
-    )
+    assert f"Of {len(ctx.table)} statements in the paper, {len(settled)} can be settled untrained, by counting" in lead
     assert f"{(settled['verdict'] == 'holds').sum()} hold" in lead
-    assert (
-        "None of its experiments has been repeated with its own data, unaltered and at full size, yet."
-        in lead
-    )
+    assert "None of its experiments has been repeated with its own data, unaltered and at full size, yet." in lead
     assert f"comes from {len(ctx.results.runs)} finished runs" in lead
 
 
@@ -225,8 +217,7 @@ def test_three_studies_at_once(tmp_path: Path) -> None:
     full = ctx.table[ctx.table["evidence"].eq("paper scale") & ctx.table["verdict"].ne("pending")]
     lead = text(summary.verdict_paragraph(ctx))
     assert (
-        f"{len(full)} experiments were repeated at the paper's scale:" in lead
-        and "None of its experiments" not in lead
+        f"{len(full)} experiments were repeated at the paper's scale:" in lead and "None of its experiments" not in lead
     )
     opened = text(details(ctx, "lrn-delta-lab"))
     assert "Data: study ilsvrc2012" in opened

@@ -117,9 +117,7 @@ def test_stages_of_the_2012_run():
     assert at(78) == at(92) == [0.0, 0.0, 1e-5, 2e-3, 1e-5, False]
     equal = optimizer | {"equal_rates": True}
     assert {
-        rates(equal, 75, 93, []).of(f"{layer}.{kind}")
-        for layer in ("conv1", "fc6")
-        for kind in ("weights", "biases")
+        rates(equal, 75, 93, []).of(f"{layer}.{kind}") for layer in ("conv1", "fc6") for kind in ("weights", "biases")
     } == {1e-4}
 
 
@@ -164,11 +162,7 @@ def test_stepwise_exponential_has_the_published_rates():
 def test_fine_tuning_has_a_fast_softmax_and_a_slow_first_layer():
     optimizer = resolve("demo", "conv6_pretrained", 1)["optimizer"]
     first = rates(optimizer, 0, 54, [])
-    assert (first.of("conv1.weights"), first.of("conv2.weights"), first.of("fc8.weights")) == (
-        1e-4,
-        1e-3,
-        1e-2,
-    )
+    assert (first.of("conv1.weights"), first.of("conv2.weights"), first.of("fc8.weights")) == (1e-4, 1e-3, 1e-2)
     net = build(resolve("demo", "conv6", 1))
     groups = PaperSGD(parameter_groups(net, optimizer))
     set_rates(groups, first)

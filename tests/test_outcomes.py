@@ -42,17 +42,11 @@ def test_markdown_counts_all_rows_and_lists_the_trained_ones(claims_csv, capsys)
 
 def test_markdown_names_the_copy_of_the_data(claims_csv, capsys):
     table = pd.read_csv(claims_csv, dtype=str).fillna("")
-    table.loc[table["id"] == "c", ["evidence", "study", "dataset"]] = [
-        "paper scale",
-        "cifar10",
-        "cifar10-jpeg75",
-    ]
+    table.loc[table["id"] == "c", ["evidence", "study", "dataset"]] = ["paper scale", "cifar10", "cifar10-jpeg75"]
     table.loc[table["id"] == "c", "verdict"] = "direction agrees"
     table.to_csv(claims_csv, index=False)
     assert main(["table", "--claims", str(claims_csv)]) == 0
-    assert (
-        "| paper scale: cifar10 (cifar10-jpeg75) | direction agrees (lossy copy) |" in capsys.readouterr().out
-    )
+    assert "| paper scale: cifar10 (cifar10-jpeg75) | direction agrees (lossy copy) |" in capsys.readouterr().out
 
 
 def test_markdown_goes_between_the_marks_and_nowhere_else(claims_csv, tmp_path, capsys):

@@ -47,9 +47,7 @@ pack = partial(pack_published, stand_ins=True, archive_order=True)
 @pytest.fixture(scope="module")
 def archives(tmp_path_factory):
     folder = tmp_path_factory.mktemp("archives")
-    synthesize(
-        folder, classes=4, train_per_class=20, val_per_class=5, test_per_class=5, image_size=40, workers=1
-    )
+    synthesize(folder, classes=4, train_per_class=20, val_per_class=5, test_per_class=5, image_size=40, workers=1)
     return folder
 
 
@@ -208,9 +206,7 @@ def test_set_without_train_has_no_statistics(archives, tmp_path):
 def test_fingerprint_follows_content_and_size(archives, packed, tmp_path):
     first = read_manifest(packed)["fingerprint"]
     other = pack("ilsvrc2012", archives, tmp_path, image_size=20, workers=1, progress=io.StringIO())
-    val = pack(
-        "ilsvrc2012", archives, tmp_path, image_size=SIZE, splits=["val"], workers=1, progress=io.StringIO()
-    )
+    val = pack("ilsvrc2012", archives, tmp_path, image_size=SIZE, splits=["val"], workers=1, progress=io.StringIO())
     assert len({first, other["fingerprint"], val["fingerprint"]}) == 3
     assert not (tmp_path / "train.npy").exists(), "a smaller set replaces the larger one wholly"
 
@@ -254,12 +250,7 @@ def deep_png(image):
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
     header = struct.pack(">IIBBBBB", image.width, image.height, 16, 2, 0, 0, 0)
-    return (
-        b"\x89PNG\r\n\x1a\n"
-        + block(b"IHDR", header)
-        + block(b"IDAT", zlib.compress(lines))
-        + block(b"IEND", b"")
-    )
+    return b"\x89PNG\r\n\x1a\n" + block(b"IHDR", header) + block(b"IDAT", zlib.compress(lines)) + block(b"IEND", b"")
 
 
 def without_adobe(jpeg):
@@ -390,9 +381,7 @@ def test_every_undecodable_image_is_named_and_nothing_is_published(tmp_path):
     for name in ("train/a/7.jpg", "train/a/39.jpg"):
         (root / name).write_bytes(good[:300])
     for workers in (1, 2):
-        with pytest.raises(
-            UserError, match=r"2 images cannot be decoded.*39\.jpg in train/a .*; 7\.jpg in train/a"
-        ):
+        with pytest.raises(UserError, match=r"2 images cannot be decoded.*39\.jpg in train/a .*; 7\.jpg in train/a"):
             pack("folders", root, tmp_path / "out", image_size=SIZE, workers=workers, progress=io.StringIO())
         published = {file.name for file in (tmp_path / "out").iterdir()} - {".partial"}
         assert published == {"undecodable.tsv"}
@@ -574,12 +563,8 @@ sys.exit(main(["pack", "--source", "folders", "--archives", sys.argv[1], "--out"
 
 
 def test_a_disk_that_fills_up_is_a_sentence_and_a_second_call_goes_on(tmp_path):
-    noise = [
-        Image.fromarray(np.random.default_rng(i).integers(0, 256, (48, 48, 3), np.uint8)) for i in range(99)
-    ]
-    root = class_folders(
-        tmp_path / "in", {f"train/a/{i}.png": encoded(n, "PNG") for i, n in enumerate(noise)}
-    )
+    noise = [Image.fromarray(np.random.default_rng(i).integers(0, 256, (48, 48, 3), np.uint8)) for i in range(99)]
+    root = class_folders(tmp_path / "in", {f"train/a/{i}.png": encoded(n, "PNG") for i, n in enumerate(noise)})
     command = [sys.executable, "-c", LIMITED, str(root), str(tmp_path / "out")]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 2, done.stderr
@@ -624,9 +609,7 @@ def test_a_plan_says_what_it_takes_before_the_work(archives, tmp_path):
     call = [sys.executable, "-m", "alexnet", *command, "--plan"]
     refused = subprocess.run(call, capture_output=True, text=True)
     assert refused.returncode == 2 and "were published" in refused.stderr, refused.stderr
-    record = json.loads(
-        subprocess.run([*call, "--stand-ins"], capture_output=True, text=True, check=True).stdout
-    )
+    record = json.loads(subprocess.run([*call, "--stand-ins"], capture_output=True, text=True, check=True).stdout)
     assert record["images"] == {"train": 80, "val": 20}
     assert record["bytes"] == pytest.approx(100 * 256 * 256 * 3 + 16_000_000, rel=0.001)
     assert not (tmp_path / "new").exists()
@@ -639,9 +622,7 @@ def test_an_archive_that_is_not_the_published_one(archives, tmp_path, monkeypatc
     name = "ILSVRC2012_devkit_t12.tar.gz"
     found, expected = hashlib.md5((archives / name).read_bytes()).hexdigest(), KNOWN[name].md5
     with pytest.raises(UserError, match=f"{name} has md5 {found}, but {expected} was published"):
-        pack_published(
-            "ilsvrc2012", archives, tmp_path, image_size=SIZE, splits=["val"], progress=io.StringIO()
-        )
+        pack_published("ilsvrc2012", archives, tmp_path, image_size=SIZE, splits=["val"], progress=io.StringIO())
     assert not (tmp_path / "manifest.json").exists()
 
 
@@ -729,9 +710,7 @@ def test_the_published_archive_is_known_by_its_md5(archives, tmp_path, monkeypat
     for name in ("ILSVRC2012_img_val.tar", "ILSVRC2012_devkit_t12.tar.gz"):
         md5 = hashlib.md5((archives / name).read_bytes()).hexdigest()
         monkeypatch.setitem(KNOWN, name, replace(KNOWN[name], md5=md5, bytes=None))
-    manifest = pack_published(
-        "ilsvrc2012", archives, tmp_path, image_size=SIZE, splits=["val"], progress=io.StringIO()
-    )
+    manifest = pack_published("ilsvrc2012", archives, tmp_path, image_size=SIZE, splits=["val"], progress=io.StringIO())
     assert [record["verified"] for record in manifest["archives"]] == ["md5", "md5"]
 
 
@@ -767,9 +746,7 @@ def test_official_layout_rebuilt_from_real_images(tmp_path):
             if parts[-1].startswith("ILSVRC2012_val_"):
                 images[parts[-1]] = (parts[-2], tar.extractfile(member).read())
     wnids = sorted({wnid for wnid, _ in images.values()})
-    ids = {
-        wnid: 10 - i for i, wnid in enumerate(wnids)
-    }  # as in the kit, ids are not in the order of the wnids
+    ids = {wnid: 10 - i for i, wnid in enumerate(wnids)}  # as in the kit, ids are not in the order of the wnids
     fields = ["ILSVRC2012_ID", "WNID", "words", "num_children", "num_train_images"]
     synsets = np.zeros((11, 1), dtype=[(field, object) for field in fields])
     for i, wnid in enumerate(wnids):
@@ -792,9 +769,7 @@ def test_official_layout_rebuilt_from_real_images(tmp_path):
     write(tmp_path / "ILSVRC2012_img_val.tar", "w", [(name, data) for name, (_, data) in images.items()])
 
     out = tmp_path / "out"
-    manifest = pack(
-        "ilsvrc2012", tmp_path, out, image_size=32, splits=["val"], workers=1, progress=io.StringIO()
-    )
+    manifest = pack("ilsvrc2012", tmp_path, out, image_size=32, splits=["val"], workers=1, progress=io.StringIO())
     count = Counter(wnid for wnid, _ in images.values())
     assert manifest["splits"]["val"]["per_class"] == [count[wnid] for wnid in wnids]
     assert [c["wnid"] for c in manifest["classes"]] == wnids

@@ -29,9 +29,7 @@ def ctx(tmp_path_factory: pytest.TempPathFactory) -> Context:
 
 def split_folds(html: str) -> tuple[str, list[str]]:
     """What stands open on a page, and what is folded away."""
-    return re.sub(r"<details>.*?</details>", "", html, flags=re.S), re.findall(
-        r"<details>.*?</details>", html, re.S
-    )
+    return re.sub(r"<details>.*?</details>", "", html, flags=re.S), re.findall(r"<details>.*?</details>", html, re.S)
 
 
 def test_training_shows_ablations_and_folds_the_rest(ctx: Context) -> None:
@@ -121,12 +119,7 @@ def test_what_was_not_compared_says_why(tmp_path: Path, capsys: pytest.CaptureFi
         {"name": "alexnet", "kind": "base", "difference": {}},
         {"name": "tanh", "kind": "ablation", "difference": {"model.activation": ["relu", "tanh"]}},
         {"name": "no_pca_color", "kind": "ablation", "difference": {}},
-        {
-            "name": "pretraining",
-            "kind": "ablation",
-            "difference": {"data.set": [1, 2]},
-            "data": "pretraining",
-        },
+        {"name": "pretraining", "kind": "ablation", "difference": {"data.set": [1, 2]}, "data": "pretraining"},
     ]
     fabricate.study(tmp_path, "demo", experiments=listed)
     start = "demo (demo): {} against alexnet: "
@@ -145,9 +138,7 @@ def test_sentences_get_room_and_numbers_stand_right() -> None:
     assert page.heading("A < b", 4) == "<h4>A &lt; b</h4>"
 
 
-def test_the_page_on_trust_says_what_was_counted(
-    ctx: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_page_on_trust_says_what_was_counted(ctx: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import pandas as pd
 
     published = pd.read_csv(calibration.REFERENCE / "calibration.csv", keep_default_na=False)

@@ -35,11 +35,7 @@ def rows(html: str) -> dict[str, list[str]]:
 def test_the_papers_rows_are_as_printed(ctx: Context) -> None:
     first, second = tables_1_and_2.tables(ctx).rsplit("Table 2: errors", 1)
     one, two = rows(first), rows(second)
-    printed_1 = {
-        "Sparse coding": ["47.1", "28.2"],
-        "SIFT + Fisher vectors": ["45.7", "25.7"],
-        "CNN": ["37.5", "17.0"],
-    }
+    printed_1 = {"Sparse coding": ["47.1", "28.2"], "SIFT + Fisher vectors": ["45.7", "25.7"], "CNN": ["37.5", "17.0"]}
     printed_2 = {
         "SIFT + Fisher vectors": ["–", "–", "26.2"],
         "1 CNN": ["40.7", "18.2", "–"],

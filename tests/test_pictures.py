@@ -110,9 +110,7 @@ def with_pictures(folder: Path) -> list[dict]:
     return entries
 
 
-def test_labels_and_neighbours_are_those_of_the_record_and_pictures_those_of_the_packed_set(
-    tmp_path: Path,
-) -> None:
+def test_labels_and_neighbours_are_those_of_the_record_and_pictures_those_of_the_packed_set(tmp_path: Path) -> None:
     campaign(tmp_path, c0=EVIL, c1=EVIL)
     entries = with_pictures(tmp_path)
     ctx = context(tmp_path)
@@ -125,9 +123,7 @@ def test_labels_and_neighbours_are_those_of_the_record_and_pictures_those_of_the
         sum(i % 11 == e["label"] for i in range(e["index"], e["index"] + 6)) for e in entries[:2]
     ]
     shown = embedded(html)
-    held, trained = (
-        np.load(tmp_path / f"demo/data/ilsvrc2012/{split}.npy").astype(int) for split in ("val", "train")
-    )
+    held, trained = (np.load(tmp_path / f"demo/data/ilsvrc2012/{split}.npy").astype(int) for split in ("val", "train"))
     assert len(shown) == 3 + 2 * 2 and EVIL not in html
     for image, entry in zip(shown, entries, strict=False):
         assert int(np.argmin([np.abs(image.astype(int) - other).mean() for other in held])) == entry["index"]
@@ -154,9 +150,7 @@ def test_thumbnails_of_the_record_stand_in_for_a_packed_set_that_is_not_here(tmp
     rng = np.random.default_rng(3)
     tiles = np.repeat(rng.integers(0, 256, (16, 1, 1, 3)), 32, axis=1).repeat(32, axis=2).astype(np.uint8)
     sheet = tiles.reshape(2, 8, 32, 32, 3).swapaxes(1, 2).reshape(64, 256, 3)
-    Image.fromarray(sheet).save(
-        tmp_path / "demo/examined/alexnet/1/thumbnails.jpg", quality=95, subsampling=0
-    )
+    Image.fromarray(sheet).save(tmp_path / "demo/examined/alexnet/1/thumbnails.jpg", quality=95, subsampling=0)
     assert main(["keep", "--results", str(tmp_path), "--out", str(tmp_path / "kept")]) == 0
     results = load_results(tmp_path / "kept")
     record = results.examined["demo", "alexnet", 1]
@@ -169,10 +163,7 @@ def test_thumbnails_of_the_record_stand_in_for_a_packed_set_that_is_not_here(tmp
     assert list(dict.fromkeys(order)) == list(found)
     for place, key in enumerate(order):
         if order.index(key) == place:  # one that is the neighbour of two images has two tiles
-            assert (
-                np.abs(found[key].astype(int) - tiles[max(i for i, k in enumerate(order) if k == key)]).max()
-                < 40
-            )
+            assert np.abs(found[key].astype(int) - tiles[max(i for i, k in enumerate(order) if k == key)]).max() < 40
 
 
 def test_another_packed_set_than_the_examined_one_is_not_shown(tmp_path: Path) -> None:

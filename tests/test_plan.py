@@ -50,14 +50,10 @@ def part(tmp_path: Path) -> Context:
     return Context(load_results(folder), read_table(tmp_path / "claims.csv"))
 
 
-def test_a_planned_row_is_pending_without_a_number_until_all_pairs_exist(
-    part: Context, tmp_path: Path
-) -> None:
+def test_a_planned_row_is_pending_without_a_number_until_all_pairs_exist(part: Context, tmp_path: Path) -> None:
     for name in ("gpu-delta-top1", "lrn-delta-top1", "drop-overfit", "relu-several-times", "relu-order"):
         (found,) = judge(CLAIMS[name], part.results)
-        assert (found.verdict, found.why, found.ours, found.low) == ("pending", "3 of 5 pairs", None, None), (
-            name
-        )
+        assert (found.verdict, found.why, found.ours, found.low) == ("pending", "3 of 5 pairs", None, None), name
     (value,) = judge(CLAIMS["abs-top1-2010"], part.results)
     assert value.why == "3 of 5 runs"
     said = "\n".join(explain(CLAIMS["gpu-delta-top1"], judge(CLAIMS["gpu-delta-top1"], part.results)))

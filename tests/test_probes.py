@@ -52,9 +52,7 @@ def textures(count: int, sd: float, rng: np.random.Generator) -> np.ndarray:
 
 def shares(kernels: np.ndarray) -> dict[str, float]:
     said = probe_kernels.selectivity(kernels)
-    return {
-        key: float(np.mean(np.array(said[f"{key}_p"]) <= 0.05)) for key in ("orientation", "blob", "patch")
-    }
+    return {key: float(np.mean(np.array(said[f"{key}_p"]) <= 0.05)) for key in ("orientation", "blob", "patch")}
 
 
 # First kernels ------------------------------------------------------------------------------------------------------
@@ -73,9 +71,7 @@ def test_gabors_are_oriented_and_no_blobs_of_colour() -> None:
 def test_coloured_blobs_are_blobs_and_not_oriented() -> None:
     kernels = coloured_blobs(60, np.random.default_rng(1))
     said = {key: np.array(values) for key, values in probe_kernels.selectivity(kernels).items()}
-    assert (
-        said["one_colour"].mean() == pytest.approx(0.97, abs=0.01) and np.mean(said["blob_p"] <= 0.05) > 0.8
-    )
+    assert said["one_colour"].mean() == pytest.approx(0.97, abs=0.01) and np.mean(said["blob_p"] <= 0.05) > 0.8
     assert (said["patch_p"] <= 0.05).all() and (said["colourfulness"] > 0.5).all()
     assert np.mean(said["orientation_p"] <= 0.05) < 0.1
 
@@ -86,9 +82,7 @@ def test_textures_are_oriented_or_blobs_as_rarely_as_chance_says_however_smooth(
     found = shares(textures(count, sd, np.random.default_rng(2)))
     most = stats.binom.ppf(0.999, count, 0.05) / count
     assert found["orientation"] <= most and found["blob"] <= most
-    assert (
-        found["patch"] <= most if sd == 0 else found["patch"] > 0.9
-    )  # that one is what tells smooth from white
+    assert found["patch"] <= most if sd == 0 else found["patch"] > 0.9  # that one is what tells smooth from white
 
 
 def test_a_kernel_of_one_colour_all_over_is_a_patch_and_no_blob() -> None:
@@ -107,9 +101,7 @@ def test_surrogates_have_the_autocovariance_of_the_kernel_by_distance() -> None:
             distance = float(np.hypot(a[0] - b[0], a[1] - b[1]))
             sums.setdefault(round(distance), []).append((distance, pattern[a] * pattern[b]))
     means = np.array([np.mean(sums[key], axis=0) for key in sorted(sums)])
-    wanted = np.array(
-        [[np.interp(np.hypot(a[0] - b[0], a[1] - b[1]), *means.T) for b in places] for a in places]
-    )
+    wanted = np.array([[np.interp(np.hypot(a[0] - b[0], a[1] - b[1]), *means.T) for b in places] for a in places])
     values, vectors = np.linalg.eigh(wanted)
     wanted = (vectors * np.clip(values, 0, None)) @ vectors.T
     drawn = probe_kernels.surrogates(pattern, 40_000, np.random.default_rng(5)).reshape(-1, 121)
@@ -153,8 +145,7 @@ def test_colour_of_grey_coloured_and_random_kernels() -> None:
     pattern = rng.standard_normal((5, 5))
     nothing = np.zeros((5, 5))
     grey, opponent, red = (
-        np.stack(channels)
-        for channels in ([pattern] * 3, [pattern, -pattern, nothing], [pattern, nothing, nothing])
+        np.stack(channels) for channels in ([pattern] * 3, [pattern, -pattern, nothing], [pattern, nothing, nothing])
     )
     kernels = np.stack([grey, opponent, red, np.zeros((3, 5, 5))])
     np.testing.assert_allclose(probe_kernels.chroma_share(kernels), [0, 1, 2 / 3, 0], atol=1e-12)
@@ -162,9 +153,7 @@ def test_colour_of_grey_coloured_and_random_kernels() -> None:
     np.testing.assert_allclose(probe_kernels.colourfulness(colours), [0, 1, 2 / 3], atol=1e-12)
     np.testing.assert_allclose(held, 1)
     np.testing.assert_allclose(colours[:, :, None, None] * patterns[:, None], kernels[:3], atol=1e-12)
-    assert probe_kernels.chroma_share(rng.standard_normal((4000, 3, 5, 5))).mean() == pytest.approx(
-        2 / 3, abs=0.005
-    )
+    assert probe_kernels.chroma_share(rng.standard_normal((4000, 3, 5, 5))).mean() == pytest.approx(2 / 3, abs=0.005)
     nothing_said = probe_kernels.selectivity(kernels[3:], 19)
     assert nothing_said["orientation_p"] == nothing_said["blob_p"] == nothing_said["patch_p"] == [1.0]
 
@@ -187,9 +176,7 @@ def test_divergences_and_errors_are_those_of_scipy() -> None:
         )
 
     names = ("geometric_halved", "geometric_arithmetic", "arithmetic_halved")
-    for name, whole, first, second in zip(
-        names, away(thinned), away(thinned[:3]), away(thinned[3:]), strict=True
-    ):
+    for name, whole, first, second in zip(names, away(thinned), away(thinned[:3]), away(thinned[3:]), strict=True):
         np.testing.assert_allclose(said[f"{name}_sampled"], whole)
         np.testing.assert_allclose(said[name], 2 * whole - (first + second) / 2)
     geometric = softmax(thinned.mean(0), -1)

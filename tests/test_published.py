@@ -66,10 +66,7 @@ def test_a_published_verdict_follows_from_its_row(row: dict[str, str]) -> None:
         word = "contradicts"
     else:
         word = "cannot tell" if narrow[0] <= paper <= narrow[1] else "not shown"
-    assert (row["direction"], row["size"]) == (
-        word,
-        "unknown",
-    )  # no row is at paper scale on the paper's own data
+    assert (row["direction"], row["size"]) == (word, "unknown")  # no row is at paper scale on the paper's own data
 
 
 def test_they_are_ten_at_least_and_of_several_words() -> None:
@@ -80,9 +77,7 @@ def test_they_are_ten_at_least_and_of_several_words() -> None:
 
 def test_settings_on_which_text_and_program_agree_hold_by_a_line_that_is_named() -> None:
     with TABLE.open(newline="", encoding="utf-8") as lines:
-        rows = [
-            row for row in csv.DictReader(lines) if row["why"].startswith("text and authors' program agree")
-        ]
+        rows = [row for row in csv.DictReader(lines) if row["why"].startswith("text and authors' program agree")]
     assert len(rows) == 33
     for row in rows:
         assert row["verdict"] == "holds"

@@ -96,11 +96,7 @@ def test_the_rate_is_chosen_on_the_first_seed_and_judged_on_the_others(folder):
     record = results.studies["cifar10"]
     choice = races.choose(results, record, "relu")
     assert (choice.experiment, choice.rate, choice.edge, choice.missing) == ("relu_lr002", 0.002, "", 0)
-    assert {rate: round(r.epoch, 6) for rate, r in choice.swept.items()} == {
-        0.001: 12.4,
-        0.002: 8.3,
-        0.004: 9.0,
-    }
+    assert {rate: round(r.epoch, 6) for rate, r in choice.swept.items()} == {0.001: 12.4, 0.002: 8.3, 0.004: 9.0}
     found = races.judged(results, record, "relu")
     assert {seed: pytest.approx(r.epoch) for seed, r in found.items()} == {
         2: 8.6,
@@ -116,9 +112,7 @@ def test_the_rate_is_chosen_on_the_first_seed_and_judged_on_the_others(folder):
     assert estimate.value == pytest.approx((43.0 * 40.0 * 44.5 / (8.6 * 9.1 * 8.9)) ** (1 / 3))
     assert estimate.conclusive and (estimate.seeds, estimate.baseline_seeds) == (5, 0)
     assert "as published" in estimate.remark and "tanh at rate 0.002" in estimate.remark
-    assert (
-        " 17 runs of 2 networks, 2 of them at several learning rates, 6 seeds each; " in sentences(results)[0]
-    )
+    assert " 17 runs of 2 networks, 2 of them at several learning rates, 6 seeds each; " in sentences(results)[0]
 
 
 def test_a_single_rate_is_given_and_judged_by_all_seeds(tmp_path, monkeypatch):
@@ -181,9 +175,7 @@ def test_runs_that_never_get_there_count_with_the_epochs_they_were_given(folder)
     results = load_results(folder)
     record = results.studies["cifar10"]
     assert races.judged(results, record, "tanh")[3] == Reached(CAP, True)
-    assert races.judged(results, record, "tanh")[4] == Reached(
-        CAP, True
-    )  # diverged: it never gets there either
+    assert races.judged(results, record, "tanh")[4] == Reached(CAP, True)  # diverged: it never gets there either
     estimate = races.ratio(results, record, "tanh", "relu")
     assert estimate.bound == ">=" and estimate.high == math.inf
     above, below = [43.0, CAP, CAP, MEANS[1], MEANS[1]], [8.6, 9.1, 8.9, MEANS[0], MEANS[0]]
@@ -191,11 +183,7 @@ def test_runs_that_never_get_there_count_with_the_epochs_they_were_given(folder)
 
 
 def test_a_rate_that_diverged_is_not_chosen(folder):
-    runs(
-        folder,
-        "tanh",
-        {(0.001, 1): [0.9] * CAP, (0.002, 1): [math.nan], (0.004, 1): [0.9] * (CAP - 1) + [0.5]},
-    )
+    runs(folder, "tanh", {(0.001, 1): [0.9] * CAP, (0.002, 1): [math.nan], (0.004, 1): [0.9] * (CAP - 1) + [0.5]})
     results = load_results(folder)
     choice = races.choose(results, results.studies["cifar10"], "tanh")
     assert choice.rate == 0.004 and all(reached.censored for reached in choice.swept.values())
@@ -210,9 +198,7 @@ def test_what_is_missing_is_said(tmp_path):
     runs(tmp_path, "relu", FAST)
     results = load_results(tmp_path)
     assert races.choose(results, record, "tanh").missing == 1
-    with pytest.raises(
-        NoEstimate, match="tanh_lr002, the fastest rate of tanh, has no run with another seed"
-    ):
+    with pytest.raises(NoEstimate, match="tanh_lr002, the fastest rate of tanh, has no run with another seed"):
         races.ratio(results, record, "tanh", "relu")
     with pytest.raises(UserError, match="no race 'sigmoid'.*relu, tanh"):
         races.find(results, "cifar10", "sigmoid")
@@ -224,18 +210,11 @@ def test_the_choice_is_a_file_and_the_race_a_few_lines(folder, tmp_path, capsys)
     assert main(["choose", *arguments, "--study", "cifar10", "--out", str(out)]) == 0
     record = json.loads(out.read_text())
     assert (record["experiment"], record["rate"]) == ("tanh_lr002", 0.002)
-    assert record["epochs"] == {
-        "0.001": pytest.approx(55),
-        "0.002": pytest.approx(41.5),
-        "0.004": pytest.approx(48),
-    }
+    assert record["epochs"] == {"0.001": pytest.approx(55), "0.002": pytest.approx(41.5), "0.004": pytest.approx(48)}
     assert main(["race", *arguments]) == 0
     printed = capsys.readouterr().out
     assert "0.001: 55.0, 0.002: 41.5, 0.004: 48.0" in printed and "4.79 times the epochs of relu" in printed
-    assert (
-        main(["choose", "--results", str(folder), "--race", "x", "--study", "cifar10", "--out", str(out)])
-        == 2
-    )
+    assert main(["choose", "--results", str(folder), "--race", "x", "--study", "cifar10", "--out", str(out)]) == 2
 
 
 def test_the_page_names_conditions_and_the_copy_of_the_data(folder):
@@ -250,12 +229,7 @@ def test_the_page_names_conditions_and_the_copy_of_the_data(folder):
     cells = re.findall(r"<t[hd][^>]*>([^<]*)</t[hd]>", html)
     at = cells.index("as published")
     made_in, *nets = cells[at + 1 : at + 6]
-    assert made_in == "fp32" and nets == [
-        "0.002",
-        "8.9",
-        "0.002",
-        "42.5",
-    ]  # geometric means of the judged seeds
+    assert made_in == "fp32" and nets == ["0.002", "8.9", "0.002", "42.5"]  # geometric means of the judged seeds
     assert cells[at + 6].startswith("4.79") and cells[at + 8] == "5 pairs"
     assert "at rate 0.002: 42.5 epochs" in html  # geometric mean of the judged seeds alone
 
@@ -309,10 +283,7 @@ def test_the_first_page_says_how_many_other_conditions_miss_the_factor(tmp_path)
         runs(tmp_path, net, {run: times * epochs for run, epochs in given.items()})
     ctx = context(tmp_path)
     said = summary.verdict_paragraph(ctx)
-    assert (
-        "holds in the one condition in which it is judged; in 1 of 1 other condition the interval misses it"
-        in said
-    )
+    assert "holds in the one condition in which it is judged; in 1 of 1 other condition the interval misses it" in said
     row = claims_table.claims(ctx).partition('id="claim-relu-speedup-cifar10"')[2].partition("</tr>")[0]
     text = re.sub(r"<[^>]+>", "", row)
     assert "Runs: fig1_tanh_2012_lr002, seeds 1, 2, 3, 4, 5, 6;" in text and "in fp32" in text
@@ -335,10 +306,7 @@ def test_crossings_at_the_middle_of_epochs_are_half_an_epoch_earlier(folder):
     ctx = context(folder)
     html = fig1_races.middles(ctx, ctx.studies[0], [("tanh", "relu")])
     assert f">{numbers[0]}" in html and ">4.79" in html
-    assert earlier({1: Reached(0.7, False), 2: Reached(60, True)}) == {
-        1: Reached(0.5, False),
-        2: Reached(59.5, True),
-    }
+    assert earlier({1: Reached(0.7, False), 2: Reached(60, True)}) == {1: Reached(0.5, False), 2: Reached(59.5, True)}
 
 
 def test_two_ratios_are_compared_with_the_noise_of_all_four_nets():
@@ -369,8 +337,7 @@ def test_a_bound_makes_a_bound_and_two_to_the_same_side_say_nothing():
 
 
 @pytest.mark.parametrize(
-    ("times", "words"),
-    [(4.5, "no difference"), (1.2, "tanh loses less than in"), (14.0, "tanh loses more than in")],
+    ("times", "words"), [(4.5, "no difference"), (1.2, "tanh loses less than in"), (14.0, "tanh loses more than in")]
 )
 def test_the_page_says_what_a_condition_changes(tmp_path, times, words, capsys):
     nets = ("fig1_relu_2012", "fig1_tanh_2012")
@@ -385,9 +352,7 @@ def test_the_page_says_what_a_condition_changes(tmp_path, times, words, capsys):
         record["experiments"] += [
             {"name": name, "kind": "race", "baseline": name, "race": f"pool_{net}"} for name in rates
         ]
-        record["fingerprints"] |= {
-            name: {str(s): f"cifar10-{name}-{s}" for s in range(1, 7)} for name in rates
-        }
+        record["fingerprints"] |= {name: {str(s): f"cifar10-{name}-{s}" for s in range(1, 7)} for name in rates}
     path.write_text(json.dumps(record))
     for prefix, scale in (("", 1.0), ("pool_", times / 4.79)):
         runs(tmp_path, f"{prefix}{nets[0]}", FAST)
@@ -427,19 +392,13 @@ def test_the_ratio_at_other_marks_is_that_of_the_epochs_to_them(folder):
             tables = [side[seed] for seed in (2, 3, 4, 5, 6)]
             # the errors fall, so epochs interpolate over errors the other way round
             logs.append(
-                [
-                    math.log(np.interp(-mark, -t["train_error"].to_numpy(), t["epoch"].to_numpy()))
-                    for t in tables
-                ]
+                [math.log(np.interp(-mark, -t["train_error"].to_numpy(), t["epoch"].to_numpy())) for t in tables]
             )
         wanted.append(f"{math.exp(np.mean(logs[0]) - np.mean(logs[1])):.2f}")
     cells = re.findall(r"<td[^>]*>([^<]*)</td>", html)
     assert cells[:6] == wanted and cells[5] == "4.79"
     for cell, side in zip(cells[6:8], curves[::-1], strict=True):
-        ends = [
-            float(side[s].loc[side[s]["train_error"] <= 0.25, "validation_error"].iloc[0])
-            for s in (2, 3, 4, 5, 6)
-        ]
+        ends = [float(side[s].loc[side[s]["train_error"] <= 0.25, "validation_error"].iloc[0]) for s in (2, 3, 4, 5, 6)]
         assert cell.replace("\xa0", " ") == f"{100 * np.mean(ends):.1f} %"
 
 
@@ -449,8 +408,7 @@ def test_a_mark_that_nobody_or_one_side_reached_is_a_dash_or_a_bound():
 
     def shown(above: pd.DataFrame, below: pd.DataFrame, mark: float, cap: int | None = None) -> str:
         sides = (
-            [epochs_to(curve, mark) if cap is None else races.reached(curve, mark, cap)]
-            for curve in (above, below)
+            [epochs_to(curve, mark) if cap is None else races.reached(curve, mark, cap)] for curve in (above, below)
         )
         return shown_ratio(*sides)
 
@@ -471,14 +429,7 @@ def test_the_conditions_stand_in_markdown_too(folder, capsys):
 
 
 def test_cifar10_at_its_own_size_is_paper_scale_and_shorter_nets_are_not(tmp_path):
-    record = {
-        "training_set": "cifar10",
-        "width": 1,
-        "image_size": 32,
-        "crop": 24,
-        "classes": 10,
-        "epochs": 40,
-    }
+    record = {"training_set": "cifar10", "width": 1, "image_size": 32, "crop": 24, "classes": 10, "epochs": 40}
     assert shrunken(record) == ""
     assert shrunken(record | {"width": 0.5}) == "width 0.5"
     assert shrunken(record | {"training_set": "ilsvrc2010"}) != ""

@@ -49,14 +49,10 @@ def test_each_tested_claim_stands_under_its_answer_with_its_numbers(ctx: Context
     assert len(tested) > 10 and set(tested["verdict"]) >= {"direction agrees", "cannot tell"}
     for row in tested.to_dict("records"):
         places = [name for name, part in parts.items() if row["id"] in part]
-        under = (
-            "stays_open" if row["p_holm"] >= 0.05 else UNDER[row["verdict"]]
-        )  # a direction that may be luck is open
+        under = "stays_open" if row["p_holm"] >= 0.05 else UNDER[row["verdict"]]  # a direction that may be luck is open
         assert places == [under], row["id"]
         text = parts[places[0]][row["id"]]
-        assert number(float(row["ours"]), row["unit"]) in text and row["statement"][:20] in text.replace(
-            "&gt;", ">"
-        )
+        assert number(float(row["ours"]), row["unit"]) in text and row["statement"][:20] in text.replace("&gt;", ">")
         if row["low"] == row["low"]:
             assert f"[{number(row['low'], row['unit'], 2)}, " in text
     assert sum(map(len, parts.values())) == len(tested)
@@ -74,9 +70,7 @@ def test_a_point_that_changes_the_error_is_named_with_its_size(ctx: Context, tmp
 
     found = dict(re.findall(r"<code>(\w+)</code>\): ([−\d.]+) ", part))
     for name, points in found.items():
-        assert float(points.replace("−", "-")) == pytest.approx(
-            100 * (error(name) - error("alexnet")), abs=0.006
-        )
+        assert float(points.replace("−", "-")) == pytest.approx(100 * (error(name) - error("alexnet")), abs=0.006)
     assert found, "the fabricated campaign has a departure whose effect is far above its noise"
 
 

@@ -143,9 +143,7 @@ def test_the_findings_are_on_the_page(report: Path) -> None:
 
 def test_the_verdict_table_lies_beside_it(report: Path) -> None:
     beside = pd.read_csv(report.with_name("claims.csv"), keep_default_na=False)
-    assert {"id", "section", "paper", "ours", "low", "high", "n", "evidence", "verdict"} <= set(
-        beside.columns
-    )
+    assert {"id", "section", "paper", "ours", "low", "high", "n", "evidence", "verdict"} <= set(beside.columns)
     assert list(beside["id"]) == [claim.id for claim in load_claims()]
 
 
@@ -173,18 +171,12 @@ def test_the_same_figure_gives_the_same_bytes() -> None:
 
 def test_help_loads_no_numerics_and_nothing_loads_torch() -> None:
     code = "import sys, analysis.__main__; print([m for m in ('numpy', 'pandas', 'matplotlib') if m in sys.modules])"
-    assert (
-        subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True).stdout
-        == "[]\n"
-    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True).stdout == "[]\n"
     code = (
         "import sys, analysis.report.context, analysis.verdicts.judge, analysis.report.pages.summary, analysis.report.pages.training, analysis.report.build, analysis.measures.baselines;"
         "print([m for m in ('torch', 'alexnet', 'snakemake', 'scipy.stats') if m in sys.modules])"
     )
-    assert (
-        subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True).stdout
-        == "[]\n"
-    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True).stdout == "[]\n"
 
 
 def test_errors_are_one_sentence(report: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -18,22 +18,7 @@ import alexnet
 ROOT = Path(__file__).parents[1]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 LOCK = (ROOT / "requirements.lock").read_text()
-TEXT = {
-    "",
-    ".py",
-    ".md",
-    ".toml",
-    ".yaml",
-    ".yml",
-    ".smk",
-    ".sh",
-    ".csv",
-    ".ipynb",
-    ".css",
-    ".j2",
-    ".cff",
-    ".lock",
-}
+TEXT = {"", ".py", ".md", ".toml", ".yaml", ".yml", ".smk", ".sh", ".csv", ".ipynb", ".css", ".j2", ".cff", ".lock"}
 
 
 def files() -> list[Path]:
@@ -68,9 +53,7 @@ def test_no_large_file() -> None:
 
 def test_no_word_of_one_machine() -> None:
     """Package indexes and home folders belong to a machine's configuration, not to the repository."""
-    words = re.compile(
-        "|".join(["https?://" + "(pypi|files" + r"\.pythonhosted)", "/root" + "/", "/home" + "/"])
-    )
+    words = re.compile("|".join(["https?://" + "(pypi|files" + r"\.pythonhosted)", "/root" + "/", "/home" + "/"]))
     found = [
         f"{path.relative_to(ROOT)}:{number}: {line.strip()[:80]}"
         for path in files()
@@ -87,9 +70,7 @@ def test_lock_names_no_index() -> None:
 
 
 def test_lock_pins_and_hashes_everything() -> None:
-    entries = [
-        line for line in LOCK.replace("\\\n", " ").splitlines() if line.strip() and not line.startswith("#")
-    ]
+    entries = [line for line in LOCK.replace("\\\n", " ").splitlines() if line.strip() and not line.startswith("#")]
     assert [entry for entry in entries if "--hash=sha256:" not in entry] == []
     for requirement in pins().values():
         assert [specifier.operator for specifier in requirement.specifier] == ["=="], requirement

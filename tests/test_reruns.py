@@ -89,9 +89,7 @@ def test_another_machine_is_named_and_does_not_count_as_the_same_one(again, publ
     change(path, provenance=made, threads=2, weights_sha256="0" * 64)
     assert compare(again, published, "--record") == 1
     line = capsys.readouterr().out.splitlines()[0]
-    assert line.endswith(
-        "(processor Another processor instead of A <fast> & cheap processor, threads 2 instead of 1)"
-    )
+    assert line.endswith("(processor Another processor instead of A <fast> & cheap processor, threads 2 instead of 1)")
     html = trained_again.page(load_results(published))
     assert "1 run of 1 kind was trained again" in html and "1 of 1 ended" in html
     assert "A &lt;fast&gt; &amp; cheap processor" in html
@@ -136,9 +134,7 @@ def test_another_experiment_under_the_same_name_is_not_compared(again, published
 
 
 def test_a_copy_is_no_rerun(published, tmp_path, capsys):
-    assert (
-        compare(tmp_path / "all", published) == 2
-    )  # what was kept, with the release of the system in its records
+    assert compare(tmp_path / "all", published) == 2  # what was kept, with the release of the system in its records
     assert "holds no run that was trained again" in capsys.readouterr().err
 
 
@@ -155,8 +151,4 @@ def test_a_broken_table_is_a_sentence(again, published, capsys):
     (published / "demo/reruns.csv").write_text("experiment,seed\nalexnet,2\n")
     assert compare(again, published, "--record") == 2
     error = capsys.readouterr().err
-    assert (
-        "reruns.csv lacks config_fingerprint, " in error
-        and "; delete it" in error
-        and "Traceback" not in error
-    )
+    assert "reruns.csv lacks config_fingerprint, " in error and "; delete it" in error and "Traceback" not in error

@@ -126,9 +126,7 @@ def test_a_checkpoint_by_the_clock(configure, packed_set, tmp_path, monkeypatch)
     places = []
     original = trainer.Run.save_checkpoint
     monkeypatch.setattr(
-        trainer.Run,
-        "save_checkpoint",
-        lambda run: places.append((run.state.epoch, run.state.step)) or original(run),
+        trainer.Run, "save_checkpoint", lambda run: places.append((run.state.epoch, run.state.step)) or original(run)
     )
     config = configure(change=short(epochs=1))
     train.train(config, packed_set, tmp_path / "often", threads=1, cadence=state.Cadence(minutes=1e-9))
@@ -140,9 +138,7 @@ def test_a_checkpoint_by_the_clock(configure, packed_set, tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_the_loader_begins_inside_an_epoch_and_makes_nothing_before(
-    configure, packed_set, workers, monkeypatch
-):
+def test_the_loader_begins_inside_an_epoch_and_makes_nothing_before(configure, packed_set, workers, monkeypatch):
     config = json.loads(configure(change=short()).read_text())
     split = open_split(packed_set, "train")
     batches = TrainingBatches(split, config, mean_image(packed_set), workers)
@@ -169,8 +165,7 @@ def test_the_loader_begins_inside_an_epoch_and_makes_nothing_before(
 
 
 @pytest.mark.parametrize(
-    ("devices", "number"),
-    [("1", signal.SIGTERM), ("1", signal.SIGINT), ("2", signal.SIGTERM), ("2", signal.SIGINT)],
+    ("devices", "number"), [("1", signal.SIGTERM), ("1", signal.SIGINT), ("2", signal.SIGTERM), ("2", signal.SIGINT)]
 )
 def test_told_to_end_it_writes_a_checkpoint_at_once(configure, packed_set, tmp_path, devices, number):
     config, out = configure(change=short(epochs=15)), tmp_path / "told"
@@ -202,9 +197,7 @@ def test_told_in_the_validation_it_validates_again(configure, packed_set, tmp_pa
     config = configure(change=short(epochs=1))
     train.train(config, packed_set, tmp_path / "whole", threads=1)
     original = trainer.Run.validate
-    monkeypatch.setattr(
-        trainer.Run, "validate", lambda run: os.kill(os.getpid(), signal.SIGTERM) or original(run)
-    )
+    monkeypatch.setattr(trainer.Run, "validate", lambda run: os.kill(os.getpid(), signal.SIGTERM) or original(run))
     with pytest.raises(interruption.Interrupted, match="stopped by SIGTERM after epoch 0 and 6 steps"):
         train.train(config, packed_set, tmp_path / "told", threads=1)
     monkeypatch.setattr(trainer.Run, "validate", original)
@@ -238,16 +231,7 @@ def test_it_does_not_begin_when_the_workflow_is_gone_already(configure, packed_s
 
 
 def test_another_verb_is_ended_with_a_sentence(tmp_path):
-    words = [
-        sys.executable,
-        "-m",
-        "alexnet",
-        "synthesize",
-        "--out",
-        str(tmp_path),
-        "--train-per-class",
-        "9999",
-    ]
+    words = [sys.executable, "-m", "alexnet", "synthesize", "--out", str(tmp_path), "--train-per-class", "9999"]
     process = start([*words, "--workers", "1"])
     wait_for(lambda: any(tmp_path.iterdir()), process)
     process.send_signal(signal.SIGTERM)
@@ -295,9 +279,7 @@ def test_a_file_that_is_no_checkpoint_of_this_run_is_refused_and_nothing_of_it_u
 ):
     config = configure(change=short())
     out = tmp_path / "run"
-    monkeypatch.setattr(
-        trainer.Run, "due", lambda run: trainer.STOP if run.state.step == 2 else trainer.GO_ON
-    )
+    monkeypatch.setattr(trainer.Run, "due", lambda run: trainer.STOP if run.state.step == 2 else trainer.GO_ON)
     with pytest.raises(interruption.Interrupted):
         train.train(config, packed_set, out, threads=1)
     monkeypatch.undo()
@@ -347,9 +329,7 @@ def test_a_file_that_is_no_checkpoint_of_this_run_is_refused_and_nothing_of_it_u
     saved(code_sha256="0123456789abcdef")
     train.train(config, packed_set, out, threads=1)
     now = fingerprint.code_sha256("train")[:10]
-    assert (
-        f"the checkpoint is of training code 0123456789, this checkout has {now}" in capsys.readouterr().err
-    )
+    assert f"the checkpoint is of training code 0123456789, this checkout has {now}" in capsys.readouterr().err
     assert outcome(out) == wanted
 
 
@@ -357,9 +337,7 @@ def test_data_that_were_packed_anew_under_the_same_name_start_afresh(
     configure, packed_set, tmp_path, capsys, monkeypatch
 ):
     config, out = configure(change=short()), tmp_path / "run"
-    monkeypatch.setattr(
-        trainer.Run, "due", lambda run: trainer.STOP if run.state.step == 3 else trainer.GO_ON
-    )
+    monkeypatch.setattr(trainer.Run, "due", lambda run: trainer.STOP if run.state.step == 3 else trainer.GO_ON)
     with pytest.raises(interruption.Interrupted):
         train.train(config, packed_set, out, threads=1)
     monkeypatch.undo()
@@ -374,9 +352,7 @@ def test_a_checkpoint_of_a_changed_configuration_is_said_and_left_alone(
     configure, packed_set, tmp_path, capsys, monkeypatch
 ):
     out = tmp_path / "run"
-    monkeypatch.setattr(
-        trainer.Run, "due", lambda run: trainer.STOP if run.state.step == 3 else trainer.GO_ON
-    )
+    monkeypatch.setattr(trainer.Run, "due", lambda run: trainer.STOP if run.state.step == 3 else trainer.GO_ON)
     with pytest.raises(interruption.Interrupted):
         train.train(configure(change=short()), packed_set, out, threads=1)
     monkeypatch.undo()
@@ -388,11 +364,7 @@ def test_a_checkpoint_of_a_changed_configuration_is_said_and_left_alone(
 
 
 def test_times_between_checkpoints_that_cannot_be_are_refused(tmp_path, capsys):
-    for flag, value in (
-        ("--checkpoint-minutes", "0"),
-        ("--checkpoint-minutes", "nan"),
-        ("--checkpoint-steps", "-1"),
-    ):
+    for flag, value in (("--checkpoint-minutes", "0"), ("--checkpoint-minutes", "nan"), ("--checkpoint-steps", "-1")):
         with pytest.raises(SystemExit):
             main(["train", "c.json", "--data", "d", "--out", "o", flag, value])
         assert flag in capsys.readouterr().err
@@ -403,9 +375,7 @@ def test_a_training_waits_for_one_that_is_about_to_end(configure, packed_set, tm
     folder = tmp_path / "run" / "checkpoint"
     folder.mkdir(parents=True)
     script = "import sys, time; from pathlib import Path; from alexnet.runtime.files import held\nwith held(Path(sys.argv[1])) as ours:\n    print(ours, flush=True); time.sleep(float(sys.argv[2]))"
-    holder = subprocess.Popen(
-        [sys.executable, "-c", script, folder / "lock", "60"], cwd=ROOT, stdout=subprocess.PIPE
-    )
+    holder = subprocess.Popen([sys.executable, "-c", script, folder / "lock", "60"], cwd=ROOT, stdout=subprocess.PIPE)
     assert holder.stdout.readline() == b"True\n"
     with pytest.raises(UserError, match="another training is running"):
         train.train(configure(change=short(1)), packed_set, tmp_path / "run", threads=1)

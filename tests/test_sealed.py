@@ -45,15 +45,9 @@ def test_a_set_is_verified_and_one_changed_byte_of_it_is_found(
     packed: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["verify", str(packed)]) == 0
-    manifest, images = (
-        read_manifest(packed),
-        len(open_split(packed, "train")) + len(open_split(packed, "val")),
-    )
+    manifest, images = (read_manifest(packed), len(open_split(packed, "train")) + len(open_split(packed, "val")))
     said = capsys.readouterr().out
-    assert (
-        said
-        == f"{packed}: all {images} images are those that were packed, fingerprint {manifest['fingerprint']}\n"
-    )
+    assert said == f"{packed}: all {images} images are those that were packed, fingerprint {manifest['fingerprint']}\n"
     used = ["name", "label", "digest"]
     for name in ("train.npy", "val.npy", "train.csv", "val.csv", "mean.npy", "manifest.json"):
         path = packed / name
@@ -70,19 +64,10 @@ def test_a_set_is_verified_and_one_changed_byte_of_it_is_found(
                     assert pd.read_csv(path)[used].equals(before)
                 else:
                     now = json.loads(path.read_text())
-                    same = {
-                        key: manifest[key]
-                        for key in ("classes", "splits", "image_size", "storage", "fingerprint")
-                    }
-                    assert same.items() <= now.items() and (
-                        "record_sha256" not in now or now["rgb"] == manifest["rgb"]
-                    )
+                    same = {key: manifest[key] for key in ("classes", "splits", "image_size", "storage", "fingerprint")}
+                    assert same.items() <= now.items() and ("record_sha256" not in now or now["rgb"] == manifest["rgb"])
                 continue
-            assert status == 2 and error.startswith("error: ") and error.count("\n") == 1, (
-                name,
-                place,
-                error,
-            )
+            assert status == 2 and error.startswith("error: ") and error.count("\n") == 1, (name, place, error)
             assert str(packed) in error and "pack the" in error, error
         path.write_bytes(content)
     assert main(["verify", str(packed)]) == 0

@@ -12,15 +12,7 @@ from test_workflow import copy_project, snakemake
 from alexnet.errors import UserError
 from alexnet.experiments import definitions
 
-HOSTILE = [
-    "x; touch harm",
-    "$(touch harm)",
-    "`touch harm`",
-    "x && touch harm",
-    "x | sh",
-    "x\ntouch harm",
-    "{threads}",
-]
+HOSTILE = ["x; touch harm", "$(touch harm)", "`touch harm`", "x && touch harm", "x | sh", "x\ntouch harm", "{threads}"]
 
 
 @pytest.mark.parametrize("value", HOSTILE)
@@ -87,11 +79,7 @@ def test_torch_loads_weights_alone():
 def test_each_line_of_the_threat_model_has_tests_that_exist():
     rows = [line for line in (ROOT / "SECURITY.md").read_text().splitlines() if line.startswith("| ")][1:]
     written = set(
-        re.findall(
-            r"^def (test_\w+)",
-            "\n".join(path.read_text() for path in (ROOT / "tests").glob("test_*.py")),
-            re.M,
-        )
+        re.findall(r"^def (test_\w+)", "\n".join(path.read_text() for path in (ROOT / "tests").glob("test_*.py")), re.M)
     )
     assert len(rows) > 8
     for row in rows:

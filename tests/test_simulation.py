@@ -102,9 +102,7 @@ ALLOWED = 0.05 + 2 * math.sqrt(0.05 * 0.95 / 2000)
 
 @pytest.mark.parametrize("name", trials.HOLDS)
 @pytest.mark.parametrize(("evidence", "pairs"), [("proxy", 5), ("paper scale", 3)])
-def test_words_are_wrong_at_most_one_in_twenty_where_draws_are_not_normal(
-    name: str, evidence: str, pairs: int
-) -> None:
+def test_words_are_wrong_at_most_one_in_twenty_where_draws_are_not_normal(name: str, evidence: str, pairs: int) -> None:
     """2,000 campaigns without effect, counted here: at most 5 % and two standard errors."""
     setting = Setting("world", "pool-overfit", evidence, 0, pairs, pairs, 1.0, 1.0, 0.0, world=name)
     counts = simulation.verdicts_in(setting, CLAIMS, 2000, 5)
@@ -119,9 +117,7 @@ def test_where_no_rule_holds_the_calibration_says_so() -> None:
     two = next(s for s in settings if "two peaks" in s.world)
     rate = calibrate([two], 2000, 5)["rate"][0]
     one_peak = trials.SHARE**5 + (1 - trials.SHARE) ** 5  # nothing in such numbers tells of the other peak
-    assert one_peak == pytest.approx(0.088, abs=1e-4) and rate >= one_peak - 3 * math.sqrt(
-        0.088 * 0.912 / 2000
-    )
+    assert one_peak == pytest.approx(0.088, abs=1e-4) and rate >= one_peak - 3 * math.sqrt(0.088 * 0.912 / 2000)
 
 
 def test_images_in_clusters_are_no_independent_images() -> None:
@@ -216,17 +212,12 @@ def test_the_full_calibration_covers_what_it_should() -> None:
 
 
 def test_the_published_calibration_errs_in_no_setting() -> None:
-    published = pd.read_csv(
-        Path(simulation.__file__).parents[2] / "reports" / "reference" / "calibration.csv"
-    )
+    published = pd.read_csv(Path(simulation.__file__).parents[2] / "reports" / "reference" / "calibration.csv")
     counted = published[published["broken"].isna()]
     assert len(counted) > 1000 and (counted["repeats"] >= 1000).all()
     assert (counted["low"] <= NOMINAL).all()
     assert (counted["wrong"] / counted["repeats"] - counted["rate"]).abs().max() < 1e-5
-    listed = {
-        (s.kind, s.claim, s.evidence, s.images, s.seeds, s.baseline_seeds, s.sd, s.truth)
-        for s in all_settings()
-    }
+    listed = {(s.kind, s.claim, s.evidence, s.images, s.seeds, s.baseline_seeds, s.sd, s.truth) for s in all_settings()}
     columns = ["kind", "claim", "evidence", "images", "seeds", "baseline_seeds", "sd", "truth"]
     assert set(published[columns].itertuples(index=False, name=None)) == listed
 

@@ -185,12 +185,7 @@ def test_jobs_that_are_cancelled_and_preempted_end_as_if_nothing_had_been(slurm,
             for number, comment in jobs().items() if len(disturbed) < 2 else ():
                 for name, how in (("alexnet", ("scancel",)), ("no_lrn", ("scontrol", "requeue"))):
                     begun = list((runs[name] / "checkpoint").glob("*.pt"))
-                    if (
-                        name not in disturbed
-                        and comment.startswith("rule_train")
-                        and name in comment
-                        and begun
-                    ):
+                    if name not in disturbed and comment.startswith("rule_train") and name in comment and begun:
                         call(*how, number)
                         disturbed[name] = number
             time.sleep(0.5)

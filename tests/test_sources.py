@@ -150,28 +150,13 @@ LINE = r"LOC_val_solution\.csv, line 4: "
         ),
         (lambda k, wnid: edit_line(k, 4, lambda i, p: [[i, "n7 1 2 3 4 "]]), LINE + "'n7' is not one class"),
         (lambda k, wnid: edit_line(k, 4, lambda i, p: [[i, ""]]), LINE + "'nothing' is not one class"),
-        (
-            lambda k, wnid: edit_line(k, 3, lambda i, p: [[i, p], [i, p]]),
-            LINE + r"ILSVRC2012_val_\d+ is there twice",
-        ),
-        (
-            lambda k, wnid: edit_line(k, 4, lambda i, p: []),
-            r"ILSVRC2012_val_\d+ is not both .*LOC_val_solution",
-        ),
-        (
-            lambda k, wnid: edit_line(k, 4, lambda i, p: [["other", p], [i, p]]),
-            "image other is not both there",
-        ),
-        (
-            lambda k, wnid: (k / "LOC_synset_mapping.txt").write_bytes(b"\x1f\x8b\xff"),
-            "mapping.* cannot be read",
-        ),
+        (lambda k, wnid: edit_line(k, 3, lambda i, p: [[i, p], [i, p]]), LINE + r"ILSVRC2012_val_\d+ is there twice"),
+        (lambda k, wnid: edit_line(k, 4, lambda i, p: []), r"ILSVRC2012_val_\d+ is not both .*LOC_val_solution"),
+        (lambda k, wnid: edit_line(k, 4, lambda i, p: [["other", p], [i, p]]), "image other is not both there"),
+        (lambda k, wnid: (k / "LOC_synset_mapping.txt").write_bytes(b"\x1f\x8b\xff"), "mapping.* cannot be read"),
         (lambda k, wnid: (k / "LOC_val_solution.csv").write_bytes(b"a\n\xff"), "solution.* cannot be read"),
         (lambda k, wnid: (k / "LOC_val_solution.csv").write_text("x" * 200_000), "solution.* cannot be read"),
-        (
-            lambda k, wnid: (k / "LOC_synset_mapping.txt").write_text(""),
-            "LOC_synset_mapping.txt has no classes",
-        ),
+        (lambda k, wnid: (k / "LOC_synset_mapping.txt").write_text(""), "LOC_synset_mapping.txt has no classes"),
     ],
 )
 def test_kaggles_folders_that_contradict_themselves(kaggle, spoil, words):
@@ -207,14 +192,10 @@ def test_patches_replace_images_of_every_split_and_are_listed(copy, tmp_path):
     for split, name in names.items():
         found = pictures(catalogue, split)
         assert found[name] == (plain[split][name][0], patches[f"patch_images/{name}"])
-        assert {k: v for k, v in found.items() if k != name} == {
-            k: v for k, v in plain[split].items() if k != name
-        }
+        assert {k: v for k, v in found.items() if k != name} == {k: v for k, v in plain[split].items() if k != name}
         picture = next(p for p in drain(catalogue, split) if p.name == name)
         assert (picture.archive, picture.repairs) == ("patch_images.tar", ("patched",))
-    manifest = pack(
-        "ilsvrc2010", copy, tmp_path / "out", image_size=24, stand_ins=True, progress=io.StringIO()
-    )
+    manifest = pack("ilsvrc2010", copy, tmp_path / "out", image_size=24, stand_ins=True, progress=io.StringIO())
     assert {"name": names["train"], "repairs": ["patched"]} in manifest["splits"]["train"]["repaired"]
     (copy / "patch_images.tar").write_bytes(tar_of(patches | {"patch_images/n9_1.JPEG": jpeg(9)}))
     assert open_source("ilsvrc2010", copy, ["val"]).splits[0].images == 5 * 1
@@ -284,9 +265,7 @@ def test_training_archive_of_the_other_year_has_the_own_map_or_is_refused(even, 
     assert all(name.split("_")[0] == wnid for name, (wnid, _) in found.items()), "same synsets: right labels"
 
     swap(copy / train, copy / other)
-    with pytest.raises(
-        UserError, match=rf"{train}/n\d+\.tar has \d images, but data/meta.mat in {KIT[year]}"
-    ):
+    with pytest.raises(UserError, match=rf"{train}/n\d+\.tar has \d images, but data/meta.mat in {KIT[year]}"):
         drain(open_source(f"ilsvrc{year}", copy, ["train"]), "train")
 
     wnid = leaves[0]
@@ -349,10 +328,7 @@ def test_a_release_that_cannot_be_halved(release, tmp_path):
     for members, words in (
         ({"n1.tar": tar_of({"a.JPEG": b"x"})}, "class n1: .* has 1 images"),
         ({"n1.tar": tar_of({"x/a.JPEG": b"x", "y/a.JPEG": b"x"})}, "a name twice"),
-        (
-            {"x/n1.tar": tar_of(release["n00000001"]), "n1.tar": tar_of(release["n00000001"])},
-            "class n1 twice",
-        ),
+        ({"x/n1.tar": tar_of(release["n00000001"]), "n1.tar": tar_of(release["n00000001"])}, "class n1 twice"),
         ({"readme": b"x"}, "holds no <wnid>.tar"),
     ):
         (tmp_path / "fall2009.tar").write_bytes(tar_of(members))
@@ -385,11 +361,7 @@ BATCHES = [*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"]
 def python2(value):
     """The opcodes by which Python 2 pickled a value in protocol 2: its strings are bytes."""
     if isinstance(value, bytes):
-        return (
-            b"U" + bytes([len(value)]) + value
-            if len(value) < 256
-            else b"T" + struct.pack("<i", len(value)) + value
-        )
+        return b"U" + bytes([len(value)]) + value if len(value) < 256 else b"T" + struct.pack("<i", len(value)) + value
     if isinstance(value, int):
         return b"J" + struct.pack("<i", value)
     if isinstance(value, list):
@@ -397,24 +369,10 @@ def python2(value):
     if isinstance(value, dict):
         return b"}(" + b"".join(python2(k) + python2(v) for k, v in value.items()) + b"u"
     kind = (
-        b"cnumpy\ndtype\n"
-        + python2(b"u1")
-        + b"K\0K\1\x87R(K\3"
-        + python2(b"|")
-        + b"NNN"
-        + python2(-1) * 2
-        + b"K\0tb"
+        b"cnumpy\ndtype\n" + python2(b"u1") + b"K\0K\1\x87R(K\3" + python2(b"|") + b"NNN" + python2(-1) * 2 + b"K\0tb"
     )
     begin = b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\0\x85" + python2(b"b") + b"\x87R(K\1"
-    return (
-        begin
-        + b"".join(map(python2, value.shape))
-        + b"\x86"
-        + kind
-        + b"\x89"
-        + python2(value.tobytes())
-        + b"tb"
-    )
+    return begin + b"".join(map(python2, value.shape)) + b"\x86" + kind + b"\x89" + python2(value.tobytes()) + b"tb"
 
 
 def pickled(record):
@@ -423,9 +381,7 @@ def pickled(record):
 
 def cifar_archive(path, batches, meta=None):
     """As the authors' archive."""
-    meta = meta or pickled(
-        {b"num_cases_per_batch": 4, b"label_names": [n.encode() for n in NAMES], b"num_vis": 3072}
-    )
+    meta = meta or pickled({b"num_cases_per_batch": 4, b"label_names": [n.encode() for n in NAMES], b"num_vis": 3072})
     members = {"cifar-10-batches-py/batches.meta": meta, "cifar-10-batches-py/readme.html": b"<html>"}
     members |= {f"cifar-10-batches-py/{name}": data for name, data in batches.items()}
     path.write_bytes(tar_of(members, "w:gz"))
@@ -459,9 +415,7 @@ def test_cifar10_is_read_to_the_pixel(tmp_path):
             assert found[name.decode()][0] == label
             assert np.array_equal(found[name.decode()][1], np.dstack([red, green, blue]))
     out = tmp_path / "out"
-    manifest = pack(
-        "cifar10", tmp_path, out, splits=["test"], image_size=32, stand_ins=True, progress=io.StringIO()
-    )
+    manifest = pack("cifar10", tmp_path, out, splits=["test"], image_size=32, stand_ins=True, progress=io.StringIO())
     assert manifest["variant"] == "original"
     expected = records["test_batch"][b"data"].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
     assert np.array_equal(np.load(out / "test.npy"), expected)
@@ -530,8 +484,7 @@ def test_a_cifar_batch_that_is_not_one_is_refused_and_runs_nothing(tmp_path, cha
 
 
 @pytest.mark.parametrize(
-    ("data", "words"),
-    [(pickled({}), "lacks data or labels"), (pickled([]), "no record"), (b"x", "cannot be")],
+    ("data", "words"), [(pickled({}), "lacks data or labels"), (pickled([]), "no record"), (b"x", "cannot be")]
 )
 def test_a_cifar_batch_that_is_something_else(tmp_path, data, words):
     good = {n: pickled(cifar_batch(i)) for i, n in enumerate(BATCHES)}
@@ -712,9 +665,7 @@ def test_a_zip_that_unpacks_to_more_than_it_declares_is_refused(tmp_path):
         everything("folders", tmp_path)
 
 
-@pytest.mark.parametrize(
-    "method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA]
-)
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
 def test_a_zip_with_damage(tmp_path, method):
     path = tmp_path / "mine.zip"
     with zipfile.ZipFile(path, "w", method) as archive:
@@ -758,10 +709,7 @@ def test_imagenette_in_its_official_sizes(tmp_path, name):
     assert missing_archives("imagenette", tmp_path) == []
     catalogue = open_source("imagenette", tmp_path)
     assert catalogue.variant == root
-    assert [(c.wnid, c.name) for c in catalogue.classes] == [
-        ("n01440764", "tench"),
-        ("n03888257", "parachute"),
-    ]
+    assert [(c.wnid, c.name) for c in catalogue.classes] == [("n01440764", "tench"), ("n03888257", "parachute")]
     for split in ("train", "val"):
         assert pictures(catalogue, split) == {
             file.rsplit("/", 1)[1]: (file.split("/")[2], data)

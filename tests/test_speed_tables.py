@@ -68,12 +68,7 @@ def test_rows_stand_under_their_part_and_layers_are_drawn():
         "Packing", "Packing", "Packing", "Training step", "Training step", "Packing", "", "",
     ]  # fmt: skip
     html = speed.parts(bench)
-    assert (
-        html.index("Packing")
-        < html.index("packing many")
-        < html.index("Training step")
-        < html.index("0.67 [0.60")
-    )
+    assert html.index("Packing") < html.index("packing many") < html.index("Training step") < html.index("0.67 [0.60")
     assert "the whole step:" not in html  # drawn instead
     drawn = speed.layers(bench)
     assert "conv1 20 %" in drawn and "1,000 ms" in drawn and "75 %" in drawn

@@ -24,16 +24,7 @@ def jpeg_set(packed_set, tmp_path):
 
 @pytest.mark.parametrize(
     "which",
-    [
-        3,
-        np.int64(47),
-        -1,
-        slice(0, 5),
-        slice(40, 99),
-        slice(48, 60),
-        slice(None, None, -7),
-        np.array([9, 0, 9, -2]),
-    ],
+    [3, np.int64(47), -1, slice(0, 5), slice(40, 99), slice(48, 60), slice(None, None, -7), np.array([9, 0, 9, -2])],
     ids=str,
 )
 def test_a_jpeg_store_is_sliced_as_an_array_is(jpeg_set, which):

@@ -51,12 +51,7 @@ def test_a_killed_workflow_goes_on_where_it_was(tmp_path):
     folder = with_study(tmp_path / "project", experiments=["alexnet", "no_lrn"], epochs=60)
     words = [sys.executable, "-m", "snakemake", "--cores", "2", *RUNS]
     process = subprocess.Popen(
-        words,
-        cwd=folder,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
+        words, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
     )
     try:
         wait_for(lambda: list(folder.glob("results/tiny/runs/*/1/checkpoint/*.pt")), process, 180)
@@ -83,15 +78,7 @@ def test_a_killed_workflow_goes_on_where_it_was(tmp_path):
     for run in (folder / name for name in RUNS):
         whole = folder / "whole" / run.parent.parent.name
         words = [sys.executable, "-m", "alexnet", "train", run.parent / "config.json", "--out", whole]
-        words = [
-            *map(str, words),
-            "--data",
-            "results/tiny/data/ilsvrc2012",
-            "--devices",
-            "0",
-            "--threads",
-            "1",
-        ]
+        words = [*map(str, words), "--data", "results/tiny/data/ilsvrc2012", "--devices", "0", "--threads", "1"]
         subprocess.run(words, cwd=folder, check=True, capture_output=True)
         assert sha256(whole / "model.pt") == sha256(run.parent / "model.pt")
 
@@ -139,9 +126,7 @@ def test_only_outputs_of_a_workflow_are_removed_as_torn(tmp_path):
     assert set(tmp_path.rglob("*")) == (before | {results / workflow_lock.NAME}) - {torn}
 
 
-@pytest.mark.parametrize(
-    "words", [["-call"], ["--cores", "all"], ["-c2", "-k"], ["-kc", "1", "--rerun-incomplete"]]
-)
+@pytest.mark.parametrize("words", [["-call"], ["--cores", "all"], ["-c2", "-k"], ["-kc", "1", "--rerun-incomplete"]])
 def test_one_workflow_works_on_a_results_folder_however_it_is_called(tmp_path, words):
     """Also from another checkout; looking, and a draft of what is there, are allowed."""
     folders = [with_study(tmp_path / name, experiments=["alexnet"]) for name in ("one", "other")]
@@ -183,9 +168,7 @@ def test_a_clock_that_is_set_back_costs_no_training(tmp_path):
     )
     try:
         wait_for(lambda: list(run.glob("checkpoint/*.pt")), process, 180)
-        later = (
-            time.time() + 3600
-        )  # what was packed before, as it is dated for a clock that was an hour ahead
+        later = time.time() + 3600  # what was packed before, as it is dated for a clock that was an hour ahead
         for path in (folder / "results/tiny/data/ilsvrc2012").iterdir():
             os.utime(path, (later, later))
         said, _ = process.communicate(timeout=300)

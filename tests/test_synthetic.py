@@ -208,20 +208,10 @@ def test_a_year_for_pretraining_is_packed_with_its_own_numbering_and_changes_not
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
     assert not (tmp_path / "a" / "ILSVRC2010_images_train.tar").exists()
     for source, splits in (("ilsvrc2010", ["train", "val", "test"]), ("ilsvrc2012", ["train", "val"])):
-        pack(
-            source,
-            [tmp_path / "b"],
-            tmp_path / source,
-            splits=splits,
-            image_size=40,
-            workers=1,
-            stand_ins=True,
-        )
+        pack(source, [tmp_path / "b"], tmp_path / source, splits=splits, image_size=40, workers=1, stand_ins=True)
     before = json.loads((tmp_path / "ilsvrc2010" / "manifest.json").read_text())
     after = json.loads((tmp_path / "ilsvrc2012" / "manifest.json").read_text())
-    assert (
-        before["splits"]["train"]["per_class"] == [10] * 4 and before["splits"]["val"]["per_class"] == [2] * 4
-    )
+    assert before["splits"]["train"]["per_class"] == [10] * 4 and before["splits"]["val"]["per_class"] == [2] * 4
     assert {c["wnid"] for c in before["classes"]} == {c["wnid"] for c in after["classes"]}
     images = {year: np.load(tmp_path / year / "train.npy") for year in ("ilsvrc2010", "ilsvrc2012")}
     seen = {image.tobytes() for image in images["ilsvrc2012"]}

@@ -43,17 +43,14 @@ def test_stages_are_those_of_the_paper(ctx: Context) -> None:
 
 def test_what_fig_2_prints_comes_from_the_claims(ctx: Context) -> None:
     printed = [253440, 186624, 64896, 64896, 43264, 4096, 4096, 1000]
-    numbers = dict(
-        zip(("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "fc8"), printed, strict=True)
-    )
+    numbers = dict(zip(("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "fc8"), printed, strict=True))
     assert tower_diagram.printed(ctx) == numbers
 
 
 def test_every_size_is_drawn_and_the_slip_is_marked(ctx: Context) -> None:
     shown = tower_diagram.towers(ctx)
     texts = [
-        html.unescape(re.sub(r"<[^>]+>", "", text))
-        for text in re.findall(r"<text[^>]*>(.*?)</text>", shown, re.S)
+        html.unescape(re.sub(r"<[^>]+>", "", text)) for text in re.findall(r"<text[^>]*>(.*?)</text>", shown, re.S)
     ]
     for size in ("48 × 55 × 55", "128 × 27 × 27", "192 × 13 × 13", "128 × 13 × 13", "2,048", "500"):
         assert sum(size == text.strip() for text in texts) >= 2, size  # once a tower

@@ -41,9 +41,7 @@ def test_it_learns_and_writes_what_it_should(configure, packed_set, tmp_path, ca
     record = json.loads((out / "run.json").read_text())
     assert record["status"] == "finished" and record["epochs"] == 60
     assert record["parameters"] == sum(tensor.numel() for tensor in weights(out).values())
-    named = {
-        name: hashlib.sha256((out / name).read_bytes()).hexdigest() for name in ("metrics.csv", "model.pt")
-    }
+    named = {name: hashlib.sha256((out / name).read_bytes()).hexdigest() for name in ("metrics.csv", "model.pt")}
     assert record["files"] == named and record["weights_sha256"] == named["model.pt"]
     assert record["data_fingerprint"] == json.loads((packed_set / "manifest.json").read_text())["fingerprint"]
     assert [(change["epoch"], change["reason"]) for change in record["rate_changes"]] == [
@@ -85,9 +83,7 @@ def test_a_resumed_run_ends_as_an_uninterrupted_one(configure, packed_set, tmp_p
     assert not (tmp_path / "cut" / "model.pt").exists()
     trained = []
     monkeypatch.setattr(
-        trainer.Run,
-        "train_epoch",
-        lambda self, epoch, report: trained.append(epoch) or original(self, epoch, report),
+        trainer.Run, "train_epoch", lambda self, epoch, report: trained.append(epoch) or original(self, epoch, report)
     )
     train.train(config, packed_set, tmp_path / "cut", threads=1)
     assert trained == [2]
@@ -96,9 +92,7 @@ def test_a_resumed_run_ends_as_an_uninterrupted_one(configure, packed_set, tmp_p
     assert len(record["sessions"]) == 2
 
 
-def test_a_checkpoint_of_another_configuration_or_a_torn_one_is_not_used(
-    configure, packed_set, tmp_path, capsys
-):
+def test_a_checkpoint_of_another_configuration_or_a_torn_one_is_not_used(configure, packed_set, tmp_path, capsys):
     config = configure()
     out = tmp_path / "run"
     train.train(config, packed_set, tmp_path / "clean", threads=1)
@@ -231,9 +225,7 @@ def test_bfloat16_trains_another_net_than_single_precision_but_a_near_one(config
     assert json.loads((tmp_path / "bf16" / "run.json").read_text())["precision"] == "bf16"
 
 
-def test_fine_tuning_starts_from_the_weights_that_the_configuration_names(
-    configure, packed_set, tmp_path, capsys
-):
+def test_fine_tuning_starts_from_the_weights_that_the_configuration_names(configure, packed_set, tmp_path, capsys):
     def still(config):  # no step moves anything, so what is published is what it started from
         config["training"]["epochs"] = 1
         config["optimizer"]["schedule"] = {
@@ -264,9 +256,7 @@ def test_fine_tuning_starts_from_the_weights_that_the_configuration_names(
 
     narrow = configure(
         "conv6",
-        change=lambda c: (
-            c["training"].__setitem__("epochs", 1) or c["model"]["layers"]["fc7"].__setitem__("units", 8)
-        ),
+        change=lambda c: c["training"].__setitem__("epochs", 1) or c["model"]["layers"]["fc7"].__setitem__("units", 8),
     )
     train.train(narrow, packed_set, tmp_path / "narrow", threads=1)
 

@@ -74,9 +74,7 @@ def tuned(definitions):
 
 
 def test_runs_take_the_chosen_rate_and_say_so(tuned):
-    base, half, shared = (
-        resolve.resolve("tiny", name, 1, str(tuned)) for name in ("alexnet", "no_lrn", "tanh")
-    )
+    base, half, shared = (resolve.resolve("tiny", name, 1, str(tuned)) for name in ("alexnet", "no_lrn", "tanh"))
     assert [one["rate"] for one in (base, half, shared)] == [{"factor": f} for f in (1.0, 0.5, 0.5)]
     rate = base["optimizer"]["schedule"]["stages"][0]["weights"]
     assert half["optimizer"]["schedule"]["stages"][0]["weights"] == rate / 2
@@ -186,16 +184,12 @@ def test_target_pilot_searches_and_writes_the_table_that_ordinary_runs_read(tmp_
     assert done.returncode == 0, done.stdout[-3000:]
     rows = list(csv.DictReader(open(folder / "config/rates.csv")))
     for name in ("alexnet", "no_lrn"):
-        errors = {
-            float(row["factor"]): float(row["validation_error"]) for row in rows if row["experiment"] == name
-        }
+        errors = {float(row["factor"]): float(row["validation_error"]) for row in rows if row["experiment"] == name}
         for factor, error in errors.items():
             run = folder / f"results/tiny/runs/{tuning.pilot_run(name, factor)}/7/run.json"
             final = json.loads(run.read_text())["final"]["validation_error"]
             assert error == (1.0 if final is None else final)
-        marked = [
-            float(row["factor"]) for row in rows if row["experiment"] == name and row["chosen"] == "yes"
-        ]
+        marked = [float(row["factor"]) for row in rows if row["experiment"] == name and row["chosen"] == "yes"]
         assert marked == [min(errors, key=lambda f: (errors[f], max(f, 1 / f)))]
         assert len(errors) == 2 + 3 or marked[0] not in (min(errors), max(errors))
     done = snakemake(folder, "results/tiny/runs/no_lrn/1/config.json", "results/tiny/study.json")

@@ -42,10 +42,7 @@ def test_difference_of_two_nets_is_what_the_formula_says() -> None:
     got = estimates.difference(results, "s", "one_gpu", "alexnet", "ilsvrc2010", "test", "ten", "top1_error")
 
     d = [0.5, 0, 0.5, 0, 0, 0.5, 0, 0.5, 0, 0]
-    split = (
-        [0.5, 0, 0.5, 0, 0, 0.5, 0, 0.5, 0, 0],
-        [0, 0, 0.5, 0, 0, 0, 0.5, 0, 0, 0],
-    )  # a variance of 1/2 or 0
+    split = ([0.5, 0, 0.5, 0, 0, 0.5, 0, 0.5, 0, 0], [0, 0, 0.5, 0, 0, 0, 0.5, 0, 0, 0])  # a variance of 1/2 or 0
     luck = sum(statistics.mean(0.5 if half else 0 for half in side) / 2 for side in split)
     seeds = [statistics.variance(g) / 2 for g in ([0.5, 0.7], [0.3, 0.5])]
     images = max(0, statistics.variance(d) - luck) / 10
@@ -112,9 +109,7 @@ def test_three_sources_of_noise_each_have_their_own_student_factor() -> None:
     square = t[2] ** 2 * s_ours / 3 + t[3] ** 2 * s_base / 4 + t[2999] ** 2 * images / 3000
     floor = stats.norm.ppf(0.975) ** 2 * d.var(ddof=1) / 3000
     assert got.high - got.value == pytest.approx(math.sqrt(max(square, floor)))
-    tail = estimates.intervals.half_width(
-        got.noises, 1 - got.p, got.floor
-    )  # the p-value is where the interval ends
+    tail = estimates.intervals.half_width(got.noises, 1 - got.p, got.floor)  # the p-value is where the interval ends
     assert tail == pytest.approx(abs(got.value), rel=1e-2)
 
 
@@ -128,9 +123,7 @@ def test_images_without_seed_noise_bound_the_interval_from_below() -> None:
     got = estimates.difference(results, "s", "one_gpu", "alexnet", "ilsvrc2010", "test", "ten", "top1_error")
     d = ours.mean(axis=1) - base.mean(axis=1)
     assert float(np.var(ours.mean(axis=0))) == float(np.var(base.mean(axis=0))) == 0
-    assert got.high - got.value == pytest.approx(
-        stats.norm.ppf(0.975) * math.sqrt(d.var(ddof=1) / 100), rel=1e-6
-    )
+    assert got.high - got.value == pytest.approx(stats.norm.ppf(0.975) * math.sqrt(d.var(ddof=1) / 100), rel=1e-6)
 
 
 def test_the_spread_of_other_experiments_lends_nothing() -> None:
@@ -164,8 +157,7 @@ def in_a_proxy(base: np.ndarray, ours: np.ndarray, **more: object) -> Results:
 
 
 @pytest.mark.parametrize(
-    ("classes", "error", "dead"),
-    [(1000, 0.94, True), (1000, 0.85, False), (10, 0.82, True), (10, 0.78, False)],
+    ("classes", "error", "dead"), [(1000, 0.94, True), (1000, 0.85, False), (10, 0.82, True), (10, 0.78, False)]
 )
 def test_what_counts_as_dead_holds_at_any_number_of_classes(classes: int, error: float, dead: bool) -> None:
     rng = np.random.default_rng(0)
@@ -176,8 +168,7 @@ def test_what_counts_as_dead_holds_at_any_number_of_classes(classes: int, error:
 
 
 @pytest.mark.parametrize(
-    ("tier", "pairs", "word"),
-    [("proxy", 4, False), ("proxy", 5, True), ("paper", 2, False), ("paper", 3, True)],
+    ("tier", "pairs", "word"), [("proxy", 4, False), ("proxy", 5, True), ("paper", 2, False), ("paper", 3, True)]
 )
 def test_a_word_takes_five_pairs_and_three_at_paper_scale(tier: str, pairs: int, word: bool) -> None:
     rng = np.random.default_rng(2)
@@ -235,9 +226,7 @@ def test_five_guesses_among_ten_classes_carry_no_claim() -> None:
         assert found.verdict == word
     assert (
         "50 % by chance"
-        in judge(CLAIMS["lrn-delta-top5"], fabricate.in_memory(errors, metric="top5_error", classes=10))[
-            0
-        ].why
+        in judge(CLAIMS["lrn-delta-top5"], fabricate.in_memory(errors, metric="top5_error", classes=10))[0].why
     )
 
 
@@ -313,14 +302,10 @@ def test_the_interval_covers_the_true_difference() -> None:
             chance = np.clip(hard * (1 - shift) + shift + luck, 0, 1)
             errors[name, *TEST] = (rng.random((images, seeds)) < chance).astype(float)
         results = fabricate.in_memory(errors)
-        got = estimates.difference(
-            results, "s", "one_gpu", "alexnet", "ilsvrc2010", "test", "ten", "top1_error"
-        )
+        got = estimates.difference(results, "s", "one_gpu", "alexnet", "ilsvrc2010", "test", "ten", "top1_error")
         truth = 0.05 * (1 - 0.6 / 1.7)
         held += got.low <= truth <= got.high
-        none = estimates.difference(
-            results, "s", "no_lrn", "alexnet", "ilsvrc2010", "test", "ten", "top1_error"
-        )
+        none = estimates.difference(results, "s", "no_lrn", "alexnet", "ilsvrc2010", "test", "ten", "top1_error")
         wrong += none.low > 0 or none.high < 0
     assert held / repeats >= 0.93
     assert wrong / repeats <= 0.07
@@ -374,9 +359,7 @@ def test_a_ratio_of_equal_seeds_is_a_t_interval_on_the_logarithms_of_pairs() -> 
     sides = [{seed: Reached(epoch, False) for seed, epoch in side.items()} for side in (above, below)]
     got = convergence.ratio_of(*sides, "tanh", "alexnet", "x")
     logs = np.log([above[seed] / below[seed] for seed in below])
-    assert (got.low, got.high) == pytest.approx(
-        np.exp(stats.t.interval(0.95, 2, logs.mean(), stats.sem(logs)))
-    )
+    assert (got.low, got.high) == pytest.approx(np.exp(stats.t.interval(0.95, 2, logs.mean(), stats.sem(logs))))
     assert (got.seeds, got.paired) == (3, True)
 
 
@@ -394,10 +377,7 @@ def test_censored_runs_say_nothing_about_the_spread(paired: bool) -> None:
 
 @pytest.mark.parametrize("first", [1, 11])
 def test_ties_between_seeds_are_not_certainty(first: int) -> None:
-    sides = (
-        {1: Reached(7, False), 2: Reached(7, False)},
-        {first: Reached(6, False), first + 1: Reached(6, False)},
-    )
+    sides = ({1: Reached(7, False), 2: Reached(7, False)}, {first: Reached(6, False), first + 1: Reached(6, False)})
     got = convergence.ratio_of(*sides, "tanh", "alexnet", "x")
     assert got.low < 7 / 6 < got.high
     half = stats.t.ppf(0.975, 1) * math.sqrt((1 / 7**2 + 1 / 6**2) / 12 / 2)
@@ -474,9 +454,7 @@ def test_a_size_that_is_claimed_is_a_size_that_is_asked_for(
 
 def test_rounded_numbers_hold_within_a_tenth(tmp_path: Path) -> None:
     rounded = [claim for claim in CLAIMS.values() if claim.tolerance_reason.startswith("a rounded number")]
-    assert {"abs-params", "abs-neurons", "abs-train-size", "data-train", "cycles-90"} == {
-        c.id for c in rounded
-    }
+    assert {"abs-params", "abs-neurons", "abs-train-size", "data-train", "cycles-90"} == {c.id for c in rounded}
     assert all(claim.tolerance == pytest.approx(claim.number / 10) for claim in rounded)
     fabricate.describes(tmp_path)
     results = load_results(tmp_path)
@@ -558,14 +536,7 @@ def test_absolute_values_stay_pending_on_other_data_with_number_and_command() ->
 
 
 def test_weak_evidence_cannot_say_strong_words() -> None:
-    strong = {
-        "replicated",
-        "not replicated",
-        "holds",
-        "does not hold",
-        "paper miscounts",
-        "text differs from program",
-    }
+    strong = {"replicated", "not replicated", "holds", "does not hold", "paper miscounts", "text differs from program"}
     assert set(itertools.chain(*ALLOWED.values())) == set(LABELS)
     for evidence, word in itertools.product(("reduced scale", "proxy", "demo", ""), strong):
         assert word not in ALLOWED[evidence]
@@ -581,18 +552,14 @@ def test_no_claim_is_ever_replicated_by_a_proxy() -> None:
         for null, shift, half in itertools.product((None, 0.0, 1.0), (-3.0, 0.0, 3.0), (0.0, 0.5, 50.0)):
             low, high = centre + shift - half, centre + shift + half
             estimate = Estimate(centre + shift, low, high, 5, 5, 10**6, null=null)
-            said.add(
-                conclude(Outcome(claim, "pending", "", evidence, centre + shift, low, high), estimate).verdict
-            )
+            said.add(conclude(Outcome(claim, "pending", "", evidence, centre + shift, low, high), estimate).verdict)
     assert said == {"direction agrees", "direction contradicts", "not shown", "cannot tell", "pending"}
 
 
 def test_a_whole_campaign_is_judged_as_its_evidence_allows(tmp_path: Path) -> None:
     fabricate.campaign(tmp_path, images=600)
     fabricate.describes(tmp_path)
-    outcomes = {
-        outcome.claim.id: outcome for outcome in judge_all(list(CLAIMS.values()), load_results(tmp_path))
-    }
+    outcomes = {outcome.claim.id: outcome for outcome in judge_all(list(CLAIMS.values()), load_results(tmp_path))}
     assert outcomes.keys() == CLAIMS.keys()
     assert outcomes["gpu-delta-top1"].verdict == "direction agrees"
     assert outcomes["pool-delta-top1"].verdict == "cannot tell"
@@ -613,11 +580,7 @@ def test_a_whole_campaign_is_judged_as_its_evidence_allows(tmp_path: Path) -> No
 def test_arithmetic_claims_are_counted_from_the_full_size_net(tmp_path: Path) -> None:
     fabricate.describes(tmp_path)
     results = load_results(tmp_path)
-    got = {
-        claim.id: judge(claim, results)[0]
-        for claim in CLAIMS.values()
-        if claim.kind == "arithmetic" and claim.how
-    }
+    got = {claim.id: judge(claim, results)[0] for claim in CLAIMS.values() if claim.kind == "arithmetic" and claim.how}
     assert got["abs-params"].ours == 60_965_224
     assert got["abs-neurons"].ours == 659_272
     assert got["intro-conv-1pct"].ours == pytest.approx(1.452, abs=5e-4)
@@ -634,9 +597,7 @@ def test_arithmetic_claims_are_counted_from_the_full_size_net(tmp_path: Path) ->
     read = {id_ for id_ in by_word["holds"] if CLAIMS[id_].setting}
     assert len(read) == 32 and len(by_word["holds"]) == 42  # a 33rd is about a net that is not described here
     for id_ in read:  # text and program agree, and the row says by what line
-        assert "authors' 2012 source release, " in got[id_].why and (
-            "cfg" in got[id_].why or ":" in got[id_].why
-        )
+        assert "authors' 2012 source release, " in got[id_].why and ("cfg" in got[id_].why or ":" in got[id_].why)
     assert by_word["holds"] - read == {
         "abs-params", "abs-neurons", "gpu-half-params", "gpu-half-bias-favour", "gpu-most-params-fc1", "arch-input",
         "fig2-layer2", "fig2-layer34", "fig2-layer5", "aug-10bits",
@@ -654,9 +615,7 @@ def test_a_net_that_differs_from_the_paper_does_not_hold(tmp_path: Path) -> None
 
 def test_counts_of_the_papers_own_data_are_judged(tmp_path: Path) -> None:
     fabricate.study(tmp_path, "ilsvrc2012", tier="paper")
-    fabricate.manifest(
-        tmp_path, "ilsvrc2012", "ilsvrc2012", {"train": 1_281_000, "val": 50_000}, classes=1000
-    )
+    fabricate.manifest(tmp_path, "ilsvrc2012", "ilsvrc2012", {"train": 1_281_000, "val": 50_000}, classes=1000)
     results = load_results(tmp_path)
     assert judge(CLAIMS["data-train"], results)[0].verdict == "holds"
     assert judge(CLAIMS["data-val"], results)[0].verdict == "holds"
@@ -670,9 +629,7 @@ def test_counts_of_the_papers_own_data_are_judged(tmp_path: Path) -> None:
 def test_nothing_run_means_everything_pending_cited_or_not_testable(tmp_path: Path) -> None:
     outcomes = judge_all(list(CLAIMS.values()), load_results(tmp_path))
     assert {outcome.verdict for outcome in outcomes} == {"pending", "cited", "not testable"}
-    assert all(
-        outcome.command for outcome in outcomes if outcome.verdict == "pending" and outcome.claim.group
-    )
+    assert all(outcome.command for outcome in outcomes if outcome.verdict == "pending" and outcome.claim.group)
 
 
 def test_the_strongest_evidence_comes_first(tmp_path: Path) -> None:
@@ -692,14 +649,7 @@ def test_the_core_claims_are_one_family() -> None:
     # sorted 0.005, 0.01, 0.03, 0.04, 1: times 5/1, 5/2, 5/3, 5/4, and never rising towards the smaller
     assert [outcome.p_bh for outcome in got] == pytest.approx([0.025, 0.05, None, 0.05, 0.025, None])
     family = {claim.id for claim in CLAIMS.values() if claim.core}
-    assert family >= {
-        "gpu-delta-top1",
-        "lrn-delta-lab",
-        "pool-delta-top1",
-        "pca-delta",
-        "drop-iters",
-        "tenview-gain",
-    }
+    assert family >= {"gpu-delta-top1", "lrn-delta-lab", "pool-delta-top1", "pca-delta", "drop-iters", "tenview-gain"}
     assert not [id_ for id_ in family if "top5" in CLAIMS[id_].metric or not CLAIMS[id_].testable]
 
 
@@ -727,9 +677,7 @@ def test_what_would_settle_an_open_direction_says_for_which_side(value: float, s
     assert found.verdict == "cannot tell"
     assert found.needed.endswith(f" seeds of each net would settle it{says}")
     paper = of_estimate(CLAIMS["lrn-delta-lab"], estimate, "paper scale", "ilsvrc2012", VAL[:2])
-    assert paper.verdict == "cannot tell" and paper.needed.endswith(
-        f" seeds of each net would settle it{says}"
-    )
+    assert paper.verdict == "cannot tell" and paper.needed.endswith(f" seeds of each net would settle it{says}")
 
 
 @pytest.mark.parametrize(("value", "says"), [(0.133, ""), (0.148, ", against the paper")])

@@ -116,9 +116,7 @@ def test_snakemakes_own_report_holds_ours_in_categories(finished, tmp_path):
     assert {"alexnet.html", "claims.csv", "claims.json", "00_summary.ipynb"} <= names
     for category in ("Report", "Verdicts", "Pages"):
         assert f'"{category}"' in page, category
-    assert {"ro-crate-metadata.json", "workflow.smk"} <= {
-        path.name for path in (folder / "reports").iterdir()
-    }
+    assert {"ro-crate-metadata.json", "workflow.smk"} <= {path.name for path in (folder / "reports").iterdir()}
 
 
 def test_a_second_call_has_nothing_to_do(finished):
@@ -143,11 +141,7 @@ finally:
 def test_prose_formatting_rules_and_plots_retrain_nothing(project):
     edit(project / "config/experiments.yaml", "about: Without dropout", "about: Not having dropout")
     edit(project / "config/experiments.yaml", "recipes:\n", "# another comment\nrecipes:\n")
-    edit(
-        project / "workflow/rules/runs.smk",
-        "--threads {threads} 2> {log:q}",
-        " --threads {threads} 2> {log:q}",
-    )
+    edit(project / "workflow/rules/runs.smk", "--threads {threads} 2> {log:q}", " --threads {threads} 2> {log:q}")
     with open(project / "alexnet/training/train.py", "a") as source:
         source.write("\n# a comment\n")
     assert not {"train", "evaluate", "configure"} & set(planned(project))
@@ -159,11 +153,7 @@ def test_prose_formatting_rules_and_plots_retrain_nothing(project):
 
 
 def test_editing_one_experiment_makes_only_that_one_stale(project):
-    edit(
-        project / "config/experiments.yaml",
-        "activation: tanh\n",
-        "activation: tanh\n        drop_probability: 0.4\n",
-    )
+    edit(project / "config/experiments.yaml", "activation: tanh\n", "activation: tanh\n        drop_probability: 0.4\n")
     jobs = planned(project)
     assert (jobs["configure"], jobs["train"], jobs["evaluate"]) == (1, 1, 2)
     shown = snakemake(project, "--dry-run", "--forcerun", "check").stdout
@@ -198,9 +188,7 @@ def test_one_failed_ablation_does_not_stop_the_rest_nor_the_report(project):
     lines = done.stdout.splitlines()
     told = [line for line in lines if line.startswith("failed: ")]
     assert len(told) == 1
-    assert told[0].startswith(
-        "failed: results/logs/tiny/no_lrn/1/train.log: error: tiny/no_lrn/1: the loss became"
-    )
+    assert told[0].startswith("failed: results/logs/tiny/no_lrn/1/train.log: error: tiny/no_lrn/1: the loss became")
     assert "the report without what failed: reports/draft/alexnet.html" in lines
     assert "claim-lrn-delta-top1" in (project / "reports/draft/alexnet.html").read_text()
     assert (project / "reports/alexnet.html").read_bytes() == before
@@ -238,10 +226,7 @@ def test_a_target_trains_the_arms_of_its_claims_where_the_study_has_them(tmp_pat
     record["experiments"] += arms
     (project / "config/studies/tiny.yaml").write_text(yaml.safe_dump(record))
     for target, nets in (
-        (
-            "no_lrn",
-            3,
-        ),  # and the net without the spatial normalisation, evaluated on both splits as the other two are
+        ("no_lrn", 3),  # and the net without the spatial normalisation, evaluated on both splits as the other two are
         ("no_conv5", 3),  # the base, and what the claim about every layer has in this study
         ("importance", 3),  # an order has no baseline
     ):
@@ -346,9 +331,7 @@ def test_archives_are_found_through_the_environment_without_being_part_of_a_run(
     for name in ("imagenette2-224-train.tar.gz", "imagenette2-224-val.tar.gz"):
         (tmp_path / "elsewhere").mkdir(exist_ok=True)
         (tmp_path / "elsewhere" / name).touch()
-    done = snakemake(
-        project, "--dry-run", "--config", "studies=[imagenette]", ALEXNET_DATA=str(tmp_path / "elsewhere")
-    )
+    done = snakemake(project, "--dry-run", "--config", "studies=[imagenette]", ALEXNET_DATA=str(tmp_path / "elsewhere"))
     assert done.returncode == 0 and "pack_imagenette_imagenette" in done.stdout
 
 
@@ -387,9 +370,7 @@ def test_a_missing_archive_is_downloaded_if_a_base_url_is_named(tmp_path):
     assert done.returncode == 0, done.stdout
     manifest = json.loads((project / target).read_text())
     assert manifest["splits"]["train"]["per_class"] == [1, 1] and manifest["jpeg"]["quality"] == 90
-    assert (project / "data/tiny-imagenet-200.zip").read_bytes() == (
-        served / "tiny-imagenet-200.zip"
-    ).read_bytes()
+    assert (project / "data/tiny-imagenet-200.zip").read_bytes() == (served / "tiny-imagenet-200.zip").read_bytes()
     logs = "".join(path.read_text() for path in (project / "results/logs").rglob("*.log"))
     assert "secret" not in logs + done.stdout
 
@@ -410,12 +391,7 @@ def test_a_race_goes_on_with_the_rate_that_won_its_first_seed(tmp_path):
     rates_of(folder, "fig1_relu_2012", [1.0e-3, 2.0e-3], epochs=2)
     rates_of(folder, "fig1_tanh_2012", [1.0e-3, 4.0e-3])
     races = {"experiments": ["fig1_relu_2012", "fig1_tanh_2012"], "seeds_by_kind": {"race": [1, 2]}}
-    tiny = {
-        **TINY_STUDY,
-        **races,
-        "diff": {"optimizer": {"batch_size": 16, "data_batch": 24}},
-        "recipe_diffs": {},
-    }
+    tiny = {**TINY_STUDY, **races, "diff": {"optimizer": {"batch_size": 16, "data_batch": 24}}, "recipe_diffs": {}}
     (folder / "config/studies/tiny.yaml").write_text(yaml.safe_dump(tiny))
     jobs = planned(folder, "fig1_tanh_2012")
     assert (jobs["train"], jobs["choose"]) == (4, 2)

@@ -121,16 +121,12 @@ def read_batch(path: Path, name: str, classes: int) -> list[Picture]:
         raise UserError(f"{where} lacks data or labels ({error}); fetch it again") from error
     names = names or [f"{name}_{i:05d}.png" for i in range(len(labels))]
     if pixels.shape != (len(labels), PIXELS) or len(names) != len(labels):
-        raise UserError(
-            f"{where} has {len(labels)} labels for pixels of shape {pixels.shape}; fetch it again"
-        )
+        raise UserError(f"{where} has {len(labels)} labels for pixels of shape {pixels.shape}; fetch it again")
     wrong = [label for label in labels if not 0 <= label < classes]
     if wrong:
         raise UserError(f"{where} has label {wrong[0]}, but there are {classes} classes; fetch it again")
     images = np.ascontiguousarray(pixels.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1))
-    return [
-        Picture(file, label, where, image) for file, label, image in zip(names, labels, images, strict=True)
-    ]
+    return [Picture(file, label, where, image) for file, label, image in zip(names, labels, images, strict=True)]
 
 
 def stream(path: Path, split: str, classes: int) -> Iterator[Picture]:
@@ -155,7 +151,6 @@ def open_cifar(source: str, splits: list[str], path: Path) -> Catalogue:
         raise UserError(f"{path.name}: class names are not in sorted order; this is no CIFAR-10")
     classes = tuple(ImageClass(name, name) for name in names)
     opened = [
-        Split(split, images * len(BATCHES[split]), partial(stream, path, split, len(classes)))
-        for split in splits
+        Split(split, images * len(BATCHES[split]), partial(stream, path, split, len(classes))) for split in splits
     ]
     return Catalogue(source, classes, tuple(opened), (path,), "original")

@@ -80,9 +80,7 @@ def members(path: Path) -> Iterator[tuple[str, Lazy]]:
             yield member.name, tars.piece(tar, member, path.name)
 
 
-def stream(
-    paths: Sequence[Path], roots: Sequence[Path], split: str, labels: dict[str, int]
-) -> Iterator[Picture]:
+def stream(paths: Sequence[Path], roots: Sequence[Path], split: str, labels: dict[str, int]) -> Iterator[Picture]:
     """The images of one split, from folders class by class, from archives all sorted at once."""
     gathered = []
     for path in paths:
@@ -100,11 +98,7 @@ def stream(
 
 
 def open_class_folders(
-    source: str,
-    splits: Sequence[str] | None,
-    paths: Sequence[Path],
-    folders: Sequence[Path],
-    variant: str = "",
+    source: str, splits: Sequence[str] | None, paths: Sequence[Path], folders: Sequence[Path], variant: str = ""
 ) -> Catalogue:
     """Count the images of archives, or of folders called <split>; the classes are those of all splits together.
 
@@ -119,9 +113,7 @@ def open_class_folders(
     for path in paths:
         count(path, roots, counts)
     places = ", ".join(path.name for path in paths)
-    wanted = [
-        split for split in SPLITS if (split in splits if splits else any(s == split for s, _ in counts))
-    ]
+    wanted = [split for split in SPLITS if (split in splits if splits else any(s == split for s, _ in counts))]
     names = sorted({folder for split, folder in counts if split in wanted})
     if not names:
         raise UserError(f"{places} has no {'/'.join(wanted) or 'train'}/<class>/<image>; check its layout")

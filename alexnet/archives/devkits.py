@@ -22,10 +22,7 @@ from alexnet.archives import tars
 from alexnet.archives.catalogue import ImageClass
 from alexnet.errors import UserError
 
-MEMORY, SECONDS = (
-    2 << 30,
-    60,
-)  # bytes and seconds that the table's reader may take; it needs 0.4 GB and half a second
+MEMORY, SECONDS = (2 << 30, 60)  # bytes and seconds that the table's reader may take; it needs 0.4 GB and half a second
 
 
 @dataclass(frozen=True)
@@ -54,12 +51,7 @@ def _table(mat: bytes, columns: Sequence[str]) -> dict[str, Any]:
     with tempfile.TemporaryFile() as answer:
         try:
             done = subprocess.run(
-                call,
-                input=mat,
-                stdout=answer,
-                stderr=subprocess.PIPE,
-                env=os.environ | one_thread,
-                timeout=SECONDS,
+                call, input=mat, stdout=answer, stderr=subprocess.PIPE, env=os.environ | one_thread, timeout=SECONDS
             )
         except subprocess.TimeoutExpired:
             raise ValueError(f"its reader took more than {SECONDS} s") from None
@@ -109,9 +101,7 @@ def read_devkit(path: Path, year: int) -> Devkit:
         ) from error
     lacking = [name for name in columns if name not in table["columns"]]
     if lacking:
-        raise UserError(
-            f"data/meta.mat in {path.name} has no column {lacking[0]}: it is not the kit of {year}"
-        )
+        raise UserError(f"data/meta.mat in {path.name} has no column {lacking[0]}: it is not the kit of {year}")
 
     leaves = sorted((row for row in table["rows"] if row["num_children"] == 0), key=lambda row: row["WNID"])
     label_of_id = {row[key]: label for label, row in enumerate(leaves)}

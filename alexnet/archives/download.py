@@ -83,9 +83,7 @@ class Fetch:
         self.resumed_from = self.requested = 0
         self.session = Session()
         self.part = Part(
-            self.target.with_name(self.name + ".part"),
-            public(self.url),
-            ("sha256", *["md5"] * bool(self.md5)),
+            self.target.with_name(self.name + ".part"), public(self.url), ("sha256", *["md5"] * bool(self.md5))
         )
 
     def note(self, words: str) -> None:
@@ -98,9 +96,7 @@ class Fetch:
         if status in RETRIED:
             raise Interrupted(f"the server answers {status}", answer)
         if status in (401, 403):
-            raise UserError(
-                f"{self.name}: {where} refuses access ({status}); {advice(self.credentials, answer.url)}"
-            )
+            raise UserError(f"{self.name}: {where} refuses access ({status}); {advice(self.credentials, answer.url)}")
         if status in (404, 410):
             raise UserError(f"{self.name} is not at {where} ({status}); check the base URL")
         if status != 200:
@@ -149,9 +145,7 @@ class Fetch:
         answer = ask(self.session, self.name, self.url, headers, self.credentials, self.timeout)
         with contextlib.closing(answer):
             yield answer
-            while block := tried(
-                lambda: answer.raw.read1(BLOCK, decode_content=False), self.name, answer.url
-            ):
+            while block := tried(lambda: answer.raw.read1(BLOCK, decode_content=False), self.name, answer.url):
                 yield block
 
     def _receive(self, blocks: Iterator[bytes], total: int | None) -> None:
@@ -229,9 +223,7 @@ class Fetch:
         if self.target.exists():
             part.read(self.target)
             if fault := self.fault():
-                raise UserError(
-                    f"{self.target} is there already, but {fault}; move it away to fetch it again"
-                )
+                raise UserError(f"{self.target} is there already, but {fault}; move it away to fetch it again")
             self.resumed_from = part.have
             return
         part.load()
@@ -291,9 +283,7 @@ def fetch_missing(
     """
     unknown = [name for name in names if name not in KNOWN]
     if unknown:
-        raise UserError(
-            f"{', '.join(unknown)} cannot be downloaded: nothing is known about it; put it into {folder}"
-        )
+        raise UserError(f"{', '.join(unknown)} cannot be downloaded: nothing is known about it; put it into {folder}")
     check_url(names[0] if names else "the archive", base_url)
     if credentials and progress and (why := credentials.withheld(base_url)):
         print(f"download {names[0]}  {why}", file=progress, flush=True)

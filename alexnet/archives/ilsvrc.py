@@ -14,10 +14,7 @@ from alexnet.errors import UserError
 
 DEVKIT = {2010: "ILSVRC2010_devkit-1.0.tar.gz", 2012: "ILSVRC2012_devkit_t12.tar.gz"}
 IMAGES = {2010: "ILSVRC2010_images_{}.tar", 2012: "ILSVRC2012_img_{}.tar"}
-OFFERED = {
-    2010: ("train", "val", "test"),
-    2012: ("train", "val"),
-}  # labels of the 2012 test set: never published
+OFFERED = {2010: ("train", "val", "test"), 2012: ("train", "val")}  # labels of the 2012 test set: never published
 TEST_GROUND_TRUTH = "ILSVRC2010_test_ground_truth.txt"
 PATCHES = "patch_images.tar"  # of 2010: later versions of some images, used where it is there
 Patches = dict[str, Picture]
@@ -25,11 +22,7 @@ Patches = dict[str, Picture]
 
 def needed(year: int, splits: Sequence[str]) -> list[str]:
     """Names of the official files that hold some splits, the devkit first."""
-    return [
-        DEVKIT[year],
-        *(IMAGES[year].format(split) for split in splits),
-        *[TEST_GROUND_TRUTH] * ("test" in splits),
-    ]
+    return [DEVKIT[year], *(IMAGES[year].format(split) for split in splits), *[TEST_GROUND_TRUTH] * ("test" in splits)]
 
 
 def basename(name: str) -> str:
@@ -143,9 +136,7 @@ def flat_tar(
     """
     names = sorted(basename(name) for name in tars.names(path))
     if len(names) != len(labels):
-        raise UserError(
-            f"{path.name} has {len(names)} images, but {truth} has {len(labels)} lines; fetch both again"
-        )
+        raise UserError(f"{path.name} has {len(names)} images, but {truth} has {len(labels)} lines; fetch both again")
     label_of = dict(zip(names, labels, strict=True))
     if len(label_of) != len(names):
         twice = next(a for a, b in pairwise(names) if a == b)
@@ -154,17 +145,14 @@ def flat_tar(
     others = tuple(f"ILSVRC{other}_" for other in DEVKIT if other != year)
     foreign = next((name for name in names if name.startswith(others)), None)
     if foreign:
-        raise UserError(
-            f"{path.name} holds {foreign}, which is not of {year}; check that it is the right file"
-        )
+        raise UserError(f"{path.name} holds {foreign}, which is not of {year}; check that it is the right file")
 
     used.update(patches.keys() & label_of.keys())
 
     def pictures() -> Iterator[Picture]:
         with tars.opened(path) as tar:
             pieces = [
-                (basename(member.name), tars.piece(tar, member, path.name))
-                for member in tars.files(tar, path.name)
+                (basename(member.name), tars.piece(tar, member, path.name)) for member in tars.files(tar, path.name)
             ]
         found = [Picture(name, label_of[name], path.name, data) for name, data in pieces]
         if not archive_order:

@@ -79,9 +79,7 @@ def val(root: Path, roots: Sequence[Path], label_of: dict[str, int]) -> Iterator
     return iter(sorted(pictures, key=lambda picture: picture.rank))
 
 
-def open_kaggle(
-    source: str, splits: Sequence[str], paths: dict[str, Path], folders: Sequence[Path]
-) -> Catalogue:
+def open_kaggle(source: str, splits: Sequence[str], paths: dict[str, Path], folders: Sequence[Path]) -> Catalogue:
     """Look through the folders; `paths` has those that `needed` names, `folders` are those that the user named.
 
     Raises:
@@ -97,9 +95,7 @@ def open_kaggle(
         if split == "train":
             odd = sorted({name for name, _ in subfolders(root, roots)} ^ labels.keys())
             if odd:
-                raise UserError(
-                    f"{root}: class {odd[0]} is not both a folder and in {MAPPING} ({len(odd)} are not)"
-                )
+                raise UserError(f"{root}: class {odd[0]} is not both a folder and in {MAPPING} ({len(odd)} are not)")
             counts = {wnid: len(images(root / wnid, roots)) for wnid in labels}
             empty = [wnid for wnid, count in counts.items() if not count]
             if empty:
@@ -109,9 +105,7 @@ def open_kaggle(
             label_of = read_solution(paths[SOLUTION], labels)
             odd = sorted(label_of.keys() ^ {Path(name).stem for name, _ in images(root, roots)})
             if odd:
-                raise UserError(
-                    f"{root}: image {odd[0]} is not both there and in {SOLUTION} ({len(odd)} are not)"
-                )
+                raise UserError(f"{root}: image {odd[0]} is not both there and in {SOLUTION} ({len(odd)} are not)")
             total, pictures = len(label_of), partial(val, root, roots, label_of)
         stream: Callable[[], Iterator[Picture]] = pictures
         opened.append(Split(split, total, stream))

@@ -44,9 +44,7 @@ class KnownFile:
     most: int = 50_000_000
 
 
-def _ilsvrc(
-    year: int, name: str, size: int | None = None, md5: str | None = None, most: int = 50_000_000
-) -> KnownFile:
+def _ilsvrc(year: int, name: str, size: int | None = None, md5: str | None = None, most: int = 50_000_000) -> KnownFile:
     return KnownFile(name, f"{year}/{name}", size, md5, None, IMAGE_NET, size or most)
 
 
@@ -84,15 +82,9 @@ _FILES = (
         "a lossy copy of CIFAR-10; cifar-10-python.tar.gz is public",
     ),
     _at_hand(
-        "imagenette2-224-train.tar.gz",
-        "088a62fcae332601f0e792253430b88237e91f3c94457d65db8a9d6d26c2e456",
-        _SHRUNK,
+        "imagenette2-224-train.tar.gz", "088a62fcae332601f0e792253430b88237e91f3c94457d65db8a9d6d26c2e456", _SHRUNK
     ),
-    _at_hand(
-        "imagenette2-224-val.tar.gz",
-        "94a7c9d5517576f77ac5fb2781f0a39e4a9c15a6ae72dfe80f800ef3acbf5ca3",
-        _SHRUNK,
-    ),
+    _at_hand("imagenette2-224-val.tar.gz", "94a7c9d5517576f77ac5fb2781f0a39e4a9c15a6ae72dfe80f800ef3acbf5ca3", _SHRUNK),
     _at_hand(
         "ilsvrc-fullsize-400.tar",
         "6e00cb0e3fa5f7c11cdda114d8ae9ba5abe6b4000d628934682e55091f553276",
@@ -174,9 +166,7 @@ def describe_missing(source: str, names: list[str], folders: list[str], base_url
     what = f"{len(names)} file{'s' * (len(names) != 1)}"
     head = f"source {source} lacks {what}, found in none of these: {searched}"
     # The caller puts a few words before the first line.
-    lines = textwrap.wrap(
-        head, WIDTH, initial_indent=" " * 36, subsequent_indent="  ", break_on_hyphens=False
-    )
+    lines = textwrap.wrap(head, WIDTH, initial_indent=" " * 36, subsequent_indent="  ", break_on_hyphens=False)
     lines[0] = lines[0].lstrip()
     for name in shown:
         lines += _lines_of(name, width)

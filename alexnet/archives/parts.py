@@ -70,6 +70,4 @@ class Part:
         """Whether an answer is the rest."""
         total = self.said["bytes"] or "[0-9]+"
         place = rf"bytes {self.have}-[0-9]+/({total}|\*)"
-        return bool(
-            answer.status_code == 206 and re.fullmatch(place, answer.headers.get("Content-Range", ""))
-        )
+        return bool(answer.status_code == 206 and re.fullmatch(place, answer.headers.get("Content-Range", "")))

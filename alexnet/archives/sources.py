@@ -76,9 +76,7 @@ def _named(read: Callable[[str, list[str], Path], Catalogue], *names: str) -> tu
 def _class_folders(needed: Needed) -> Layout:
     def read(found: Found) -> Catalogue:
         variant = found.first.name.split(".")[0].removesuffix("-train").removesuffix("-val")
-        return open_class_folders(
-            found.source, found.splits, list(found.paths.values()), found.folders, variant
-        )
+        return open_class_folders(found.source, found.splits, list(found.paths.values()), found.folders, variant)
 
     return Layout(needed, read)
 
@@ -91,8 +89,7 @@ SOURCES = {
         (
             _official(2012),
             Layout(
-                kaggle.needed,
-                lambda found: kaggle.open_kaggle(found.source, found.splits, found.paths, found.folders),
+                kaggle.needed, lambda found: kaggle.open_kaggle(found.source, found.splits, found.paths, found.folders)
             ),
         ),
         account=True,
@@ -140,9 +137,7 @@ SOURCES = {
         _named(tiny_imagenet.open_tiny_imagenet, tiny_imagenet.ARCHIVE),
         unlabelled=True,
     ),
-    "folders": Source(
-        "any <split>/<class>/<image>, on disk or in .tar, .tar.gz, .tgz and .zip files", SPLITS, ()
-    ),
+    "folders": Source("any <split>/<class>/<image>, on disk or in .tar, .tar.gz, .tgz and .zip files", SPLITS, ()),
 }
 
 
@@ -213,9 +208,7 @@ def _check(source: str, splits: Sequence[str] | None) -> None:
         offered = SOURCES[source].splits
         if split not in offered:
             secret = " (the labels of its test images were never published)" * SOURCES[source].unlabelled
-            raise UserError(
-                f"source {source} has no split {split!r}{secret}; choose from {', '.join(offered)}"
-            )
+            raise UserError(f"source {source} has no split {split!r}{secret}; choose from {', '.join(offered)}")
 
 
 def missing_archives(source: str, folders: Folders, splits: Sequence[str] | None = None) -> list[str]:

@@ -38,19 +38,14 @@ def synset_tars(path: Path) -> Iterator[tuple[str, str, tars.Tar]]:
 
 def training_half(names: Sequence[str]) -> set[str]:
     """The half of a class's file names that is for training."""
-    ranked = sorted(
-        names, key=lambda name: (hashlib.sha256(name.encode(errors="surrogateescape")).digest(), name)
-    )
+    ranked = sorted(names, key=lambda name: (hashlib.sha256(name.encode(errors="surrogateescape")).digest(), name))
     return set(ranked[: (len(ranked) + 1) // 2])
 
 
 def stream(path: Path, split: str, labels: dict[str, int]) -> Iterator[Picture]:
     """The images of one half."""
     for wnid, where, tar in synset_tars(path):
-        found = {
-            member.name.rsplit("/", 1)[-1]: tars.piece(tar, member, where)
-            for member in tars.files(tar, where)
-        }
+        found = {member.name.rsplit("/", 1)[-1]: tars.piece(tar, member, where) for member in tars.files(tar, where)}
         train = training_half(list(found))
         for name, data in sorted(found.items()):
             if (name in train) == (split == "train"):

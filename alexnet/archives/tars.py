@@ -67,9 +67,7 @@ def _named(name: str, path: Path) -> Iterator[None]:
     except FileNotFoundError:
         raise UserError(f"{name} is missing: put it into {path.parent}") from None
     except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, OSError, RecursionError) as error:
-        raise UserError(
-            f"{name} in {path.parent} cannot be read to its end ({error}); fetch it again"
-        ) from error
+        raise UserError(f"{name} in {path.parent} cannot be read to its end ({error}); fetch it again") from error
 
 
 def _inflated(path: Path) -> Iterator[bytes] | None:
@@ -192,9 +190,7 @@ def files(tar: Tar, where: str, folders: bool = False) -> Iterator[tarfile.TarIn
                     f"{where} holds {member.name!r}, a name that leads out of the archive; do not use this file"
                 )
             if not (member.isdir() or member.isreg()):
-                raise UserError(
-                    f"{where} holds {member.name!r}, which is a link or a device; do not use this file"
-                )
+                raise UserError(f"{where} holds {member.name!r}, which is a link or a device; do not use this file")
             if folders or member.isreg():
                 yield member
 

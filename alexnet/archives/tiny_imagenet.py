@@ -65,9 +65,7 @@ def open_tiny_imagenet(source: str, splits: Sequence[str], path: Path) -> Catalo
         members = labelled(path, split, labels)
         absent = [wnid for wnid in wnids if labels[wnid] not in {label for _, label in members}]
         if absent:
-            raise UserError(
-                f"class {absent[0]} has no images in split {split} of {path.name}; fetch it again"
-            )
+            raise UserError(f"class {absent[0]} has no images in split {split} of {path.name}; fetch it again")
         opened.append(Split(split, len(members), partial(stream, path, split, labels)))
     classes = tuple(ImageClass(wnid, words.get(wnid, wnid)) for wnid in wnids)
     return Catalogue(source, classes, tuple(opened), (path,))

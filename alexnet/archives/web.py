@@ -111,12 +111,7 @@ def within(seconds: float, items: Iterator[T]) -> Generator[T, None, None]:
 
 
 def ask(
-    session: Session,
-    name: str,
-    url: str,
-    headers: dict[str, str],
-    credentials: Credentials | None,
-    timeout: float,
+    session: Session, name: str, url: str, headers: dict[str, str], credentials: Credentials | None, timeout: float
 ) -> requests.Response:
     """The answer at the end of the redirects, its body unread; `name`: of the file, for messages.
 
@@ -147,7 +142,5 @@ def ask(
             url = ""
         check_url(name, url)
         if urlsplit(before).scheme == "https" and urlsplit(url).scheme == "http":
-            raise UserError(
-                f"{name}: {public(before)} redirects from https to http ({public(url)}), which is refused"
-            )
+            raise UserError(f"{name}: {public(before)} redirects from https to http ({public(url)}), which is refused")
     raise UserError(f"{name}: {public(first)} redirects more than {REDIRECTS} times")

@@ -103,9 +103,7 @@ def check(info: zipfile.ZipInfo, where: str) -> None:
     """Raise UserError if a member is a link or a device, leads out of the archive, or is a decompression bomb."""
     path = PurePosixPath(info.filename)
     if path.is_absolute() or ".." in path.parts or "\\" in info.filename:
-        raise UserError(
-            f"{where} holds {info.filename!r}, a name that leads out of the archive; do not use this file"
-        )
+        raise UserError(f"{where} holds {info.filename!r}, a name that leads out of the archive; do not use this file")
     kind = stat.S_IFMT(info.external_attr >> 16)
     if kind and not (stat.S_ISREG(kind) or stat.S_ISDIR(kind)):
         raise UserError(f"{where} holds {info.filename!r}, which is a link or a device; do not use this file")

@@ -34,12 +34,7 @@ class Draws:
 
 
 def draw_epoch(
-    count: int,
-    augmentation: dict[str, Any],
-    margin: int,
-    color_axes: NDArray[np.float32],
-    seed: int,
-    epoch: int,
+    count: int, augmentation: dict[str, Any], margin: int, color_axes: NDArray[np.float32], seed: int, epoch: int
 ) -> Draws:
     """Draw crops (offsets 0..margin), flips and colour noise for `count` images (s. 4.1).
 

@@ -38,11 +38,7 @@ def crops(
     rows = images.reshape(images.shape[0], stored, stored * 3)
     base = mean.reshape(mean.shape[0], mean.shape[1] * 3)
     target = out.reshape(out.shape[0], out.shape[1], width)
-    turned, turned_base, colour = (
-        np.empty(width, np.uint8),
-        np.empty(width, np.float32),
-        np.empty(width, np.float32),
-    )
+    turned, turned_base, colour = (np.empty(width, np.uint8), np.empty(width, np.float32), np.empty(width, np.float32))
     coloured = noise.shape[0] > 0
     for n in range(out.shape[0]):
         at = lefts[n] * 3

@@ -161,9 +161,7 @@ class TrainingBatches:
             return
         yield from self._in_background(spans, order, recipe)
 
-    def _in_background(
-        self, spans: list[tuple[int, int]], order: NDArray[np.int64], recipe: Recipe
-    ) -> Iterator[Batch]:
+    def _in_background(self, spans: list[tuple[int, int]], order: NDArray[np.int64], recipe: Recipe) -> Iterator[Batch]:
         """The batches of `spans`, each filled by all workers, a few in advance."""
         waiting: deque[tuple[Tensor, list[Future[None]], int, int]] = deque()
         with ThreadPoolExecutor(self.workers, thread_name_prefix="batches") as pool:
@@ -187,10 +185,7 @@ class TrainingBatches:
                         part.cancel()
 
     def _ready(
-        self,
-        waiting: deque[tuple[Tensor, list[Future[None]], int, int]],
-        order: NDArray[np.int64],
-        recipe: Recipe,
+        self, waiting: deque[tuple[Tensor, list[Future[None]], int, int]], order: NDArray[np.int64], recipe: Recipe
     ) -> Batch:
         pixels, parts, start, end = waiting.popleft()
         for part in parts:
@@ -228,9 +223,7 @@ class TrainingBatches:
             recipe.aligned, noise, recipe.divisor, out,
         )  # fmt: skip
 
-    def _finish(
-        self, pixels: Tensor, order: NDArray[np.int64], recipe: Recipe, start: int, end: int
-    ) -> Batch:
+    def _finish(self, pixels: Tensor, order: NDArray[np.int64], recipe: Recipe, start: int, end: int) -> Batch:
         labels, draws = torch.from_numpy(self.split.labels[order[start:end]]), recipe.draws
         if self.device.type != "cuda":
             return pixels.permute(0, 3, 1, 2), labels

@@ -49,9 +49,7 @@ def seconds(work: Work) -> float:
     return time.perf_counter() - started
 
 
-def row(
-    benchmark: str, subject: str, ours: list[float], peer: str, theirs: list[float], unit: str
-) -> dict[str, Any]:
+def row(benchmark: str, subject: str, ours: list[float], peer: str, theirs: list[float], unit: str) -> dict[str, Any]:
     """One row of the table from values measured in turn; the ratio is ours / theirs."""
     ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
     middle = statistics.median

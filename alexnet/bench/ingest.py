@@ -122,9 +122,7 @@ def by_torchvision(data: bytes) -> NDArray[np.uint8]:
     return full[:, top : top + SIZE, left : left + SIZE].permute(1, 2, 0).numpy()
 
 
-def script(
-    path: Path, files: list[bytes], square: Callable[[bytes], NDArray[np.uint8]]
-) -> Callable[[], None]:
+def script(path: Path, files: list[bytes], square: Callable[[bytes], NDArray[np.uint8]]) -> Callable[[], None]:
     """Work that makes the squares of all files and stores them."""
 
     def run() -> None:
@@ -197,13 +195,7 @@ def ingest_rows(folders: list[Path], work: Path, rounds: int) -> Iterator[dict[s
     with one_core():
         for peer, theirs in peers:
             pair = Pair(
-                f"ingest on one core, {what}",
-                "alexnet.packed.pack, raw store",
-                peer,
-                "images/s",
-                count,
-                ours,
-                theirs,
+                f"ingest on one core, {what}", "alexnet.packed.pack, raw store", peer, "images/s", count, ours, theirs
             )
             yield compare.compare(pair, rounds)
     torch.set_num_threads(threads)

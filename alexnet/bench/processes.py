@@ -9,9 +9,7 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any, Self
 
-from alexnet.bench.programs import (
-    our_step,
-)
+from alexnet.bench.programs import our_step
 from alexnet.errors import UserError
 from alexnet.training.towers import Link
 from alexnet.training.two_processes import run_both
@@ -114,8 +112,6 @@ class TwoTowers:
         self.thread.join()
 
 
-def _serve_tower(
-    link: Link, connections: list[Connection], config: dict[str, Any], batch: int, threads: int
-) -> None:
+def _serve_tower(link: Link, connections: list[Connection], config: dict[str, Any], batch: int, threads: int) -> None:
     connections[1 - link.rank].close()
     _obey(connections[link.rank], our_step(config, batch, threads, link))

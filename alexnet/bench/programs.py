@@ -86,9 +86,7 @@ def training_step(
     return step
 
 
-def our_step(
-    config: dict[str, Any], batch: int, threads: int, link: Link | None = None
-) -> Callable[[], float]:
+def our_step(config: dict[str, Any], batch: int, threads: int, link: Link | None = None) -> Callable[[], float]:
     """Our program; with a `link` one tower's part of it."""
     plan("0", threads, config["precision"]).apply()
     net: AlexNet | Tower = Tower(build(config), link) if link else build(config)

@@ -36,13 +36,9 @@ def ensemble(config_path: Path, members: list[Path], out: Path) -> dict[str, Any
     started = time.monotonic()
     config = read_config(config_path)
     if "members" not in config:
-        raise UserError(
-            f"{config_path}: {config['experiment']} is one net, not an average; use the verb evaluate"
-        )
+        raise UserError(f"{config_path}: {config['experiment']} is one net, not an average; use the verb evaluate")
     records = {path: _record(path) for path in members}
-    wanted = {
-        member["fingerprint"]: f"{member['experiment']}/{member['seed']}" for member in config["members"]
-    }
+    wanted = {member["fingerprint"]: f"{member['experiment']}/{member['seed']}" for member in config["members"]}
     given = [record["config_fingerprint"] for record in records.values()]
     if sorted(given) != sorted(wanted):
         missing = ", ".join(name for fingerprint, name in wanted.items() if fingerprint not in given)
@@ -64,9 +60,7 @@ def ensemble(config_path: Path, members: list[Path], out: Path) -> dict[str, Any
         if images[path][1] != names:
             raise UserError(f"{path} and {first[0]} hold different images; evaluate again")
         probabilities = _probabilities(path, len(names))
-        if (total is not None and total.shape != probabilities.shape) or labels.max() >= probabilities.shape[
-            2
-        ]:
+        if (total is not None and total.shape != probabilities.shape) or labels.max() >= probabilities.shape[2]:
             raise UserError(f"{path} and {first[0]} tell of different numbers of classes; evaluate again")
         total = probabilities.astype(np.float64) if total is None else total + probabilities
     assert total is not None
@@ -74,9 +68,7 @@ def ensemble(config_path: Path, members: list[Path], out: Path) -> dict[str, Any
     record = {
         **identity(config, "ensemble"),
         **{key: first[1][key] for key in ("set", "split", "images", "data_fingerprint")},
-        "members": {
-            wanted[record["config_fingerprint"]]: record["weights_sha256"] for record in records.values()
-        },
+        "members": {wanted[record["config_fingerprint"]]: record["weights_sha256"] for record in records.values()},
     }
     scores = Scores(names, labels, dict(zip(VIEWS, mean, strict=True)))
     return write_scores(out, record, scores, started, keep_probabilities=False)
@@ -120,9 +112,7 @@ def _probabilities(path: Path, images: int) -> NDArray[np.float32]:
     try:
         array: NDArray[np.float32] = np.load(source, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError:
-        raise UserError(
-            f"{source} does not exist; evaluate that member again with --keep-probabilities"
-        ) from None
+        raise UserError(f"{source} does not exist; evaluate that member again with --keep-probabilities") from None
     except Exception as error:  # whatever a torn file makes of the reader
         raise UserError(f"{source} cannot be read ({error.__class__.__name__}); evaluate again") from None
     if array.ndim != 3 or array.shape[:2] != (len(VIEWS), images):

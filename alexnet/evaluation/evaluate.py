@@ -102,9 +102,7 @@ def evaluate(
     split = open_split(data, split_name or config["data"]["validation_split"])
     units = same_classes(saved["wnids"], split)
     if split.images.shape[1] != config["data"]["image_size"]:
-        raise UserError(
-            f"{data}: images are not of {config['data']['image_size']} pixels; pack the set again"
-        )
+        raise UserError(f"{data}: images are not of {config['data']['image_size']} pixels; pack the set again")
     split.check()
     net.to(device)
     mean, crop, rule = saved["mean"].numpy(), config["data"]["crop"], config["augmentation"]["mean"]

@@ -103,9 +103,7 @@ class _Pictures:
         return named | {key: values.float().numpy() for key, values in columns.items()}
 
 
-def _pictures(
-    data: Path, split_name: str, wanted: int, config: dict[str, Any], saved: dict[str, Any]
-) -> _Pictures:
+def _pictures(data: Path, split_name: str, wanted: int, config: dict[str, Any], saved: dict[str, Any]) -> _Pictures:
     """A fixed sample of a split.
 
     Raises:
@@ -169,9 +167,7 @@ def examine(
     started = time.monotonic()
     config = read_config(config_path)
     if "members" in config:
-        raise UserError(
-            f"{config_path}: {config['experiment']} is an average of nets; examine one of its members"
-        )
+        raise UserError(f"{config_path}: {config['experiment']} is an average of nets; examine one of its members")
     net, saved = finished_net(config, weights)
     execution = plan("1" if devices in ("2", "auto") else devices, threads or config["training"]["threads"])
     execution.apply()
@@ -181,9 +177,7 @@ def examine(
     start = build(config)
     before, after = (first_kernels(one) for one in (start, net))
     if not np.isfinite(after).all():
-        raise UserError(
-            f"{weights}: the weights are not finite, the training diverged; there is nothing to examine"
-        )
+        raise UserError(f"{weights}: the weights are not finite, the training diverged; there is nothing to examine")
     for one in (start, net):
         one.to(device).eval()
 
@@ -235,14 +229,9 @@ def examine(
         "weights_sha256": sha256(weights),
         "sample": {"images": len(trained.chosen), "of": len(trained.split), **_means(of_sample)},
         "queries": {"images": len(asked.chosen), "of": len(asked.split), **_means(of_queries)},
-        "neighbours": {
-            "count": near.shape[1],
-            "layer": net.learned[-2],
-            "dimensions": points["layer"].shape[1],
-        },
+        "neighbours": {"count": near.shape[1], "layer": net.learned[-2], "dimensions": points["layer"].shape[1]},
         "masks": MASKS,
-        "kernels": {"tower": [k * towers // len(after) for k in range(len(after))]}
-        | selectivity(after.astype(float)),
+        "kernels": {"tower": [k * towers // len(after) for k in range(len(after))]} | selectivity(after.astype(float)),
         "untrained_kernels": selectivity(before.astype(float)),
         "pictures": entries,
         "seconds": time.monotonic() - started,

@@ -61,11 +61,7 @@ def compared(thinned: Tensor, halved: Tensor, labels: Tensor) -> dict[str, Tenso
     half = len(thinned) // 2
     parts = [_distances(part, halved) for part in (thinned[:half], thinned[half:])]
     center = geometric_mean(thinned)
-    errors = {
-        "halved_error": halved,
-        "geometric_error": center,
-        "arithmetic_error": arithmetic_mean(thinned),
-    }
+    errors = {"halved_error": halved, "geometric_error": center, "arithmetic_error": arithmetic_mean(thinned)}
     singles = torch.stack([top_k_error(one, labels, 1) for one in thinned])
     return {
         **{key: 2 * value - (parts[0][key] + parts[1][key]) / 2 for key, value in whole.items()},
@@ -87,9 +83,7 @@ def _tail(net: AlexNet) -> tuple[str, nn.Sequential]:
 
 
 @torch.no_grad()
-def against_thinned_nets(
-    net: AlexNet, views: Tensor, labels: Tensor, masks: int = MASKS
-) -> dict[str, Tensor]:
+def against_thinned_nets(net: AlexNet, views: Tensor, labels: Tensor, masks: int = MASKS) -> dict[str, Tensor]:
     """`compared` for views (B, 3, rows, columns) and labels (B,), on the processor; nothing for a net without dropout."""
     dropouts = [module for module in net.modules() if isinstance(module, Dropout)]
     if not dropouts:

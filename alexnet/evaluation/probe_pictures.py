@@ -15,7 +15,9 @@ from alexnet.packed.packed_set import Split
 SHOWN, ASKED = 16, 8  # images with their five labels; those among them with their neighbours
 TILE, ACROSS = 64, 8  # pixels of a thumbnail at most; thumbnails in a row
 LIMIT = 240_000  # bytes of all thumbnails of a net
-GENERATED = "n9"  # how the wnids of generated classes begin (`alexnet.synthetic.synsets`); those of WordNet end far below
+GENERATED = (
+    "n9"  # how the wnids of generated classes begin (`alexnet.synthetic.synsets`); those of WordNet end far below
+)
 
 
 def spread(count: int, wanted: int) -> list[int]:

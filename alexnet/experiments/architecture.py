@@ -94,13 +94,7 @@ def in_order(layers: dict[str, Any]) -> dict[str, Any]:
 
 
 def _convolution(
-    name: str,
-    record: dict[str, Any],
-    shape: tuple[int, ...],
-    towers: int,
-    partial_windows: bool,
-    field: int,
-    jump: int,
+    name: str, record: dict[str, Any], shape: tuple[int, ...], towers: int, partial_windows: bool, field: int, jump: int
 ) -> Layer:
     channels, rows, _ = shape
     kernel, stride, pad, maps = record["kernel"], record["stride"], record["pad"], record["maps"]
@@ -111,9 +105,7 @@ def _convolution(
         )
     span = rows + 2 * pad - kernel
     if span < 0:
-        raise UserError(
-            f"{name}: a {kernel}-pixel kernel does not fit into {rows} pixels; choose a larger `crop`"
-        )
+        raise UserError(f"{name}: a {kernel}-pixel kernel does not fit into {rows} pixels; choose a larger `crop`")
     extra = (-span) % stride if partial_windows else 0
     side = (span + extra) // stride + 1
     fan_in = channels // groups * kernel * kernel
@@ -161,9 +153,7 @@ def _fully_connected(name: str, record: dict[str, Any], inputs: int, classes: in
     )
 
 
-def _pooling(
-    label: str, after: str, pool: dict[str, Any], shape: tuple[int, ...], field: int, jump: int
-) -> Layer:
+def _pooling(label: str, after: str, pool: dict[str, Any], shape: tuple[int, ...], field: int, jump: int) -> Layer:
     channels, rows, _ = shape
     kernel, stride = pool["kernel"], pool["stride"]
     if rows < kernel:

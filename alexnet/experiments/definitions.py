@@ -204,9 +204,7 @@ def load_study(study: str, folder: str = "config") -> dict[str, Any]:
     loaded["experiments"] = [
         child
         for name in loaded["experiments"]
-        for child in (
-            [c for c in known["experiments"] if known["experiments"][c].get("race") == name] or [name]
-        )
+        for child in ([c for c in known["experiments"] if known["experiments"][c].get("race") == name] or [name])
     ]
     places = [("evaluate", where) for where in loaded["evaluate"]]
     places += [(key, loaded[key]) for key in ("train", "validate")]
@@ -224,13 +222,9 @@ def load_study(study: str, folder: str = "config") -> dict[str, Any]:
                 raise UserError(f"{path}: {name} needs {other} among the `experiments`")
     generated = ("ilsvrc2010", "ilsvrc2012")
     if "synthetic" in loaded and any(data["source"] not in generated for data in loaded["sets"].values()):
-        raise UserError(
-            f"{path}: `synthetic` writes {' and '.join(generated)} archives; `sets` names another source"
-        )
+        raise UserError(f"{path}: `synthetic` writes {' and '.join(generated)} archives; `sets` names another source")
     if loaded["crop"] > loaded["image_size"]:
-        raise UserError(
-            f"{path}: `crop` ({loaded['crop']}) is larger than `image_size` ({loaded['image_size']})"
-        )
+        raise UserError(f"{path}: `crop` ({loaded['crop']}) is larger than `image_size` ({loaded['image_size']})")
     return loaded
 
 
@@ -249,9 +243,7 @@ def _extended(name: str, path: Path) -> dict[str, Any]:
     if not isinstance(record, dict):
         raise UserError(f"{path}: `extends` names {name!r}, and {base} holds no study")
     if "extends" in record:
-        raise UserError(
-            f"{path}: `extends` names {name!r}, which extends another study itself; name that one"
-        )
+        raise UserError(f"{path}: `extends` names {name!r}, which extends another study itself; name that one")
     return record
 
 
@@ -267,6 +259,4 @@ def _check_pilot(study: dict[str, Any], known: dict[str, Any], path: Path) -> No
             )
     for name in study["experiments"]:
         if known[name]["kind"] == "race":
-            raise UserError(
-                f"{path}: {name} is a race, whose rates `rates` in experiments.yaml names; leave it out"
-            )
+            raise UserError(f"{path}: {name} is a race, whose rates `rates` in experiments.yaml names; leave it out")

@@ -66,8 +66,7 @@ def study_record(study: str, folder: str = "config") -> dict[str, Any]:
         **_plan(record, folder),
         "fingerprints": {
             name: {
-                str(seed): resolve(study, name, seed, folder)["fingerprint"]
-                for seed in seeds_of(study, name, folder)
+                str(seed): resolve(study, name, seed, folder)["fingerprint"] for seed in seeds_of(study, name, folder)
             }
             for name in names
         },

@@ -73,9 +73,7 @@ def _without_seed(study: str, experiment: str, folder: str) -> dict[str, Any]:
     config = {"study": study, "experiment": experiment, "seed": None, "tier": record["tier"]}
     experiment, factor = tuning.arm_of(experiment)
     if experiment not in known["experiments"]:
-        raise UserError(
-            f"unknown experiment {experiment!r}{did_you_mean(experiment, list(known['experiments']))}"
-        )
+        raise UserError(f"unknown experiment {experiment!r}{did_you_mean(experiment, list(known['experiments']))}")
     about = known["experiments"][experiment]
     if "members" in about:
         return config
@@ -132,12 +130,7 @@ def _without_seed(study: str, experiment: str, folder: str) -> dict[str, Any]:
 
 
 def _rate(
-    study: str,
-    experiment: str,
-    factor: float | None,
-    record: dict[str, Any],
-    known: dict[str, Any],
-    folder: str,
+    study: str, experiment: str, factor: float | None, record: dict[str, Any], known: dict[str, Any], folder: str
 ) -> dict[str, Any] | None:
     """The factor on an experiment's rates, with `pilot` if that is being tried; None where no pilot chooses it."""
     if "pilot" not in record:
@@ -195,9 +188,7 @@ def read_config(path: Path) -> dict[str, Any]:
         raise UserError(
             f"{path} was changed after `configure` (its fingerprint does not fit); edit config/ and configure again"
         )
-    parts = (
-        ("members",) if "members" in config else ("data", "model", "augmentation", "optimizer", "training")
-    )
+    parts = ("members",) if "members" in config else ("data", "model", "augmentation", "optimizer", "training")
     missing = [key for key in ("study", "experiment", "seed", "tier", *parts) if key not in config]
     if missing:
         raise UserError(f"{path} lacks `{missing[0]}`; make it with `python -m alexnet configure`")

@@ -145,13 +145,7 @@ def write_choices(study: str, curves: dict[str, list[dict[str, Any]]], folder: s
         for row in sorted(tried, key=lambda row: float(row["factor"])):
             mark = "yes" if row["factor"] == best else ""
             rows.append(
-                {
-                    "study": study,
-                    "experiment": experiment,
-                    **row,
-                    "factor": f"{row['factor']:g}",
-                    "chosen": mark,
-                }
+                {"study": study, "experiment": experiment, **row, "factor": f"{row['factor']:g}", "chosen": mark}
             )
     rows.sort(key=lambda row: (row["study"], row["experiment"], float(row["factor"])))
     text = io.StringIO()

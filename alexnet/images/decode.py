@@ -92,9 +92,7 @@ def decode(data: bytes, most: int = MAX_PIXELS) -> tuple[Image.Image, tuple[str,
                 raise _Large
             if image.format not in ("JPEG", "MPO"):
                 repairs.append(str(image.format).lower())
-            deep = image.mode.startswith("I") or any(
-                ";16" in str(tile[3]) for tile in getattr(image, "tile", ())
-            )
+            deep = image.mode.startswith("I") or any(";16" in str(tile[3]) for tile in getattr(image, "tile", ()))
             image.load()
         except (Undecodable, _Large, MemoryError):
             raise
@@ -107,9 +105,7 @@ def decode(data: bytes, most: int = MAX_PIXELS) -> tuple[Image.Image, tuple[str,
     rgb, changes = to_rgb(image)
     repairs += changes
     repairs += ["16bit"] * deep
-    repairs += ["exif"] * any(
-        "exif" in str(w.message).lower() or "tiff" in str(w.message).lower() for w in caught
-    )
+    repairs += ["exif"] * any("exif" in str(w.message).lower() or "tiff" in str(w.message).lower() for w in caught)
     return rgb, tuple(repairs)
 
 

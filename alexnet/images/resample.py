@@ -102,9 +102,7 @@ def _resample(pixels: Any, down: Any, vertical: Any, right: Any, horizontal: Any
             out[y, x, 0], out[y, x, 1], out[y, x, 2] = _byte(red), _byte(green), _byte(blue)
 
 
-def central_square(
-    pixels: NDArray[np.uint8], size: int, out: NDArray[np.uint8] | None = None
-) -> NDArray[np.uint8]:
+def central_square(pixels: NDArray[np.uint8], size: int, out: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
     """Shorter side resized to `size`, central `size` x `size` kept (s. 2): (size, size, 3).
 
     Only the square is computed; it is where a full resize and a crop at half the excess take their pixels from.

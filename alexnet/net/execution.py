@@ -27,9 +27,7 @@ class Execution:
     threads: int  # of each device's process
     precision: str  # fp32, tf32 (CUDA; elsewhere fp32) or bf16
     exchange: str = ""  # how two devices talk: gloo or nccl
-    deterministic: bool = (
-        True  # torch's deterministic algorithms; not on CUDA, where the fastest are searched
-    )
+    deterministic: bool = True  # torch's deterministic algorithms; not on CUDA, where the fastest are searched
     response_norm: str = "torch"  # lrn_cpu, lrn_triton or torch's operations
     memory_format: str = "channels_last"
     allocator: str = ""  # mallopt: freed memory stays in the process
@@ -45,11 +43,7 @@ class Execution:
     def record(self) -> dict[str, Any]:
         """For run.json."""
         vectors = torch.backends.cpu.get_cpu_capability()  # such as AVX512; bits depend on it
-        return asdict(self) | {
-            "devices": list(self.devices),
-            "gpus": self.gpus,
-            "vector_instructions": vectors,
-        }
+        return asdict(self) | {"devices": list(self.devices), "gpus": self.gpus, "vector_instructions": vectors}
 
     def apply(self, rank: int = 0) -> None:
         """Set torch up, in the process of a run, for its device number `rank`."""
@@ -83,9 +77,7 @@ def plan(devices: str, threads: int, precision: str = "fp32", towers: int = 1) -
     there = torch.cuda.device_count() if torch.cuda.is_available() and devices != "0" else 0
     two = devices == "2" or (devices == "auto" and towers == 2 and there >= 2)
     if two and towers != 2:
-        raise UserError(
-            f"--devices 2: this net has {towers} tower{'s' * (towers > 1)}, not two; use --devices 1"
-        )
+        raise UserError(f"--devices 2: this net has {towers} tower{'s' * (towers > 1)}, not two; use --devices 1")
     if two and there == 1:
         raise UserError(
             "--devices 2: there is one CUDA device; use --devices 1 (the same mathematics), or hide it "

@@ -36,9 +36,7 @@ class _Normalize(torch.autograd.Function):
     """y = x * scale**-beta with scale = k + coefficient * window_sum(x**2), and its exact derivative."""
 
     @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, size: int, coefficient: float, beta: float, k: float, towers: int
-    ) -> Tensor:
+    def forward(ctx: Any, x: Tensor, size: int, coefficient: float, beta: float, k: float, towers: int) -> Tensor:
         scale = _scale(x, size, coefficient, k, towers)
         ctx.save_for_backward(x, scale)
         ctx.settings = (size, coefficient, beta, towers)
@@ -63,9 +61,7 @@ class _Compiled(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, forward_pass: Pass, backward_pass: Pass, settings: tuple[Any, ...]
-    ) -> Tensor:
+    def forward(ctx: Any, x: Tensor, forward_pass: Pass, backward_pass: Pass, settings: tuple[Any, ...]) -> Tensor:
         x = x.contiguous(memory_format=torch.channels_last)
         ctx.save_for_backward(x)
         ctx.backward_pass, ctx.settings = backward_pass, settings
@@ -153,9 +149,7 @@ class LocalResponseNorm(nn.Module):
 
     def of_one_tower(self) -> LocalResponseNorm:
         """The same for the maps of one tower."""
-        return LocalResponseNorm(
-            self.size, self.alpha, self.beta, self.k, self.mode, self.divide_alpha_by_size
-        )
+        return LocalResponseNorm(self.size, self.alpha, self.beta, self.k, self.mode, self.divide_alpha_by_size)
 
     @property
     def coefficient(self) -> float:
@@ -167,10 +161,7 @@ class LocalResponseNorm(nn.Module):
         backend = norm_backend(x.device.type)
         if backend and backend.supports(x, self.beta):
             settings: tuple[Any, ...] = (self.size, self.coefficient, self.k)
-            passes = (
-                getattr(backend, "normalize_within", None),
-                getattr(backend, "normalize_within_backward", None),
-            )
+            passes = (getattr(backend, "normalize_within", None), getattr(backend, "normalize_within_backward", None))
             if self.mode == "across":
                 settings = (*settings, self.towers)
                 passes = backend.normalize, backend.normalize_backward

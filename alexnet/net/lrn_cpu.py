@@ -75,9 +75,7 @@ def _forward(x: Any, width: int, wide: Any, size: int, coefficient: float, k: fl
 
 
 @compiled(error_model="numpy")
-def _backward(
-    x: Any, grad: Any, width: int, wide: Any, size: int, coefficient: float, k: float, out: Any
-) -> None:
+def _backward(x: Any, grad: Any, width: int, wide: Any, size: int, coefficient: float, k: float, out: Any) -> None:
     """See `normalize_backward`; arrays as in `_forward`."""
     edge, count = size // 2, x.shape[0] // width
     step = width + edge
@@ -145,16 +143,7 @@ def _forward_within(
 
 @compiled(error_model="numpy")
 def _backward_within(
-    x: Any,
-    grad: Any,
-    shape: Any,
-    wide: Any,
-    size: int,
-    coefficient: float,
-    k: float,
-    first: int,
-    last: int,
-    out: Any,
+    x: Any, grad: Any, shape: Any, wide: Any, size: int, coefficient: float, k: float, first: int, last: int, out: Any
 ) -> None:
     """See `normalize_within_backward`."""
     rows, columns, all_maps = shape[1], shape[2], shape[3]
@@ -325,9 +314,7 @@ def normalize(x: Tensor, size: int, coefficient: float, k: float, towers: int) -
     return out
 
 
-def normalize_backward(
-    x: Tensor, grad: Tensor, size: int, coefficient: float, k: float, towers: int
-) -> Tensor:
+def normalize_backward(x: Tensor, grad: Tensor, size: int, coefficient: float, k: float, towers: int) -> Tensor:
     """The gradient for `x` from that for `normalize(x, ...)`; both channels last and of one type."""
     out = torch.empty_like(x)
     _across(_backward, [x, grad, out], towers, (size, coefficient, k))

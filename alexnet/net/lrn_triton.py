@@ -70,9 +70,7 @@ def normalize(x: Tensor, size: int, coefficient: float, k: float, towers: int) -
     return out
 
 
-def normalize_backward(
-    x: Tensor, grad: Tensor, size: int, coefficient: float, k: float, towers: int
-) -> Tensor:
+def normalize_backward(x: Tensor, grad: Tensor, size: int, coefficient: float, k: float, towers: int) -> Tensor:
     """As `alexnet.net.lrn_cpu.normalize_backward`."""
     out = torch.empty_like(x)
     width = x.shape[1] // towers

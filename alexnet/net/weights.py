@@ -48,11 +48,7 @@ def finished_net(config: dict[str, Any], path: Path) -> tuple[AlexNet, dict[str,
         UserError: missing, unreadable, or of another configuration or shape.
     """
     advice = "train with `python -m alexnet train`"
-    saved, net, size = (
-        load_weights(path, config["fingerprint"], advice),
-        build(config),
-        config["data"]["image_size"],
-    )
+    saved, net, size = (load_weights(path, config["fingerprint"], advice), build(config), config["data"]["image_size"])
     shapes = [
         {name: tuple(tensor.shape) for name, tensor in weights.items()}
         for weights in (net.state_dict(), saved["state_dict"])
@@ -73,9 +69,7 @@ def start_from(net: AlexNet, path: Path, source: dict[str, Any]) -> str:
     Raises:
         UserError: not the weights that the configuration names, or layers of other shapes.
     """
-    saved = load_weights(
-        path, source["fingerprint"], f"train {source['experiment']} with the same seed first"
-    )
+    saved = load_weights(path, source["fingerprint"], f"train {source['experiment']} with the same seed first")
     own, given = net.state_dict(), saved["state_dict"]
     for name, tensor in own.items():
         if name.split(".")[1] in source["except"]:

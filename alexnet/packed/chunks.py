@@ -94,9 +94,7 @@ def convert(pictures: list[Picture], making: Making, store: Callable[[NDArray[np
         digest = hashlib.sha256(pixels[at].data).hexdigest()[:DIGEST]
         at += 1
         repairs = (*picture.repairs, *square.repairs)
-        rows.append(
-            Row(picture.name, picture.label, picture.archive, square.width, square.height, repairs, digest)
-        )
+        rows.append(Row(picture.name, picture.label, picture.archive, square.width, square.height, repairs, digest))
     pixels = pixels[:at]
     store(pixels)
     return Chunk(rows, files, moments.sums_of(pixels) if making.sums else None, error)

@@ -69,7 +69,5 @@ def read_manifest(folder: Path | str) -> dict[str, Any]:
     except (AttributeError, KeyError, TypeError, ValueError):
         whole = False
     if not whole:
-        raise UserError(
-            f"{path} was edited: its hashes are not those of its content; pack the data set again"
-        )
+        raise UserError(f"{path} was edited: its hashes are not those of its content; pack the data set again")
     return manifest

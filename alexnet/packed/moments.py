@@ -83,10 +83,7 @@ def rgb_statistics(sums: Sums) -> dict[str, Any]:
     mean = np.array([t / count for t in total])
     # n * sum(xy) - sum(x) * sum(y) in Python's unbounded integers: no cancellation
     covariance = np.array(
-        [
-            [(count * int(sums.products[i, j]) - total[i] * total[j]) / count**2 for j in range(3)]
-            for i in range(3)
-        ]
+        [[(count * int(sums.products[i, j]) - total[i] * total[j]) / count**2 for j in range(3)] for i in range(3)]
     )
     values, vectors = np.linalg.eigh(covariance)
     values, vectors = values[::-1], vectors[:, ::-1]

@@ -45,9 +45,7 @@ __all__ = ["list_sources", "missing_archives", "pack", "plan", "read_manifest"]
 
 REPORT_SECONDS = 2.0
 LISTED = 100  # undecodable files named in an error
-QUALITY = (
-    95  # of the JPEG files of a jpeg store; the authors' batches seem to have had 85 (fix-big-imgnet.py)
-)
+QUALITY = 95  # of the JPEG files of a jpeg store; the authors' batches seem to have had 85 (fix-big-imgnet.py)
 JPEG_SHARE = 0.35  # of its pixels' bytes that a JPEG of quality 95 takes at most, by experience
 
 
@@ -115,9 +113,7 @@ def begun(partial: Path, job: dict[str, Any]) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise UserError(
-                f"another process is packing into {partial.parent}; wait for it or end it"
-            ) from None
+            raise UserError(f"another process is packing into {partial.parent}; wait for it or end it") from None
         key = hashlib.sha256(json.dumps(job, sort_keys=True).encode()).hexdigest()
         note = partial / "job"
         if not note.exists() or note.read_text() != key:
@@ -174,9 +170,7 @@ def check_first(source: str, archives: Folders, splits: Sequence[str] | None) ->
     for path, file in known.items():
         size = path.stat().st_size
         if file.bytes not in (None, size):
-            raise UserError(
-                f"{path.name} has {size:,} bytes, but {file.bytes:,} were published; fetch it again"
-            )
+            raise UserError(f"{path.name} has {size:,} bytes, but {file.bytes:,} were published; fetch it again")
     records = {}
     for path, file in known.items():
         if (file.md5 or file.sha256) and path.suffix != ".tar":
@@ -287,9 +281,7 @@ def pack(
             seconds = time.monotonic() - began
             manifest |= {
                 "rgb": rgb,
-                "undecodable": [
-                    {"name": p.name, "archive": p.archive, "problem": p.problem} for p in problems
-                ],
+                "undecodable": [{"name": p.name, "archive": p.archive, "problem": p.problem} for p in problems],
                 "seconds": round(seconds, 3),
                 "images_per_second": round(lines.fresh / seconds, 1),
             }

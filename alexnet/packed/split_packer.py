@@ -228,10 +228,7 @@ class SplitPacker:
                 if state.problems:
                     self.record.unlink(missing_ok=True)  # closing gaps cannot be continued
                     gone = Counter(number for number, *_ in state.problems)
-                    kept = [
-                        min(CHUNK, split.images - i * CHUNK) - gone[i]
-                        for i in range(-(-split.images // CHUNK))
-                    ]
+                    kept = [min(CHUNK, split.images - i * CHUNK) - gone[i] for i in range(-(-split.images // CHUNK))]
                     writer.close_gaps(kept)
                 save(True).result()
             finally:
@@ -245,23 +242,14 @@ class SplitPacker:
             if row.problem:
                 self.state.problems.append([self.state.chunks, row.name, row.archive, row.problem])
                 continue
-            cells = [
-                row.name,
-                row.label,
-                row.width,
-                row.height,
-                ";".join(row.repairs),
-                row.digest,
-            ]
+            cells = [row.name, row.label, row.width, row.height, ";".join(row.repairs), row.digest]
             lines.writerow([*cells, *next(found, ())])
         if made.sums:
             self.sums = moments.add_to(self.sums or moments.no_images(self.making.size), made.sums)
         self.state.error += made.error
         self.state.chunks += 1
 
-    def _save(
-        self, writer: RawWriter | JpegWriter, file: TextIO, state: State, sums: moments.Sums | None
-    ) -> None:
+    def _save(self, writer: RawWriter | JpegWriter, file: TextIO, state: State, sums: moments.Sums | None) -> None:
         writer.sync()
         os.fsync(file.fileno())
         save_state(self.record, state, sums)

@@ -102,10 +102,7 @@ class Digests:
         for place in np.flatnonzero(~self.compared[numbers]):
             number = int(numbers[place])
             pixels = np.ascontiguousarray(images[number] if at is None else at[int(place)])
-            if (
-                hashlib.sha256(pixels.data).digest()[: self.digests.shape[1]]
-                != self.digests[number].tobytes()
-            ):
+            if hashlib.sha256(pixels.data).digest()[: self.digests.shape[1]] != self.digests[number].tobytes():
                 raise UserError(
                     f"{self.path}: image {number} ({self.names[number]}) is not the one that was packed; pack the data again"
                 )

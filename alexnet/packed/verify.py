@@ -26,9 +26,7 @@ def verify(folder: Path) -> str:
         if not file.is_dir() and not (file.is_file() and file.stat().st_size):
             raise UserError(f"{file} is empty, a pipe or a device; fetch or pack the set again")
         if file.name == "manifest.json" and file.stat().st_size > LARGEST:
-            raise UserError(
-                f"{file} is larger than {LARGEST:,} bytes, which no manifest is; fetch the set again"
-            )
+            raise UserError(f"{file} is larger than {LARGEST:,} bytes, which no manifest is; fetch the set again")
     manifest, images = read_manifest(folder), 0
     if (folder / "mean.npy").exists() or "mean.npy" in manifest.get("files", {}):
         mean_image(folder)
@@ -38,6 +36,4 @@ def verify(folder: Path) -> str:
         with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
             list(pool.map(split.check, spans))
         images += len(split)
-    return (
-        f"{folder}: all {images:,} images are those that were packed, fingerprint {manifest['fingerprint']}"
-    )
+    return f"{folder}: all {images:,} images are those that were packed, fingerprint {manifest['fingerprint']}"

@@ -72,10 +72,7 @@ def held(path: Path, seconds: float = 0.0, wait: Callable[[], object] = lambda: 
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             current = os.stat(path)
-            if (current.st_ino, current.st_dev) == (
-                os.fstat(lock.fileno()).st_ino,
-                os.fstat(lock.fileno()).st_dev,
-            ):
+            if (current.st_ino, current.st_dev) == (os.fstat(lock.fileno()).st_ino, os.fstat(lock.fileno()).st_dev):
                 break
         except OSError:  # held by another, or deleted by the one that held it
             pass

@@ -18,17 +18,7 @@ import hashlib
 from functools import cache
 from pathlib import Path
 
-from alexnet.runtime.names import (
-    COMPREHENSIONS,
-    FUNCTIONS,
-    IMPORTS,
-    Key,
-    Module,
-    Source,
-    bound,
-    here,
-    says_nothing,
-)
+from alexnet.runtime.names import COMPREHENSIONS, FUNCTIONS, IMPORTS, Key, Module, Source, bound, here, says_nothing
 
 PACKAGE = Path(__file__).resolve().parents[1]
 STAGES = {
@@ -79,9 +69,7 @@ def fingerprint(source: Source, root: str) -> str:
     found = reached(source, root)
     own = {key: _hash(text) for key, (text, _) in found.items()}
     return _hash(
-        *sorted(
-            _hash(own[key], *sorted(own[k] for k in uses)) for key, (_, uses) in found.items() if own[key]
-        )
+        *sorted(_hash(own[key], *sorted(own[k] for k in uses)) for key, (_, uses) in found.items() if own[key])
     )
 
 
@@ -102,10 +90,7 @@ def reached(source: Source, root: str) -> dict[Key, tuple[str, set[Key]]]:
         text = writer.value(module.bindings[name] if name else module.effects)
         imported = {*writer.imported, *([] if name else module.imports.values())}
         found[key] = f"{name} {text}", writer.uses
-        waiting += [
-            *writer.uses,
-            *((m, "") for dotted in (key[0], *imported) for m in source.run_by(dotted)),
-        ]
+        waiting += [*writer.uses, *((m, "") for dotted in (key[0], *imported) for m in source.run_by(dotted))]
     return {key: value for key, value in found.items() if key[1] or source.module(key[0]).effects}
 
 
@@ -148,17 +133,13 @@ class _Writer:
 
     def _fields(self, node: ast.AST, leave_out: tuple[str, ...] = ()) -> str:
         found = (
-            (name, getattr(node, name, None))
-            for name in sorted(node._fields)
-            if name not in (*IGNORED, *leave_out)
+            (name, getattr(node, name, None)) for name in sorted(node._fields) if name not in (*IGNORED, *leave_out)
         )
         texts = ((name, self.value(value)) for name, value in found if value is not None)
         return f"({' '.join([type(node).__name__, *(f'{name}={text}' for name, text in texts if text != '[]')])})"
 
     def _function(self, node: FUNCTIONS) -> str:
-        outside = self._fields(
-            node.args, ("args", "posonlyargs", "kwonlyargs", "vararg", "kwarg")
-        )  # defaults
+        outside = self._fields(node.args, ("args", "posonlyargs", "kwonlyargs", "vararg", "kwarg"))  # defaults
         outside += self.value(getattr(node, "decorator_list", []))
         body = node.body if isinstance(node.body, list) else [node.body]
         own = dict.fromkeys((arg.arg for arg in ast.walk(node.args) if isinstance(arg, ast.arg)), "")

@@ -92,11 +92,7 @@ def deferred(one_of_two: bool = False) -> Iterator[None]:
     """
     handlers: dict[signal.Signals, object] = dict.fromkeys(ENDING, _note)
     if one_of_two:
-        handlers = {
-            signal.SIGTERM: _note_quietly,
-            signal.SIGINT: signal.SIG_IGN,
-            signal.SIGHUP: signal.SIG_IGN,
-        }
+        handlers = {signal.SIGTERM: _note_quietly, signal.SIGINT: signal.SIG_IGN, signal.SIGHUP: signal.SIG_IGN}
     with _handled(handlers):
         yield
 

@@ -8,9 +8,7 @@ from pathlib import Path
 
 FUNCTIONS = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 COMPREHENSIONS = ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp
-NAMED = (
-    ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.ExceptHandler | ast.MatchAs | ast.MatchStar
-)
+NAMED = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.ExceptHandler | ast.MatchAs | ast.MatchStar
 IMPORTS = ast.Import | ast.ImportFrom
 
 Key = tuple[str, str]  # a module and a name in it; "" for the statements that bind none
@@ -169,6 +167,5 @@ def _changes(node: ast.stmt) -> bool:
 def _is_main(node: ast.stmt) -> bool:
     """Whether a statement is left out when a module is imported, or for type checkers alone."""
     return isinstance(node, ast.If) and any(
-        isinstance(name, ast.Name) and name.id in ("__name__", "TYPE_CHECKING")
-        for name in ast.walk(node.test)
+        isinstance(name, ast.Name) and name.id in ("__name__", "TYPE_CHECKING") for name in ast.walk(node.test)
     )

@@ -18,10 +18,7 @@ SECONDS = 2.0  # longer than another Snakemake looks for torn files when it star
 KINDS = (".json", ".csv", ".pt", ".npy", ".parquet", ".jpegs", ".ipynb", ".tar", ".gz")  # of outputs
 PLACES = (
     *("departures.json", "describe/*", "notebooks/*", "bench/*"),
-    *(
-        f"*/{place}"
-        for place in ("study.json", "baselines.json", "races/*", "pilot/*", "archives/*", "data/*/*")
-    ),
+    *(f"*/{place}" for place in ("study.json", "baselines.json", "races/*", "pilot/*", "archives/*", "data/*/*")),
     *(f"*/{kind}/*/*/*" for kind in ("runs", "evals", "examined")),
 )
 

@@ -58,15 +58,11 @@ def outline(shape: str) -> list[tuple[float, float]]:
     if shape == "bar":
         return [(0.45 * x, 0.45 * y) for x, y in ((-1, -1), (1, -1), (1, 1), (-1, 1))]
     if shape == "triangle":
-        return [
-            (0.66 * math.sin(t * math.tau / 3), 0.1 - 0.66 * math.cos(t * math.tau / 3)) for t in range(3)
-        ]
+        return [(0.66 * math.sin(t * math.tau / 3), 0.1 - 0.66 * math.cos(t * math.tau / 3)) for t in range(3)]
     if shape == "cross":
         arm, half = 0.58, 0.22
         quarter = [(arm, -half), (arm, half), (half, half)]
-        return [
-            (c * x - s * y, s * x + c * y) for c, s in ((1, 0), (0, 1), (-1, 0), (0, -1)) for x, y in quarter
-        ]
+        return [(c * x - s * y, s * x + c * y) for c, s in ((1, 0), (0, 1), (-1, 0), (0, -1)) for x, y in quarter]
     raise ValueError(f"unknown shape {shape!r}")
 
 
@@ -125,9 +121,7 @@ def smooth_field(rng: np.random.Generator, cells: int, width: int, height: int) 
     return np.asarray(fine, dtype=np.float32) / np.float32(127.5) - np.float32(1)
 
 
-def textured(
-    rng: np.random.Generator, texture: str, frame: Frame, cycles: float, size: tuple[int, int]
-) -> Mask:
+def textured(rng: np.random.Generator, texture: str, frame: Frame, cycles: float, size: tuple[int, int]) -> Mask:
     """A texture at a random phase that turns and slants with an object; `size` and result: (height, width)."""
     x = np.arange(size[1], dtype=np.float32) + np.float32(0.5 - frame.x)
     y = np.arange(size[0], dtype=np.float32)[:, None] + np.float32(0.5 - frame.y)
@@ -138,9 +132,7 @@ def textured(
     return pattern(texture, u, v)
 
 
-def background(
-    rng: np.random.Generator, base: Floats, how: Difficulty, width: int, height: int
-) -> Image.Image:
+def background(rng: np.random.Generator, base: Floats, how: Difficulty, width: int, height: int) -> Image.Image:
     """A mottled ground with distractors, which have a shape or a texture, but never both."""
     ground = np.tile(base, (9, 9, 1))
     for cells, strength in ((3, 28.0), (9, 14.0)):
@@ -169,12 +161,7 @@ def background(
 
 
 def render(
-    rng: np.random.Generator,
-    shape: str,
-    texture: str,
-    width: int,
-    height: int,
-    how: Difficulty = Difficulty(),
+    rng: np.random.Generator, shape: str, texture: str, width: int, height: int, how: Difficulty = Difficulty()
 ) -> Image.Image:
     """One picture of a textured shape, RGB.
 
@@ -201,10 +188,7 @@ def render(
     direction, fall = rng.uniform(0, math.tau), 2 * rng.uniform(0, how.shade)
     across = np.arange(width, dtype=np.float32) / width - np.float32(0.5)
     down = np.arange(height, dtype=np.float32) / height - np.float32(0.5)
-    ramp = (
-        np.float32(math.cos(direction) * fall) * across
-        + np.float32(math.sin(direction) * fall) * down[:, None]
-    )
+    ramp = np.float32(math.cos(direction) * fall) * across + np.float32(math.sin(direction) * fall) * down[:, None]
     light = (1 + ramp) * np.float32(rng.uniform(0.7, 1.15))
     pixels = np.asarray(picture, dtype=np.float32) * light[..., None]
     pixels += rng.standard_normal(pixels.shape, dtype=np.float32) * np.float32(rng.uniform(*how.noise))

@@ -65,17 +65,13 @@ def meta_mat(rows: list[Synset], year: int, train_images: int) -> bytes:
     from scipy.io import savemat
 
     width = max(len(row.children) for row in rows)
-    texts, numbers = (
-        ["WNID", "words", "gloss"],
-        ["num_children", "children", "wordnet_height", "num_train_images"],
-    )
+    texts, numbers = (["WNID", "words", "gloss"], ["num_children", "children", "wordnet_height", "num_train_images"])
     fields = [f"ILSVRC{year}_ID", *texts, *numbers]
     table = np.zeros((len(rows), 1), dtype=[(field, object) for field in fields])
     for i, row in enumerate(rows):
         children = np.array([[*row.children, *[0] * (width - len(row.children))]], dtype=np.float64)
         number, count, height, train = (
-            np.array([[float(n)]])
-            for n in (row.id, len(row.children), row.height, 0 if row.children else train_images)
+            np.array([[float(n)]]) for n in (row.id, len(row.children), row.height, 0 if row.children else train_images)
         )
         table[i, 0] = (number, row.wnid, row.words, row.gloss, count, children, height, train)
     buffer = io.BytesIO()
@@ -89,10 +85,7 @@ def devkit(root: str, year: int, rows: list[Synset], train_images: int, validati
     members = [
         (f"{root}/readme.txt", b"A generated stand-in for the devkit of the same name.\n"),
         (f"{root}/data/meta.mat", meta_mat(rows, year, train_images)),
-        (
-            f"{root}/data/ILSVRC{year}_validation_ground_truth.txt",
-            "".join(f"{i}\n" for i in validation).encode(),
-        ),
+        (f"{root}/data/ILSVRC{year}_validation_ground_truth.txt", "".join(f"{i}\n" for i in validation).encode()),
     ]
     buffer = io.BytesIO()
     with gzip.GzipFile(filename="", mode="wb", fileobj=buffer, mtime=0) as packed:

@@ -80,9 +80,7 @@ def flat_orders(
     """The images of a flat archive, classes mixed, and their ids in that year's numbering."""
     leaves = {row.id: row for row in rows if not row.children}
     ids = np.random.default_rng([*key, 1]).permutation(np.repeat(sorted(leaves), per_class))
-    orders = [
-        Order((*key, 2, k), leaves[i].shape, leaves[i].texture, image_size, "JPEG") for k, i in enumerate(ids)
-    ]
+    orders = [Order((*key, 2, k), leaves[i].shape, leaves[i].texture, image_size, "JPEG") for k, i in enumerate(ids)]
     return orders, [int(i) for i in ids]
 
 
@@ -96,19 +94,13 @@ def leaves_of(rows: list[Synset]) -> list[Synset]:
     return sorted((row for row in rows if not row.children), key=lambda row: row.wnid)
 
 
-def train_orders(
-    rows: list[Synset], per_class: int, key: tuple[int, ...], image_size: int, odd: bool
-) -> list[Order]:
+def train_orders(rows: list[Synset], per_class: int, key: tuple[int, ...], image_size: int, odd: bool) -> list[Order]:
     """The images of a training archive, class by class; `odd`: two of them are not what they seem."""
     leaves = leaves_of(rows)
     strange = {0: "CMYK", len(leaves) - 1: "PNG"} if odd else {}  # in these classes, the last image
     return [
         Order(
-            (*key, c, k),
-            leaf.shape,
-            leaf.texture,
-            image_size,
-            strange.get(c, "JPEG") if k == per_class - 1 else "JPEG",
+            (*key, c, k), leaf.shape, leaf.texture, image_size, strange.get(c, "JPEG") if k == per_class - 1 else "JPEG"
         )
         for c, leaf in enumerate(leaves)
         for k in range(per_class)
@@ -121,9 +113,7 @@ def write_train(
     """A tar of one tar per synset."""
     with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as outer:
         for leaf in leaves_of(rows):
-            numbers = shuffle.permutation(10 * per_class)[
-                :per_class
-            ]  # with gaps and unsorted, as the real names
+            numbers = shuffle.permutation(10 * per_class)[:per_class]  # with gaps and unsorted, as the real names
             members = [(f"{leaf.wnid}_{number}.JPEG", next(files)) for number in numbers]
             add(outer, f"{leaf.wnid}.tar", plain_tar(members))
 
@@ -155,9 +145,7 @@ def synthesize(
             f"classes is {classes}, but the generator knows 2 to {MAX_CLASSES}; choose a number in this range"
         )
     if image_size < 32:
-        raise UserError(
-            f"image size is {image_size}, but below 32 pixels a texture cannot be seen; choose 32 or more"
-        )
+        raise UserError(f"image size is {image_size}, but below 32 pixels a texture cannot be seen; choose 32 or more")
     for name, number in (("train", train_per_class), ("val", val_per_class), ("test", test_per_class)):
         if number < 1:
             raise UserError(f"{name} images per class is {number}; choose 1 or more")
@@ -189,9 +177,7 @@ def synthesize(
     if pretraining_per_class:
         write_train(out / "ILSVRC2010_images_train.tar", rows10, pretraining_per_class, files, shuffle)
         order = shuffle.permutation(len(before_val)).tolist()
-        write_flat(
-            out / "ILSVRC2010_images_val.tar", "ILSVRC2010_val", [next(files) for _ in before_val], order
-        )
+        write_flat(out / "ILSVRC2010_images_val.tar", "ILSVRC2010_val", [next(files) for _ in before_val], order)
     (out / "ILSVRC2012_devkit_t12.tar.gz").write_bytes(
         devkit("ILSVRC2012_devkit_t12", 2012, rows12, train_per_class, val_ids)
     )

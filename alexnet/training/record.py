@@ -11,11 +11,7 @@ import torch
 
 from alexnet.net import tensors
 from alexnet.runtime import provenance
-from alexnet.runtime.files import (
-    hashes,
-    write_atomically,
-    write_json,
-)
+from alexnet.runtime.files import hashes, write_atomically, write_json
 from alexnet.training.trainer import Run
 
 

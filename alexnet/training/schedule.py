@@ -21,9 +21,7 @@ class Rates:
     weights: float
     biases: float
     reason: str
-    layers: dict[str, dict[str, float]] = field(
-        default_factory=dict
-    )  # {"conv1": {"weights": 0.0}}: what differs
+    layers: dict[str, dict[str, float]] = field(default_factory=dict)  # {"conv1": {"weights": 0.0}}: what differs
     color_noise: bool = True
 
     def of(self, group: str) -> float:
@@ -124,18 +122,12 @@ def stepwise_exponential(schedule: dict[str, Any], epoch: int, epochs: int) -> R
         return float(series["base"] * series["factor"] ** (-step(series) / (series["steps"] - 1)))
 
     weights, biases = schedule["weights"], schedule["biases"]
-    reason = (
-        f"step {step(weights) + 1} of {weights['steps']} (biases {step(biases) + 1} of {biases['steps']})"
-    )
+    reason = f"step {step(weights) + 1} of {weights['steps']} (biases {step(biases) + 1} of {biases['steps']})"
     return Rates(rate(weights), rate(biases), reason)
 
 
 def describe_rates(current: Rates) -> str:
     """The rates in one line of a log."""
-    own = [
-        f"{layer} {kind} {rate:g}"
-        for layer, rates_ in current.layers.items()
-        for kind, rate in rates_.items()
-    ]
+    own = [f"{layer} {kind} {rate:g}" for layer, rates_ in current.layers.items() for kind, rate in rates_.items()]
     noise = [] if current.color_noise else ["without colour noise"]
     return ", ".join([f"{current.weights:g}, biases {current.biases:g}", *own, *noise])

@@ -27,9 +27,7 @@ class State:
     epoch: int = 0  # epochs finished
     step: int = 0  # steps finished of the epoch that is going on
     images: int = 0  # that these steps had
-    sums: list[float] = field(
-        default_factory=lambda: [0.0] * 3
-    )  # loss, top-1 and top-5 errors of these images
+    sums: list[float] = field(default_factory=lambda: [0.0] * 3)  # loss, top-1 and top-5 errors of these images
     seconds: float = 0.0  # that these steps took
     history: list[dict[str, float]] = field(default_factory=list)
     sessions: list[dict[str, Any]] = field(default_factory=list)

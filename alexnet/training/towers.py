@@ -36,18 +36,12 @@ class Traffic:
 
     def since(self, earlier: Traffic) -> Traffic:
         return Traffic(
-            self.bytes_sent - earlier.bytes_sent,
-            self.exchanges - earlier.exchanges,
-            self.seconds - earlier.seconds,
+            self.bytes_sent - earlier.bytes_sent, self.exchanges - earlier.exchanges, self.seconds - earlier.seconds
         )
 
     def of_images(self, images: int) -> dict[str, float]:
         """For run.json; of the training of so many images."""
-        return {
-            "bytes_sent_per_image": self.bytes_sent / images,
-            "exchanges": self.exchanges,
-            "seconds": self.seconds,
-        }
+        return {"bytes_sent_per_image": self.bytes_sent / images, "exchanges": self.exchanges, "seconds": self.seconds}
 
 
 class Link:

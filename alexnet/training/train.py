@@ -20,11 +20,7 @@ from alexnet.errors import UserError
 from alexnet.experiments.resolve import read_config
 from alexnet.net.execution import Execution, plan
 from alexnet.runtime import interruption, provenance
-from alexnet.runtime.files import (
-    from_the_future,
-    held,
-    remove_leftovers,
-)
+from alexnet.runtime.files import from_the_future, held, remove_leftovers
 from alexnet.runtime.gpu_leases import leased
 from alexnet.runtime.progress import Progress
 from alexnet.runtime.provenance import now
@@ -134,19 +130,12 @@ def _train(
 def _epochs(run: Run) -> None:
     state, session = run.state, run.session
     progress = Progress(
-        run.name,
-        run.images,
-        state.epoch,
-        run.config["training"]["epochs"],
-        silent=run.rank > 0,
-        spent=state.seconds,
+        run.name, run.images, state.epoch, run.config["training"]["epochs"], silent=run.rank > 0, spent=state.seconds
     )
     run.saved = time.monotonic()
     for epoch in range(state.epoch, run.config["training"]["epochs"]):
         if over(
-            run.config["optimizer"],
-            [past["train_error"] for past in state.history],
-            run.config["training"]["epochs"],
+            run.config["optimizer"], [past["train_error"] for past in state.history], run.config["training"]["epochs"]
         ):
             break
         run.epoch_started = progress.epoch_started = time.monotonic() - state.seconds

@@ -27,9 +27,7 @@ from alexnet.net.model import AlexNet, build
 from alexnet.net.weights import start_from
 from alexnet.packed.packed_set import mean_image, open_split
 from alexnet.runtime import fingerprint, interruption
-from alexnet.runtime.files import (
-    write_json,
-)
+from alexnet.runtime.files import write_json
 from alexnet.runtime.provenance import now
 from alexnet.training import checkpoints
 from alexnet.training.schedule import Rates, rates
@@ -139,10 +137,7 @@ class Run:
             Refused: it does not fit this net, so that nothing of it may be used.
         """
         rows = self.net.rows if isinstance(self.net, Tower) else {}
-        own = {
-            name: (rows.get(name, len(tensor)), *tensor.shape[1:])
-            for name, tensor in self.net.state_dict().items()
-        }
+        own = {name: (rows.get(name, len(tensor)), *tensor.shape[1:]) for name, tensor in self.net.state_dict().items()}
         try:
             state = State(**json.loads(saved["state"]))
             shapes = {name: tuple(tensor.shape) for name, tensor in saved["net"].items()}
@@ -164,9 +159,7 @@ class Run:
         net = self.net.state_dict()
         state = self.optimizer.state
         velocity = {
-            name: state[parameter]["velocity"]
-            for name, parameter in self.net.named_parameters()
-            if parameter in state
+            name: state[parameter]["velocity"] for name, parameter in self.net.named_parameters() if parameter in state
         }
         if isinstance(self.net, Tower):
             tower = self.net
@@ -183,9 +176,7 @@ class Run:
         self.net.load_state_dict(net)
         for name, parameter in self.net.named_parameters():
             if name in velocity:  # laid out in memory as the parameter is, which the fused update counts on
-                self.optimizer.state[parameter]["velocity"] = torch.empty_like(parameter).copy_(
-                    velocity[name]
-                )
+                self.optimizer.state[parameter]["velocity"] = torch.empty_like(parameter).copy_(velocity[name])
 
     def save_checkpoint(self) -> None:
         """Write the checkpoint; both towers call it, and the first one writes.
@@ -339,13 +330,7 @@ class Run:
         return {"validation_loss": loss, "validation_error": error, "validation_top5_error": top5}
 
     def _look(
-        self,
-        epoch: int,
-        step: int,
-        done: int,
-        loss: torch.Tensor,
-        current: Rates,
-        report: Callable[[int, float], None],
+        self, epoch: int, step: int, done: int, loss: torch.Tensor, current: Rates, report: Callable[[int, float], None]
     ) -> None:
         """Report the loss of a step, or end the run if it is not finite."""
         value = loss.item()

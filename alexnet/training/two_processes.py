@@ -112,9 +112,7 @@ def _tower_process(
                 timeout=timedelta(seconds=timeout),
             )
         except (RuntimeError, ValueError) as error:
-            raise PeerLost(
-                f"tower {rank} found no way to the other one within {timeout:g} s ({error})"
-            ) from error
+            raise PeerLost(f"tower {rank} found no way to the other one within {timeout:g} s ({error})") from error
         control: Any = dist.new_group(backend="gloo") if backend == "nccl" else None
         with interruption.deferred(one_of_two=True):
             try:

@@ -44,17 +44,13 @@ def setting(claim: Claim, seeds: int, images: int) -> Setting:
     elif claim.how != "ratio" and (spread := lab_spread(claim.metric)):
         sd = 100 * spread.sd
     base = seeds if claim.baseline else 0
-    return Setting(
-        *("power", claim.id, "paper scale", images, seeds, base, sd, sd, truth), slowest=0.6 * LAST
-    )
+    return Setting(*("power", claim.id, "paper scale", images, seeds, base, sd, sd, truth), slowest=0.6 * LAST)
 
 
 def powers(claim: Claim, seeds: int, images: int, repeats: int, seed: int) -> dict[str, float]:
     """Share of campaigns that say "replicated", and that show the direction at least."""
     counts = verdicts_in(setting(claim, seeds, images), {claim.id: claim}, repeats, seed)
-    return {
-        name: sum(n for said, n in counts.items() if shows(said)) / repeats for name, shows in SHOWN.items()
-    }
+    return {name: sum(n for said, n in counts.items() if shows(said)) / repeats for name, shows in SHOWN.items()}
 
 
 def sized(claims: list[Claim]) -> Iterator[Claim]:

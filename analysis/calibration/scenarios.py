@@ -11,13 +11,7 @@ from analysis.paper.claims import Claim, load_claims
 from analysis.stats.trials import BREAKS, WORLDS
 from analysis.verdicts.rules import accepted
 
-PAIRS = [
-    (3, 3),
-    (3, 10),
-    (5, 5),
-    (5, 10),
-    (10, 10),
-]  # equal numbers are pairs; three carry a word at paper scale alone
+PAIRS = [(3, 3), (3, 10), (5, 5), (5, 10), (10, 10)]  # equal numbers are pairs; three carry a word at paper scale alone
 
 
 def pairs(evidence: str) -> list[tuple[int, int]]:
@@ -77,9 +71,7 @@ def _weak_differences() -> Iterator[Setting]:
                     for evidence in (
                         ("demo",) if images == 500 else ("proxy",) if images == 4_000 else ("reduced scale",)
                     ):
-                        yield Setting(
-                            "difference", "gpu-delta-top1", evidence, images, seeds, base, *spread, truth
-                        )
+                        yield Setting("difference", "gpu-delta-top1", evidence, images, seeds, base, *spread, truth)
 
 
 def _values(claims: dict[str, Claim]) -> Iterator[Setting]:

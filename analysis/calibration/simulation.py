@@ -135,19 +135,12 @@ def _split_gaps(setting: Setting, claim: Claim, rng: np.random.Generator, repeat
 
 def _ratios(setting: Setting, rng: np.random.Generator, repeats: int) -> Iterator[Estimate]:
     slow = math.log(setting.slowest)
-    centres = (
-        (slow, slow - math.log(setting.truth))
-        if setting.truth >= 1
-        else (slow + math.log(setting.truth), slow)
-    )
+    centres = (slow, slow - math.log(setting.truth)) if setting.truth >= 1 else (slow + math.log(setting.truth), slow)
     for _ in range(repeats):
         sides = [
             [Reached(min(epoch, LAST), epoch > LAST) for epoch in np.exp(rng.normal(centre, sd, n))]
             for centre, sd, n in zip(
-                centres,
-                (setting.sd, setting.baseline_sd),
-                (setting.seeds, setting.baseline_seeds),
-                strict=True,
+                centres, (setting.sd, setting.baseline_sd), (setting.seeds, setting.baseline_seeds), strict=True
             )
         ]
         yield ratio_of(*numbered(*sides), "ours", "baseline", "the mark")
@@ -182,16 +175,12 @@ def wrong_words(claim: Claim, evidence: str, truth: float) -> set[str]:
     return wrong
 
 
-def verdicts_in(
-    setting: Setting, claims: dict[str, Claim], repeats: int, seed: int
-) -> Counter[tuple[str, str]]:
+def verdicts_in(setting: Setting, claims: dict[str, Claim], repeats: int, seed: int) -> Counter[tuple[str, str]]:
     """Words (direction, size) on `repeats` campaigns; the draws depend on the setting and `seed` alone."""
     claim = claim_of(setting, claims)
     rng = np.random.default_rng([seed, zlib.crc32(repr(setting).encode())])
     found = campaigns(setting, claim, rng, repeats)
-    least = (
-        fewest(setting.evidence.partition(" ")[0]) if setting.world else 0
-    )  # others have as many by their setting
+    least = fewest(setting.evidence.partition(" ")[0]) if setting.world else 0  # others have as many by their setting
     kept = (replace(e, conclusive=e.conclusive and e.fewest >= least) for e in found)
     return Counter(words(claim, setting.evidence, estimate)[:2] for estimate in kept)
 
@@ -225,9 +214,7 @@ def calibrate(settings: list[Setting], repeats: int, seed: int) -> pd.DataFrame:
             "standard_error": math.sqrt(max(rate, 1 / repeats) * (1 - rate) / repeats),
             "low": float(test.proportion_ci(1 - 0.05 / len(settings)).low),
         }
-        said = {
-            word.replace(" ", "_"): sum(n for pair, n in counts.items() if word in pair) for word in WORDS
-        }
+        said = {word.replace(" ", "_"): sum(n for pair, n in counts.items() if word in pair) for word in WORDS}
         rows.append(asdict(setting) | numbers | said)
     return pd.DataFrame(rows)
 

@@ -22,9 +22,7 @@ from analysis.measures.inference import Moments, moments
 
 DIFFICULTIES = 20
 CONCENTRATION = 0.714  # a + b of the Beta distribution
-TASTE = (
-    0.1  # systematic difference of two nets on half of the images, in units of p (1 - p) / mean of p (1 - p)
-)
+TASTE = 0.1  # systematic difference of two nets on half of the images, in units of p (1 - p) / mean of p (1 - p)
 FEW_IMAGES = 1000  # up to which images are drawn one by one
 
 
@@ -77,9 +75,7 @@ def by_image(world: World, rng: np.random.Generator, repeats: int) -> Iterator[M
 
         first, second = answers(ours[i]), None if base is None else answers(base[i])
         yield (
-            moments(first - second)
-            if second is not None and second.shape == first.shape
-            else moments(first, second)
+            moments(first - second) if second is not None and second.shape == first.shape else moments(first, second)
         )
 
 

@@ -23,9 +23,7 @@ STRENGTHS = [10.0**k for k in range(-3, 6)]
 MOST = 20_000  # training images; more add nothing to a linear model of this size
 
 
-def baselines(
-    folder: Path, train_split: str = "train", test_split: str = "val", seed: int = 0
-) -> dict[str, Any]:
+def baselines(folder: Path, train_split: str = "train", test_split: str = "val", seed: int = 0) -> dict[str, Any]:
     """Top-1 errors of both classifiers on `test_split` of the packed set in `folder`.
 
     Raises:
@@ -43,10 +41,7 @@ def baselines(
         "train_images": len(order),
         "data_fingerprint": manifest["fingerprint"],
     }
-    ways: dict[str, Callable[[NDArray[np.uint8]], Array]] = {
-        "linear_pixels": pixels,
-        "color_histogram": histogram,
-    }
+    ways: dict[str, Callable[[NDArray[np.uint8]], Array]] = {"linear_pixels": pixels, "color_histogram": histogram}
     for name, features in ways.items():
         x = np.concatenate([features(train[np.sort(order[i : i + 512])]) for i in range(0, len(order), 512)])
         y = np.concatenate([labels[np.sort(order[i : i + 512])] for i in range(0, len(order), 512)])
@@ -69,9 +64,7 @@ def _split(folder: Path, split: str) -> tuple[NDArray[np.uint8], NDArray[np.int6
     except (OSError, ValueError) as error:
         raise UserError(f"{folder} has no packed split `{split}` ({error}); pack it first") from None
     if len(images) != len(labels) or not len(images):
-        raise UserError(
-            f"{folder}: {split}.npy holds {len(images)} images and {split}.csv {len(labels)} labels"
-        )
+        raise UserError(f"{folder}: {split}.npy holds {len(images)} images and {split}.csv {len(labels)} labels")
     return images, labels
 
 

@@ -143,9 +143,7 @@ def ratio_of(
     """
     late = sum(reached.censored for reached in above.values()), sum(r.censored for r in below.values())
     n = len(above), len(below)
-    epochs: list[Runs] = [
-        {str(seed): reached.epoch for seed, reached in side.items()} for side in (above, below)
-    ]
+    epochs: list[Runs] = [{str(seed): reached.epoch for seed, reached in side.items()} for side in (above, below)]
     found = over_seeds(epochs[0], epochs[1], log=True)
     counts = (found.seeds, 0) if found.paired else n
     plain = Estimate(
@@ -195,7 +193,5 @@ def _at_least(
     noises = []
     for kind, variance, floor, tie, count in zip(kinds, seen, least, ties, n, strict=True):
         raised = tie or (hidden and variance < floor)
-        noises.append(
-            Noise(kind, floor if raised else variance, count, min(count - 1, df) if raised else count - 1)
-        )
+        noises.append(Noise(kind, floor if raised else variance, count, min(count - 1, df) if raised else count - 1))
     return tuple(noises), any(ties) and not hidden

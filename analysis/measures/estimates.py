@@ -50,15 +50,11 @@ def failed(results: Results, study: str) -> set[tuple[str, int]]:
 def untrained(results: Results, study: str) -> set[str]:
     """Experiments of which every evaluated run failed to train."""
     dead, table = failed(results, study), results.evals[results.evals["study"] == study]
-    alive = {
-        run for run in zip(table["experiment"], table["seed"].astype(int), strict=True) if run not in dead
-    }
+    alive = {run for run in zip(table["experiment"], table["seed"].astype(int), strict=True) if run not in dead}
     return {name for name, _ in dead} - {name for name, _ in alive}
 
 
-def settled(
-    results: Results, study: str, estimate: Estimate, nets: Sequence[str], race: bool = False
-) -> Estimate:
+def settled(results: Results, study: str, estimate: Estimate, nets: Sequence[str], race: bool = False) -> Estimate:
     """The estimate with what is to be said of runs that failed; it carries no word with too few runs, or fewer than planned."""
     dead = failed(results, study)
     said, stuck = [], False
@@ -77,13 +73,7 @@ def settled(
     few = estimate.fewest < wanted
     stuck = stuck or not (estimate.conclusive or estimate.fewest < 2)  # more runs would not change that
     if few:
-        unit = (
-            "pairs of seeds"
-            if estimate.paired
-            else "seeds of each net"
-            if estimate.baseline_seeds
-            else "seeds"
-        )
+        unit = "pairs of seeds" if estimate.paired else "seeds of each net" if estimate.baseline_seeds else "seeds"
         why = "the fewest" if wanted == least else "planned, and no number is looked at before"
         said.append(f"too few {unit} for a word: {estimate.fewest}, where {wanted} are {why}")
     return replace(
@@ -126,14 +116,7 @@ def compared(ours: pd.DataFrame, base: pd.DataFrame) -> tuple[Moments, bool]:
 
 
 def difference(
-    results: Results,
-    study: str,
-    experiment: str,
-    baseline: str,
-    set_: str,
-    split: str,
-    view: str,
-    metric: str,
+    results: Results, study: str, experiment: str, baseline: str, set_: str, split: str, view: str, metric: str
 ) -> Estimate:
     """Error of `experiment` minus error of `baseline` on the same images (module docstring).
 
@@ -168,9 +151,7 @@ def _these_two(ours: np.ndarray, base: np.ndarray) -> str:
     return f"of these two nets, on these images alone: McNemar's mid-p = {p:.2g}" if p is not None else ""
 
 
-def error(
-    results: Results, study: str, experiment: str, set_: str, split: str, view: str, metric: str
-) -> Estimate:
+def error(results: Results, study: str, experiment: str, set_: str, split: str, view: str, metric: str) -> Estimate:
     """Mean error of one experiment over seeds. One seed, and none to borrow: the interval covers the images only."""
     found = moments(images(results, study, experiment, set_, split, view, metric).to_numpy(float))
     estimate = of_moments(found, None, _borrowed(results, study, lab_spread(metric)))
@@ -226,9 +207,7 @@ def gap(results: Results, study: str, experiment: str, baseline: str) -> Estimat
     """
     set_, view = results.studies[study].training_set, "center"
     try:
-        tables = [
-            images(results, study, name, set_, "val", view, "top1_error") for name in (experiment, baseline)
-        ]
+        tables = [images(results, study, name, set_, "val", view, "top1_error") for name in (experiment, baseline)]
     except NoEstimate:
         noise = None
     else:

@@ -11,16 +11,7 @@ import pandas as pd
 from analysis.measures import kernels, towers
 from analysis.measures.estimates import NoEstimate, images, settled
 from analysis.measures.inference import Estimate
-from analysis.measures.probed import (
-    around,
-    by_image,
-    examined,
-    lacks,
-    of_images,
-    of_the_mean,
-    two_nets,
-    with_remark,
-)
+from analysis.measures.probed import around, by_image, examined, lacks, of_images, of_the_mean, two_nets, with_remark
 from analysis.paper.claims import Claim
 from analysis.results.evidence import Results
 
@@ -85,9 +76,7 @@ def generalization_gap(results: Results, study: str, experiment: str, baseline: 
     """
     train = _sample_errors(results, study, experiment, baseline)
     set_ = results.studies[study].training_set
-    held_out = [
-        images(results, study, name, set_, "val", "center", "top1_error") for name in (experiment, baseline)
-    ]
+    held_out = [images(results, study, name, set_, "val", "center", "top1_error") for name in (experiment, baseline)]
     sides = []
     for side in (0, 1):
         seeds = [seed for seed in train[side].columns if seed in held_out[side].columns]
@@ -112,9 +101,7 @@ def sample_difference(results: Results, study: str, experiment: str, baseline: s
     return two_nets(sides, [noise], len(ours), floor)
 
 
-def _sample_errors(
-    results: Results, study: str, experiment: str, baseline: str
-) -> tuple[pd.DataFrame, pd.DataFrame]:
+def _sample_errors(results: Results, study: str, experiment: str, baseline: str) -> tuple[pd.DataFrame, pd.DataFrame]:
     ours, base = (by_image(results, study, name, "sample", "top1_error") for name in (experiment, baseline))
     return ours, base
 
@@ -131,13 +118,7 @@ def _training_images(results: Results, study: str, experiment: str) -> int:
 
 
 def of_queries(
-    results: Results,
-    study: str,
-    experiment: str,
-    column: str,
-    minus: str,
-    null: float,
-    needs: Sequence[str] = (),
+    results: Results, study: str, experiment: str, column: str, minus: str, null: float, needs: Sequence[str] = ()
 ) -> Estimate:
     """Mean over the queries of a column, or of the difference of two, over images and the seeds that have all of `needs`.
 
@@ -162,8 +143,7 @@ def of_queries(
 def _means(results: Results, study: str, experiment: str, columns: Sequence[str]) -> dict[str, float]:
     """Mean of each column over images and the seeds that have all of them."""
     return {
-        key: float(by_image(results, study, experiment, "queries", key, columns).to_numpy().mean())
-        for key in columns
+        key: float(by_image(results, study, experiment, "queries", key, columns).to_numpy().mean()) for key in columns
     }
 
 
@@ -193,13 +173,7 @@ def pixel_ranks(results: Results, study: str, experiment: str) -> Estimate:
 def halving(results: Results, study: str, experiment: str) -> Estimate:
     """Divergence of the halved net from the arithmetic mean of thinned nets minus that from the geometric mean."""
     errors = ["halved_error", "geometric_error", "thinned_error"]
-    columns = [
-        "geometric_halved",
-        "geometric_halved_sampled",
-        "arithmetic_halved",
-        "geometric_arithmetic",
-        *errors,
-    ]
+    columns = ["geometric_halved", "geometric_halved_sampled", "arithmetic_halved", "geometric_arithmetic", *errors]
     means = _means(results, study, experiment, columns)
     rates = [100 * means[key] for key in errors]
     found = of_queries(results, study, experiment, "arithmetic_halved", "geometric_halved", 0.0, columns)

@@ -70,9 +70,7 @@ class Estimate:
     log: bool = False  # noises are those of the logarithm
     paired: bool = False  # `seeds` counts pairs
     few: int = 0  # how many runs of each net, or pairs, a word would take; 0: there are enough
-    values: tuple[tuple[float, ...], ...] = field(
-        default=(), repr=False
-    )  # of each seed, an arm each, or of each pair
+    values: tuple[tuple[float, ...], ...] = field(default=(), repr=False)  # of each seed, an arm each, or of each pair
 
     @property
     def fewest(self) -> int:
@@ -132,9 +130,7 @@ def seed_noise(kind: str, values: np.ndarray, borrowed: Spread | None) -> Noise 
     return Noise(kind, float(np.var(values, ddof=1)), n, n - 1) if n > 1 else None
 
 
-ONE_SEED = (
-    "one seed cannot show whether the difference is more than the luck of a run; add seeds to the study"
-)
+ONE_SEED = "one seed cannot show whether the difference is more than the luck of a run; add seeds to the study"
 
 
 @dataclass(frozen=True)
@@ -163,9 +159,7 @@ def image_noise(found: Moments) -> Noise:
     return Noise("images", max(0.0, found.between_images - found.luck), found.images, found.images - 1)
 
 
-def of_moments(
-    found: Moments, null: float | None, borrowed: Spread | None = None, paired: bool = False
-) -> Estimate:
+def of_moments(found: Moments, null: float | None, borrowed: Spread | None = None, paired: bool = False) -> Estimate:
     """Mean error, or difference of mean errors, with its interval (module docstring); `paired`: of differences of pairs.
 
     One seed of a net and nothing borrowed: no interval, not conclusive.
@@ -209,16 +203,11 @@ def with_interval(estimate: Estimate, noises: tuple[Noise, ...], floor: float = 
 def split_gap_of(sides: list[tuple[float, float, int]], seeds: int) -> Estimate:
     """Absolute difference of two mean errors, each given with its variance between images and their number."""
     (val, val_variance, n_val), (test, test_variance, n_test) = sides
-    noises = (
-        Noise("images", val_variance, n_val, n_val - 1),
-        Noise("test images", test_variance, n_test, n_test - 1),
-    )
+    noises = (Noise("images", val_variance, n_val, n_val - 1), Noise("test images", test_variance, n_test, n_test - 1))
     signed = with_interval(Estimate(val - test, math.nan, math.nan, seeds, images=n_val + n_test), noises)
     remark = "the interval covers the images of both splits"
     low, high = _absolute(signed.low, signed.high)
-    return replace(
-        signed, value=abs(val - test), low=low, high=high, inner=_absolute(*signed.inside), remark=remark
-    )
+    return replace(signed, value=abs(val - test), low=low, high=high, inner=_absolute(*signed.inside), remark=remark)
 
 
 def _absolute(low: float, high: float) -> tuple[float, float]:
@@ -235,12 +224,8 @@ def of_ends(ours: Runs, base: Runs, images: Noise | None = None) -> Estimate:
     """
     found = over_seeds(ours, base)
     n_base = 0 if found.paired else len(living(base))
-    plain = Estimate(
-        found.value, math.nan, math.nan, found.seeds if found.paired else len(living(ours)), n_base
-    )
-    plain = replace(
-        plain, images=images.n if images else 0, null=0.0, paired=found.paired, values=found.values
-    )
+    plain = Estimate(found.value, math.nan, math.nan, found.seeds if found.paired else len(living(ours)), n_base)
+    plain = replace(plain, images=images.n if images else 0, null=0.0, paired=found.paired, values=found.values)
     if plain.fewest < 2:
         return replace(plain, conclusive=False, remark=ONE_SEED)
     estimate = with_interval(plain, (*found.noises, *([images] if images else [])))

@@ -39,9 +39,7 @@ def kernel_table(record: dict[str, object], key: str = "kernels") -> pd.DataFram
     )
 
 
-def kernel_tables(
-    results: Results, study: str, experiment: str
-) -> dict[int, tuple[pd.DataFrame, pd.DataFrame]]:
+def kernel_tables(results: Results, study: str, experiment: str) -> dict[int, tuple[pd.DataFrame, pd.DataFrame]]:
     """By seed, the kernels of the finished net and of the untrained one.
 
     Raises:

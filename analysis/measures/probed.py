@@ -31,9 +31,7 @@ COMMAND = "not examined yet (`python -m alexnet examine`)"
 
 def to_show(results: Results, study: str, experiment: str) -> dict[int, dict[str, Any]]:
     """Examination of each run of an experiment that trained, by seed; of all where none did."""
-    found = {
-        key[2]: results.examined[key] for key in sorted(results.examined) if key[:2] == (study, experiment)
-    }
+    found = {key[2]: results.examined[key] for key in sorted(results.examined) if key[:2] == (study, experiment)}
     dead = failed(results, study)
     return {seed: record for seed, record in found.items() if (experiment, seed) not in dead} or found
 
@@ -103,15 +101,11 @@ def of_images(ours: pd.DataFrame, base: pd.DataFrame | None = None, of: int = 0)
     return replace(noise, variance=left * noise.variance), left * found.between_images / found.images
 
 
-def two_nets(
-    sides: Sequence[Mapping[str, float]], noises: Sequence[Noise], images: int, floor: float
-) -> Estimate:
+def two_nets(sides: Sequence[Mapping[str, float]], noises: Sequence[Noise], images: int, floor: float) -> Estimate:
     """Difference of two nets with one number a seed, in pairs where seeds are shared; `noises`: of the images."""
     found = over_seeds(sides[0], sides[1])
     counts = (found.seeds, 0) if found.paired else (len(sides[0]), len(sides[1]))
-    plain = Estimate(
-        found.value, math.nan, math.nan, *counts, images, 0.0, paired=found.paired, values=found.values
-    )
+    plain = Estimate(found.value, math.nan, math.nan, *counts, images, 0.0, paired=found.paired, values=found.values)
     return around(plain, [*found.noises, *noises], [plain.fewest], floor)
 
 

@@ -104,9 +104,7 @@ def ratio(results: Results, study: Study, race: str, baseline: str) -> Estimate:
         choices.append(choose(results, study, name))
         sides.append(judged(results, study, name))
         if not sides[-1]:
-            raise NoEstimate(
-                f"{choices[-1].experiment}, the fastest rate of {name}, has no run with another seed yet"
-            )
+            raise NoEstimate(f"{choices[-1].experiment}, the fastest rate of {name}, has no run with another seed yet")
     goal = f"a training error of {100 * study.races[race]['train_error']:g} %"
     estimate = ratio_of(sides[0], sides[1], race, baseline, goal)
     said, open_ = [study.races[race]["condition"]], False

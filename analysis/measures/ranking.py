@@ -10,13 +10,7 @@ from analysis.results.evidence import Results
 
 
 def smallest(
-    results: Results,
-    study: str,
-    pairs: Sequence[tuple[str, str]],
-    set_: str,
-    split: str,
-    view: str,
-    metric: str,
+    results: Results, study: str, pairs: Sequence[tuple[str, str]], set_: str, split: str, view: str, metric: str
 ) -> Estimate:
     """Smallest difference of the error among `pairs` of nets; above zero: the first of each pair is the worse one.
 

@@ -88,9 +88,7 @@ def difference_of_towers(towers: Towers) -> Estimate:
     value, dealt = float(towers.gaps.mean()), towers.dealt().mean(axis=1)
     p = (1 + int(np.sum(dealt >= value * (1 - 1e-12)))) / (1 + len(dealt))
     remark = f"{_counted(towers)}; kernels dealt anew to the towers give as much with p = {p:.2g}"
-    low = round(
-        value - float(np.quantile(dealt, CONFIDENCE, method="inverted_cdf")), 12
-    )  # equal shares are equal
+    low = round(value - float(np.quantile(dealt, CONFIDENCE, method="inverted_cdf")), 12)  # equal shares are equal
     values = (tuple(map(float, towers.gaps)),)
     return Estimate(value, low, math.inf, len(towers.counts), null=0.0, remark=remark, values=values)
 

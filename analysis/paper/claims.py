@@ -13,16 +13,7 @@ from analysis.files import read_table
 CLAIMS = Path(__file__).resolve().parents[1] / "claims.csv"
 SCHEMA = Path(__file__).resolve().parents[2] / "workflow" / "schemas" / "claims.schema.yaml"
 NUMBERS = ("tolerance", "lab_value")
-COMPARED = {
-    "difference",
-    "ratio",
-    "gap",
-    "train_difference",
-    "rank",
-    "each",
-    "generalization_gap",
-    "sample_difference",
-}
+COMPARED = {"difference", "ratio", "gap", "train_difference", "rank", "each", "generalization_gap", "sample_difference"}
 
 
 @dataclass(frozen=True)
@@ -110,9 +101,7 @@ def _claim(path: Path, number: int, row: dict[str, Any]) -> Claim:
 
     where = f"{path}, row {number} ({row.get('id') or 'no id'})"
     if None in row or None in row.values():
-        raise UserError(
-            f"{where}: the row has more or fewer cells than the header; quote cells that hold commas"
-        )
+        raise UserError(f"{where}: the row has more or fewer cells than the header; quote cells that hold commas")
     record: dict[str, Any] = dict(row)
     for name in NUMBERS:
         record[name] = _number(where, name, row[name])
@@ -144,9 +133,7 @@ def _check_sense(where: str, claim: Claim) -> None:
     if claim.how and not (claim.metric and claim.experiment and claim.relation and claim.paper):
         raise UserError(f"{where}, column `how`: a measured row needs experiment, metric, relation and paper")
     if claim.how in COMPARED and not claim.baseline:
-        raise UserError(
-            f"{where}, column `baseline`: {claim.how!r} compares two experiments; name the second"
-        )
+        raise UserError(f"{where}, column `baseline`: {claim.how!r} compares two experiments; name the second")
     if claim.how and claim.kind == "training" and not (claim.dataset and claim.split):
         raise UserError(f"{where}, column `dataset`: a training row must name the paper's data set and split")
     if claim.tolerance is not None and not claim.tolerance_reason:

@@ -64,9 +64,7 @@ def load_lab_logs(path: Path = LAB_LOGS) -> list[LabLog]:
     for number, row in enumerate(rows, start=2):
         where = f"{path}, row {number} ({row.get('id') or 'no id'})"
         if None in row or None in row.values():
-            raise UserError(
-                f"{where}: the row has more or fewer cells than the header; quote cells that hold commas"
-            )
+            raise UserError(f"{where}: the row has more or fewer cells than the header; quote cells that hold commas")
         record: dict[str, Any] = dict(row)
         for name in NUMBERS:
             record[name] = _number(where, name, row[name])

@@ -52,13 +52,9 @@ def load_numerals(path: Path = NUMERALS) -> list[Numeral]:
     for number, row in enumerate(rows, start=2):
         where = f"{path}, row {number}"
         if None in row or None in row.values():
-            raise UserError(
-                f"{where}: the row has more or fewer cells than the header; quote cells with commas"
-            )
+            raise UserError(f"{where}: the row has more or fewer cells than the header; quote cells with commas")
         if row["section"] not in SECTIONS:
-            raise UserError(
-                f"{where}: unknown section {row['section']!r}; the paper has {', '.join(SECTIONS)}"
-            )
+            raise UserError(f"{where}: unknown section {row['section']!r}; the paper has {', '.join(SECTIONS)}")
         if numerals and SECTIONS.index(row["section"]) < SECTIONS.index(numerals[-1].section):
             raise UserError(f"{where}: section {row['section']} stands after {numerals[-1].section}")
         if bool(row["claims"]) == bool(row["reason"]) or not row["context"]:

@@ -35,9 +35,7 @@ ABOUT = {  # file beside the report -> format, what it is
 }  # fmt: skip
 
 
-def write_beside(
-    report: Path, title: str, claims: Path, table: pd.DataFrame, results: Results | None
-) -> None:
+def write_beside(report: Path, title: str, claims: Path, table: pd.DataFrame, results: Results | None) -> None:
     """Write the files beside `report`, each atomically, the crate last.
 
     Args:
@@ -150,10 +148,7 @@ def crate(report: Path, title: str, claims: Path, results: Results | None) -> di
         for url, name, version in PROFILES
     ]
     made.root_dataset["conformsTo"] = profiles
-    article = {
-        "@type": "ScholarlyArticle",
-        "name": "ImageNet Classification with Deep Convolutional Neural Networks",
-    }
+    article = {"@type": "ScholarlyArticle", "name": "ImageNet Classification with Deep Convolutional Neural Networks"}
     made.root_dataset["about"] = made.add(ContextEntity(made, PAPER, article))
     workflow = made.add_workflow(
         folder / "workflow.smk",
@@ -170,9 +165,7 @@ def crate(report: Path, title: str, claims: Path, results: Results | None) -> di
     for study in results.studies.values() if results else ():
         _action(made, workflow, files, results, study)
     if not results or not results.studies:
-        made.add_action(
-            workflow, "#report", result=files, properties={"name": "Report", "endTime": end or fallback}
-        )
+        made.add_action(workflow, "#report", result=files, properties={"name": "Report", "endTime": end or fallback})
     generated: dict[str, Any] = made.metadata.generate()
     return generated
 

@@ -31,9 +31,7 @@ def curves(axis: Axes, results: Results, study: str, names: list[str], column: s
     styled(axis)
 
 
-def _band(
-    axis: Axes, results: Results, study: str, name: str, column: str, hue: str, dash: Any, label: str
-) -> None:
+def _band(axis: Axes, results: Results, study: str, name: str, column: str, hue: str, dash: Any, label: str) -> None:
     import seaborn as sns
 
     seeds = results.curves(study, name)
@@ -92,9 +90,7 @@ def lanes(by_condition: dict[str, list[Lane]], mark: float) -> Figure:
         for lane in nets:
             n = 0 if lane.label == "ReLU" else 1
             for epochs, errors in lane.seeds:
-                axis.plot(
-                    epochs, errors, color=COLORS[n], linestyle=DASHES[n], linewidth=1.4, label=lane.label
-                )
+                axis.plot(epochs, errors, color=COLORS[n], linestyle=DASHES[n], linewidth=1.4, label=lane.label)
         axis.axhline(mark, color=INK, linewidth=1, linestyle=(0, (1, 2)))
         wrapped(axis, words)
         styled(axis)
@@ -261,9 +257,7 @@ def chroma_by_tower(runs: dict[int, tuple[np.ndarray, np.ndarray]]) -> Figure:
     return fig
 
 
-def lab_differences(
-    labels: list[str], values: np.ndarray, halves: np.ndarray, printed: list[float]
-) -> Figure:
+def lab_differences(labels: list[str], values: np.ndarray, halves: np.ndarray, printed: list[float]) -> Figure:
     """Forest plot of differences in points: values with half-widths, and the printed number of each (NaN: none)."""
     fig, axis = _intervals(labels)
     for i, (value, half) in enumerate(zip(values, halves, strict=True)):
@@ -271,9 +265,7 @@ def lab_differences(
         hue = COLORS[0] if value - half > 0 else COLORS[6]
         _interval(axis, y, float(value), (float(value - half), float(value + half)), hue)
         if not np.isnan(printed[i]):
-            axis.plot(
-                printed[i], y, "D", markerfacecolor="none", markeredgecolor=INK, markersize=9, label="printed"
-            )
+            axis.plot(printed[i], y, "D", markerfacecolor="none", markeredgecolor=INK, markersize=9, label="printed")
     axis.set(xlabel="difference of the top-1 error (points)")
     return fig
 
@@ -313,10 +305,7 @@ def error_rates(settings: pd.DataFrame, kinds: dict[str, str], allowed: float) -
     error = 3 * (allowed * (1 - allowed) / repeats) ** 0.5
     axis.axhline(100 * allowed, color=INK, lw=1)
     axis.axhspan(100 * (allowed - error), 100 * (allowed + error), color=INK, alpha=0.08, lw=0)
-    axis.set_xticks(
-        range(len(present)),
-        [textwrap.fill(kinds[kind], 13) for kind in present],
-    )
+    axis.set_xticks(range(len(present)), [textwrap.fill(kinds[kind], 13) for kind in present])
     axis.set_ylabel("wrong verdicts, %")
     axis.set_ylim(bottom=-0.2)
     axis.grid(axis="x", visible=False)

@@ -66,9 +66,7 @@ def _run(book: Any, folder: Path, results: Path, claims: Path) -> None:
     from jupyter_client.manager import AsyncKernelManager
     from nbclient import NotebookClient
 
-    manager = AsyncKernelManager(
-        transport="ipc", kernel_name="python3", connection_file=str(folder / "k.json")
-    )
+    manager = AsyncKernelManager(transport="ipc", kernel_name="python3", connection_file=str(folder / "k.json"))
     package = Path(__file__).resolve().parents[2]
     paths = [str(package), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {

@@ -69,9 +69,7 @@ def stack(*pieces: Html | None) -> Html:
     return joined((piece for piece in pieces if piece is not None), "\n")
 
 
-def table(
-    columns: Sequence[str | Html], rows: Iterable[Sequence[object]], caption: str, css: str = ""
-) -> Html:
+def table(columns: Sequence[str | Html], rows: Iterable[Sequence[object]], caption: str, css: str = "") -> Html:
     """A table whose first column heads its rows. Cells are text, or `Html` where markup is meant.
 
     A column in which every cell looks like a number is right-aligned, one with sentences is kept wide enough to read.

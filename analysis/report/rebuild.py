@@ -43,9 +43,7 @@ def rebuild(
     room = executed or Path(tempfile.mkdtemp(prefix="pages-"))
     copies = [room / page.name for page in pages]
     with ThreadPoolExecutor(jobs) as pool:
-        made = [
-            pool.submit(execute, page, folder, table, copy) for page, copy in zip(pages, copies, strict=True)
-        ]
+        made = [pool.submit(execute, page, folder, table, copy) for page, copy in zip(pages, copies, strict=True)]
         for page in made:
             page.result()
     build(copies, table, out, folder)

@@ -28,9 +28,7 @@ def ratios(bench: pd.DataFrame) -> Figure:
         axis.plot([row.ratio_low, row.ratio_high], [place, place], color=COLORS[0], linewidth=1.4)
         axis.plot(row.ratio, place, "o", color=COLORS[0], markersize=5)
     axis.axvline(1, color=COLORS[-1], linestyle="--", linewidth=1)
-    axis.set_yticks(
-        range(len(bench)), [textwrap.fill(f"{r.subject} / {r.peer}", 60) for r in bench.itertuples()]
-    )
+    axis.set_yticks(range(len(bench)), [textwrap.fill(f"{r.subject} / {r.peer}", 60) for r in bench.itertuples()])
     axis.tick_params(axis="y", labelsize=8)
     axis.set_ylim(len(bench) - 0.5, -0.5)
     axis.set_xscale("log", base=2)

@@ -13,15 +13,7 @@ if TYPE_CHECKING:
 
 COLORS = ["#2b7bba", "#d55e00", "#00916a", "#b05fa0", "#a6761d", "#5a8f29", "#7a7f87"]
 
-DASHES: list[Any] = [
-    "-",
-    (0, (5, 2)),
-    (0, (2, 1.5)),
-    (0, (6, 1.5, 1.5, 1.5)),
-    "-",
-    (0, (5, 2)),
-    (0, (2, 1.5)),
-]
+DASHES: list[Any] = ["-", (0, (5, 2)), (0, (2, 1.5)), (0, (6, 1.5, 1.5, 1.5)), "-", (0, (5, 2)), (0, (2, 1.5))]
 
 STYLE: dict[str, Any] = {
     "figure.facecolor": "none",
@@ -48,9 +40,7 @@ STYLE: dict[str, Any] = {
 }
 
 
-def canvas(
-    rows: int = 1, columns: int = 1, width: float = 7.6, height: float = 3.6
-) -> tuple[Figure, list[Axes]]:
+def canvas(rows: int = 1, columns: int = 1, width: float = 7.6, height: float = 3.6) -> tuple[Figure, list[Axes]]:
     """A figure in the house style and its axes, row by row."""
     import seaborn as sns
     from matplotlib.backends.backend_svg import FigureCanvasSVG

@@ -25,9 +25,7 @@ def sentences(results: Results) -> list[str]:
         rates = f", {races} of them at several learning rates" if races else ""
         made = [run.get("provenance", {}) for run in runs.values()]
         threads = several(run.get("threads") for run in runs.values())
-        seconds = sum(
-            float(run.get("wall_seconds") or 0) * float(run.get("threads") or 1) for run in runs.values()
-        )
+        seconds = sum(float(run.get("wall_seconds") or 0) * float(run.get("threads") or 1) for run in runs.values())
         days = sorted(filter(None, (_day(run) for run in runs.values())))
         when = days[0] + (f" to {days[-1]}" if days[-1] != days[0] else "") if days else "unknown"
         rest = evaluation_hours(results, study.name)
@@ -61,9 +59,7 @@ def machine(run: dict[str, Any]) -> str | None:
 def devices(run: dict[str, Any]) -> str:
     """Its devices as torch calls them, with what the GPUs call themselves."""
     names, gpus = run.get("devices") or [], run.get("gpus") or []
-    return (
-        " and ".join(f"{n} ({g})" for n, g in zip(names, gpus, strict=True)) if gpus else " and ".join(names)
-    )
+    return " and ".join(f"{n} ({g})" for n, g in zip(names, gpus, strict=True)) if gpus else " and ".join(names)
 
 
 def elapsed(runs: Iterable[dict[str, Any]]) -> float:

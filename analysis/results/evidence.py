@@ -16,27 +16,14 @@ import pandas as pd
 
 from analysis.results.integrity import Guard, apart, frame
 
-NAME = re.compile(
-    "[A-Za-z0-9_]{1,100}"
-)  # of studies, experiments and sets, which become ids, links and commands
+NAME = re.compile("[A-Za-z0-9_]{1,100}")  # of studies, experiments and sets, which become ids, links and commands
 TIERS = ("demo", "proxy", "reduced", "paper")  # weakest first
 FULL_SIZE = {"width": 1, "image_size": 256, "crop": 224, "classes": 1000}
 SMALL_SIZE = {"width": 1, "image_size": 32, "classes": 10}  # of CIFAR-10; its nets have lengths of their own
 FEWEST_EPOCHS = 85  # about 90, within 5 (section 5)
 COPIES = {"cifar10-jpeg75": "a lossy copy"}  # forms of the paper's data that are not the official one
 RUN_KEY = ["study", "experiment", "seed"]
-EVAL_COLUMNS = [
-    *RUN_KEY,
-    "set",
-    "split",
-    "images",
-    "view",
-    "top1_error",
-    "top5_error",
-    "loss",
-    "seconds",
-    "path",
-]
+EVAL_COLUMNS = [*RUN_KEY, "set", "split", "images", "view", "top1_error", "top5_error", "loss", "seconds", "path"]
 METRIC_COLUMNS = [*RUN_KEY, "epoch", "train_error", "train_loss", "validation_error", "validation_loss"]
 
 

@@ -66,9 +66,7 @@ def manifest(guard: Guard, path: Path) -> dict[str, Any]:
             raise Unfit(f"{guard.name(path)} was edited: its fingerprint is not that of its content")
     for name, split in record["splits"].items():
         if sum(split.get("per_class", [split["images"]])) != split["images"]:
-            raise Unfit(
-                f"{guard.name(path)}: split {name} has another number of images than its classes together"
-            )
+            raise Unfit(f"{guard.name(path)}: split {name} has another number of images than its classes together")
     if (mean := path.with_name("mean.npy")).is_file():
         size = record.get("image_size")
         guard.array(mean, (size, size, 3), record)
@@ -93,9 +91,7 @@ def run(guard: Guard, path: Path, record: Record) -> pd.DataFrame:
         if column not in table or table[column].dtype.kind not in "fiu":
             raise Unfit(f"{name} lacks the column {column}, or it holds no numbers")
     if len(table) != record["epochs"] or (table["epoch"] != np.arange(1, len(table) + 1)).any():
-        raise Unfit(
-            f"{name} has not one row for each of the {record['epochs']} epochs that run.json tells of"
-        )
+        raise Unfit(f"{name} has not one row for each of the {record['epochs']} epochs that run.json tells of")
     last = table.iloc[-1].to_dict()
     for column, told in record["final"].items():
         found = last.get(column)
@@ -113,9 +109,7 @@ def evaluation(guard: Guard, path: Path, record: Record) -> None:
     whose(guard, path, record)
     if path.stem != f"{record['set']}-{record['split']}":
         raise Unfit(f"{guard.name(path)} is an evaluation on {record['set'][:40]}-{record['split'][:40]}")
-    views = {
-        f"{view}_{metric}": values[metric] for view, values in record["views"].items() for metric in METRICS
-    }
+    views = {f"{view}_{metric}": values[metric] for view, values in record["views"].items() for metric in METRICS}
     errors = {column: told for column, told in views.items() if not column.endswith("_loss")}
     _means(guard, path.with_suffix(".parquet"), record, record["images"], errors, shares=errors)
 
@@ -135,9 +129,7 @@ def examination(guard: Guard, path: Path, record: Record) -> None:
     count = len(record["kernels"]["tower"])
     for key in ("kernels", "untrained_kernels"):
         if any(len(of) != count or not np.isfinite(of).all() for of in record.get(key, {}).values()):
-            raise Unfit(
-                f"{guard.name(path)} tells of {count} kernels, but not {count} finite numbers of each kind"
-            )
+            raise Unfit(f"{guard.name(path)} tells of {count} kernels, but not {count} finite numbers of each kind")
         for name, values in record.get(key, {}).items():
             if OF_KERNELS.fullmatch(name) and (min(values) < 0 or max(values) > 1 + 1e-6):
                 raise Unfit(f"{guard.name(path)}: {name} of the kernels has values that are no shares")

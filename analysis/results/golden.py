@@ -70,9 +70,7 @@ def _read(path: Path) -> Golden:
     try:
         table = pd.read_csv(path, dtype=str, keep_default_na=False)[COLUMNS]
     except (OSError, ValueError, KeyError) as error:
-        raise UserError(
-            f"cannot read {path} ({error}); make it again with `python tests/golden.py`"
-        ) from None
+        raise UserError(f"cannot read {path} ({error}); make it again with `python tests/golden.py`") from None
     values: dict[tuple[str, str], dict[Machine, Values]] = {}
     for stage, code, *machine, net, measure, value in table.itertuples(index=False):
         values.setdefault((stage, code), {}).setdefault(tuple(machine), {})[net, measure] = value

@@ -149,9 +149,7 @@ class Guard:
                     raise Unfit(f"{name} lacks the column {missing[0]}")
                 for column in wanted:
                     kind = kinds[column]
-                    if not (
-                        pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_boolean(kind)
-                    ):
+                    if not (pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_boolean(kind)):
                         raise Unfit(f"{name}: column {column} holds no numbers")
                 text = getattr(kinds["name"], "value_type", kinds["name"])
                 if not (pa.types.is_string(text) or pa.types.is_large_string(text)):
@@ -159,9 +157,7 @@ class Guard:
                 table = file.read(columns=["name", *wanted])
             if table["name"].null_count:
                 raise Unfit(f"{name} has an image without a name")
-            parts = [
-                part.dictionary_encode() for part in table["name"].chunks
-            ]  # a name that repeats stands there once
+            parts = [part.dictionary_encode() for part in table["name"].chunks]  # a name that repeats stands there once
             lengths = (pc.binary_length(part.dictionary).take(part.indices) for part in parts)
             if sum(pc.sum(of).as_py() or 0 for of in lengths) > NAMES:
                 raise Unfit(f"{name} has names that are longer than names of images are")
@@ -171,9 +167,7 @@ class Guard:
         except Exception as error:  # whatever a torn file makes of the reader
             raise Unfit(f"{name} is no table that can be read ({error.__class__.__name__})") from None
 
-    def array(
-        self, path: Path, shape: tuple[int | None, ...], record: Mapping[str, Any] | None = None
-    ) -> NDArray[Any]:
+    def array(self, path: Path, shape: tuple[int | None, ...], record: Mapping[str, Any] | None = None) -> NDArray[Any]:
         """The finite floats of a .npy file of this shape; None stands for any size.
 
         Raises:
@@ -183,9 +177,7 @@ class Guard:
         try:
             found = np.load(path, mmap_mode="r", allow_pickle=False)
         except Exception as error:
-            raise Unfit(
-                f"{self.name(path)} is no array that can be read ({error.__class__.__name__})"
-            ) from None
+            raise Unfit(f"{self.name(path)} is no array that can be read ({error.__class__.__name__})") from None
         fits = isinstance(found, np.ndarray) and found.ndim == len(shape) and found.dtype.kind == "f"
         if not fits or any(b not in (None, a) for a, b in zip(found.shape, shape, strict=True)):
             raise Unfit(f"{self.name(path)} is no array of floats of the shape that its record says")
@@ -214,9 +206,7 @@ class Guard:
         except Unfit:
             raise
         except Exception as error:  # whatever a torn file makes of the decoder
-            raise Unfit(
-                f"{self.name(path)} is no picture that can be read ({error.__class__.__name__})"
-            ) from None
+            raise Unfit(f"{self.name(path)} is no picture that can be read ({error.__class__.__name__})") from None
         tiles = pixels.reshape(rows, side, ACROSS, side, 3).swapaxes(1, 2)
         return tiles.reshape(-1, side, side, 3)[:count]
 
@@ -236,9 +226,7 @@ def frame(path: Path, columns: Sequence[str] | None = None) -> pd.DataFrame:
     import pyarrow.parquet as pq
 
     with pq.ParquetFile(path) as file:
-        found: pd.DataFrame = (
-            file.read(columns=columns and list(columns)).replace_schema_metadata().to_pandas()
-        )
+        found: pd.DataFrame = file.read(columns=columns and list(columns)).replace_schema_metadata().to_pandas()
     return found[list(columns)] if columns else found
 
 
@@ -286,9 +274,7 @@ def open_guard(folder: Path) -> Guard:
     for number, line in enumerate(lines, 1):
         found = LINE.match(line)
         if not found or Path(found[2]).is_absolute() or ".." in Path(found[2]).parts:
-            raise UserError(
-                f"{path}, line {number}: no sha256 and path of a file below the folder; fetch it again"
-            )
+            raise UserError(f"{path}, line {number}: no sha256 and path of a file below the folder; fetch it again")
         kept[found[2]] = found[1]
     return Guard(folder, kept)
 

@@ -30,14 +30,7 @@ from analysis.results.integrity import MANIFEST, frame, sha256, write_manifest
 from analysis.results.verify import verify
 
 NOT_KEPT = "platform"  # key of the provenance
-PLAIN = (
-    "study.json",
-    "baselines.json",
-    "reruns.csv",
-    "races/*.json",
-    "data/*/manifest.json",
-    "data/*/mean.npy",
-)
+PLAIN = ("study.json", "baselines.json", "reruns.csv", "races/*.json", "data/*/manifest.json", "data/*/mean.npy")
 
 
 def keep(folder: Path, out: Path, studies: Sequence[str] = (), add: bool = False) -> list[str]:
@@ -71,9 +64,7 @@ def keep(folder: Path, out: Path, studies: Sequence[str] = (), add: bool = False
             fresh, old = Path(room, "fresh"), Path(room, "old")
             if add and out.exists():
                 if problems := verify(out).problems:
-                    raise UserError(
-                        f"{out} is not as it was kept ({problems[0]}); mend that, or keep without --add"
-                    )
+                    raise UserError(f"{out} is not as it was kept ({problems[0]}); mend that, or keep without --add")
                 both = Path(room, "both")
                 shutil.copytree(out, both)
                 Path(both, MANIFEST).unlink(missing_ok=True)

@@ -37,9 +37,7 @@ Made = TypeVar("Made")
 def load(folder: Path) -> Results:
     """See `analysis.results.evidence.load_results`."""
     if not folder.is_dir():
-        raise UserError(
-            f"results folder {folder} does not exist; run the workflow first or name another --results"
-        )
+        raise UserError(f"results folder {folder} does not exist; run the workflow first or name another --results")
     loader = _Loader(folder, open_guard(folder))
     loader.read_studies()
     loader.read_runs()
@@ -102,9 +100,7 @@ class _Loader:
     pilots: dict[Key, Record] = field(default_factory=dict)
     metrics: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=METRIC_COLUMNS))
 
-    def each(
-        self, paths: Iterable[Path], make: Callable[[Path], Made], kind: str = ""
-    ) -> Iterator[tuple[Path, Made]]:
+    def each(self, paths: Iterable[Path], make: Callable[[Path], Made], kind: str = "") -> Iterator[tuple[Path, Made]]:
         """What `make` makes of each path; where it makes nothing, a sentence says why."""
         for path in paths:
             try:
@@ -135,9 +131,7 @@ class _Loader:
         """Studies and the manifests of their packed sets."""
         lost = [name for name in self.guard.kept if not (self.folder / name).is_file()]
         if lost:
-            self.set_aside.append(
-                f"{len(lost)} of the files that {MANIFEST} lists are missing, such as {lost[0]}"
-            )
+            self.set_aside.append(f"{len(lost)} of the files that {MANIFEST} lists are missing, such as {lost[0]}")
         for path, study in self.each(sorted(self.folder.glob("*/study.json")), self._study):
             self.studies[path.parent.name] = study
         for _ in self.each(sorted(self.folder.glob("*/reruns.csv")), self.guard.unchanged):
@@ -160,9 +154,7 @@ class _Loader:
             if not NAME.fullmatch(word):
                 raise Unfit(f"study {name!r}: {word!r} is no name (letters, digits and _)")
         if record["tier"] not in TIERS:
-            raise Unfit(
-                f"{self.guard.name(path)}: tier {record['tier'][:40]!r} is none of {', '.join(TIERS)}"
-            )
+            raise Unfit(f"{self.guard.name(path)}: tier {record['tier'][:40]!r} is none of {', '.join(TIERS)}")
         study = Study(
             name=name,
             title=record.get("title", name),
@@ -181,15 +173,11 @@ class _Loader:
 
     def read_runs(self) -> None:
         """Configurations, what belongs to the studies, and the finished runs with their epochs."""
-        for path, config in self.each(
-            self.of_runs("runs/config.json"), lambda p: fitting.config(self.guard, p)
-        ):
+        for path, config in self.each(self.of_runs("runs/config.json"), lambda p: fitting.config(self.guard, p)):
             self.configs[_key(path)] = config
         listed = {n: s.record["fingerprints"] for n, s in self.studies.items() if "fingerprints" in s.record}
         self.present = {key: c["fingerprint"] for key, c in self.configs.items() if key[0] not in listed}
-        pilots = {
-            n: s.record["pilot"]["fingerprints"] for n, s in self.studies.items() if "pilot" in s.record
-        }
+        pilots = {n: s.record["pilot"]["fingerprints"] for n, s in self.studies.items() if "pilot" in s.record}
         tried = _by_run(pilots)
         self.present |= _by_run(listed) | tried
         tables = []
@@ -273,9 +261,7 @@ class _Loader:
     def _evaluation(self, path: Path) -> Record:
         key, record = _key(path), self.guard.record(path, "evaluation")
         self._belongs(key, record, "made")
-        if "members" in self.studies[key[0]].experiments.get(
-            key[1], {}
-        ):  # an average of nets has no run of its own
+        if "members" in self.studies[key[0]].experiments.get(key[1], {}):  # an average of nets has no run of its own
             for name, weights in record.get("members", {}).items():
                 experiment, _, seed = name.partition("/")
                 member = self.runs.get((key[0], experiment, int(seed) if seed.isdecimal() else -1), {})

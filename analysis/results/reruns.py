@@ -29,13 +29,7 @@ COLUMNS = [
     *("experiment", "seed", "config_fingerprint", "data_fingerprint", "weights_sha256"),
     *("train_error", "validation_error", "git_commit", "code_sha256", "cpu", "device", "threads", "torch", "finished"),
 ]  # fmt: skip
-MACHINE = {
-    "cpu": "processor",
-    "device": "device",
-    "threads": "threads",
-    "torch": "torch",
-    "code_sha256": "code",
-}
+MACHINE = {"cpu": "processor", "device": "device", "threads": "threads", "torch": "torch", "code_sha256": "code"}
 Key = tuple[str, str, int]
 
 
@@ -167,9 +161,7 @@ def read(path: Path) -> pd.DataFrame:
         raise UserError(f"cannot read {path}: {error}") from None
     missing = [column for column in COLUMNS if column not in found]
     if missing:
-        raise UserError(
-            f"{path} lacks {', '.join(missing)}; delete it, or compare again with --record to make it anew"
-        )
+        raise UserError(f"{path} lacks {', '.join(missing)}; delete it, or compare again with --record to make it anew")
     return found
 
 
@@ -191,10 +183,7 @@ def recorded(results: Results) -> list[Rerun]:
 
 def lines(found: Iterable[Rerun]) -> list[str]:
     """A line a rerun."""
-    return [
-        f"{'/'.join(map(str, one.key))}: {one.words}{f' ({one.differs})' if one.differs else ''}"
-        for one in found
-    ]
+    return [f"{'/'.join(map(str, one.key))}: {one.words}{f' ({one.differs})' if one.differs else ''}" for one in found]
 
 
 def _short(value: object) -> str:

@@ -35,15 +35,11 @@ def verify(folder: Path) -> Verified:
     """
     results = load_results(folder)
     guard, problems, there = results.guard, list(results.set_aside), files_below(folder)
-    heavy = {
-        f"{'/'.join((key[0], 'runs', key[1], str(key[2])))}/model.pt": run
-        for key, run in results.runs.items()
-    }
+    heavy = {f"{'/'.join((key[0], 'runs', key[1], str(key[2])))}/model.pt": run for key, run in results.runs.items()}
     for name in there:
         try:
             guard.unchanged(
-                folder / name,
-                {"files": {"model.pt": heavy[name]["weights_sha256"]}} if name in heavy else None,
+                folder / name, {"files": {"model.pt": heavy[name]["weights_sha256"]}} if name in heavy else None
             )
         except Unfit as problem:
             if not any(str(problem) in told for told in problems):
@@ -68,9 +64,7 @@ def protect(folder: Path) -> None:
         UserError: there is one, or something is wrong already.
     """
     if (folder / MANIFEST).exists():
-        raise UserError(
-            f"{folder} has a {MANIFEST}; delete it if it shall be made anew from what is there now"
-        )
+        raise UserError(f"{folder} has a {MANIFEST}; delete it if it shall be made anew from what is there now")
     if problems := verify(folder).problems:
         raise UserError(f"{folder} gets no {MANIFEST}: {problems[0]}")
     write_manifest(folder)

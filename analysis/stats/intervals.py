@@ -128,9 +128,7 @@ def to_settle(noises: Sequence[Noise], distance: float, settles: str = "would se
     if not seeds:
         return _images(alone, half_width(alone) / distance, settles)
     have = min(noise.n for noise in seeds)
-    what = (
-        "seeds of each net" if len(seeds) > 1 else "pairs of seeds" if "pairs" in seeds[0].kind else "seeds"
-    )
+    what = "seeds of each net" if len(seeds) > 1 else "pairs of seeds" if "pairs" in seeds[0].kind else "seeds"
     tried = range(max(2, have), MOST_SEEDS + 1)
     for n in tried:
         if half_width(planned(noises, n)) < distance:

@@ -72,9 +72,7 @@ def judge(claim: Claim, ours: Arm, base: Arm | None = None, minimum: int = MINIM
 
 def _died(name: str, arm: Arm) -> str:
     dead = len(arm.values) - len(living(arm.values))
-    return (
-        f"{dead} of {len(arm.values)} runs of {name} died; the number is of those that live" if dead else ""
-    )
+    return f"{dead} of {len(arm.values)} runs of {name} died; the number is of those that live" if dead else ""
 
 
 def _by_images(claim: Claim, arms: list[Arm]) -> tuple[float, Interval, Interval, int]:
@@ -93,9 +91,7 @@ def said_direction(asked: Question, word: str, unit: str = "") -> str:
     """Why the word, in words; nothing of a plain value."""
     if not word:
         return ""
-    nothing = {0.0: "no effect", 1.0: "a ratio of 1"}.get(
-        asked.null or 0.0, f"{asked.null:g} {unit}".rstrip()
-    )
+    nothing = {0.0: "no effect", 1.0: "a ratio of 1"}.get(asked.null or 0.0, f"{asked.null:g} {unit}".rstrip())
     beside = (
         ("on the claimed side of", "on the other side of")
         if asked.side

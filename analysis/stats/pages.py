@@ -11,14 +11,7 @@ from markupsafe import Markup
 from analysis.stats.judge import Verdict
 from analysis.stats.tables import Claim
 
-SIGNS = {
-    "about": "about ",
-    "equal": "",
-    "greater": "> ",
-    "less": "< ",
-    "at_least": "≥ ",
-    "at_most": "≤ ",
-}
+SIGNS = {"about": "about ", "equal": "", "greater": "> ", "less": "< ", "at_least": "≥ ", "at_most": "≤ "}
 STYLE = Markup("""body{font:16px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:80rem;padding:0 1rem;color:#1a1a1a;background:#fff}
 table{border-collapse:collapse;width:100%}th,td{border-bottom:1px solid #ccc;padding:.4rem .6rem;text-align:left;vertical-align:top}
 .n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}div{overflow-x:auto}
@@ -42,11 +35,7 @@ PAGE = Markup(
     "<div><table><tr>{heads}</tr>{rows}</table></div></main></body></html>\n"
 )
 COUNT = Markup("<tr><td>{}</td><td>{}</td><td class=n>{}</td></tr>")
-HEAD, NUMBER, WORD = (
-    Markup("<th scope=col>{}</th>"),
-    Markup("<td class=n>{}</td>"),
-    Markup("<td>{}</td>"),
-)
+HEAD, NUMBER, WORD = (Markup("<th scope=col>{}</th>"), Markup("<td class=n>{}</td>"), Markup("<td>{}</td>"))
 ROW = Markup("<tr><th scope=row>{} <code>{}</code></th>{}{}</tr>")
 
 
@@ -75,9 +64,7 @@ def _row(claim: Claim, verdict: Verdict) -> Markup:
     ours = f"{_number(verdict.ours)} {_span(verdict.low, verdict.high)}"
     numbers = (claimed, ours, _span(verdict.low90, verdict.high90), str(verdict.seeds))
     words = (verdict.direction or "–", verdict.size, verdict.why)
-    return ROW.format(
-        claim.statement, claim.id, _joined(map(NUMBER.format, numbers)), _joined(map(WORD.format, words))
-    )
+    return ROW.format(claim.statement, claim.id, _joined(map(NUMBER.format, numbers)), _joined(map(WORD.format, words)))
 
 
 def _number(value: float) -> str:

@@ -122,8 +122,7 @@ def over_images(shares: list[tuple[float, float]], how: str) -> tuple[float, Int
     values = [scale(share) for share, _ in shares]
     value = values[0] - sum(values[1:])
     outer, inner = (
-        _both(values, [binomial(*side, confidence) for side in shares], scale)
-        for confidence in (CONFIDENCE, INCLUSION)
+        _both(values, [binomial(*side, confidence) for side in shares], scale) for confidence in (CONFIDENCE, INCLUSION)
     )
     if log:
         return exp(value), _exp(outer), _exp(inner)

@@ -67,9 +67,7 @@ def read_measurements(path: Path) -> dict[str, Arm]:
         arm.values[seed] = _number(where, "value", row["value"])
         n = _number(where, "n", row["n"])
         if n is not None and (n < 1 or n != int(n)):
-            raise TableError(
-                f"{where}, column `n`: {row['n']} is no number of images; write 1 or more, or nothing"
-            )
+            raise TableError(f"{where}, column `n`: {row['n']} is no number of images; write 1 or more, or nothing")
         arm.images[seed] = None if n is None else int(n)
         arm.rows[seed] = number
     return arms
@@ -112,9 +110,7 @@ def _check(where: str, claim: Claim, arms: dict[str, Arm], measurements: Path) -
     if claim.how == "value" and claim.baseline:
         raise TableError(f"{where}, column `baseline`: a value has none; clear the cell or write difference")
     if claim.how == "ratio" and claim.paper is not None and claim.paper <= 0:
-        raise TableError(
-            f"{where}, column `paper`: a ratio of {claim.paper:g} is impossible; it must be above zero"
-        )
+        raise TableError(f"{where}, column `paper`: a ratio of {claim.paper:g} is impossible; it must be above zero")
     names = [("arm", claim.arm)] + ([("baseline", claim.baseline)] if claim.how != "value" else [])
     for column, name in names:
         if name not in arms:
@@ -138,9 +134,7 @@ def _check(where: str, claim: Claim, arms: dict[str, Arm], measurements: Path) -
                 )
 
 
-def _rows(
-    path: Path, columns: Sequence[str], optional: Sequence[str] = ()
-) -> Iterator[tuple[int, dict[str, str]]]:
+def _rows(path: Path, columns: Sequence[str], optional: Sequence[str] = ()) -> Iterator[tuple[int, dict[str, str]]]:
     """Rows with their number in the file (the header is row 1) and stripped cells; other columns are left out."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as lines:
@@ -175,9 +169,7 @@ def _number(where: str, name: str, text: str) -> float | None:
     except ValueError:
         raise TableError(f"{where}, column `{name}`: {text!r} is not a number") from None
     if not math.isfinite(number):
-        raise TableError(
-            f"{where}, column `{name}`: {text!r} is not a number; leave the cell empty if there is none"
-        )
+        raise TableError(f"{where}, column `{name}`: {text!r} is not a number; leave the cell empty if there is none")
     if abs(number) > LARGEST:
         raise TableError(f"{where}, column `{name}`: {text!r} is beyond {LARGEST:g}; use another unit")
     return number

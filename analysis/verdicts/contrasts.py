@@ -11,14 +11,7 @@ from analysis.measures.estimates import NoEstimate
 from analysis.paper.claims import Claim
 from analysis.results.evidence import Results, Study
 
-OF_THE_RUN = (
-    "study",
-    "experiment",
-    "seed",
-    "fingerprint",
-    "tier",
-    "rate",
-)  # a rate's factor shows in the schedule
+OF_THE_RUN = ("study", "experiment", "seed", "fingerprint", "tier", "rate")  # a rate's factor shows in the schedule
 RATES = ("weights", "biases", "base")
 SCHEDULE = "optimizer.schedule."
 LAYERS = "model.layers."
@@ -75,9 +68,7 @@ def between(ours: dict[str, Any], base: dict[str, Any]) -> list[str]:
             for words in _steps(left[key], right[key]):
                 entries.setdefault(f"{{}} {words}", []).append(layer)
         elif key.startswith(LAYERS):
-            words = (
-                f"{last.replace('_', ' ')} of {{}}: {_text(left.get(key))} against {_text(right.get(key))}"
-            )
+            words = f"{last.replace('_', ' ')} of {{}}: {_text(left.get(key))} against {_text(right.get(key))}"
             entries.setdefault(words, []).append(layer)
         else:
             name = key.removeprefix("model.").removeprefix("augmentation.").removeprefix("optimizer.")
@@ -125,23 +116,14 @@ def _one_factor(left: dict[str, Any], right: dict[str, Any]) -> float | None:
 def _steps(ours: list[str], base: list[str]) -> list[str]:
     """What follows a layer in one net and not in the other, or that the order differs."""
     less, more = (
-        [step for step in one if one.count(step) > two.count(step)]
-        for one, two in ((base, ours), (ours, base))
+        [step for step in one if one.count(step) > two.count(step)] for one, two in ((base, ours), (ours, base))
     )
     words = [f"{'with one less' if step in ours else 'without'} {step}" for step in dict.fromkeys(less)]
     words += [f"with {'one more ' * (step in base)}{step}" for step in dict.fromkeys(more)]
-    return [word.replace("_", " ") for word in words] or [
-        f"followed by {' '.join(ours)} against {' '.join(base)}"
-    ]
+    return [word.replace("_", " ") for word in words] or [f"followed by {' '.join(ours)} against {' '.join(base)}"]
 
 
 def _text(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return (
-        ABSENT
-        if value is None
-        else f"{value:g}"
-        if isinstance(value, float)
-        else str(value).replace("_", " ")
-    )
+    return ABSENT if value is None else f"{value:g}" if isinstance(value, float) else str(value).replace("_", " ")

@@ -85,9 +85,7 @@ def _effect(results: Results, study: Study, name: str, view: str) -> Effect:
     if about["difference"] == {} and "members" not in about:
         return replace(plain, words="the same net in this study")
     try:
-        estimate = estimates.difference(
-            results, study.name, name, baseline, dataset, split, view, "top1_error"
-        )
+        estimate = estimates.difference(results, study.name, name, baseline, dataset, split, view, "top1_error")
     except NoEstimate as reason:
         return replace(plain, words=str(reason)) if _begun(results, study, name) else plain
     return replace(plain, estimate=estimate, words=_reading(results, study, name, baseline, estimate))

@@ -84,9 +84,7 @@ def claims_lines(outcomes: list[Outcome]) -> list[str]:
             ]
         )
     widths = [max(len(row[i]) for row in rows) for i in range(4)]
-    lines = [
-        "  ".join([*(cell.ljust(w) for cell, w in zip(row, widths, strict=False)), row[4]]) for row in rows
-    ]
+    lines = ["  ".join([*(cell.ljust(w) for cell, w in zip(row, widths, strict=False)), row[4]]) for row in rows]
     count = len(outcomes)
     return [*lines, f"{count} claim{'' if count == 1 else 's'}"]
 
@@ -150,18 +148,13 @@ def _said(claim: Claim) -> list[str]:
         out += _field("Lab log", f"{with_unit(claim.lab_value, claim.unit)} ({claim.lab_source})")
         for log in rows_of(claim, load_lab_logs()):
             out += _field(
-                "",
-                f"net {log.net}: {log.variant}; top-1 {log.top1_error} %, top-5 {log.top5_error} % ({log.source})",
+                "", f"net {log.net}: {log.variant}; top-1 {log.top1_error} %, top-5 {log.top5_error} % ({log.source})"
             )
     return out
 
 
 def _place(section: str) -> str:
-    return (
-        f"s. {section}"
-        if section[0].isdigit()
-        else section.replace("Abs", "abstract").replace("fn ", "footnote ")
-    )
+    return f"s. {section}" if section[0].isdigit() else section.replace("Abs", "abstract").replace("fn ", "footnote ")
 
 
 def _measured(claim: Claim) -> list[str]:
@@ -171,9 +164,7 @@ def _measured(claim: Claim) -> list[str]:
     words = HOW.get(claim.how, plain).format(
         how=claim.how, metric=claim.metric, experiment=claim.experiment, baseline=claim.baseline
     )
-    views = {"center": "centre view", "ten": "ten views", "center-ten": "one against ten views"}.get(
-        claim.views, ""
-    )
+    views = {"center": "centre view", "ten": "ten views", "center-ten": "one against ten views"}.get(claim.views, "")
     data = ", ".join(filter(None, [f"{claim.dataset} {claim.split}".strip(), views]))
     return _field("Measured as", "; ".join(filter(None, [words, data and f"the paper's data: {data}"])))
 
@@ -181,9 +172,7 @@ def _measured(claim: Claim) -> list[str]:
 def _found(outcome: Outcome, p_holm: float | None, rank: int) -> list[str]:
     """One body of evidence: verdict, why, numbers."""
     claim = outcome.claim
-    out = _field(
-        "Verdict" if rank == 0 else "Also", verdict_words(outcome.verdict, outcome.evidence, outcome.dataset)
-    )
+    out = _field("Verdict" if rank == 0 else "Also", verdict_words(outcome.verdict, outcome.evidence, outcome.dataset))
     out += _field("Why", outcome.why) if outcome.why else []
     if outcome.ours is not None:
         span = interval(outcome.low, outcome.high, claim.unit)

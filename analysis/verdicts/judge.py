@@ -96,9 +96,7 @@ def _agree(claim: Claim, ours: float | str) -> tuple[str, str]:
     """Verdict on a computed value, and why; of a setting, whether text and authors' program agree, and by what line."""
     shown = ours if isinstance(ours, str) else f"{ours:,.6g}" if ours != int(ours) else f"{int(ours):,}"
     if matches(claim, ours, claim.paper):
-        said = (
-            f"text and authors' program agree: {shown}" if claim.setting else f"counted at full size: {shown}"
-        )
+        said = f"text and authors' program agree: {shown}" if claim.setting else f"counted at full size: {shown}"
         return HOLDS, "; ".join(filter(None, [said, claim.reason]))
     how = "set in the authors' program" if claim.setting else "counted at full size"
     if claim.implied and _same(ours, claim.implied):
@@ -152,13 +150,7 @@ def _in_study(claim: Claim, results: Results, study: Study) -> Outcome:
 def _planned(study: Study, nets: list[str], count: int = 0) -> str:
     """How many pairs, or runs of a single net, are planned, less those that died: `count`, or all seeds that the nets share."""
     seeds = [
-        {
-            *(
-                races.judges(study, net)
-                if net in study.races
-                else study.experiments.get(net, {}).get("seeds", [])
-            )
-        }
+        {*(races.judges(study, net) if net in study.races else study.experiments.get(net, {}).get("seeds", []))}
         for net in nets
     ]
     count = count or len(set.intersection(*seeds))
@@ -174,11 +166,7 @@ def _limit(claim: Claim, results: Results, study: Study, nets: list[str]) -> tup
         return "", ""  # each race has its own rate
     if study.tier_of(nets) == "paper":
         return "", "at the paper's rate"
-    return (
-        ("", "each net at a rate chosen for it")
-        if all(_tuned(results, study, n) for n in nets)
-        else (RATE, "")
-    )
+    return ("", "each net at a rate chosen for it") if all(_tuned(results, study, n) for n in nets) else (RATE, "")
 
 
 def _tuned(results: Results, study: Study, experiment: str) -> bool:

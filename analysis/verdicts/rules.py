@@ -56,9 +56,7 @@ class Outcome:
     low_predicted: float | None = None  # of one measurement like the paper's
     high_predicted: float | None = None
     values: str = ""  # of each seed or pair, those of two unpaired nets divided by a bar
-    noises: str = (
-        ""  # kind: variance / number (degrees of freedom), of each source; the least variance of the whole
-    )
+    noises: str = ""  # kind: variance / number (degrees of freedom), of each source; the least variance of the whole
 
     plan: str = ""  # name and sha256 of the study's registered plan
     differs: str = ""  # between the two nets, in words (`contrasts`)
@@ -73,9 +71,7 @@ class Outcome:
 
     def __post_init__(self) -> None:
         if self.verdict not in ALLOWED[self.evidence]:
-            raise ValueError(
-                f"{self.evidence or 'no'} evidence cannot say {self.verdict!r} about {self.claim.id}"
-            )
+            raise ValueError(f"{self.evidence or 'no'} evidence cannot say {self.verdict!r} about {self.claim.id}")
 
 
 def command(claim: Claim, study: str) -> str:
@@ -107,12 +103,7 @@ def matches(claim: Claim, ours: float | str, paper: str) -> bool:
 
 
 def of_estimate(
-    claim: Claim,
-    estimate: Estimate,
-    evidence: str,
-    study: str = "",
-    place: tuple[str, str] = ("", ""),
-    limit: str = "",
+    claim: Claim, estimate: Estimate, evidence: str, study: str = "", place: tuple[str, str] = ("", ""), limit: str = ""
 ) -> Outcome:
     """The outcome of a measured number; `place`: data set and split that it was measured on."""
 
@@ -129,10 +120,7 @@ def of_estimate(
         **ends("_predicted", estimate.welch(one=True)),
         "values": " | ".join(" ".join(f"{unit * value:.9g}" for value in arm) for arm in estimate.values),
         "noises": "; ".join(
-            [
-                f"{noise.kind}: {unit**2 * noise.variance:.9g} / {noise.n} ({noise.df:g})"
-                for noise in estimate.noises
-            ]
+            [f"{noise.kind}: {unit**2 * noise.variance:.9g} / {noise.n} ({noise.df:g})" for noise in estimate.noises]
             + ([f"at least: {unit**2 * estimate.floor:.9g}"] if estimate.floor else [])
         ),
     }
@@ -182,16 +170,11 @@ def words(claim: Claim, evidence: str, estimate: Estimate, limit: str = "") -> t
     paper = evidence == "paper scale"
     if asked.null is None and not paper:
         of = "the paper's data, reduced or altered" if evidence == "reduced scale" else f"the {evidence}'s"
-        return (
-            "",
-            axes.UNKNOWN,
-            f"an absolute value of the paper needs its own data at full size; this is {of}",
-        )
+        return ("", axes.UNKNOWN, f"an absolute value of the paper needs its own data at full size; this is {of}")
     if limit or not estimate.conclusive:
         return "" if asked.null is None else axes.CANNOT_TELL, axes.UNKNOWN, limit
     outer, inner = (
-        (scaled(claim, span[0]), scaled(claim, span[1]))
-        for span in ((estimate.low, estimate.high), estimate.inside)
+        (scaled(claim, span[0]), scaled(claim, span[1])) for span in ((estimate.low, estimate.high), estimate.inside)
     )
     direction = axes.direction(asked, outer, inner)
     size = axes.size(asked, outer, inner) if paper else axes.UNKNOWN
@@ -213,7 +196,9 @@ def misses_range(claim: Claim, estimate: Estimate) -> bool:
 def _needed(claim: Claim, evidence: str, estimate: Estimate) -> str:
     """How many seeds or images would settle it, with the noise that was seen and the number where it is."""
     if not estimate.conclusive and estimate.few:
-        return f"{estimate.few} {'pairs of seeds' if estimate.paired else 'seeds of each net'} are the fewest for a word"
+        return (
+            f"{estimate.few} {'pairs of seeds' if estimate.paired else 'seeds of each net'} are the fewest for a word"
+        )
     if estimate.bound:
         return "longer training would settle it"
     unit = scaled(claim, 1.0)

@@ -159,21 +159,11 @@ def markdown(table: pd.DataFrame, conditions: Mapping[str, str] | None = None) -
     counts = pd.crosstab(table["evidence"].replace("", "none"), table["verdict"])
     rows = [["evidence", *counts.columns], ["---"] * (1 + len(counts.columns))]
     rows += [
-        [str(name), *(str(n or "") for n in row)]
-        for name, row in zip(counts.index, counts.to_numpy(), strict=True)
+        [str(name), *(str(n or "") for n in row)] for name, row in zip(counts.index, counts.to_numpy(), strict=True)
     ]
     rows += [
         [],
-        [
-            "claim",
-            "paper, or mark",
-            "lab log",
-            "ours, 95 % interval",
-            "images",
-            "seeds",
-            "evidence",
-            "verdict",
-        ],
+        ["claim", "paper, or mark", "lab log", "ours, 95 % interval", "images", "seeds", "evidence", "verdict"],
     ]
     rows.append(["---"] * 8)
     trained = ~table["evidence"].isin(["", "arithmetic"]) & (table["verdict"] != "pending")

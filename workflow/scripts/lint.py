@@ -42,9 +42,7 @@ def main() -> int:
     left = [(where, title) for where, title in found if not any(re.match(e, title) for e in EXCEPTIONS)]
     for where, title in left:
         print(f"{where}: {title}")
-    print(
-        f"snakemake --lint: {len(left)} remarks, {len(found) - len(left)} more fall under listed exceptions"
-    )
+    print(f"snakemake --lint: {len(left)} remarks, {len(found) - len(left)} more fall under listed exceptions")
     return 1 if left else 0
 
 

@@ -20,35 +20,15 @@ def layer_table(net: dict[str, Any]) -> Html:
         learned = row["kind"] != "pool"
         kernel = f"{row['kernel']} × {row['kernel']} / {row['stride']}" if row["kernel"] else "–"
         reads = {"own_tower": "own tower", "all": "all"}.get(row["reads"], row["reads"]) if learned else "–"
-        values = [
-            row["parameters"],
-            100 * row["parameters"] / totals["parameters"],
-            row["units"],
-            row["macs"],
-        ]
-        shown = (
-            [f"{values[0]:,}", f"{values[1]:.3f} %", f"{values[2]:,}", f"{values[3]:,}"]
-            if learned
-            else ["–"] * 4
-        )
+        values = [row["parameters"], 100 * row["parameters"] / totals["parameters"], row["units"], row["macs"]]
+        shown = [f"{values[0]:,}", f"{values[1]:.3f} %", f"{values[2]:,}", f"{values[3]:,}"] if learned else ["–"] * 4
         rows.append([row["name"], " × ".join(map(str, row["output_shape"])), kernel, reads, *shown])
     rows.append(
-        [
-            "all",
-            "",
-            "",
-            "",
-            f"{totals['parameters']:,}",
-            "100 %",
-            f"{totals['units']:,}",
-            f"{totals['macs']:,}",
-        ]
+        ["all", "", "", "", f"{totals['parameters']:,}", "100 %", f"{totals['units']:,}", f"{totals['macs']:,}"]
     )
     heads = ["Layer", "Output", "Kernel / stride", "Reads", "Parameters", "Share", "Units", "Multiply-adds"]
     return table(
-        heads,
-        rows,
-        f"Layers of {net['experiment']} at full size, {net['towers']} tower{'s' * (net['towers'] > 1)}",
+        heads, rows, f"Layers of {net['experiment']} at full size, {net['towers']} tower{'s' * (net['towers'] > 1)}"
     )
 
 
@@ -117,14 +97,7 @@ def _sizes(layers: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
     """What the table of a net shows of each row."""
     rows = [row for row in layers if row["kind"] in ("conv", "local", "fc", "pool")]
     return [
-        (
-            row["name"],
-            tuple(row["output_shape"]),
-            row["kernel"],
-            row["stride"],
-            row["reads"],
-            row["parameters"],
-        )
+        (row["name"], tuple(row["output_shape"]), row["kernel"], row["stride"], row["reads"], row["parameters"])
         for row in rows
     ]
 
@@ -156,14 +129,7 @@ def communication(ctx: Context) -> Html:
     for place in net["exchange"]:
         sent = VALUE * (place["forward"] + place["backward"])
         total += sent
-        rows.append(
-            [
-                place["place"],
-                f"{place['forward']:,.0f}",
-                f"{place['backward']:,.0f}",
-                f"{sent / 1000:,.1f} kB",
-            ]
-        )
+        rows.append([place["place"], f"{place['forward']:,.0f}", f"{place['backward']:,.0f}", f"{sent / 1000:,.1f} kB"])
     rows.append(["towers, all", "", "", f"{total / 1000:,.1f} kB"])
     parallel = VALUE * net["totals"]["parameters"] / BATCH
     rows.append([f"whole nets on half batches of {BATCH}", "", "", f"{parallel / 1000:,.1f} kB"])

@@ -34,9 +34,7 @@ def page(ctx: Context) -> Html:
     """The whole page."""
     path = REFERENCE / "calibration.csv"
     if not path.is_file():
-        return note(
-            "No calibration is published: python -m analysis calibrate --out reports/reference/calibration.csv"
-        )
+        return note("No calibration is published: python -m analysis calibrate --out reports/reference/calibration.csv")
     found = pd.read_csv(path, keep_default_na=False, na_values=[""])
     about = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
     counted, broken = found[found["broken"].isna()], found[found["broken"].notna()]
@@ -127,9 +125,7 @@ def _settings(group: pd.DataFrame) -> Html:
             f" vs {number(row['baseline_sd'], 'points', 2)}" if row["baseline_seeds"] else ""
         )
         said = ", ".join(
-            f"{100 * row[word] / row['repeats']:.1f} % {word.replace('_', ' ')}"
-            for word in WORDS
-            if row[word]
+            f"{100 * row[word] / row['repeats']:.1f} % {word.replace('_', ' ')}" for word in WORDS if row[word]
         )
         rows.append(
             [

@@ -179,9 +179,7 @@ def _about_code(results: Results) -> list[Html]:
     if unproven:
         of = [runs[key] for key in unproven]
         why = {
-            "from files that no commit has": sum(
-                bool(run.get("provenance", {}).get("git_dirty")) for run in of
-            ),
+            "from files that no commit has": sum(bool(run.get("provenance", {}).get("git_dirty")) for run in of),
             "on a GPU, of which there are no such values": sum(map(_on_gpu, of)),
         }
         reasons = [f"{count} of them {words}" for words, count in why.items() if count]
@@ -194,9 +192,9 @@ def _about_code(results: Results) -> list[Html]:
 
 
 def _warning(label: str, text: str) -> Html:
-    return Html(
-        '<p class="note"><span class="stale">{}</span> {} <a href="#provenance">See provenance</a></p>'
-    ).format(label, text)
+    return Html('<p class="note"><span class="stale">{}</span> {} <a href="#provenance">See provenance</a></p>').format(
+        label, text
+    )
 
 
 def unfinished_runs(results: Results) -> Html | None:

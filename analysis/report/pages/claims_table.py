@@ -57,10 +57,7 @@ def groups(t: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     pending = t["verdict"] == "pending"
     parts = [
         ("Tested by training or counting images", t[trained]),
-        (
-            "Untrained: counted on the full-size network, or read in its authors' program",
-            t[settled & ~trained],
-        ),
+        ("Untrained: counted on the full-size network, or read in its authors' program", t[settled & ~trained]),
         ("Not tested yet", t[pending & ~trained & ~settled]),
         ("Cannot be tested, or quoted from others", t[~trained & ~settled & ~pending]),
     ]
@@ -94,9 +91,7 @@ def _filter(t: pd.DataFrame) -> Html:
     ]
     selects = []
     for name, label, counts in choices:
-        options = joined(
-            Html('<option value="{0}">{0} ({1})</option>').format(*item) for item in counts.items()
-        )
+        options = joined(Html('<option value="{0}">{0} ({1})</option>').format(*item) for item in counts.items())
         made = Html('<label>{} <select name="{}"><option value="">all</option>{}</select></label>')
         selects.append(made.format(label, name, options))
     return Html(
@@ -162,9 +157,7 @@ def _size(row: dict[str, Any]) -> Html:
     study = row["study"] if row["study"] != row["evidence"] else ""
     parts = [study, f"{row['n']:,.0f} images" if row["n"] > 0 else ""]
     if row["seeds"] > 0:
-        many = f"{row['seeds']:.0f}" + (
-            f" vs {row['baseline_seeds']:.0f}" if row["baseline_seeds"] > 0 else ""
-        )
+        many = f"{row['seeds']:.0f}" + (f" vs {row['baseline_seeds']:.0f}" if row["baseline_seeds"] > 0 else "")
         parts.append(f"{many} seeds" if many != "1" else "1 seed")
     text = ", ".join(filter(None, parts))
     return Html('<br><span class="size">{}</span>' if text else "").format(text)
@@ -201,14 +194,13 @@ def _measure(ctx: Context, row: dict[str, Any]) -> str:
         return ""
     claim = ctx.claims.get(row["id"])
     words = HOW[row["how"]].format(
-        how=row["how"],
-        metric=claim.metric if claim else "",
-        experiment=row["experiment"],
-        baseline=row["baseline"],
+        how=row["how"], metric=claim.metric if claim else "", experiment=row["experiment"], baseline=row["baseline"]
     )
     within = ""
     if claim and claim.tolerance:
-        within = f"; within {number(claim.tolerance, claim.unit)} counts as the paper's value ({claim.tolerance_reason})"
+        within = (
+            f"; within {number(claim.tolerance, claim.unit)} counts as the paper's value ({claim.tolerance_reason})"
+        )
     return f"Measured as: {words}{within}."
 
 

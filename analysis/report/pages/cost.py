@@ -22,10 +22,7 @@ BYTES = 4  # of a float32
 def cost(ctx: Context) -> Html:
     """Measured hours of each study, and the extrapolation to the paper's data and size."""
     return stack(
-        heading("What the runs here took"),
-        measured(ctx),
-        heading("What the paper's scale takes"),
-        extrapolated(ctx),
+        heading("What the runs here took"), measured(ctx), heading("What the paper's scale takes"), extrapolated(ctx)
     )
 
 
@@ -33,24 +30,17 @@ def measured(ctx: Context) -> Html:
     """Wall time, speed and memory of the finished runs of each study."""
     rows = []
     kinds = [
-        (study, of, pilot)
-        for study in ctx.studies
-        for pilot, of in enumerate((ctx.results.runs, ctx.results.pilots))
+        (study, of, pilot) for study in ctx.studies for pilot, of in enumerate((ctx.results.runs, ctx.results.pilots))
     ]
     for study, of, pilot in kinds:
         runs = [run for key, run in of.items() if key[0] == study.name]
         seconds = [run["wall_seconds"] for run in runs if run.get("wall_seconds")]
         if not seconds:
             continue
-        speeds = [
-            run["final"]["images_per_second"] for run in runs if run.get("final", {}).get("images_per_second")
-        ]
+        speeds = [run["final"]["images_per_second"] for run in runs if run.get("final", {}).get("images_per_second")]
         peaks = [run["peak_memory_mb"] for run in runs if run.get("peak_memory_mb")]
         machines = sorted(
-            {
-                f"{machine(run) or 'an unknown processor'}, {plural(run.get('threads', 1), 'thread')}"
-                for run in runs
-            }
+            {f"{machine(run) or 'an unknown processor'}, {plural(run.get('threads', 1), 'thread')}" for run in runs}
         )
         rows.append(
             [
@@ -90,9 +80,7 @@ def nets_wanted(table_: pd.DataFrame) -> list[str]:
     open_ = table_[(table_["how"] != "") & ~table_["kind"].isin(["arithmetic", "dataset", "cited", "cifar"])]
     open_ = open_[(open_["evidence"] != "paper scale") & (open_["verdict"] != "not testable")]
     names = {name for row in open_.itertuples() for name in (*row.experiment.split(), *row.baseline.split())}
-    return sorted(
-        names - {"ensemble", "ensemble_with_pretrained"}
-    )  # averages of nets that are trained anyway
+    return sorted(names - {"ensemble", "ensemble_with_pretrained"})  # averages of nets that are trained anyway
 
 
 def extrapolated(ctx: Context) -> Html:
@@ -121,9 +109,7 @@ def extrapolated(ctx: Context) -> Html:
         "the rates of cards are assumptions, the rest is counted or measured."
     )
     heads = ["How", "Hours for a run", f"Hours for all {runs}"]
-    return stack(
-        say(words), table(heads, rows, "Extrapolated: training alone, one run after the other"), say(disk)
-    )
+    return stack(say(words), table(heads, rows, "Extrapolated: training alone, one run after the other"), say(disk))
 
 
 def _here(ctx: Context, images: float) -> list[tuple[str, float]]:
@@ -136,5 +122,7 @@ def _here(ctx: Context, images: float) -> list[tuple[str, float]]:
     if rows.empty:
         return []
     speed = float(rows["subject_value"].iloc[0])
-    name = f"{machine.get('cpu', 'a processor')}, {machine.get('cores', '?')} cores, at {number(speed)} images/s (hours)"
+    name = (
+        f"{machine.get('cpu', 'a processor')}, {machine.get('cores', '?')} cores, at {number(speed)} images/s (hours)"
+    )
     return [(name, images / speed / 3600)]

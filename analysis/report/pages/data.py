@@ -100,9 +100,7 @@ def source_of(manifest: dict[str, Any]) -> Html | None:
     )
     if not manifest.get("interpolation"):
         return None
-    return say(
-        f"Read by the adapter {manifest['source']}{variant}. Resized: {manifest['interpolation']}.{again}"
-    )
+    return say(f"Read by the adapter {manifest['source']}{variant}. Resized: {manifest['interpolation']}.{again}")
 
 
 def undecodable_table(results: Results, study: Study) -> Html | None:
@@ -147,11 +145,7 @@ def archives_table(results: Results, study: Study) -> Html | None:
         if of == study.name
         for record in manifest["archives"]
     ]
-    return (
-        table(["Archive", "Bytes", "sha256", "As published"], rows, "Archives that were read")
-        if rows
-        else None
-    )
+    return table(["Archive", "Bytes", "sha256", "As published"], rows, "Archives that were read") if rows else None
 
 
 def mean_image(results: Results, study: Study, set_: str) -> Html | None:
@@ -167,9 +161,7 @@ def mean_image(results: Results, study: Study, set_: str) -> Html | None:
     side = pixels.shape[0]
     low, high = pixels.min(), pixels.max()
     alt = f"Mean of the training images of {set_}: {side} by {side} pixels, values from {low} to {high}"
-    return image(
-        buffer.getvalue(), alt, f"Mean training image of {set_}; it is subtracted from every image.", 192
-    )
+    return image(buffer.getvalue(), alt, f"Mean training image of {set_}; it is subtracted from every image.", 192)
 
 
 def baselines_table(ctx: Context, study: Study) -> Html | None:
@@ -181,11 +173,7 @@ def baselines_table(ctx: Context, study: Study) -> Html | None:
         "linear_pixels": "linear classifier on pixels",
         "color_histogram": "linear classifier on a colour histogram",
     }
-    rows = [
-        [names[k], f"{100 * v['top1_error']:.1f} %", f"{v['images']:,}"]
-        for k, v in record.items()
-        if k in names
-    ]
+    rows = [[names[k], f"{100 * v['top1_error']:.1f} %", f"{v['images']:,}"] for k, v in record.items() if k in names]
     e = ctx.results.evals
     e = e[(e["study"] == study.name) & (e["experiment"] == "alexnet") & (e["view"] == "center")]
     for (set_, split), group in e.groupby(["set", "split"]):

@@ -48,9 +48,7 @@ def recipes(ctx: Context, study: Study) -> Html | None:
     )
     sentences += [scaled] if study.shrunk else []
     return stack(
-        heading(study.title, 4),
-        say(*sentences),
-        table(RECIPE_HEADS, _recipe_rows(ctx, study, names, dead), caption),
+        heading(study.title, 4), say(*sentences), table(RECIPE_HEADS, _recipe_rows(ctx, study, names, dead), caption)
     )
 
 
@@ -60,15 +58,7 @@ def compares(ctx: Context, study: Study) -> bool:
     return "alexnet" in names and any(study.kind(name) in ("recipe", "departure") for name in names)
 
 
-RECIPE_HEADS = [
-    "Recipe",
-    "What it is",
-    "Training loss",
-    "Training error, %",
-    "Validation error, %",
-    "Seeds",
-    "Reading",
-]
+RECIPE_HEADS = ["Recipe", "What it is", "Training loss", "Training error, %", "Validation error, %", "Seeds", "Reading"]
 
 
 def _recipe_rows(ctx: Context, study: Study, names: list[str], dead: set[str]) -> list[list[str]]:
@@ -143,9 +133,7 @@ def departures(ctx: Context) -> Html:
         return note(NO_DEPARTURES)
     names = [row["name"] for row in known]
     studies = [study for study in ctx.studies if any(name in study.experiments for name in names)]
-    measured = {
-        study.name: {e.experiment: e for e in effects.effects(ctx.results, study, names)} for study in studies
-    }
+    measured = {study.name: {e.experiment: e for e in effects.effects(ctx.results, study, names)} for study in studies}
     rows = []
     for row in known:
         target = Html("{}<br><code>{}</code>").format(row["topic"], row["name"])
@@ -226,13 +214,13 @@ def _counted(found: list[Effect]) -> str:
         f"{worse} with an interval above zero" if worse else "",
         f"{better} below" if better else "",
         f"{left} with an interval that holds zero" if left else "",
-        f"{blind} without an interval, as one net has a single seed: nothing can be read from these"
-        if blind
-        else "",
+        f"{blind} without an interval, as one net has a single seed: nothing can be read from these" if blind else "",
         f"at chance: {', '.join(chance)}" if chance else "",
     ]
     sentence = f"Of {plural(len(found), 'effect')}: {'; '.join(filter(None, said))}."
-    one_in = " One interval in twenty excludes zero by luck; p-values adjusted for all of them (Holm) stand in the table."
+    one_in = (
+        " One interval in twenty excludes zero by luck; p-values adjusted for all of them (Holm) stand in the table."
+    )
     return sentence + (one_in if any(effect.p_holm is not None for effect in found) else "")
 
 
@@ -262,17 +250,7 @@ def effects_table(study: Study, found: list[Effect]) -> Html:
                 effect.words,
             ]
         )
-    heads = [
-        "Experiment",
-        "What it is",
-        "Against",
-        "Points",
-        "95 % interval",
-        "p (Holm)",
-        "Images",
-        "Seeds",
-        "Reading",
-    ]
+    heads = ["Experiment", "What it is", "Against", "Points", "95 % interval", "p (Holm)", "Images", "Seeds", "Reading"]
     where = f"{found[0].dataset} {found[0].split}"
     caption = f"Effects in {study.title}, {where}, ten views; p is adjusted over the rows of this table"
     return table(heads, rows, caption)
@@ -288,9 +266,7 @@ def recipes_side_by_side(ctx: Context) -> Html:
     for key in keys:
         values = [recipe.get(key) for recipe in known.values()]
         if any(value != values[0] for value in values):
-            rows.append(
-                [Html("<code>{}</code>").format(key), *("\u2013" if v is None else _brief(v) for v in values)]
-            )
+            rows.append([Html("<code>{}</code>").format(key), *("\u2013" if v is None else _brief(v) for v in values)])
     return folded(
         f"The {len(rows)} values in which the recipes differ, at full size",
         table(["Value", *known], rows, "The recipes side by side; a dash: this recipe has no such value"),

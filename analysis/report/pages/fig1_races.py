@@ -151,16 +151,11 @@ def _curves(ctx: Context, study: Study, run: list[tuple[str, str]], mark: float)
     said = []
     for pair in run:
         words = study.races[pair[0]]["condition"]
-        for label, name, choice in zip(
-            ("ReLU", "tanh"), pair[::-1], chosen_rates(ctx, study, pair[::-1]), strict=True
-        ):
+        for label, name, choice in zip(("ReLU", "tanh"), pair[::-1], chosen_rates(ctx, study, pair[::-1]), strict=True):
             curves = ctx.results.curves(study.name, choice.experiment)
             others = [curves[seed] for seed in races.judges(study, name) if seed in curves]
             drawn = others or list(curves.values())
-            points = [
-                (curve["epoch"].to_numpy(float), 100 * curve["train_error"].to_numpy(float))
-                for curve in drawn
-            ]
+            points = [(curve["epoch"].to_numpy(float), 100 * curve["train_error"].to_numpy(float)) for curve in drawn]
             lanes.setdefault(words, []).append(Lane(label, points))
             side = list(races.judged(ctx.results, study, name).values())
             said.append(f"{words}, {label} at rate {choice.rate:g}: {_epochs(side)} epochs")
@@ -185,8 +180,7 @@ def _rates(ctx: Context, study: Study, run: list[tuple[str, str]], mark: float) 
     seed = study.races[run[0][0]]["seeds"][0]
     caption = f"{study.title}: epochs to {mark:g} % over the learning rate, seed {seed} alone, which chose the rates (filled) and is not judged. Triangles: not reached within the epochs given; a run whose error falls ever slower is given up when at its last pace it would not get there."
     swept_only = {
-        words: {label: (choice.swept, choice.rate) for label, choice in nets.items()}
-        for words, nets in sweeps.items()
+        words: {label: (choice.swept, choice.rate) for label, choice in nets.items()} for words, nets in sweeps.items()
     }
     return figure(figures.sweeps(swept_only), f"Epochs by rate: {'; '.join(said)}", caption)
 
@@ -201,10 +195,7 @@ def by_mark(ctx: Context, study: Study, run: list[tuple[str, str]]) -> Html:
         if not all(nets):
             continue
         cap = study.races[pair[0]]["epochs"]
-        ratios = [
-            shown_ratio(*([races.reached(curve, mark, cap) for curve in net] for net in nets))
-            for mark in marks
-        ]
+        ratios = [shown_ratio(*([races.reached(curve, mark, cap) for curve in net] for net in nets)) for mark in marks]
         errors = [_validation_at(net, last) for net in nets[::-1]]
         rows.append([study.races[pair[0]]["condition"], *ratios, *errors])
     heads = [

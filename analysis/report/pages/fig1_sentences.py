@@ -27,9 +27,7 @@ def reading(ctx: Context, study: Study) -> list[str]:
         return []
     found = contrasts_of(ctx, study, run)
     by_reading = {word: [c.condition for c in found if c.reading == word] for word in CONTRASTS}
-    changes = [
-        f"{word[:1].upper()}{word[1:]}: {'; '.join(names)}." for word, names in by_reading.items() if names
-    ]
+    changes = [f"{word[:1].upper()}{word[1:]}: {'; '.join(names)}." for word, names in by_reading.items() if names]
     return [_together(ctx, study), *changes]
 
 
@@ -117,7 +115,9 @@ def _together(ctx: Context, study: Study) -> str:
     decided = [e for _, e in known if e.conclusive]
     slower, faster = sum(e.low > 1 for e in decided), sum(e.high < 1 for e in decided)
     six, below = sum(e.low <= SIX <= e.high for e in decided), sum(e.high < SIX for e in decided)
-    span = f"The tanh net needs {_times(low[1])} the epochs of the ReLU net ({low[0]}) to {_times(high[1])} ({high[0]}). "
+    span = (
+        f"The tanh net needs {_times(low[1])} the epochs of the ReLU net ({low[0]}) to {_times(high[1])} ({high[0]}). "
+    )
     if not decided:
         return f"{span}None of {plural(len(known), 'condition')} carries a word yet: {known[0][1].remark.partition(';')[0]}."
     return span + (

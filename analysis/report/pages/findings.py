@@ -37,9 +37,7 @@ def fails(ctx: Context) -> Html:
     found = _claims(
         ctx,
         AGAINST,
-        "No claim gets the verdict that it does not hold."
-        if elsewhere
-        else "No run contradicts a claim of the paper.",
+        "No claim gets the verdict that it does not hold." if elsewhere else "No run contradicts a claim of the paper.",
     )
     parts = [found, listed(elsewhere) if elsewhere else None]
     counts = ctx.table["verdict"].value_counts()
@@ -59,9 +57,7 @@ def stays_open(ctx: Context) -> Html:
 
 def _claims(ctx: Context, verdicts: tuple[str, ...], nothing: str) -> Html:
     """Rows of the verdict table that rest on training, strongest evidence first; a direction that may be luck is open."""
-    t = ctx.table[
-        ctx.table["evidence"].isin(TRAINED) & (ctx.table["verdict"].isin([*verdicts, *FOR, *AGAINST]))
-    ]
+    t = ctx.table[ctx.table["evidence"].isin(TRAINED) & (ctx.table["verdict"].isin([*verdicts, *FOR, *AGAINST]))]
     found = [row for row in t.to_dict("records") if (OPEN[0] if lucky(row) else row["verdict"]) in verdicts]
     rows = sorted(found, key=lambda row: -TRAINED.index(row["evidence"]))
     return listed([_line(ctx, row) for row in rows]) if rows else note(nothing)
@@ -86,9 +82,7 @@ def _line(ctx: Context, row: dict[str, Any]) -> Html:
     needed = f"; {reason}" if row["verdict"] in OPEN else ""
     under = fig1_sentences.judged_under(ctx, row)
     where = f"{title}, {under}" if under else title
-    holm = (
-        f"; not shown once all core claims are counted (Holm: p = {row['p_holm']:.2g})" if lucky(row) else ""
-    )
+    holm = f"; not shown once all core claims are counted (Holm: p = {row['p_holm']:.2g})" if lucky(row) else ""
     said = f": {words} on {where}{needed}{holm}. "
     judged = badge(row["verdict"], row["evidence"], row["dataset"])
     return Html('<a href="#claim-{}">{}</a>{}{}').format(row["id"], row["statement"], said, judged)
@@ -141,9 +135,7 @@ def _points(ctx: Context, study: Study) -> Html | None:
     names = [name for name, about in study.experiments.items() if about["kind"] in ("departure", "variant")]
     found = [e for e in effects.effects(ctx.results, study, names) if e.estimate is not None]
     dead = untrained(ctx.results, study.name) & set(names)
-    lines = [
-        _effect(study, e) for e in found if e.words in ("worse", "better") or e.words.startswith("stays")
-    ]
+    lines = [_effect(study, e) for e in found if e.words in ("worse", "better") or e.words.startswith("stays")]
     blind = [e for e in found if e.words == "no difference shown"]
     unread = len(found) - len(lines) - len(blind)
     if not found:
@@ -158,9 +150,7 @@ def _points(ctx: Context, study: Study) -> Html | None:
     if unread:
         rest.append(f"{unread} cannot be read, as there are too few seeds.")
     if dead:
-        rest.append(
-            "A net that stays at chance has learned nothing, so its distance is no size of an effect."
-        )
+        rest.append("A net that stays at chance has learned nothing, so its distance is no size of an effect.")
     return stack(
         heading(f"Text, program and other readings on {effects.titled(study)}"),
         listed(lines) if lines else None,

@@ -29,8 +29,7 @@ def inside(ctx: Context, study: Study) -> Html:
     seeds = to_show(ctx.results, study.name, BASE)
     if not seeds:
         return stack(
-            heading(study.title),
-            note("No finished net of this study was examined yet (`python -m alexnet examine`)."),
+            heading(study.title), note("No finished net of this study was examined yet (`python -m alexnet examine`).")
         )
     return stack(
         heading(study.title),
@@ -87,9 +86,7 @@ def _chroma(record: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
 
 def _before(record: dict[str, Any]) -> dict[str, list[float]]:
     """What is known of the kernels before training; records of before surrogates have less."""
-    known: dict[str, list[float]] = record.get("untrained_kernels") or {
-        "chroma": record["kernels"]["initial_chroma"]
-    }
+    known: dict[str, list[float]] = record.get("untrained_kernels") or {"chroma": record["kernels"]["initial_chroma"]}
     return known
 
 
@@ -102,19 +99,9 @@ def kernel_counts(ctx: Context, study: Study) -> Html:
     tables = kernels.kernel_tables(ctx.results, study.name, BASE)
     rows: list[list[object]] = []
     for seed, (after, before) in tables.items():
-        rows += [
-            [f"seed {seed}, tower {tower + 1}", *_counts(part)] for tower, part in after.groupby("tower")
-        ]
+        rows += [[f"seed {seed}, tower {tower + 1}", *_counts(part)] for tower, part in after.groupby("tower")]
         rows.append([f"seed {seed}, untrained", *_counts(before)])
-    heads = [
-        "Net",
-        "Kernels",
-        "Oriented",
-        "Coloured and smooth",
-        "Coloured blobs",
-        "95 % bounds, oriented",
-        "coloured",
-    ]
+    heads = ["Net", "Kernels", "Oriented", "Coloured and smooth", "Coloured blobs", "95 % bounds, oriented", "coloured"]
     caption = (
         "First kernels above the 95th percentile of surrogates with their radial spectrum, of which 5 % are by chance; coloured and "
         "smooth: more colour than grey, and above 95 % of kernels of noise; bounds: exact (Clopper and Pearson)"
@@ -144,9 +131,7 @@ def kernels_picture(study: Study, seed: int, record: dict[str, Any]) -> Html | N
     gap = np.full((3, bands[0].shape[1], 4), 0, np.uint8)
     pixels = np.concatenate([part for band in bands for part in (band, gap)][:-1])
     zoom = max(1, WIDE // pixels.shape[1])
-    picture = Image.fromarray(pixels).resize(
-        (pixels.shape[1] * zoom, pixels.shape[0] * zoom), Image.Resampling.NEAREST
-    )
+    picture = Image.fromarray(pixels).resize((pixels.shape[1] * zoom, pixels.shape[0] * zoom), Image.Resampling.NEAREST)
     buffer = io.BytesIO()
     picture.save(buffer, format="PNG", optimize=True)
     side = stored.shape[1]
@@ -216,10 +201,7 @@ def _by_seed(
     values = {seed: record["queries"] for seed, record in seeds.items()}
     known = [key for key in names if any(of.get(key) is not None for of in values.values())]
     rows = [
-        [
-            f"seed {seed}",
-            *(f"{factor * of[key]:{digits}}" if of.get(key) is not None else "–" for key in known),
-        ]
+        [f"seed {seed}", *(f"{factor * of[key]:{digits}}" if of.get(key) is not None else "–" for key in known)]
         for seed, of in values.items()
     ]
     return table(["Run", *(names[key] for key in known)], rows, f"{caption}; base network") if known else None
@@ -227,9 +209,7 @@ def _by_seed(
 
 def gaps(ctx: Context, study: Study) -> Html:
     """Training and validation error of the finished nets, beside the running training error, mean over seeds."""
-    names = sorted(
-        {key[1] for key in ctx.results.examined if key[0] == study.name}, key=lambda n: (n != BASE, n)
-    )
+    names = sorted({key[1] for key in ctx.results.examined if key[0] == study.name}, key=lambda n: (n != BASE, n))
     rows = []
     for name in names:
         records = to_show(ctx.results, study.name, name)
@@ -249,14 +229,7 @@ def gaps(ctx: Context, study: Study) -> Html:
                 "–" if validation is None else f"{validation - finished:.1f}".replace("-", "−"),
             ]
         )
-    heads = [
-        "Experiment",
-        "Seeds",
-        "Training, running, %",
-        "Training, finished net, %",
-        "Validation, %",
-        "Gap, points",
-    ]
+    heads = ["Experiment", "Seeds", "Training, running, %", "Training, finished net, %", "Validation, %", "Gap, points"]
     caption = "Top-1 errors; finished net and validation: centre view, no augmentation, no dropout"
     return table(heads, rows, caption)
 

@@ -23,12 +23,7 @@ from analysis.verdicts.table import number, paper_value, with_unit
 
 IMAGES = {("ilsvrc2010", "test"): 150_000, ("ilsvrc2010", "val"): 50_000, ("ilsvrc2012", "val"): 50_000}
 TWINS = ("169", "170", "171", "175", "170-256-double")
-NAMES = {
-    "ilsvrc2010": "ILSVRC-2010",
-    "ilsvrc2012": "ILSVRC-2012",
-    "fall2009": "Fall 2009",
-    "cifar10": "CIFAR-10",
-}
+NAMES = {"ilsvrc2010": "ILSVRC-2010", "ilsvrc2012": "ILSVRC-2012", "fall2009": "Fall 2009", "cifar10": "CIFAR-10"}
 VIEWS = {"center": "centre view", "ten": "ten views"}
 # Comparisons that the logs allow: the paper's own (with their claims), and others that bear on what it says.
 ABLATIONS = [
@@ -63,11 +58,7 @@ class Difference:
 
 def twins_sd(logs: list[LabLog], metric: str) -> tuple[float, int]:
     """Standard deviation between near-identical nets, points, and its degrees of freedom."""
-    errors = [
-        getattr(log, metric)
-        for log in logs
-        if log.net in TWINS and (log.split, log.views) == ("val", "center")
-    ]
+    errors = [getattr(log, metric) for log in logs if log.net in TWINS and (log.split, log.views) == ("val", "center")]
     return float(np.std(errors, ddof=1)), len(errors) - 1
 
 
@@ -89,9 +80,7 @@ def differences(logs: list[LabLog], metric: str) -> list[Difference]:
         half = half_width([Noise("images", images, 1, math.inf), Noise("seeds", 2 * sd**2, 1, df)])
         claim = claims[metric == "top5_error"]
         found.append(
-            Difference(
-                words, metric, claim, errors[0] - errors[1], math.sqrt(images), math.sqrt(2) * sd, half, rows
-            )
+            Difference(words, metric, claim, errors[0] - errors[1], math.sqrt(images), math.sqrt(2) * sd, half, rows)
         )
     return found
 
@@ -119,10 +108,7 @@ def judged(ctx: Context) -> Html:
     )
     caption = "The lab's own runs: differences with 95 % intervals (blue: above zero), diamonds: what the paper prints. One run each."
     drawn = figures.lab_differences(
-        [d.words for d in top1],
-        np.array([d.value for d in top1]),
-        np.array([d.half for d in top1]),
-        printed,
+        [d.words for d in top1], np.array([d.value for d in top1]), np.array([d.half for d in top1]), printed
     )
     return stack(say(first, second), figure(drawn, alt, caption), _differences_table([*top1, *top5], ctx))
 
@@ -138,9 +124,7 @@ def _differences_table(found: list[Difference], ctx: Context) -> Html:
         claim = ctx.claims.get(d.claim)
         link = Html(' (<a href="#claim-{0}">{0}</a>)').format(d.claim) if claim else ""
         nets = f"{d.rows[0].net} − {d.rows[1].net}"
-        reading = (
-            "shown" if d.value - d.half > 0 else "reversed" if d.value + d.half < 0 else "within the noise"
-        )
+        reading = "shown" if d.value - d.half > 0 else "reversed" if d.value + d.half < 0 else "within the noise"
         rows.append(
             [
                 Html("{}{}").format(d.words, link),

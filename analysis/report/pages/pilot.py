@@ -18,9 +18,7 @@ def pilot(study: Study) -> Html | None:
         chosen = float(about["rates"][name]["factor"])
         cells = [f"{100 * errors[f]:.1f}{' ✓' * (f == chosen)}" if f in errors else "–" for f in factors]
         rows.append([name, *cells, f"{chosen:g}"])
-    rows += [
-        [name, *["–"] * len(factors), f"that of {of}"] for name, of in about.get("at_rate_of", {}).items()
-    ]
+    rows += [[name, *["–"] * len(factors), f"that of {of}"] for name, of in about.get("at_rate_of", {}).items()]
     caption = (
         f"{study.title}: validation error in % of the pilot (seed {about['seed']}, {about['epochs']} epochs) by the factor on all "
         "learning rates of the recipe; ✓: chosen, the lowest. The pilot's runs enter no verdict."

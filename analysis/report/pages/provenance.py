@@ -24,9 +24,7 @@ def runs_tables(results: Results) -> Html:
             keys = by_kind[kind]
             made = runs_table(results, keys, f"{study.title}, {kind}")
             parts.append(
-                made
-                if kind == "base"
-                else folded(f"{study.title}: {plural(len(keys), 'run')} of kind {kind}", made)
+                made if kind == "base" else folded(f"{study.title}: {plural(len(keys), 'run')} of kind {kind}", made)
             )
     return stack(*parts)
 
@@ -42,9 +40,7 @@ def runs_table(results: Results, keys: list[tuple[str, str, int]], title: str) -
     for study, name, seed in keys:
         run = results.runs[study, name, seed]
         made = run.get("provenance", {})
-        commit = str(made.get("git_commit") or "unknown")[:10] + (
-            " (changed)" if made.get("git_dirty") else ""
-        )
+        commit = str(made.get("git_commit") or "unknown")[:10] + (" (changed)" if made.get("git_dirty") else "")
         wall = run.get("wall_seconds")
         rows.append([
             Html('<span id="{}">{} / {} / {}</span>{}').format(anchor(study, name, seed), study, name, seed, STALE if (study, name, seed) in old else ""),
@@ -58,18 +54,7 @@ def runs_table(results: Results, keys: list[tuple[str, str, int]], title: str) -
             str(len(run.get("sessions", [])) or "–"),
             Html("<code>{}</code>").format(str(run.get("data_fingerprint", "–"))[:10]),
         ])  # fmt: skip
-    heads = [
-        "Run",
-        "Commit",
-        "Code",
-        "Processor",
-        "Devices",
-        "Threads",
-        "Minutes",
-        "Peak MB",
-        "Sessions",
-        "Data",
-    ]
+    heads = ["Run", "Commit", "Code", "Processor", "Devices", "Threads", "Minutes", "Peak MB", "Sessions", "Data"]
     return table(
         heads,
         rows,

@@ -81,9 +81,7 @@ def parts(bench: pd.DataFrame) -> Html:
         speeds = rows[rows["unit"].isin(["images/s", "GFLOP/s"])]
         alt = "; ".join(f"{r.subject} against {r.peer}: {r.ratio:.2f}" for r in speeds.itertuples())
         drawn = figure(
-            speed_figures.ratios(speeds),
-            f"Ratios of speeds: {alt}",
-            "Dots: median ratio; lines: least and most.",
+            speed_figures.ratios(speeds), f"Ratios of speeds: {alt}", "Dots: median ratio; lines: least and most."
         )
         caption = (
             "Medians of alternating runs (A B A B) on one machine; the ratio is the median over pairs of neighbours, not the quotient of the "
@@ -158,14 +156,10 @@ def speed(results: Path) -> Html:
         return note("Nothing was measured yet: run `make bench`, then make the report again.")
     bench, machine, own = found
     commit = str(machine.get("git_commit") or "?")[:7]
-    where = (
-        f"{machine.get('cpu', 'an unknown processor')}, {machine.get('cores', '?')} cores, commit {commit}"
-    )
+    where = f"{machine.get('cpu', 'an unknown processor')}, {machine.get('cores', '?')} cores, commit {commit}"
     origin = "Measured here" if own else "Published with the bench, not measured here"
     return stack(
-        say(
-            f"{origin}: {where}. A ratio above 1 means that the bench has more of the unit, be it images/s or MB."
-        ),
+        say(f"{origin}: {where}. A ratio above 1 means that the bench has more of the unit, be it images/s or MB."),
         parts(bench),
         layers(bench),
         heading("All of ILSVRC", 3),

@@ -124,9 +124,7 @@ def _tested(ctx: Context) -> list[str]:
     if len(lesser):
         titles = [study.title for study in ctx.studies if (lesser["study"] == study.name).any()]
         altered = (
-            ", in part on a lossy copy of the paper's images"
-            if lesser["dataset"].isin(list(COPIES)).any()
-            else ""
+            ", in part on a lossy copy of the paper's images" if lesser["dataset"].isin(list(COPIES)).any() else ""
         )
         said.append(
             f"{plural(len(lesser), 'effect')} {'was' if len(lesser) == 1 else 'were'} tried on {' and '.join(titles)}{altered}: "
@@ -201,12 +199,8 @@ def answers(ctx: Context) -> Html:
     for title, verdicts, needs in ANSWERS:
         found = t[t["verdict"].isin(verdicts)]
         if len(found):
-            rows.append(
-                [f"{title} ({len(found)})", _which(found, verdicts), _why(found), _needs(found, needs)]
-            )
-    return table(
-        ["Answer", "Which", "Why", "What it would take"], rows, "The answers, and what is missing", "cards"
-    )
+            rows.append([f"{title} ({len(found)})", _which(found, verdicts), _why(found), _needs(found, needs)])
+    return table(["Answer", "Which", "Why", "What it would take"], rows, "The answers, and what is missing", "cards")
 
 
 def _which(found: pd.DataFrame, verdicts: tuple[str, ...]) -> Html:
@@ -236,9 +230,7 @@ def _why(found: pd.DataFrame) -> str:
     said = [f"{count} × {text}" if count > 1 else text for text, count in listed]
     rest = len(found) - sum(count for _, count in listed)
     if rest:
-        said.append(
-            "1 for another reason: see its row" if rest == 1 else f"{rest} for other reasons: see their rows"
-        )
+        said.append("1 for another reason: see its row" if rest == 1 else f"{rest} for other reasons: see their rows")
     return "; ".join(said)
 
 
@@ -255,19 +247,13 @@ def _needs(found: pd.DataFrame, words: str) -> Html:
     if common and told < len(found):
         said.append(f"The other {len(found) - told} say in their rows what they wait for.")
     wanted = found[found["verdict"] != CANNOT_TELL]["command"]
-    studies = sorted(
-        {name for text in wanted for name in re.findall(r"studies=\[(\w+)\]", text)} - set(found["study"])
-    )
+    studies = sorted({name for text in wanted for name in re.findall(r"studies=\[(\w+)\]", text)} - set(found["study"]))
     if studies:
         many = sum(any(f"[{name}]" in text for name in studies) for text in wanted)
         said.append(
             f"{many} need the paper's own data, those about errors also days on a GPU for each run (the paper: about "
             f"{DAYS:g} days on {GPUS} GTX 580)"
-            + (
-                f"; the other {len(found) - many} say in their rows what they wait for"
-                if len(found) > many
-                else ""
-            )
+            + (f"; the other {len(found) - many} say in their rows what they wait for" if len(found) > many else "")
             + ". "
         )
         command = f"snakemake --cores all --config studies=[{','.join(studies)}]"

@@ -56,9 +56,7 @@ def tables(ctx: Context) -> Html:
     second = ["Model", "Top-1 (val), %", "Top-5 (val), %", "Top-5 (test), %", "Images", "Seeds", "Evidence"]
     return stack(
         say(words),
-        _table(
-            ctx, TABLE_1, OURS_1, first, ("ilsvrc2010", "test"), "Table 1: errors on the ILSVRC-2010 test set"
-        ),
+        _table(ctx, TABLE_1, OURS_1, first, ("ilsvrc2010", "test"), "Table 1: errors on the ILSVRC-2010 test set"),
         _table(ctx, TABLE_2, OURS_2, second, ("ilsvrc2012", "val"), "Table 2: errors on ILSVRC-2012"),
     )
 

@@ -48,14 +48,10 @@ def stages(net: dict[str, Any]) -> list[Stage]:
             kernel = f"{row['kernel']} × {row['kernel']}" if row["kind"] == "conv" else "full"
             kernel += f", stride {row['stride']}" if row["stride"] > 1 else ""
             sides = shape[1] if len(shape) > 1 else 1
-            found.append(
-                Stage(row["name"], kernel, shape[0] // towers, sides, row["reads"], row["units"], ())
-            )
+            found.append(Stage(row["name"], kernel, shape[0] // towers, sides, row["reads"], row["units"], ()))
         elif row["kind"] in ("pool", "lrn"):
             last = found[-1]
-            found[-1] = Stage(
-                **{**vars(last), "then": (*last.then, {"lrn": "norm"}.get(row["kind"], "pool"))}
-            )
+            found[-1] = Stage(**{**vars(last), "then": (*last.then, {"lrn": "norm"}.get(row["kind"], "pool"))})
     return found
 
 
@@ -87,9 +83,7 @@ def towers(ctx: Context) -> Html:
         "towers (devices). Heights follow the rows of a map, widths the number of maps."
     )
     caption += (
-        " Orange: Fig. 2 prints another number: "
-        + ", ".join(f"{paper[s.name]:,} for {s.name}" for s in wrong)
-        + "."
+        " Orange: Fig. 2 prints another number: " + ", ".join(f"{paper[s.name]:,} for {s.name}" for s in wrong) + "."
         if wrong
         else ""
     )
@@ -123,9 +117,7 @@ def draw(found: list[Stage], count: int, paper: dict[str, int]) -> Figure:
             if i:
                 _arrows(axis, found[i - 1], stage, i, tower, count, middle)
         heads = [stage.name, stage.kernel, " ".join(("+", *stage.then)) if stage.then else ""]
-        axis.text(
-            x + 0.1, 1.5, "\n".join(heads), ha="center", va="top", fontsize=7.5, color=INK, linespacing=1.35
-        )
+        axis.text(x + 0.1, 1.5, "\n".join(heads), ha="center", va="top", fontsize=7.5, color=INK, linespacing=1.35)
         if stage.name in paper and paper[stage.name] != stage.units:
             said, hue = f"{stage.units:,}\n(Fig. 2: {paper[stage.name]:,})", COLORS[1]
         else:
@@ -144,12 +136,7 @@ def _volume(axis: Axes, x: float, y: float, stage: Stage, hue: str) -> None:
     faces = [
         [(x, low), (x + width, low), (x + width, top), (x, top)],
         [(x, top), (x + width, top), (x + width + depth, top + depth), (x + depth, top + depth)],
-        [
-            (x + width, low),
-            (x + width, top),
-            (x + width + depth, top + depth),
-            (x + width + depth, low + depth),
-        ],
+        [(x + width, low), (x + width, top), (x + width + depth, top + depth), (x + width + depth, low + depth)],
     ]
     for face, strength in zip(faces, (0.35, 0.2, 0.5), strict=True):
         axis.add_patch(Polygon(face, closed=True, facecolor=hue, alpha=strength, edgecolor="none"))

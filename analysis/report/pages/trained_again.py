@@ -21,9 +21,7 @@ def page(results: Results) -> Html | None:
         "same weights, bit for bit."
     )
     others = [one for one in found if one.differs]
-    more = (
-        f"Of {len(others)} with something else, which the table names, {sum(one.same for one in others)} did."
-    )
+    more = f"Of {len(others)} with something else, which the table names, {sum(one.same for one in others)} did."
     rows = [
         [
             " / ".join(map(str, one.key)),

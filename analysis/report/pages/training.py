@@ -132,11 +132,7 @@ def rate_changes(results: Results, study: Study) -> Html | None:
     changes = results.runs[runs[0]].get("rate_changes", []) if runs else []
     rows = []
     for change in changes:
-        own = [
-            f"{layer} {kind} {rate:g}"
-            for layer, rates in change["layers"].items()
-            for kind, rate in rates.items()
-        ]
+        own = [f"{layer} {kind} {rate:g}" for layer, rates in change["layers"].items() for kind, rate in rates.items()]
         noise = "on" if change["color_noise"] else "off"
         numbers = [f"{change['weights']:g}", f"{change['biases']:g}"]
         rows.append([f"{change['epoch']}", *numbers, ", ".join(own) or "–", noise, change["reason"]])
@@ -174,18 +170,7 @@ def differences_table(outcomes: list[Outcome]) -> Html:
                 badge(o.verdict, o.evidence, o.dataset),
             ]
         )
-    heads = [
-        "Claim",
-        "Compared",
-        "Paper",
-        "Lab log",
-        "Ours",
-        "95 % interval",
-        "Images",
-        "Seeds",
-        "Data",
-        "Verdict",
-    ]
+    heads = ["Claim", "Compared", "Paper", "Lab log", "Ours", "95 % interval", "Images", "Seeds", "Data", "Verdict"]
     return table(heads, rows, "Differences in percentage points, ratios as factors")
 
 

@@ -142,9 +142,7 @@ def what_the_net_sees(ctx: Context, study: Study) -> Html:
         neighbours(record, manifest, pixels),
     ]
     if not pixels:
-        parts.insert(
-            1, note("The images are not here: their licence keeps them from travelling with the records.")
-        )
+        parts.insert(1, note("The images are not here: their licence keeps them from travelling with the records."))
     return stack(*parts)
 
 
@@ -152,17 +150,13 @@ def pixels_of(results: Results, study: Study, record: dict[str, Any]) -> dict[tu
     """The images of `pictures` by split and row: from the packed set, else thumbnails of the record; empty where neither is here."""
     held, trained = record["validation_split"], record["train_split"]
     places = [(held, int(entry["index"])) for entry in record["pictures"]]
-    places += [
-        (trained, int(near["index"])) for entry in record["pictures"] for near in entry.get("neighbours", [])
-    ]
+    places += [(trained, int(near["index"])) for entry in record["pictures"] for near in entry.get("neighbours", [])]
     folder, sheet = _folder(results, study, record["set"]), Path(record["folder"]) / "thumbnails.jpg"
     manifest = results.manifests.get((study.name, record["set"]), {})
     indices = {split: read_index(folder, split) for split in (held, trained)}
     if manifest.get("fingerprint") != record["data_fingerprint"] or any(x is None for x in indices.values()):
         there = sheet.is_file()
-        return (
-            dict(zip(places, results.guard.tiles(sheet, len(places), record), strict=True)) if there else {}
-        )
+        return dict(zip(places, results.guard.tiles(sheet, len(places), record), strict=True)) if there else {}
     found: dict[tuple[str, int], Image] = {}
     for split, index in indices.items():
         assert index is not None
@@ -172,9 +166,7 @@ def pixels_of(results: Results, study: Study, record: dict[str, Any]) -> dict[tu
     return found
 
 
-def five_labels(
-    record: dict[str, Any], manifest: dict[str, Any], pixels: dict[tuple[str, int], Image]
-) -> Html:
+def five_labels(record: dict[str, Any], manifest: dict[str, Any], pixels: dict[tuple[str, int], Image]) -> Html:
     """Images, chosen by position and not by result, with bars of the five most probable labels."""
     cards, first, among = [], 0, 0
     for entry in record["pictures"]:
@@ -197,9 +189,7 @@ def _card(pixels: Image | None, manifest: dict[str, Any], truth: int, bars: list
     for label, probability in bars:
         right = label == truth
         mark = Html(' <span class="right">right</span>' if right else "")
-        line = Html(
-            '<li><span class="bar{0}" style="width:{1:.1f}%"></span><span>{2}{3} {1:.0f}\u00a0%</span></li>'
-        )
+        line = Html('<li><span class="bar{0}" style="width:{1:.1f}%"></span><span>{2}{3} {1:.0f}\u00a0%</span></li>')
         shown = [" good" if right else "", 100 * float(probability), short_name(manifest, label), mark]
         lines.append(line.format(*shown))
     alt = f"Validation image of the class {name}"
@@ -209,9 +199,7 @@ def _card(pixels: Image | None, manifest: dict[str, Any], truth: int, bars: list
     )
 
 
-def neighbours(
-    record: dict[str, Any], manifest: dict[str, Any], pixels: dict[tuple[str, int], Image]
-) -> Html:
+def neighbours(record: dict[str, Any], manifest: dict[str, Any], pixels: dict[tuple[str, int], Image]) -> Html:
     """Some of the images, each with its nearest training images by the last hidden layer; their classes where pictures are not here."""
     rows: list[list[object]] = []
     for entry in filter(lambda entry: entry.get("neighbours"), record["pictures"]):
