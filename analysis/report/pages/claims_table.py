@@ -74,7 +74,7 @@ def claims(ctx: Context) -> Html:
         bodies.append(Html("<tbody>{}{}</tbody>").format(top.format(len(HEADS), title, len(part)), rows))
     inner = Html("<thead><tr>{}</tr></thead>{}").format(head, joined(bodies))
     shown = framed(inner, "Claims of the paper", "claims")
-    return Html('<div id="claims">{}{}</div>').format(_filter(ctx.table), shown)
+    return _filter(ctx.table) + shown
 
 
 def _kind(head: str) -> Html:
