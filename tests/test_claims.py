@@ -9,6 +9,8 @@ import pytest
 import yaml
 
 from analysis.errors import UserError
+from analysis.measures import arithmetic
+from analysis.measures.registry import MEASURES
 from analysis.paper.claims import CLAIMS, Claim, load_claims
 
 
@@ -54,6 +56,17 @@ def test_every_measured_row_has_a_target_and_every_tolerance_a_reason(claims: di
         assert not claim.how or claim.group, claim.id
         assert claim.tolerance is None or claim.tolerance_reason, claim.id
         assert claim.testable or claim.reason, claim.id
+
+
+def test_every_measure_is_in_the_schema_and_measures_a_claim(claims: dict[str, Claim]) -> None:
+    of_tables, of_manifests = set(arithmetic.MEASURES), {"count", "mean_count"}
+    schema = yaml.safe_load((CLAIMS.parents[1] / "workflow/schemas/claims.schema.yaml").read_text())
+    how = schema["properties"]["how"]
+    assert {"", *of_tables, *of_manifests, *MEASURES} == set(how["enum"])
+    assert all(name in how["description"] for name in how["enum"])
+    assert {claim.how for claim in claims.values() if claim.measure} == set(MEASURES)
+    used = {claim.how for claim in claims.values() if claim.kind in ("arithmetic", "dataset")}
+    assert used - {""} == of_tables | of_manifests
 
 
 def test_values_stand_where_their_type_says(claims: dict[str, Claim]) -> None:

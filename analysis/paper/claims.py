@@ -6,10 +6,10 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from analysis.errors import UserError
+from analysis.measures.registry import MEASURES, Measure
 from analysis.paper.tables import records
 
 CLAIMS = Path(__file__).resolve().parents[1] / "claims.csv"
-COMPARED = {"difference", "ratio", "gap", "train_difference", "rank", "each", "generalization_gap", "sample_difference"}
 
 
 @dataclass(frozen=True)
@@ -52,9 +52,20 @@ class Claim:
             return None
 
     @property
+    def measure(self) -> Measure | None:
+        """How it is measured on runs; None: on layer tables or manifests, or not at all."""
+        return None if self.kind in ("arithmetic", "dataset") else MEASURES.get(self.how)
+
+    @property
+    def measured(self) -> str:
+        """The same in words; nothing if it is not measured on runs."""
+        names = {"metric": self.metric, "experiment": self.experiment, "baseline": self.baseline}
+        return self.measure.about.format(**names) if self.measure else ""
+
+    @property
     def core(self) -> bool:
         """Whether it is one of the registered family of tests: an effect that training shows, told by the top-1 error or by epochs."""
-        tested = self.how in COMPARED or self.how == "view_gain"
+        tested = self.measure is not None and self.measure.effect
         return tested and self.testable and self.kind in ("training", "cifar") and "top5" not in self.metric
 
 
@@ -79,7 +90,7 @@ def _check_sense(where: str, claim: Claim) -> None:
         raise UserError(f"{where}, column `reason`: a row that is not testable must say why")
     if claim.how and not (claim.metric and claim.experiment and claim.relation and claim.paper):
         raise UserError(f"{where}, column `how`: a measured row needs experiment, metric, relation and paper")
-    if claim.how in COMPARED and not claim.baseline:
+    if claim.measure and claim.measure.compared and not claim.baseline:
         raise UserError(f"{where}, column `baseline`: {claim.how!r} compares two experiments; name the second")
     if claim.how and claim.kind == "training" and not (claim.dataset and claim.split):
         raise UserError(f"{where}, column `dataset`: a training row must name the paper's data set and split")
