@@ -84,7 +84,7 @@ def test_a_place_is_said_in_words() -> None:
         ("1,2,intro-depth," + " ".join(["word"] * 26), "row 3: 26 words are quoted; quote 25 at most"),
         ("1,2,abs-params,again", "row 3: `abs-params` has a quotation already"),
         ("1,2,,words", "row 3: section, quoted_for and words must be filled"),
-        ("1,2,a,b,c", "row 3: section, quoted_for and words must be filled"),
+        ("1,2,a,b,c", "row 3: the row has more cells than the header"),
     ],
 )
 def test_a_wrong_row_of_quotations_is_named(tmp_path: Path, row: str, says: str) -> None:
@@ -94,7 +94,7 @@ def test_a_wrong_row_of_quotations_is_named(tmp_path: Path, row: str, says: str)
         load_quotes(tmp_path / "quotes.csv")
     assert says in str(caught.value)
     (tmp_path / "other.csv").write_text("a,b\n")
-    with pytest.raises(UserError, match="its header must read section,page,quoted_for,words"):
+    with pytest.raises(UserError, match="the header must read section,page,quoted_for,words"):
         load_quotes(tmp_path / "other.csv")
 
 

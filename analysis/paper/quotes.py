@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 
 from analysis.errors import UserError
-from analysis.files import read_table
+from analysis.files import read_rows
 
 QUOTES = Path(__file__).resolve().parent / "quotes.csv"
 COLUMNS = ["section", "page", "quoted_for", "words"]
@@ -50,14 +50,11 @@ def load_quotes(path: Path = QUOTES) -> dict[str, Quote]:
     Raises:
         UserError: the file cannot be read, a column is missing, a quotation is too long, or a name has two.
     """
-    names, rows = read_table(path)
-    if names != COLUMNS:
-        raise UserError(f"{path}: its header must read {','.join(COLUMNS)}")
     found: dict[str, Quote] = {}
-    for number, row in enumerate(rows, start=2):
+    for number, row in read_rows(path, COLUMNS):
         where = f"{path}, row {number}"
-        if None in row or not all((row["section"], row["quoted_for"], row["words"])):
-            raise UserError(f"{where}: section, quoted_for and words must be filled; quote cells that hold commas")
+        if not all((row["section"], row["quoted_for"], row["words"])):
+            raise UserError(f"{where}: section, quoted_for and words must be filled")
         if (length := len(row["words"].split())) > LONGEST:
             raise UserError(f"{where}: {length} words are quoted; quote {LONGEST} at most")
         for name in row["quoted_for"].split():

@@ -21,7 +21,6 @@ from analysis.report.pages.fig1_sentences import judged_under
 from analysis.report.pages.provenance import anchor
 from analysis.report.program import linked
 from analysis.results.campaign import machine, several
-from analysis.verdicts.explain import HOW
 from analysis.verdicts.judge import judge
 from analysis.verdicts.labels import COUNTED, PENDING
 from analysis.verdicts.rules import Outcome
@@ -33,18 +32,8 @@ COUNTS = ("arithmetic", "dataset", "cited")  # kinds of claims that no training 
 NO_EFFECT = {"points": 0.0, "x": 1.0, "nats": 0.0}  # by unit: where a difference or a ratio shows nothing
 FILTERS = ("verdict", "evidence", "section")
 VIEWS = {"center": "centre view", "ten": "ten views", "center-ten": "one against ten views"}
-# Page of the report on which a claim's numbers stand, by how it is measured or by its kind.
-CHAPTERS = {
-    "ablations": "difference rank each view_gain",
-    "relu-vs-tanh": "ratio",
-    "tables-1-and-2": "value",
-    "training": "split_gap validation_loss",
-    "inside-the-net": "generalization_gap sample_difference tower_chroma tower_chroma_runs orientation_selectivity"
-    " retrieval_precision code_precision pixel_distance geometric_mean",
-    "architecture": "arithmetic",
-    "data": "dataset",
-    "speed": "timing",
-}
+# Page of the report on which the numbers of claims stand that are not measured on runs, by their kind.
+CHAPTERS = {"arithmetic": "architecture", "dataset": "data", "timing": "speed"}
 
 
 def claims(ctx: Context) -> Html:
@@ -97,7 +86,7 @@ def _card(ctx: Context, row: dict[str, Any]) -> dict[str, Any]:
         "against": _against(row, claim),
         "sign_only": bool(claim and claim.relation == "greater" and claim.number == NO_EFFECT.get(claim.unit)),
         "bound": bool(claim and claim.relation in ("at_least", "at_most")),
-        "measured": _measured(row, claim),
+        "measured": claim.measured if claim else "",
         "slack": claim and claim.tolerance and number(claim.tolerance, claim.unit),
         "slack_reason": claim.tolerance_reason if claim else "",
         "lab_source": linked(row["lab_source"]),
@@ -176,13 +165,6 @@ def _against(row: dict[str, Any], claim: Claim | None) -> str:
 
 
 # How do we know? --------------------------------------------------------------------------------------------------
-
-
-def _measured(row: dict[str, Any], claim: Claim | None) -> str:
-    """What was compared with what."""
-    metric = claim.metric if claim else ""
-    words = {name: row[name] for name in ("how", "experiment", "baseline")}
-    return HOW[row["how"]].format(metric=metric, **words) if row["how"] in HOW else ""
 
 
 def _names(row: dict[str, Any]) -> list[str]:
@@ -272,11 +254,10 @@ def _commands(ctx: Context, row: dict[str, Any]) -> list[tuple[str, str]]:
 
 def _chapter(row: dict[str, Any], claim: Claim | None) -> str:
     """The page of the report with the claim's numbers."""
-    sort = row["kind"] if row["kind"] in ("arithmetic", "dataset", "timing") else row["how"]
     cifar = claim and claim.how == "value" and claim.dataset == "cifar10"  # Tables 1 and 2 are about ImageNet
     if claim and (claim.metric.startswith("validation_loss") or cifar):  # epochs to its lowest: no race
-        sort = "validation_loss"
-    return next((slug for slug, sorts in CHAPTERS.items() if sort in sorts.split()), "")
+        return "training"
+    return claim.measure.page[0] if claim and claim.measure else CHAPTERS.get(row["kind"], "")
 
 
 def reasons(t: pd.DataFrame, most: int = 3) -> list[tuple[str, int]]:
