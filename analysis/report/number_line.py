@@ -47,6 +47,18 @@ def limits(marks: Iterable[Marks]) -> tuple[float, float]:
     return low - pad, high + pad
 
 
+def shared_axis(marks: Iterable[Marks]) -> tuple[float, float]:
+    """One axis for many lines, broken where a few would make it more than three times as wide as the others need."""
+    found = sorted(marks, key=_reach)
+    sizes = [_reach(one) for one in found]
+    gaps = [i for i in range(len(found) // 2 + 1, len(found)) if sizes[i] > 3 * sizes[i - 1]]
+    return limits(found[: gaps[0]] if gaps else found)
+
+
+def _reach(one: Marks) -> float:
+    return max(map(abs, [*one.points, *(one.span or ())]))
+
+
 def number_line(marks: Marks, alt: str, unit: str = "", axis: tuple[float, float] | None = None) -> Html:
     """The line as SVG; whatever lies outside of `axis` (default: `limits`) stands at its end as an arrow."""
     from matplotlib.ticker import MaxNLocator
