@@ -185,7 +185,7 @@ def load_study(study: str, folder: str = "config") -> dict[str, Any]:
         loaded = merge(_extended(extended, path), loaded)
     check(loaded, "study", str(path))
     defaults = {k: v["default"] for k, v in _schema("study")["properties"].items() if "default" in v}
-    loaded = copy.deepcopy(defaults) | loaded
+    loaded = merge(defaults, loaded)
     known = load(folder)
     shared = loaded.get("pilot", {}).get("at_rate_of", {})
     named = [loaded[key] for key in ("experiments", "experiment_diffs", "seeds_by_experiment")]
