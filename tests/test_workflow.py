@@ -113,7 +113,7 @@ def test_snakemakes_own_report_holds_ours_in_categories(finished, tmp_path):
         names = {Path(name).name for name in archive.namelist()}
         results = next(name for name in archive.namelist() if name.endswith("report.html"))
         page = archive.read(results).decode()
-    assert {"alexnet.html", "claims.csv", "claims.json", "00_summary.ipynb"} <= names
+    assert {"alexnet.html", "claims.csv", "claims.json", "00_answer.ipynb"} <= names
     for category in ("Report", "Verdicts", "Pages"):
         assert f'"{category}"' in page, category
     assert {"ro-crate-metadata.json", "workflow.smk"} <= {path.name for path in (folder / "reports").iterdir()}

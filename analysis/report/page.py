@@ -6,12 +6,19 @@ import hashlib
 import io
 import re
 from collections.abc import Iterable, Sequence
+from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
+from analysis.text import plural
+
 if TYPE_CHECKING:
+    from jinja2 import Environment
     from matplotlib.figure import Figure
+
+TEMPLATE = Path(__file__).resolve().parent / "template"
 
 NUMBER = re.compile(r"(not within )?[≥≤<>+−–-]*\s?[\d,.]*(\s?(%|×|px))?(\s*[\[(–][\d\s.,–∞\])-]*)?|\[.*\]")
 PROSE = 30  # characters from which a cell is a sentence
@@ -32,6 +39,31 @@ class Html(Markup):
 
     def __repr__(self) -> str:
         return " ".join(re.sub(r"<[^>]+>", " ", str(self)).split())[:200]
+
+
+@cache
+def templates() -> Environment:
+    """The templates of the report: they escape whatever is no Html, and a name without a value is an error.
+
+    `plural(n, "run")` and `tight(text)` (no line ends before a unit) are there for all.
+    """
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    made = Environment(
+        loader=FileSystemLoader(TEMPLATE),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.globals["plural"] = plural
+    made.filters["tight"] = _tight
+    return made
+
+
+def render(template: str, **values: object) -> Html:
+    """A template of `template/` filled with `values`; text among them is escaped, Html is not."""
+    return Html(templates().get_template(template).render(**values))
 
 
 def joined(pieces: Iterable[str], between: str = "") -> Html:

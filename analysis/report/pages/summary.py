@@ -12,7 +12,7 @@ from analysis.report.context import Context
 from analysis.report.page import Html, joined, listed, say, table
 from analysis.report.pages import fig1_sentences
 from analysis.report.pages.campaign_state import progress, warnings
-from analysis.report.pages.claims_table import TRAINED, claims, reasons
+from analysis.report.pages.claims_table import TRAINED, reasons
 from analysis.report.pages.findings import lucky
 from analysis.results.evidence import COPIES, Study
 from analysis.text import plural
@@ -34,7 +34,7 @@ from analysis.verdicts.labels import (
     REPLICATED,
 )
 
-__all__ = ["answers", "claims", "first_screen", "study_line", "verdict_counts", "verdict_paragraph"]
+__all__ = ["answers", "first_screen", "study_line", "verdict_counts", "verdict_paragraph"]
 # Answers in the reader's words, the verdicts that give them, and what they would take if nothing else is known.
 ANSWERS = [
     ("Hold", (REPLICATED, HOLDS), ""),
