@@ -91,7 +91,7 @@ def test_a_torn_record_of_a_race_or_a_pilot_ends_in_a_sentence(
         with pytest.raises(SystemExit, match="2"):
             ask(WILDCARDS)
         said = capsys.readouterr().err
-        assert said.startswith(f"error: {tmp_path / 'made.json'} is torn or no record") and said.count("\n") == 1
+        assert said.startswith(f"error: {tmp_path / 'made.json'} is torn or no such record") and said.count("\n") == 1
         assert "delete it and run the same again" in said
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import os
 import shlex
 import sys
@@ -15,6 +14,7 @@ from typing import Any, TypeVar
 from alexnet.archives import ilsvrc, known_files, sources
 from alexnet.errors import UserError
 from alexnet.experiments import definitions, describe, resolve, tuning
+from alexnet.runtime.files import read_record
 
 # What is read of finished nets beyond their evaluations (`python -m alexnet examine`), as claims.csv has it under `how`.
 EXAMINATIONS = (
@@ -227,7 +227,7 @@ class Plan:
         def runs(chosen: Any) -> Files:
             return self.runs(study, chosen["experiment"], self.seeds(study, chosen["experiment"]))
 
-        return _read(self.checkpoints.choose.get(study=study, race=race).output[0], runs)
+        return read_record(Path(self.checkpoints.choose.get(study=study, race=race).output[0]), runs)
 
     def tuned(self, study: str) -> list[str]:
         """Experiments of a study whose rate a pilot chooses; all of them are examined."""
@@ -236,8 +236,8 @@ class Plan:
     def _searched(self, study: str, name: str, wider: int) -> tuple[list[float], list[float]]:
         """Factors that a search tried, and those that it asks for; its runs are trained first where it is not done."""
         path = self.checkpoints.search_rate.get(study=study, experiment=name, wider=wider).output[0]
-        return _read(
-            path, lambda found: ([float(run["factor"]) for run in found["tried"]], [*map(float, found["next"])])
+        return read_record(
+            Path(path), lambda found: ([float(run["factor"]) for run in found["tried"]], [*map(float, found["next"])])
         )
 
     def pilot_factors(self, wildcards: Any) -> list[float]:
@@ -333,17 +333,3 @@ class Plan:
             files += self._of_study(study, [name for name in record["experiments"] if name in arms], arms)
             files += self.manifests(study) if group == "dataset" else []
         return files
-
-
-def _read(path: str, pick: Callable[[Any], T]) -> T:
-    """What `pick` finds in a small record that a rule wrote.
-
-    Raises:
-        UserError: it is torn, or no such record.
-    """
-    try:
-        return pick(json.loads(Path(path).read_text(encoding="utf-8")))
-    except (OSError, ValueError, LookupError, TypeError) as error:
-        raise UserError(
-            f"{path} is torn or no record of this bench ({error!r}); delete it and run the same again"
-        ) from None
