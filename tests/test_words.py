@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import yaml
-
+from alexnet.experiments import definitions
 from analysis.report import glossary
 from analysis.report.pages import summary
 from analysis.verdicts.labels import ALLOWED, LABELS
 
-CONFIG = Path(__file__).resolve().parent.parent / "config" / "experiments.yaml"
+CONFIG = Path(__file__).resolve().parent.parent / "config"
 
 
 def test_every_verdict_strength_of_evidence_and_kind_is_explained():
@@ -21,7 +20,7 @@ def test_every_verdict_strength_of_evidence_and_kind_is_explained():
     assert all(f".v-{label.tone} " in style for label in LABELS.values() if label.tone)
     assert all(label.means and label.mark and len(label.said) == 2 for label in LABELS.values())
     assert set(glossary.EVIDENCE) == set(summary.EVIDENCE) - {""}
-    experiments = yaml.safe_load(CONFIG.read_text())["experiments"]
+    experiments = definitions.load(str(CONFIG))["experiments"]
     assert set(glossary.KINDS) == {about["kind"] for about in experiments.values()}
 
 
