@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 from pathlib import Path
 
 import fabricate
@@ -31,11 +33,11 @@ PILOT = {
 }
 
 
-def planned(folder: Path, pairs: int) -> Path:
+def planned(folder: Path, pairs: int, of: int = 5) -> Path:
     """A campaign of which `pairs` of five planned pairs are finished."""
     fabricate.campaign(folder, images=100, seeds=pairs)
     about = [
-        {"name": name, "baseline": "alexnet", "difference": {}, **record, "seeds": [1, 2, 3, 4, 5]}
+        {"name": name, "baseline": "alexnet", "difference": {}, **record, "seeds": [*range(1, of + 1)]}
         for name, record in fabricate.ABOUT.items()
     ]
     fabricate.study(folder, "demo", plan=PLAN, pilot=PILOT, experiments=about)
@@ -71,6 +73,59 @@ def test_no_pair_is_said_too(tmp_path: Path) -> None:
         file.unlink()
     (found,) = judge(CLAIMS["lrn-delta-lab"], load_results(folder))
     assert found.why.startswith("demo: 0 of 5 pairs: no_lrn has no evaluation")
+
+
+def diverge(folder: Path, experiment: str, seed: int) -> None:
+    """What is left of a run whose loss stopped being finite: its configuration, and failed.json."""
+    for kind in ("evals", "examined"):
+        shutil.rmtree(folder / "demo" / kind / experiment / str(seed), ignore_errors=True)
+    where = folder / "demo/runs" / experiment / str(seed)
+    for path in where.iterdir():
+        if path.name != "config.json":
+            path.unlink()
+    fabricate.write_json(where / "failed.json", {"epoch": 2, "step": 7, "loss": "nan", "history": []})
+
+
+def test_a_run_that_diverged_counts_as_a_finished_block_and_is_told(tmp_path: Path) -> None:
+    folder = planned(tmp_path / "six", 6, of=6)
+    whole = judge(CLAIMS["lrn-delta-lab"], load_results(folder))[0]
+    diverge(folder, "no_lrn", 3)
+    (found,) = judge(CLAIMS["lrn-delta-lab"], load_results(folder))
+    assert (found.verdict, found.seeds) == (whole.verdict, 5) and whole.seeds == 6
+    assert "1 of 6 runs of no_lrn failed to train: the number is of the others" in found.why
+    diverge(folder, "no_lrn", 5)  # four pairs are left, and five the fewest for a word: nothing is waited for
+    (found,) = judge(CLAIMS["lrn-delta-lab"], load_results(folder))
+    assert (found.verdict, found.seeds) == ("cannot tell", 4) and "2 of 6 runs of no_lrn failed" in found.why
+    (other,) = judge(CLAIMS["gpu-delta-top1"], load_results(folder))
+    assert other.seeds == 6
+    for seed in (1, 2, 4, 6):
+        diverge(folder, "no_lrn", seed)
+    (found,) = judge(CLAIMS["lrn-delta-lab"], load_results(folder))
+    assert (found.verdict, found.ours, found.why) == (
+        "cannot tell",
+        None,
+        "each of 6 pairs has a run that failed to train",
+    )
+
+
+def test_finished_blocks_are_counted_among_all_that_are_registered(tmp_path: Path) -> None:
+    folder = planned(tmp_path / "part", 4, of=6)
+    diverge(folder, "no_lrn", 2)
+    (found,) = judge(CLAIMS["lrn-delta-lab"], load_results(folder))
+    assert (found.verdict, found.why) == ("pending", "4 of 6 pairs, 1 with a run that failed to train")
+
+
+def test_a_diverged_run_is_kept_and_one_of_another_configuration_is_not_used(tmp_path: Path) -> None:
+    folder = planned(tmp_path / "six", 6, of=6)
+    diverge(folder, "no_lrn", 3)
+    keep.keep(folder, tmp_path / "kept")
+    kept = load_results(tmp_path / "kept")
+    assert set(kept.diverged) == {("demo", "no_lrn", 3)} and not kept.set_aside
+    config = folder / "demo/runs/no_lrn/3/config.json"
+    old = config.stat().st_mtime - 10
+    os.utime(config.with_name("failed.json"), (old, old))  # configured again, and not trained since
+    results = load_results(folder)
+    assert not results.diverged and "another configuration than the present one" in results.set_aside[0]
 
 
 def test_pilot_runs_are_known_counted_kept_and_never_judged(part: Context, tmp_path: Path) -> None:

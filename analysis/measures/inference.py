@@ -71,6 +71,8 @@ class Estimate:
     log: bool = False  # noises are those of the logarithm
     paired: bool = False  # `seeds` counts pairs
     few: int = 0  # how many runs of each net, or pairs, a word would take; 0: there are enough
+    registered: int = 0  # seeds that the study lists for all of its nets; 0: it lists none
+    died: int = 0  # of these, seeds of which a run failed to train
     values: tuple[tuple[float, ...], ...] = field(default=(), repr=False)  # of each seed, an arm each, or of each pair
 
     @property

@@ -115,6 +115,9 @@ class Results:
     examined: dict[tuple[str, str, int], dict[str, Any]] = field(
         default_factory=dict
     )  # run -> examination.json, with `folder`
+    diverged: dict[tuple[str, str, int], dict[str, Any]] = field(
+        default_factory=dict
+    )  # failed.json of counted runs whose loss stopped being finite
     set_aside: list[str] = field(default_factory=list)  # sentences: what was not used, and why
     guard: Guard = field(default_factory=lambda: Guard(Path(), {}), repr=False)  # of the files below `folder`
     _read: dict[tuple[str, ...], pd.DataFrame] = field(default_factory=dict, repr=False)

@@ -6,13 +6,14 @@ import math
 from dataclasses import replace
 
 from analysis.measures import arithmetic, races
-from analysis.measures.estimates import NoEstimate
+from analysis.measures.estimates import NoEstimate, blocks
+from analysis.measures.inference import Estimate
 from analysis.measures.registry import Asked, measure
 from analysis.paper.claims import Claim
 from analysis.results.evidence import COPIES, Results, Study
 from analysis.text import plural
 from analysis.verdicts import contrasts
-from analysis.verdicts.labels import CITED, DIFFERS, HOLDS, HOLDS_NOT, MISCOUNTS, NOT_TESTABLE, PENDING
+from analysis.verdicts.labels import CANNOT_TELL, CITED, DIFFERS, HOLDS, HOLDS_NOT, MISCOUNTS, NOT_TESTABLE, PENDING
 from analysis.verdicts.rules import Outcome, adjusted, command, matches, of_estimate
 
 FEW_CLASSES = 20  # up to which five answers are right too often by chance
@@ -122,14 +123,23 @@ def _in_study(claim: Claim, results: Results, study: Study) -> Outcome:
     nets = _nets(claim)
     dataset, split = _evaluated_on(claim, results, study)
     try:
-        estimate = measure(claim.how, _asked(claim, results, study, dataset, split))
+        estimate: Estimate | None = measure(claim.how, _asked(claim, results, study, dataset, split))
     except NoEstimate as reason:
-        raise NoEstimate(f"0 of {_planned(study, nets)}: {reason}" if study.plan else str(reason)) from None
+        registered, lost = blocks(results, study.name, nets)
+        if not registered or registered != lost:
+            raise NoEstimate(f"0 of {_planned(study, nets)}: {reason}" if study.plan else str(reason)) from None
+        estimate = None
     form = results.form(study.name, dataset)
     copy = COPIES.get(form, "")
     evidence = _evidence(study.tier_of(nets), (dataset, split) == (claim.dataset, claim.split), bool(copy))
-    if study.plan and estimate.few:  # nobody looks at a number before
-        count = f"{estimate.fewest} of {_planned(study, nets, estimate.few)}"
+    if estimate is None:
+        none = f"each of {plural(len(lost), 'pair' if len(nets) > 1 else 'run')} has a run that failed to train"
+        return Outcome(claim, CANNOT_TELL, none, evidence, study=study.name, dataset=form, split=split, plan=study.plan)
+    finished = estimate.fewest + estimate.died
+    planned = estimate.registered or estimate.few
+    if study.plan and finished < planned:  # nobody looks at a number before
+        count = f"{finished} of {_planned(study, nets, planned)}"
+        count += f", {estimate.died} with a run that failed to train" if estimate.died else ""
         waits = Outcome(claim, PENDING, count, evidence, study=study.name, dataset=form, split=split)
         return replace(waits, plan=study.plan, command=command(claim, study.name))
     limit, said = _limit(claim, results, study, nets)
@@ -148,7 +158,7 @@ def _in_study(claim: Claim, results: Results, study: Study) -> Outcome:
 
 
 def _planned(study: Study, nets: list[str], count: int = 0) -> str:
-    """How many pairs, or runs of a single net, are planned, less those that died: `count`, or all seeds that the nets share."""
+    """How many pairs, or runs of a single net, are planned: `count`, or all seeds that the nets share."""
     seeds = [
         {*(races.judges(study, net) if net in study.races else study.experiments.get(net, {}).get("seeds", []))}
         for net in nets
