@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import fabricate
+import numpy as np
 import pytest
 
+from analysis.measures.inference import Estimate
 from analysis.paper.claims import load_claims
 from analysis.report.context import Context
 from analysis.report.pages import campaign_state, claims_table, cost, pilot, training
@@ -17,6 +20,7 @@ from analysis.results import campaign, keep
 from analysis.results.evidence import load_results
 from analysis.verdicts.explain import explain
 from analysis.verdicts.judge import judge, judge_all
+from analysis.verdicts.rules import question, words
 from analysis.verdicts.table import read_table, write_table
 
 CLAIMS = {claim.id: claim for claim in load_claims()}
@@ -126,6 +130,55 @@ def test_a_diverged_run_is_kept_and_one_of_another_configuration_is_not_used(tmp
     os.utime(config.with_name("failed.json"), (old, old))  # configured again, and not trained since
     results = load_results(folder)
     assert not results.diverged and "another configuration than the present one" in results.set_aside[0]
+
+
+def test_the_registered_contrasts_and_smallest_effects_are_those_of_the_table_of_claims() -> None:
+    text = (Path(__file__).parents[1] / "config/plans/campaign.md").read_text(encoding="utf-8")
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("| ")
+    ]
+    contrasts = [row for row in rows if row[0] in CLAIMS]
+    assert len(contrasts) == 16
+    nets = {"no_conv2, 3, 4, 5": "no_conv2 no_conv3 no_conv4 no_conv5"}
+    marks = {"about": "about", "above": "greater", "at least": "at_least"}
+    for name, first, second, _, claimed, smallest in contrasts:
+        claim = CLAIMS[name]
+        words, _, number = claimed.rpartition(" ")
+        assert (claim.experiment, claim.baseline) == (nets.get(first, first), second), name
+        assert (claim.relation, claim.number) == (marks[words], float(number)), name
+        asked = question(claim, 1.0 if claim.how == "ratio" else 0.0)
+        if words == "above" and float(number) == asked.null:
+            assert asked.effect == pytest.approx(float(smallest)), name
+        else:
+            assert not smallest, name
+    regime = text.partition("- Regime: ")[2].partition(" need")[0]
+    assert {name for name, claim in CLAIMS.items() if claim.base_gap == 5} == set(
+        re.findall(r"[a-z]+(?:-[a-z]+)+", regime)
+    )
+
+
+@pytest.mark.parametrize(("gap", "verdict"), [(0.04, "cannot tell"), (0.06, "direction agrees")])
+def test_a_test_of_overfitting_needs_a_base_that_overfits(tmp_path: Path, gap: float, verdict: str) -> None:
+    fabricate.study(tmp_path, "demo")
+    rng, count = np.random.default_rng(5), 2000
+    for seed in range(1, 7):
+        for name, more in (("alexnet", 0.0), ("no_dropout", 0.1)):
+            train = np.arange(count) < count * 0.2
+            val = np.arange(count) < count * (0.2 + gap + more + rng.normal(0, 0.002))
+            fabricate.run(tmp_path, "demo", name, seed, [0.9, 0.5])
+            fabricate.evaluation(tmp_path, "demo", name, seed, "ilsvrc2012", "val", rng.permutation(val) * 1.0)
+            fabricate.examination(tmp_path, "demo", name, seed, rng.permutation(train) * 1.0)
+    (found,) = judge(CLAIMS["drop-overfit"], load_results(tmp_path))
+    assert found.verdict == verdict and found.low is not None and found.low > 5, found.why
+    told = "this test needs a base net that overfits by more than 5 points; here alexnet does by 4"
+    assert (told in found.limit) == (found.needed == "training until alexnet overfits") == (verdict == "cannot tell")
+
+
+def test_an_effect_below_the_smallest_of_interest_is_not_shown(tmp_path: Path) -> None:
+    """0.1 points [-0.4, 0.6] shows no side and leaves out 1 point: with the sign alone it would stay open."""
+    claim, found = CLAIMS["intro-depth"], Estimate(0.001, -0.004, 0.006, 6, null=0.0, inner=(-0.003, 0.005))
+    assert words(claim, "proxy", found)[0] == "not shown"
+    assert words(replace(claim, tolerance=0.0), "proxy", found)[0] == "cannot tell"
 
 
 def test_pilot_runs_are_known_counted_kept_and_never_judged(part: Context, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from analysis.measures import arithmetic, races
+from analysis.measures import arithmetic, examinations, races
 from analysis.measures.estimates import NoEstimate, blocks
 from analysis.measures.inference import Estimate
 from analysis.measures.registry import Asked, measure
@@ -16,6 +16,7 @@ from analysis.verdicts import contrasts
 from analysis.verdicts.labels import CANNOT_TELL, CITED, DIFFERS, HOLDS, HOLDS_NOT, MISCOUNTS, NOT_TESTABLE, PENDING
 from analysis.verdicts.rules import Outcome, adjusted, command, matches, of_estimate
 
+BASE = "alexnet"
 FEW_CLASSES = 20  # up to which five answers are right too often by chance
 RATE = "rate not tuned: the nets share a learning rate that was chosen for one of them"
 STRENGTH = ("", "demo", "proxy", "reduced scale", "arithmetic", "paper scale")
@@ -133,7 +134,8 @@ def _in_study(claim: Claim, results: Results, study: Study) -> Outcome:
     copy = COPIES.get(form, "")
     evidence = _evidence(study.tier_of(nets), (dataset, split) == (claim.dataset, claim.split), bool(copy))
     if estimate is None:
-        none = f"each of {plural(len(lost), 'pair' if len(nets) > 1 else 'run')} has a run that failed to train"
+        pairs = f"each of {plural(len(lost), 'pair')} has a run that failed to train"
+        none = pairs if len(nets) > 1 else f"all {plural(len(lost), 'run')} failed to train"
         return Outcome(claim, CANNOT_TELL, none, evidence, study=study.name, dataset=form, split=split, plan=study.plan)
     finished = estimate.fewest + estimate.died
     planned = estimate.registered or estimate.few
@@ -142,7 +144,7 @@ def _in_study(claim: Claim, results: Results, study: Study) -> Outcome:
         count += f", {estimate.died} with a run that failed to train" if estimate.died else ""
         waits = Outcome(claim, PENDING, count, evidence, study=study.name, dataset=form, split=split)
         return replace(waits, plan=study.plan, command=command(claim, study.name))
-    limit, said = _limit(claim, results, study, nets)
+    limit, mended, said = _limit(claim, results, study, nets)
     outcome = of_estimate(claim, estimate, evidence, study.name, (form, split), limit)
     if claim.experiment in study.races:  # its own target, not that of all conditions
         outcome = replace(outcome, command=command(replace(claim, group=claim.experiment), study.name))
@@ -150,8 +152,8 @@ def _in_study(claim: Claim, results: Results, study: Study) -> Outcome:
     if altered and outcome.needed:
         few = f"{outcome.needed}; " if estimate.few else ""
         outcome = replace(outcome, needed=f"{few}the official archive, where {copy} stood for it")
-    if limit == RATE:
-        outcome = replace(outcome, needed="a learning rate chosen for each net, on a pilot seed")
+    if mended:
+        outcome = replace(outcome, needed=mended)
     outcome = replace(outcome, differs=contrasts.differs(claim, results, study), plan=study.plan)
     why = [outcome.why, said, *map(study.shortened, nets), altered]
     return replace(outcome, why="; ".join(filter(None, why)))
@@ -167,16 +169,35 @@ def _planned(study: Study, nets: list[str], count: int = 0) -> str:
     return plural(count, "pair" if len(nets) > 1 else "run")
 
 
-def _limit(claim: Claim, results: Results, study: Study, nets: list[str]) -> tuple[str, str]:
-    """Why no word can be said whatever the number, or nothing; and what is to be said of the rates."""
+def _limit(claim: Claim, results: Results, study: Study, nets: list[str]) -> tuple[str, str, str]:
+    """Why no word can be said whatever the number, or nothing; what would mend it; and what is to be said of the rates."""
     classes = study.record.get("classes") or math.inf
     if "top5" in claim.metric and classes <= FEW_CLASSES:
-        return f"five guesses among {classes} classes are right in {500 / classes:.0f} % by chance", ""
-    if len(nets) < 2 or any(name in study.races for name in nets):
-        return "", ""  # each race has its own rate
-    if study.tier_of(nets) == "paper":
-        return "", "at the paper's rate"
-    return ("", "each net at a rate chosen for it") if all(_tuned(results, study, n) for n in nets) else (RATE, "")
+        return f"five guesses among {classes} classes are right in {500 / classes:.0f} % by chance", "", ""
+    fits = _fits_too_well(claim, results, study)
+    limits = [(fits, f"training until {BASE} overfits")] if fits else []
+    said = ""
+    if len(nets) > 1 and not any(name in study.races for name in nets):  # each race has its own rate
+        if study.tier_of(nets) == "paper":
+            said = "at the paper's rate"
+        elif all(_tuned(results, study, name) for name in nets):
+            said = "each net at a rate chosen for it"
+        else:
+            limits.append((RATE, "a learning rate chosen for each net, on a pilot seed"))
+    limit, needed = ("; ".join(parts) for parts in zip(*limits, strict=True)) if limits else ("", "")
+    return limit, needed, said
+
+
+def _fits_too_well(claim: Claim, results: Results, study: Study) -> str:
+    """Why a claim about overfitting cannot be tested here, or nothing: the base net overfits by too little, as far as is known."""
+    if claim.base_gap is None:
+        return ""
+    asked = f"this test needs a base net that overfits by more than {claim.base_gap:g} points"
+    try:
+        gap = 100 * examinations.base_gap(results, study.name, BASE)
+    except NoEstimate as reason:
+        return f"{asked}, and whether it does is not known: {reason}"
+    return "" if gap > claim.base_gap else f"{asked}; here {BASE} does by {gap:.1f}"
 
 
 def _tuned(results: Results, study: Study, experiment: str) -> bool:
