@@ -23,6 +23,7 @@ from analysis.measures.inference import (
     image_noise,
     lab_spread,
     moments,
+    of_classes,
     of_moments,
     split_gap_of,
     with_interval,
@@ -122,6 +123,14 @@ def compared(ours: pd.DataFrame, base: pd.DataFrame) -> tuple[Moments, bool]:
     return moments(ours.to_numpy(float), base.to_numpy(float)), False
 
 
+def gains_by_class(ours: pd.DataFrame, base: pd.DataFrame, classes: pd.Series) -> pd.Series:
+    """Error of one net minus that of the other in each class, in pairs of seeds where there are any."""
+    pairs = [seed for seed in ours.columns if seed in base.columns]
+    means = [(side[pairs] if pairs else side).mean(axis=1) for side in (ours, base)]
+    gains: pd.Series = (means[0] - means[1]).dropna().groupby(classes).mean()
+    return gains
+
+
 def difference(
     results: Results, study: str, experiment: str, baseline: str, set_: str, split: str, view: str, metric: str
 ) -> Estimate:
@@ -138,6 +147,8 @@ def difference(
     if spread and paired:
         spread = Spread(math.sqrt(2) * spread.sd, spread.df)
     estimate = of_moments(found, 0.0, spread, paired)
+    if (classes := results.classes_by_image(study, set_, split, ours.index)) is not None:
+        estimate = of_classes(estimate, gains_by_class(ours, base, classes))
     if estimate.seeds == 1 and ours.shape[1] == base.shape[1] == 1:
         estimate = with_remark(estimate, _these_two(ours.iloc[:, 0], base.iloc[:, 0]))
     return settled(results, study, estimate, (experiment, baseline))
@@ -171,6 +182,8 @@ def view_gain(results: Results, study: str, experiment: str, set_: str, split: s
         raise NoEstimate(f"{experiment} has no evaluation with one and ten views on {set_}/{split} yet")
     known = Spread(LAB_GAINS[metric], LAB_GAIN_NETS - 1) if metric in LAB_GAINS else None
     estimate = of_moments(moments(both.to_numpy(float)), 0.0, _borrowed(results, study, known))
+    if (classes := results.classes_by_image(study, set_, split, both.index)) is not None:
+        estimate = of_classes(estimate, both.mean(axis=1).groupby(classes).mean())
     return settled(results, study, estimate, (experiment,))
 
 

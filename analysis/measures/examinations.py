@@ -7,8 +7,8 @@ from statistics import fmean
 
 import pandas as pd
 
-from analysis.measures.estimates import NoEstimate, images
-from analysis.measures.inference import Estimate, of_one_net, of_two_nets, with_remark
+from analysis.measures.estimates import NoEstimate, gains_by_class, images
+from analysis.measures.inference import Estimate, of_classes, of_one_net, of_two_nets, with_remark
 from analysis.measures.probed import by_image, examined, lacks, of_images
 from analysis.results.evidence import Results
 
@@ -38,7 +38,14 @@ def generalization_gap(results: Results, study: str, experiment: str, baseline: 
     sides = [_gaps(name, *errors) for name, *errors in zip((experiment, baseline), train, held_out, strict=True)]
     of = _training_images(results, study, experiment)
     (noise, floor), (other, other_floor) = of_images(*train, of), of_images(held_out[0], held_out[1])
-    return of_two_nets(sides[0], sides[1], [noise, other], len(train[0]) + len(held_out[0]), floor + other_floor)
+    both = len(train[0]) + len(held_out[0])
+    found = of_two_nets(sides[0], sides[1], [noise, other], both, floor + other_floor)
+    classes = results.classes_by_image(study, set_, "val", held_out[0].index)
+    if classes is None:
+        return found
+    labels = by_image(results, study, experiment, "sample", "label").iloc[:, 0]
+    by_class = gains_by_class(held_out[0], held_out[1], classes) - gains_by_class(*train, labels)
+    return of_classes(found, by_class.dropna())
 
 
 def base_gap(results: Results, study: str, base: str) -> float:

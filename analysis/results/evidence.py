@@ -141,6 +141,13 @@ class Results:
             self._read[key] = pd.DataFrame(columns).dropna()
         return self._read[key]
 
+    def classes_by_image(self, study: str, set_: str, split: str, names: pd.Index) -> pd.Series | None:
+        """The class of each of these images, which are packed by class; None if they are not the whole split of a set that is known."""
+        counts = self.manifests.get((study, set_), {}).get("splits", {}).get(split, {}).get("per_class", [])
+        if not counts or sum(counts) != len(names):
+            return None
+        return pd.Series([label for label, count in enumerate(counts) for _ in range(count)], names)
+
     def chosen(self, study: str, experiment: str, set_: str, split: str, view: str) -> pd.DataFrame:
         """Evaluations of one experiment in one view, one row a seed, by seed."""
         table = self.evals

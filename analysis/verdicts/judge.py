@@ -144,6 +144,8 @@ def _in_study(claim: Claim, results: Results, study: Study) -> Outcome:
         count += f", {estimate.died} with a run that failed to train" if estimate.died else ""
         waits = Outcome(claim, PENDING, count, evidence, study=study.name, dataset=form, split=split)
         return replace(waits, plan=study.plan, command=command(claim, study.name))
+    if evidence not in ("proxy", "demo"):  # the paper's own classes are no sample
+        estimate = replace(estimate, over_classes=None)
     limit, mended, said = _limit(claim, results, study, nets)
     outcome = of_estimate(claim, estimate, evidence, study.name, (form, split), limit)
     if claim.experiment in study.races:  # its own target, not that of all conditions
