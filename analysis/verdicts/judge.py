@@ -14,7 +14,7 @@ from analysis.results.evidence import COPIES, Results, Study
 from analysis.text import plural
 from analysis.verdicts import contrasts
 from analysis.verdicts.labels import CANNOT_TELL, CITED, DIFFERS, HOLDS, HOLDS_NOT, MISCOUNTS, NOT_TESTABLE, PENDING
-from analysis.verdicts.rules import Outcome, adjusted, command, matches, of_estimate
+from analysis.verdicts.rules import Outcome, adjusted, command, matches, of_estimate, scaled
 
 BASE = "alexnet"
 FEW_CLASSES = 20  # up to which five answers are right too often by chance
@@ -157,7 +157,8 @@ def _in_study(claim: Claim, results: Results, study: Study) -> Outcome:
     if mended:
         outcome = replace(outcome, needed=mended)
     outcome = replace(outcome, differs=contrasts.differs(claim, results, study), plan=study.plan)
-    why = [outcome.why, said, *map(study.shortened, nets), altered]
+    beside = [_of_luck(claim, estimate), _elsewhere(claim, results, study)]
+    why = [outcome.why, said, *beside, *map(study.shortened, nets), altered]
     return replace(outcome, why="; ".join(filter(None, why)))
 
 
@@ -232,6 +233,32 @@ def _evaluated_on(claim: Claim, results: Results, study: Study) -> tuple[str, st
             if pair in pairs:
                 return pair
     return claim.dataset, claim.split
+
+
+def _of_luck(claim: Claim, estimate: Estimate) -> str:
+    """How often a gap of two splits is as small as the paper's by luck, in words; nothing for other measures."""
+    if claim.how != "split_gap" or claim.number is None or not estimate.noises:
+        return ""
+    sd = scaled(claim, math.sqrt(sum(noise.share for noise in estimate.noises)))
+    chance = math.erf(claim.number / sd / math.sqrt(2))
+    return (
+        f"if both splits were equally hard, so small a gap would come up in {100 * chance:.0f} % of draws of so many images, "
+        "and a larger one in the others: the sentence can be refuted and not shown"
+    )
+
+
+def _elsewhere(claim: Claim, results: Results, study: Study) -> str:
+    """What other implementations of a race gave, in words: the paper specifies none. Nothing for other measures, or for one alone."""
+    ratios = races.by_implementation(results, study) if claim.experiment in study.races else {}
+    if claim.experiment not in ratios or len(ratios) < 2:
+        return ""
+    value, (low, high), (least, most) = races.over_implementations(ratios.values())
+    reached = sum(matches(claim, ratio, claim.paper) for ratio in ratios.values())
+    return (
+        f"the interval is that of one implementation; over {len(ratios)}, of which the paper specifies none, the geometric mean is "
+        f"{value:.2f} [{low:.2f}, {high:.2f}], one more would lie within [{least:.2f}, {most:.2f}] in 95 of 100 cases, and the "
+        f"paper's range is attained in {reached} of {len(ratios)}"
+    )
 
 
 def _asked(claim: Claim, results: Results, study: Study, dataset: str, split: str) -> Asked:
