@@ -189,6 +189,27 @@ def test_a_rate_that_diverged_is_not_chosen(folder):
     assert choice.rate == 0.004 and all(reached.censored for reached in choice.swept.values())
 
 
+def test_over_implementations_the_spread_is_that_between_them(tmp_path):
+    """Three nets at chosen rates against one another, and one more at a given rate, which repeats a net and does not count."""
+    study(tmp_path, ("relu", "tanh", "soft"))
+    runs(tmp_path, "relu", FAST)
+    runs(tmp_path, "tanh", SLOW)
+    runs(tmp_path, "soft", {key: 1.2 * epochs for key, epochs in FAST.items()})
+    results = load_results(tmp_path)
+    record = results.studies["cifar10"]
+    ratios = races.by_implementation(results, record)
+    assert ratios == {"tanh": pytest.approx(MEANS[1] / MEANS[0]), "soft": pytest.approx(1.2)}
+    given = {name: race | {"rates": dict([*race["rates"].items()][:1])} for name, race in record.races.items()}
+    fixed = dataclasses.replace(record, record=record.record | {"races": record.races | {"soft": given["soft"]}})
+    assert set(races.by_implementation(results, fixed)) == {"tanh"}
+    logs = np.random.default_rng(4).normal(1, 0.6, 6)
+    value, span, predicted = races.over_implementations(np.exp(logs))
+    spread = logs.std(ddof=1)
+    assert math.log(value) == pytest.approx(logs.mean())
+    assert np.log(span) == pytest.approx(stats.t.interval(0.95, 5, logs.mean(), spread / math.sqrt(6)))
+    assert np.log(predicted) == pytest.approx(stats.t.interval(0.95, 5, logs.mean(), spread * math.sqrt(7 / 6)))
+
+
 def test_what_is_missing_is_said(tmp_path):
     study(tmp_path)
     record = load_results(tmp_path).studies["cifar10"]

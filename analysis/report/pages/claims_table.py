@@ -176,11 +176,7 @@ def _measure(ctx: Context, row: dict[str, Any]) -> str:
     claim = ctx.claims.get(row["id"])
     if claim is None or not claim.measured:
         return ""
-    within = ""
-    if claim.tolerance:
-        within = (
-            f"; within {number(claim.tolerance, claim.unit)} counts as the paper's value ({claim.tolerance_reason})"
-        )
+    within = f"; {claim.slack} ({claim.tolerance_reason})" if claim.slack else ""
     return f"Measured as: {claim.measured}{within}."
 
 
