@@ -9,6 +9,8 @@ import pytest
 import yaml
 
 from analysis.errors import UserError
+from analysis.measures import arithmetic
+from analysis.measures.registry import MEASURES
 from analysis.paper.claims import CLAIMS, Claim, load_claims
 
 
@@ -56,6 +58,17 @@ def test_every_measured_row_has_a_target_and_every_tolerance_a_reason(claims: di
         assert claim.testable or claim.reason, claim.id
 
 
+def test_every_measure_is_in_the_schema_and_measures_a_claim(claims: dict[str, Claim]) -> None:
+    of_tables, of_manifests = set(arithmetic.MEASURES), {"count", "mean_count"}
+    schema = yaml.safe_load((CLAIMS.parents[1] / "workflow/schemas/claims.schema.yaml").read_text())
+    how = schema["properties"]["how"]
+    assert {"", *of_tables, *of_manifests, *MEASURES} == set(how["enum"])
+    assert all(name in how["description"] for name in how["enum"])
+    assert {claim.how for claim in claims.values() if claim.measure} == set(MEASURES)
+    used = {claim.how for claim in claims.values() if claim.kind in ("arithmetic", "dataset")}
+    assert used - {""} == of_tables | of_manifests
+
+
 def test_values_stand_where_their_type_says(claims: dict[str, Claim]) -> None:
     assert claims["fig2-layer1"].number == 253440
     assert claims["fig2-layer1"].implied == "290400"
@@ -101,7 +114,7 @@ def test_an_unquoted_comma_is_found(tmp_path: Path) -> None:
     path = tmp_path / "claims.csv"
     lines = CLAIMS.read_text(encoding="utf-8").splitlines()
     path.write_text("\n".join([lines[0], lines[1] + ",one,more"]), encoding="utf-8")
-    with pytest.raises(UserError, match=r"row 2 .* more or fewer cells"):
+    with pytest.raises(UserError, match="row 2: the row has more cells"):
         load_claims(path)
 
 

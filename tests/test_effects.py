@@ -14,7 +14,6 @@ import pytest
 from scipy import stats
 
 from analysis.__main__ import main
-from analysis.measures import estimates
 from analysis.report.context import Context
 from analysis.report.pages import departure_tables
 from analysis.results.evidence import Results, load_results
@@ -94,19 +93,6 @@ def test_without_a_second_seed_there_is_no_reading(tmp_path: Path) -> None:
     results = load_results(tmp_path)
     (effect,) = effects.effects(results, results.studies["demo"], ["text_weight_std"])
     assert effect.words == "too few pairs for a word" and effect.shown.count("[") == 0
-
-
-def test_the_training_error_is_compared_over_seeds_at_the_last_epoch() -> None:
-    curves = {
-        ("alexnet", 1): [0.9, 0.50], ("alexnet", 2): [0.9, 0.52], ("no_weight_decay", 1): [0.9, 0.60],
-        ("no_weight_decay", 2): [0.9, 0.64],
-    }  # fmt: skip
-    results = fabricate.in_memory({}, curves=curves)
-    found = estimates.train_difference(results, "s", "no_weight_decay", "alexnet")
-    error = stats.sem([0.10, 0.12])
-    half = stats.t.ppf(0.975, 1) * error
-    assert (found.value, found.low, found.high) == pytest.approx((0.11, 0.11 - half, 0.11 + half))
-    assert found.p == pytest.approx(2 * stats.t.sf(0.11 / error, 1), rel=2e-3)
 
 
 def test_one_line_a_study_and_view_for_the_terminal(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

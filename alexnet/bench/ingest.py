@@ -55,8 +55,7 @@ def full_size_files(folders: list[Path]) -> tuple[str, list[bytes]]:
     """Files like those of ILSVRC and what they are: real ones if their archive is there, else generated ones."""
     found = next((folder / ARCHIVE for folder in folders if (folder / ARCHIVE).is_file()), None)
     if found:
-        with tars.opened(found) as tar:
-            files = [tars.piece(tar, member, found.name).read() for member in tars.files(tar, found.name)]
+        files = [data.read() for _, data in tars.members(found)]
         return f"{len(files)} real ILSVRC images", files
     return f"{GENERATED} generated images of 500 x 375", [generated(i) for i in range(GENERATED)]
 

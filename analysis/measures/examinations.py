@@ -2,64 +2,21 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import replace
 
 import pandas as pd
 
-from analysis.measures import kernels, towers
-from analysis.measures.estimates import NoEstimate, images, settled
-from analysis.measures.inference import Estimate
-from analysis.measures.probed import around, by_image, examined, lacks, of_images, of_the_mean, two_nets, with_remark
-from analysis.paper.claims import Claim
+from analysis.measures.estimates import NoEstimate, images
+from analysis.measures.inference import Estimate, of_one_net, of_two_nets, with_remark
+from analysis.measures.probed import by_image, examined, lacks, of_images
 from analysis.results.evidence import Results
 
-HOWS = (
-    "generalization_gap",
-    "sample_difference",
-    "tower_chroma",
-    "tower_chroma_runs",
-    "orientation_selectivity",
-    "retrieval_precision",
-    "code_precision",
-    "pixel_distance",
-    "geometric_mean",
-)
 CLOSE = 0.1  # percentile rank up to which images count as close in pixels
 BASELINES = {
     "same_class_pixels": "pixels",
     "same_class_colours": "histograms of colours",
     "same_class_untrained": "the untrained net",
 }
-
-
-def estimate(claim: Claim, results: Results, study: str) -> Estimate:
-    """The number that a study's examinations give for a claim; shares and errors are fractions.
-
-    Raises:
-        NoEstimate: a net that the claim is about was not examined, or it lacks what is asked.
-    """
-    ours, base = claim.experiment, claim.baseline
-    if claim.how == "generalization_gap":
-        found = generalization_gap(results, study, ours, base)
-    elif claim.how == "sample_difference":
-        found = sample_difference(results, study, ours, base)
-    elif claim.how == "tower_chroma":
-        found = towers.difference_of_towers(kernels.tower_counts(results, study, ours))
-    elif claim.how == "tower_chroma_runs":
-        found = towers.share_of_runs(kernels.tower_counts(results, study, ours))
-    elif claim.how == "orientation_selectivity":
-        found = kernels.selective_kernels(results, study, ours, claim.metric)
-    elif claim.how == "retrieval_precision":
-        found = retrieval(results, study, ours)
-    elif claim.how == "code_precision":
-        found = of_queries(results, study, ours, "same_class_codes", "same_class_pixels", null=0.0)
-    elif claim.how == "pixel_distance":
-        found = pixel_ranks(results, study, ours)
-    else:
-        found = halving(results, study, ours)
-    return settled(results, study, found, (ours, base))
 
 
 # Training and validation error of the finished net ------------------------------------------------------------------
@@ -86,7 +43,7 @@ def generalization_gap(results: Results, study: str, experiment: str, baseline: 
         sides.append({str(seed): float(gap) for seed, gap in gaps.items()})
     of = _training_images(results, study, experiment)
     (noise, floor), (other, other_floor) = of_images(*train, of), of_images(held_out[0], held_out[1])
-    return two_nets(sides, [noise, other], len(train[0]) + len(held_out[0]), floor + other_floor)
+    return of_two_nets(sides[0], sides[1], [noise, other], len(train[0]) + len(held_out[0]), floor + other_floor)
 
 
 def sample_difference(results: Results, study: str, experiment: str, baseline: str) -> Estimate:
@@ -98,7 +55,7 @@ def sample_difference(results: Results, study: str, experiment: str, baseline: s
     ours, base = _sample_errors(results, study, experiment, baseline)
     sides = [{str(seed): float(mean) for seed, mean in table.mean().items()} for table in (ours, base)]
     noise, floor = of_images(ours, base, _training_images(results, study, experiment))
-    return two_nets(sides, [noise], len(ours), floor)
+    return of_two_nets(sides[0], sides[1], [noise], len(ours), floor)
 
 
 def _sample_errors(results: Results, study: str, experiment: str, baseline: str) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -131,13 +88,8 @@ def of_queries(
         table = (table - by_image(results, study, experiment, "queries", minus, needs)).dropna()
     if len(table) < 2:
         raise NoEstimate(lacks(experiment, column))
-    per_seed = table.mean().to_numpy(float)
-    count = len(per_seed)
     noise, floor = of_images(table)
-    noises = [noise, *([of_the_mean(per_seed, "seeds")] if count > 1 else [])]
-    plain = Estimate(float(per_seed.mean()), math.nan, math.nan, count, images=len(table), null=null)
-    plain = replace(plain, values=(tuple(map(float, per_seed)),))
-    return around(plain, noises, [count], floor)
+    return of_one_net(table.mean().to_numpy(float), null, [noise], len(table), floor)
 
 
 def _means(results: Results, study: str, experiment: str, columns: Sequence[str]) -> dict[str, float]:
@@ -156,6 +108,11 @@ def retrieval(results: Results, study: str, experiment: str) -> Estimate:
     return with_remark(
         found, f"{100 * shares['same_class']:.1f} % in the layer, {told}; compared with the best of these"
     )
+
+
+def codes(results: Results, study: str, experiment: str) -> Estimate:
+    """Share of the nearest images that are of the same class: by codes of 64 bits, minus in pixels."""
+    return of_queries(results, study, experiment, "same_class_codes", "same_class_pixels", null=0.0)
 
 
 def pixel_ranks(results: Results, study: str, experiment: str) -> Estimate:

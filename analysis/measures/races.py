@@ -65,6 +65,20 @@ def choose(results: Results, study: Study, race: str) -> Choice:
     return Choice(race, names[best], best, swept, missing, not study.sweeps(race))
 
 
+def chosen(results: Results, study: str, race: str) -> dict[str, object]:
+    """The choice as a record: race, experiment, rate, edge, epochs by rate (None: never there).
+
+    Raises:
+        UserError: there is no such study or race, or nothing to choose from yet.
+    """
+    try:
+        choice = choose(results, find(results, study, race), race)
+    except NoEstimate as reason:
+        raise UserError(str(reason)) from None
+    epochs = {f"{rate:g}": None if r.censored else r.epoch for rate, r in choice.swept.items()}
+    return {name: getattr(choice, name) for name in ("race", "experiment", "rate", "edge")} | {"epochs": epochs}
+
+
 def _or_last(error: float) -> float:
     """An error to sort by; none, of a run that diverged, comes last."""
     return error if error == error else 2.0

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from itertools import pairwise
 
-from analysis.measures import arithmetic, convergence, estimates, examinations, races, ranking
+from analysis.measures import arithmetic, races
 from analysis.measures.estimates import NoEstimate
-from analysis.measures.inference import Estimate
+from analysis.measures.registry import Asked, measure
 from analysis.paper.claims import Claim
 from analysis.results.evidence import COPIES, Results, Study
 from analysis.text import plural
@@ -83,7 +82,8 @@ def _home(claim: Claim, results: Results) -> str:
 
 def _arithmetic(claim: Claim, results: Results) -> Outcome:
     try:
-        ours = arithmetic.measure(claim, results.layers)
+        nets = claim.experiment, claim.baseline
+        ours = arithmetic.measure(claim.how, claim.metric, *nets, results.layers)
     except arithmetic.Absent as absent:
         if claim.testable:
             return _pending(claim, str(absent))
@@ -122,7 +122,7 @@ def _in_study(claim: Claim, results: Results, study: Study) -> Outcome:
     nets = _nets(claim)
     dataset, split = _evaluated_on(claim, results, study)
     try:
-        estimate = _estimate(claim, results, study, dataset, split)
+        estimate = measure(claim.how, _asked(claim, results, study, dataset, split))
     except NoEstimate as reason:
         raise NoEstimate(f"0 of {_planned(study, nets)}: {reason}" if study.plan else str(reason)) from None
     form = results.form(study.name, dataset)
@@ -186,7 +186,7 @@ def _evidence(tier: str, own_data: bool, altered: bool = False) -> str:
 
 def _evaluated_on(claim: Claim, results: Results, study: Study) -> tuple[str, str]:
     """Data set and split in this study that stand for those of the claim: the same, else the same split, else any."""
-    if claim.how in ("ratio", "gap", "train_difference", *examinations.HOWS):
+    if claim.measure and claim.measure.training_set:
         return study.training_set, claim.split
     if claim.how == "split_gap":
         return claim.dataset, claim.split
@@ -201,31 +201,8 @@ def _evaluated_on(claim: Claim, results: Results, study: Study) -> tuple[str, st
     return claim.dataset, claim.split
 
 
-def _estimate(claim: Claim, results: Results, study: Study, dataset: str, split: str) -> Estimate:
-    name, ours, base, metric = study.name, claim.experiment, claim.baseline, claim.metric
-    if claim.how == "difference":
-        return estimates.difference(results, name, ours, base, dataset, split, claim.views, metric)
-    if claim.how == "value":
-        return estimates.error(results, name, ours, dataset, split, claim.views, metric)
-    if claim.how == "view_gain":
-        return estimates.view_gain(results, name, ours, dataset, split, metric)
-    if claim.how == "split_gap":
-        return estimates.split_gap(results, name, ours, dataset, claim.views, metric)
-    if claim.how == "gap":
-        return estimates.gap(results, name, ours, base)
-    if claim.how == "train_difference":
-        return estimates.train_difference(results, name, ours, base)
-    if claim.how == "ratio":
-        if ours in study.races:
-            return races.ratio(results, study, ours, base)
-        return convergence.ratio(results, name, ours, base, metric)
-    if claim.how in ("rank", "each"):
-        nets = ours.split()
-        pairs = [*pairwise(nets)] if claim.how == "rank" else [(net, base) for net in nets]
-        return ranking.smallest(results, name, pairs, dataset, split, claim.views, metric)
-    if claim.how in examinations.HOWS:
-        return examinations.estimate(claim, results, name)
-    raise NoEstimate(f"{claim.how!r} is not measured on runs")
+def _asked(claim: Claim, results: Results, study: Study, dataset: str, split: str) -> Asked:
+    return Asked(results, study, claim.experiment, claim.baseline, claim.metric, dataset, split, claim.views)
 
 
 # Counts of images -----------------------------------------------------------------------------------------------

@@ -17,7 +17,6 @@ from analysis.report.pages.fig1_sentences import judged_under
 from analysis.report.pages.provenance import anchor
 from analysis.results.campaign import machine, several
 from analysis.text import plural
-from analysis.verdicts.explain import HOW
 from analysis.verdicts.labels import COUNTED
 from analysis.verdicts.table import interval, number, verdict_words
 
@@ -26,24 +25,8 @@ LESSER = TRAINED[:-1]  # other classes or sizes: an absolute number says nothing
 HEADS = ["Claim", "What the paper says", "Paper, or mark", "Lab log", "Ours", "Evidence", "Verdict"]
 RIGHT = set(HEADS[2:5])  # columns of numbers
 VIEWS = {"center": "centre view", "ten": "ten views", "center-ten": "one against ten views"}
-# Page of the report on which a claim's numbers stand: by how it is measured, else by its kind.
+# Page of the report on which the numbers of claims stand that are not measured on runs, by their kind.
 CHAPTERS = {
-    "difference": ("ablations", "Ablations"),
-    "gap": ("ablations", "Ablations"),
-    "rank": ("ablations", "Ablations"),
-    "ratio": ("relu-vs-tanh", "ReLU against tanh"),
-    "view_gain": ("ablations", "Ablations"),
-    "value": ("tables-1-and-2", "Tables 1 and 2"),
-    "split_gap": ("training", "Training and testing"),
-    "generalization_gap": ("inside-the-net", "Inside the finished net"),
-    "sample_difference": ("inside-the-net", "Inside the finished net"),
-    "tower_chroma": ("inside-the-net", "Inside the finished net"),
-    "tower_chroma_runs": ("inside-the-net", "Inside the finished net"),
-    "orientation_selectivity": ("inside-the-net", "Inside the finished net"),
-    "retrieval_precision": ("inside-the-net", "Inside the finished net"),
-    "code_precision": ("inside-the-net", "Inside the finished net"),
-    "pixel_distance": ("inside-the-net", "Inside the finished net"),
-    "geometric_mean": ("inside-the-net", "Inside the finished net"),
     "arithmetic": ("architecture", "Architecture"),
     "dataset": ("data", "Data"),
     "timing": ("speed", "Speed and cost"),
@@ -190,18 +173,15 @@ def _sentence(text: str) -> str:
 
 def _measure(ctx: Context, row: dict[str, Any]) -> str:
     """What was compared with what, and what counts as the paper's value."""
-    if row["how"] not in HOW:
-        return ""
     claim = ctx.claims.get(row["id"])
-    words = HOW[row["how"]].format(
-        how=row["how"], metric=claim.metric if claim else "", experiment=row["experiment"], baseline=row["baseline"]
-    )
+    if claim is None or not claim.measured:
+        return ""
     within = ""
-    if claim and claim.tolerance:
+    if claim.tolerance:
         within = (
             f"; within {number(claim.tolerance, claim.unit)} counts as the paper's value ({claim.tolerance_reason})"
         )
-    return f"Measured as: {words}{within}."
+    return f"Measured as: {claim.measured}{within}."
 
 
 def _names(row: dict[str, Any]) -> list[str]:
@@ -319,8 +299,7 @@ def _chapter(ctx: Context, row: dict[str, Any]) -> str | Html:
     cifar = claim and claim.how == "value" and claim.dataset == "cifar10"  # Tables 1 and 2 are about ImageNet
     if claim and (claim.metric.startswith("validation_loss") or cifar):  # epochs to its lowest: no race
         return Html('More on the page <a href="#training">Training and testing</a>.')
-    found = CHAPTERS.get(row["how"] if row["kind"] not in ("arithmetic", "dataset") else "", ())
-    found = found or CHAPTERS.get(row["kind"], ())
+    found = claim.measure.page if claim and claim.measure else CHAPTERS.get(row["kind"], ())
     return Html('More on the page <a href="#{}">{}</a>.').format(*found) if found else ""
 
 
