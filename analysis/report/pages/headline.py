@@ -182,4 +182,8 @@ def svg(ctx: Context, narrow: bool = False, alone: bool = False) -> Html:
     found = panels(ctx)
     alt = f"{takeaway(found)}. {'; '.join(row.spoken for panel in found for row in panel.rows)}."
     title = textwrap.wrap(takeaway(found), 44 if narrow else 84)
-    return render("headline.svg.j2", panels=found, title=title, alt=alt, narrow=narrow, alone=alone)
+    words = {
+        "lab_words": "their logs" if narrow else "the authors' own logs, 95 %",
+        "our_words": "ours, 95 %: settled, open",
+    }
+    return render("headline.svg.j2", panels=found, title=title, alt=alt, narrow=narrow, alone=alone, wide=0, **words)
