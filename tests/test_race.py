@@ -271,8 +271,8 @@ def test_a_verdict_on_a_lossy_copy_says_so_wherever_it_stands(tmp_path):
 def text_of_all(folder: Path) -> list[str]:
     """The places where the verdict on Fig. 1 stands: the first page twice, the claim's row, the pages that read and show it."""
     ctx = context(folder)
-    row = claims_table.claims(ctx).partition('id="claim-relu-speedup-cifar10"')[2].partition("</tr>")[0]
-    verdict = re.sub(r"<[^>]+>", "", row.rpartition('data-label="Verdict"')[2])
+    row = claims_table.claims(ctx).partition('id="claim-relu-speedup-cifar10"')[2].partition("</article>")[0]
+    verdict = row.partition("<h4>")[2].partition("<a ")[0]
     read = [findings.holds(ctx), findings.fails(ctx), findings.stays_open(ctx)]
     (line,) = [part for part in read if "claim-relu-speedup-cifar10" in part]
     line = line.partition("claim-relu-speedup-cifar10")[2].partition("</li>")[0]
@@ -307,7 +307,7 @@ def test_the_first_page_says_that_the_factor_depends_on_the_condition(tmp_path):
     factor = MEANS[1] / MEANS[0]
     assert f"learns depends on the settings: {factor / 0.8:.2f} [" in said
     assert f"{factor / 2:.2f} times in another of 2 conditions" in said
-    row = claims_table.claims(ctx).partition('id="claim-relu-speedup-cifar10"')[2].partition("</tr>")[0]
+    row = claims_table.claims(ctx).partition('id="claim-relu-speedup-cifar10"')[2].partition("</article>")[0]
     text = re.sub(r"<[^>]+>", "", row)
     assert "Runs: fig1_tanh_2012_lr002, seeds 1, 2, 3, 4, 5, 6;" in text and "in fp32" in text
     assert "snakemake --cores all fig1_tanh_2012 --config studies=[cifar10] --forcerun" in text
@@ -390,8 +390,8 @@ def test_the_page_says_what_a_condition_changes(tmp_path, times, words, capsys):
     assert f"{words[0].upper()}{words[1:]}" in html and "another pooling." in html
     low, high = sorted((times, 4.79))
     under = f"as published; 2 conditions gave {low:.2f} to {high:.2f} times"
-    row = claims_table.claims(ctx).partition('id="claim-relu-speedup-cifar10"')[2].partition("</tr>")[0]
-    assert f"here: {under}<" in row
+    row = claims_table.claims(ctx).partition('id="claim-relu-speedup-cifar10"')[2].partition("</article>")[0]
+    assert f"Here: {under}." in row
     (line,) = re.findall(r"<li>([^<]*another pooling[^<]*)</li>", findings.fails(ctx)) or [""]
     missed = times in (1.2, 14.0)  # outside of 6 within 1.5, and so is no interval that reaches it
     assert (f"(another pooling), {times:.2f} times [" in line) == missed
