@@ -4,25 +4,24 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import yaml
-
+from alexnet.experiments import definitions
 from analysis.report import glossary
-from analysis.report.pages import summary
+from analysis.report.pages import answer
 from analysis.text import plural, series, tally
 from analysis.verdicts.labels import ALLOWED, LABELS
 
-CONFIG = Path(__file__).resolve().parent.parent / "config" / "experiments.yaml"
+CONFIG = Path(__file__).resolve().parent.parent / "config"
 
 
 def test_every_verdict_strength_of_evidence_and_kind_is_explained():
     assert {word for allowed in ALLOWED.values() for word in allowed} == set(LABELS)
-    answered = [word for _, verdicts, _ in summary.ANSWERS for word in verdicts]
-    assert sorted(answered) == sorted(LABELS)
+    counted = [word for _, _, verdicts in answer.TILES for word in verdicts]
+    assert sorted(counted) == sorted(LABELS)
     style = (Path(glossary.__file__).parent / "template" / "style.css").read_text()
     assert all(f".v-{label.tone} " in style for label in LABELS.values() if label.tone)
     assert all(label.means and label.mark and len(label.said) == 2 for label in LABELS.values())
-    assert set(glossary.EVIDENCE) == set(summary.EVIDENCE) - {""}
-    experiments = yaml.safe_load(CONFIG.read_text())["experiments"]
+    assert set(glossary.EVIDENCE) == set(answer.EVIDENCE) - {""}
+    experiments = definitions.load(str(CONFIG))["experiments"]
     assert set(glossary.KINDS) == {about["kind"] for about in experiments.values()}
 
 

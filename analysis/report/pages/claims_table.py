@@ -87,7 +87,7 @@ def _card(ctx: Context, row: dict[str, Any]) -> dict[str, Any]:
         "sign_only": bool(claim and claim.relation == "greater" and claim.number == NO_EFFECT.get(claim.unit)),
         "bound": bool(claim and claim.relation in ("at_least", "at_most")),
         "measured": claim.measured if claim else "",
-        "slack": claim and claim.tolerance and number(claim.tolerance, claim.unit),
+        "slack": claim.slack if claim else "",
         "slack_reason": claim.tolerance_reason if claim else "",
         "lab_source": linked(row["lab_source"]),
         "note": linked(row["note"]),
