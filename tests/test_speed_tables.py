@@ -26,12 +26,14 @@ ROWS = [
 ]  # fmt: skip
 
 
-def test_extrapolation_is_images_by_rate_and_bytes():
-    found = speed.packing(pd.DataFrame(ROWS, columns=COLUMNS), 2)
+def test_packing_is_images_by_rate_and_bytes(tmp_path):
+    (tmp_path / "bench").mkdir()
+    pd.DataFrame(ROWS, columns=COLUMNS).to_csv(tmp_path / "bench/bench.csv", index=False)
+    html = speed.speed(tmp_path).replace("\u00a0", " ")
     # 1,331,167 / (500 * 2 * 0.9) = 1,479 s; 16 cores: 184.9 s; 1,461,406 / 900 = 1,623.8 s
     for cell in ("25 min", "3 min", "27 min", "262 GB", "67 GB", "287 GB", "73 GB", "1,461,406"):
-        assert f">{cell}<" in found["table"], cell
-    assert found["rate"] == "500" and found["efficiency"] == 0.9
+        assert f">{cell}<" in html, cell
+    assert "images / (500 images/s on one core × cores × 0.90)" in html
 
 
 def test_hours():

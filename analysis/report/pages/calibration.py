@@ -13,8 +13,7 @@ from analysis.calibration.record import behaviour
 from analysis.calibration.simulation import NOMINAL
 from analysis.report.context import Context
 from analysis.report.number_line import Marks, number_line
-from analysis.report.page import Html, folded, note, render, table
-from analysis.verdicts.table import number, with_unit
+from analysis.report.page import Html, note, render
 
 REFERENCE = Path(__file__).resolve().parents[3] / "reports" / "reference"
 KINDS = {
@@ -96,89 +95,39 @@ def page(ctx: Context) -> Html:
     worst = broken.loc[broken.groupby(["evidence", "seeds", "broken"])["rate"].idxmax()]
     return render(
         "calibration_detail.html.j2",
-        by_kind=_by_kind(counted),
-        highest=folded(
-            "The settings with the highest rates", _settings(counted.sort_values("rate", ascending=False).head(15))
-        ),
-        broken=_settings(worst),
+        by_kind=[_summary(key, group) for key, group in counted.groupby(["kind", "evidence"], sort=False)],
+        highest=counted.sort_values("rate", ascending=False).head(15).to_dict("records"),
+        broken=worst.to_dict("records"),
+        words=WORDS,
         tested=len(tested),
         below=[int((tested[name] < NOMINAL).sum()) for name in ("p", "p_holm", "p_bh")],
         power=_power(REFERENCE / "power.csv"),
     )
 
 
-def _by_kind(counted: pd.DataFrame) -> Html:
-    rows = []
-    for (kind, evidence), group in counted.groupby(["kind", "evidence"], sort=False):
-        seeds = sorted(set(group["seeds"]) | set(group["baseline_seeds"]) - {0})
-        images = sorted(set(group["images"]) - {0})
-        rows.append(
-            [
-                KINDS[kind],
-                evidence,
-                f"{len(group):,}",
-                f"{seeds[0]:,} – {seeds[-1]:,}",
-                f"{images[0]:,} – {images[-1]:,}" if images else "",
-                f"{100 * group['rate'].max():.1f} %",
-                f"{100 * group['rate'].mean():.1f} %",
-            ]
-        )
-    heads = ["Kind", "Evidence", "Settings", "Seeds", "Images", "Highest", "Mean"]
-    return table(heads, rows, "Wrong verdicts by kind of claim and evidence")
+def _summary(key: tuple[str, str], group: pd.DataFrame) -> dict[str, Any]:
+    """The settings of a kind of claim with one kind of evidence: their ranges and rates."""
+    ranges = {
+        "seeds": sorted(set(group["seeds"]) | set(group["baseline_seeds"]) - {0}),
+        "images": sorted(set(group["images"]) - {0}),
+    }
+    rates = {"settings": len(group), "worst": 100 * group["rate"].max(), "mean": 100 * group["rate"].mean()}
+    return {"kind": KINDS[key[0]], "evidence": key[1], **ranges, **rates}
 
 
-def _settings(group: pd.DataFrame) -> Html:
-    rows = []
-    for row in group.to_dict("records"):
-        versus = f" vs {row['baseline_seeds']}" if row["baseline_seeds"] else ""
-        spreads = [number(row[name], "points", 2) for name in ("sd", "baseline_sd")[: 1 + bool(row["baseline_seeds"])]]
-        said = [f"{100 * row[word] / row['repeats']:.1f} % {word.replace('_', ' ')}" for word in WORDS if row[word]]
-        rows.append(
-            [
-                row["world"] if isinstance(row["world"], str) else row["claim"],
-                row["evidence"],
-                f"{row['seeds']}{versus}",
-                " vs ".join(spreads) + (" (log)" if row["kind"] == "ratio" else ""),
-                f"{row['images']:,}" if row["images"] else "",
-                number(row["truth"], "points", 2),
-                f"{100 * row['rate']:.1f} %",
-                ", ".join(said),
-            ]
-        )
-    heads = ["Claim", "Evidence", "Seeds", "Spread of seeds", "Images", "Truth", "Wrong", "Said"]
-    return table(heads, rows, "Settings, in the unit of the claim")
-
-
-def _power(path: Path) -> Html:
+def _power(path: Path) -> Html | None:
+    """What each claim takes; None: no table is published."""
     if not path.is_file():
-        return note("No power table is published; add --power to the command.")
+        return None
     found = pd.read_csv(path)
-    rows = [
-        [
-            row["claim"],
-            with_unit(row["truth"], row["unit"]),
-            number(row["sd"], "points", 2),
-            _whole(row["images"]),
-            " / ".join(f"{100 * row[f'replicated_{n}']:.0f}" for n in SEEDS),
-            _whole(row["direction_80"]),
-            _whole(row["seeds_80"]) or "> 30",
-            *(_whole(row[name]) for name in ("images_80", "runs", "gpu_hours")),
-        ]
-        for row in found.to_dict("records")
-    ]
-    heads = ["Claim", "If true", "Spread of seeds", "Images", "Power with 3 / 5 / 10 seeds, %"]
-    heads += ["Seeds to show the direction", "Seeds to replicate", "Images to replicate", "Runs", "GPU-hours of 2012"]
     return render(
         "power.html.j2",
+        rows=found.to_dict("records"),
+        seeds=SEEDS,
         repeats=int(found["repeats"].min()),
         wanted=100 * WANTED,
         log_sd=LOG_SD,
         days=DAYS,
         gpus=GPUS,
         hours=RUN_HOURS,
-        table=table(heads, rows, "Seeds, images and GPU-hours that each claim takes"),
     )
-
-
-def _whole(value: float) -> str:
-    return f"{value:,.0f}" if value == value else ""

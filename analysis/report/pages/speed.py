@@ -8,7 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.report.page import Html, note, render, table
+from analysis.report.page import Html, note, render
+from analysis.text import plural
 
 REFERENCE = Path(__file__).resolve().parents[3] / "reports" / "reference"
 IMAGES = {
@@ -57,29 +58,13 @@ def speed(results: Path) -> Html:
     heads = pairs["benchmark"].map(part_of)
     return render(
         "speed.html.j2",
+        short=number,
         own=own,
         machine=machine,
         commit=str(machine.get("git_commit") or "?")[:7],
-        parts=[(head, _measured(pairs[heads == head])) for head in PARTS if (heads == head).any()],
+        parts=[(head, pairs[heads == head].to_dict("records")) for head in PARTS if (heads == head).any()],
         layers=layer_shares(layers),
         packing=packing(bench, int(machine.get("cores") or 2)),
-    )
-
-
-def _measured(bench: pd.DataFrame) -> Html:
-    """One line for each pair."""
-    rows = [
-        [
-            row["benchmark"],
-            f"{row['subject']}: {number(row['subject_value'])} {row['unit']}",
-            f"{row['peer']}: {number(row['peer_value'])}",
-            f"{row['ratio']:.2f} [{row['ratio_low']:.2f}, {row['ratio_high']:.2f}]",
-            str(row["n"]),
-        ]
-        for _, row in bench.iterrows()
-    ]
-    return table(
-        ["What", "This bench", "Compared with", "Ratio [least, most]", "n"], rows, "Medians of alternating runs"
     )
 
 
@@ -114,14 +99,8 @@ def packing(bench: pd.DataFrame, cores: int) -> dict[str, Any]:
     jpeg_bytes = 1000 * float(size["subject_value"].iloc[0])
     rows = []
     for name, images in IMAGES.items():
-        for of, count in ((f"this machine, {cores} cores", cores), ("16 such cores", 16)):
+        for of, count in ((f"this machine, {plural(cores, 'core')}", cores), ("16 such cores", 16)):
             seconds = images / (rate * count * (efficiency if count > 1 else 1.0))
-            sizes = [f"{images * each / 1e9:,.0f} GB" for each in (RAW_BYTES, jpeg_bytes)]
-            written = f"{images * RAW_BYTES / seconds / 1e6:,.0f} MB/s"
-            rows.append([f"{name}, {of}", f"{images:,}", hours(seconds), *sizes, written])
-    heads = ["Data set", "Images", "Time to pack", "Raw store", "JPEG store", "Raw bytes written"]
-    return {
-        "table": table(heads, rows, "What packing all of ILSVRC would take"),
-        "rate": number(rate),
-        "efficiency": efficiency,
-    }
+            sizes = {"raw": images * RAW_BYTES, "jpeg": images * jpeg_bytes}
+            rows.append({"on": f"{name}, {of}", "images": images, "seconds": seconds, "time": hours(seconds), **sizes})
+    return {"rows": rows, "rate": number(rate), "efficiency": efficiency}
