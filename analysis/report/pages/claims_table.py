@@ -28,22 +28,22 @@ RIGHT = set(HEADS[2:5])  # columns of numbers
 VIEWS = {"center": "centre view", "ten": "ten views", "center-ten": "one against ten views"}
 # Page of the report on which a claim's numbers stand: by how it is measured, else by its kind.
 CHAPTERS = {
-    "difference": ("ablations", "Ablations"),
-    "gap": ("ablations", "Ablations"),
-    "rank": ("ablations", "Ablations"),
+    "difference": ("ablations", "Ablations and training"),
+    "gap": ("ablations", "Ablations and training"),
+    "rank": ("ablations", "Ablations and training"),
     "ratio": ("relu-vs-tanh", "ReLU against tanh"),
-    "view_gain": ("ablations", "Ablations"),
+    "view_gain": ("ablations", "Ablations and training"),
     "value": ("tables-1-and-2", "Tables 1 and 2"),
-    "split_gap": ("training", "Training and testing"),
-    "generalization_gap": ("inside-the-net", "Inside the finished net"),
-    "sample_difference": ("inside-the-net", "Inside the finished net"),
-    "tower_chroma": ("inside-the-net", "Inside the finished net"),
-    "tower_chroma_runs": ("inside-the-net", "Inside the finished net"),
-    "orientation_selectivity": ("inside-the-net", "Inside the finished net"),
-    "retrieval_precision": ("inside-the-net", "Inside the finished net"),
-    "code_precision": ("inside-the-net", "Inside the finished net"),
-    "pixel_distance": ("inside-the-net", "Inside the finished net"),
-    "geometric_mean": ("inside-the-net", "Inside the finished net"),
+    "split_gap": ("ablations", "Ablations and training"),
+    "generalization_gap": ("inside-the-net", "Inside the net"),
+    "sample_difference": ("inside-the-net", "Inside the net"),
+    "tower_chroma": ("inside-the-net", "Inside the net"),
+    "tower_chroma_runs": ("inside-the-net", "Inside the net"),
+    "orientation_selectivity": ("inside-the-net", "Inside the net"),
+    "retrieval_precision": ("inside-the-net", "Inside the net"),
+    "code_precision": ("inside-the-net", "Inside the net"),
+    "pixel_distance": ("inside-the-net", "Inside the net"),
+    "geometric_mean": ("inside-the-net", "Inside the net"),
     "arithmetic": ("architecture", "Architecture"),
     "dataset": ("data", "Data"),
     "timing": ("speed", "Speed and cost"),
@@ -318,7 +318,7 @@ def _chapter(ctx: Context, row: dict[str, Any]) -> str | Html:
     claim = ctx.claims.get(row["id"])
     cifar = claim and claim.how == "value" and claim.dataset == "cifar10"  # Tables 1 and 2 are about ImageNet
     if claim and (claim.metric.startswith("validation_loss") or cifar):  # epochs to its lowest: no race
-        return Html('More on the page <a href="#training">Training and testing</a>.')
+        return Html('More on the page <a href="#ablations">Ablations and training</a>.')
     found = CHAPTERS.get(row["how"] if row["kind"] not in ("arithmetic", "dataset") else "", ())
     found = found or CHAPTERS.get(row["kind"], ())
     return Html('More on the page <a href="#{}">{}</a>.').format(*found) if found else ""
