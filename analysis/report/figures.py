@@ -111,7 +111,7 @@ def _write(
     axis: Axes, text: str, at: tuple[float, float], shift: tuple[float, float], frame: str = "", **how: Any
 ) -> None:
     """Small text beside a point; `frame` "axes": its height is a share of the axes, "side": its place across is."""
-    coords = {"axes": ("data", "axes fraction"), "side": ("axes fraction", "data"), "": "data"}[frame]
+    coords: Any = {"axes": ("data", "axes fraction"), "side": ("axes fraction", "data"), "": "data"}[frame]
     axis.annotate(
         text, at, xycoords=coords, xytext=shift, textcoords="offset points", fontsize=SMALL, **{"color": INK, **how}
     )
@@ -339,11 +339,6 @@ def effect_row(effect: Effect) -> Row:
     """An effect as a row of a forest; blue where its interval excludes zero."""
     name, said = plain_name(effect.experiment), effect.words
     return Row(name, effect.points, open=said not in ("worse", "better"), note=said)
-
-
-def effects(found: Sequence[Effect], narrow: bool = False) -> Figure:
-    """Effects in points with their intervals; right of zero the experiment is worse than its baseline."""
-    return forest(list(map(effect_row, found)), "top-1 error minus that of the baseline (percentage points)", narrow)
 
 
 def lab_differences(

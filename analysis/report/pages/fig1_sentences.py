@@ -19,9 +19,8 @@ from analysis.report.figures import Row, as_curve, curves_frame
 from analysis.report.names import condition_name
 from analysis.report.page import Html, render
 from analysis.results.evidence import Study
-from analysis.stats import axes
 from analysis.text import plural
-from analysis.verdicts.rules import Outcome, misses_range
+from analysis.verdicts.rules import Outcome
 from analysis.verdicts.table import number
 
 SIX = 6  # "six times faster" (section 3.1)
@@ -115,22 +114,6 @@ def curves_of(ctx: Context, study: Study, race: str) -> list[figures.Curve]:
     curves = ctx.results.curves(study.name, choice.experiment)
     others = [curves[seed] for seed in races.judges(study, race) if seed in curves]
     return [as_curve(curve) for curve in others or curves.values()]
-
-
-def elsewhere(ctx: Context) -> list[str]:
-    """How many other conditions miss the range in which a claim on races holds, a sentence a claim that holds in its own."""
-    said = []
-    for study in ctx.studies:
-        for outcome in claims_of(ctx, study) if study.races else []:
-            own = (outcome.claim.experiment, outcome.claim.baseline)
-            others = [e for pair, e in _known(ctx, study) if pair != own and e.conclusive]
-            missed = sum(misses_range(outcome.claim, e) for e in others)
-            if outcome.size == axes.MATCHES and others:
-                said.append(
-                    f"The factor of {outcome.claim.paper} between ReLU and tanh holds in the one condition in which it is judged; in {missed} of "
-                    f"{plural(len(others), 'other condition')} the interval misses it."
-                )
-    return said
 
 
 def judged_under(ctx: Context, row: dict[str, Any]) -> str:

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.measures import examinations, kernels
+from analysis.measures import kernels
 from analysis.measures.estimates import NoEstimate
 from analysis.measures.probed import to_show
+from analysis.measures.registry import EXAMINED
 from analysis.report import figures
 from analysis.report.badges import badge
 from analysis.report.chart import chart
@@ -229,7 +230,7 @@ def gaps(ctx: Context, study: Study) -> Html:
 def claims_about(ctx: Context, study: Study) -> Html | None:
     """The claims that examinations answer, as this study answers them, a line each."""
     lines = []
-    for o in ctx.outcomes(study, set(examinations.HOWS)):
+    for o in ctx.outcomes(study, set(EXAMINED)):
         unit = o.claim.unit
         ours = f"{number(o.ours, unit, 2 if unit in ('%', 'points') else None)} {interval(o.low, o.high, unit)}".strip()
         line = Html('<a href="#claim-{}">{}</a>: {} {}')

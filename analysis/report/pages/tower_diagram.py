@@ -116,7 +116,7 @@ def draw(found: list[Stage], count: int, paper: dict[str, int], narrow: bool) ->
             box = Rectangle((x - wide / 2, -i - high / 2), wide, high, facecolor=hue, edgecolor=hue, alpha=0.55)
             axis.add_patch(box)
             at = (x, -i - high / 2 - 0.13) if narrow else (x + wide / 2 + 0.012, -i)
-            axis.text(*at, _size(stage), **text, ha="center" if narrow else "left")
+            axis.text(at[0], at[1], _size(stage), **text, ha="center" if narrow else "left")
             sources = [(other, place) for other, place in enumerate(places) if other == tower or stage.reads == "all"]
             for other, source in [(tower, sum(places) / count)] if i == 1 else sources if i else []:
                 crosses = i > 1 and other != tower

@@ -167,17 +167,18 @@ def pixels_of(results: Results, study: Study, record: dict[str, Any]) -> dict[tu
 
 def five_labels(record: dict[str, Any], manifest: dict[str, Any], pixels: dict[tuple[str, int], Image]) -> Html:
     """Images, chosen by position and not by result, with bars of the five most probable labels."""
-    cards = []
+    cards, first, among = [], 0, 0
     for entry in record["pictures"]:
         truth, own = int(entry["label"]), pixels.get((record["validation_split"], entry["index"]))
+        labels = [int(label) for label in entry["top5"]]
+        first, among = first + (labels[0] == truth), among + (truth in labels)
         name = short_name(manifest, truth)
         bars = [
-            (short_name(manifest, int(label)), 100 * float(share), int(label) == truth)
-            for label, share in zip(entry["top5"], entry["probabilities"], strict=True)
+            (short_name(manifest, label), 100 * float(share), label == truth)
+            for label, share in zip(labels, entry["probabilities"], strict=True)
         ]
         alt = f"Validation image of the class {name}"
         cards.append({"name": name, "bars": bars, "image": None if own is None else _strip([own], alt, LARGE)})
-    first, among = sum(card["bars"][0][2] for card in cards), sum(any(bar[2] for bar in card["bars"]) for card in cards)
     return render("five_labels.html.j2", cards=cards, record=record, first=first, among=among)
 
 
