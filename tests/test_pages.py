@@ -45,7 +45,9 @@ def test_training_draws_ablations_and_folds_the_tables(ctx: Context) -> None:
 
 def test_views_are_drawn_where_nets_are_compared(ctx: Context) -> None:
     shown, _ = split_folds(training.training(ctx))
-    spoken = re.findall(r'aria-label="Top-1 error in training, with one view and with ten: ([^"]*)"', shown)[0]
+    spoken = re.findall(
+        r'aria-label="Top-1 error in training, with one view and with ten: ([^"]*)"', shown.replace("\xa0", " ")
+    )[0]
     drawn = dict(re.findall(r"([^;]+?) [\d.]+, [\d.]+ and ([\d.]+) %(?:; )?", spoken))
     e = ctx.results.evals
     there = e[(e["set"] == "ilsvrc2012") & (e["split"] == "val") & (e["view"] == "ten")]
