@@ -19,7 +19,9 @@ def runs_tables(results: Results) -> Html:
         for key in sorted(key for key in results.runs if key[0] == study.name):
             by_kind.setdefault(study.kind(key[1]), []).append(key)
         for kind, keys in sorted(by_kind.items(), key=lambda of: (of[0] != "base", of[0])):
-            tables.append({"title": study.title, "kind": kind, "runs": [_row(results, key, key in old) for key in keys]})
+            tables.append(
+                {"title": study.title, "kind": kind, "runs": [_row(results, key, key in old) for key in keys]}
+            )
     return render("provenance.html.j2", tables=tables)
 
 
