@@ -5,7 +5,7 @@
   if (!form) return;
   const cards = [...document.querySelectorAll("article.claim")];
   const groups = [...document.querySelectorAll("div.claims")];
-  const rest = document.querySelector("details.rest");
+  const rest = document.getElementById("claims-rest");
   const text = new Map(cards.map((card) => [card, card.textContent.toLowerCase()]));
   const keys = ["verdict", "evidence", "section"];
   const details = (card) => card.querySelector("details");
