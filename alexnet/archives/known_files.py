@@ -6,10 +6,13 @@ None. Nothing is published about ILSVRC-2010 but the names. Free of torch and qu
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from urllib.parse import urlsplit
 
 WIDTH, MOST_FILES, MOST_FOLDERS = 110, 7, 4
@@ -25,6 +28,18 @@ BASE_URLS = {
     "imagenette": "https://s3.amazonaws.com/fast-ai-imageclas",
     "cifar10": "https://www.cs.toronto.edu/~kriz",
     "tiny_imagenet": "http://cs231n.stanford.edu",
+}
+
+
+# How a source may be held besides as its published archives.
+LAYOUTS = {
+    "ilsvrc2012": (
+        "Kaggle's ILSVRC/Data/CLS-LOC with LOC_synset_mapping.txt and LOC_val_solution.csv",
+        "train/<wnid>/ and val/<wnid>/",
+        "val/ILSVRC2012_val_*.JPEG with the devkit, LOC_val_solution.csv or imagenet_2012_validation_synset_labels.txt",
+        "Hugging Face's parquet (train-00000-of-00294.parquet)",
+        "WebDataset shards (imagenet1k-train-0000.tar)",
+    )
 }
 
 
@@ -133,6 +148,17 @@ def _first(words: Sequence[str], most: int) -> str:
     return ", ".join(words[:most]) + more
 
 
+def instead(source: str, folders: Sequence[str | Path]) -> str:
+    """How else a source may be held, and what is in the folders, as a sentence; "" if in no other way."""
+    if source not in LAYOUTS:
+        return ""
+    there: list[str] = []
+    for folder in folders:
+        with contextlib.suppress(OSError):
+            there += sorted(entry.name + "/" * entry.is_dir() for entry in os.scandir(folder))
+    return f"Each split is also taken as {'; '.join(LAYOUTS[source])}. What is there: {_first(there, MOST_FILES) or 'nothing'}."
+
+
 def _advice(source: str, known: list[KnownFile], folders: list[str], base_url: str | None) -> list[str]:
     """Sentences, and lines to copy (indented): where a person, or the bench, gets the files."""
     pages = list(dict.fromkeys(file.page for file in known))
@@ -140,6 +166,7 @@ def _advice(source: str, known: list[KnownFile], folders: list[str], base_url: s
         page[0].upper() + page[1:] + "." if page.startswith(NOT_PUBLIC) else f"Where to get them: {page}."
         for page in pages
     ]
+    lines += filter(None, [instead(source, folders)])
     lines.append(
         f"Put them into {folders[0] if folders else 'a folder'}, or name their folder in `archives` of "
         "config/config.yaml or in the environment variable ALEXNET_DATA."
