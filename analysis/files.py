@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import os
 import tempfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from analysis.errors import UserError
+
+LARGEST = 1e100  # beyond which no number of a table makes sense
 
 
 def write_text(path: Path, text: str) -> None:
@@ -33,6 +37,11 @@ def write_text(path: Path, text: str) -> None:
             raise
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror or error}") from None
+
+
+def write_json(path: Path, record: object, indent: int = 2) -> None:
+    """Write a record as JSON, as `write_text` writes."""
+    write_text(path, json.dumps(record, indent=indent) + "\n")
 
 
 def write_between(path: Path, start: str, end: str, text: str) -> None:
@@ -74,15 +83,58 @@ def read_json(path: Path) -> dict[str, Any]:
     return loaded
 
 
-def read_table(path: Path) -> tuple[list[str], list[dict[str, Any]]]:
-    """Header and rows of a CSV file with a header.
+def read_rows(
+    path: Path, columns: Sequence[str], optional: Sequence[str] = (), others: bool = False
+) -> Iterator[tuple[int, dict[str, str]]]:
+    """Rows of a CSV file with their number (the header is row 1); cells are stripped, absent `optional` ones are empty.
+
+    Args:
+        others: whether the file may have columns that are not asked for; they are left out.
 
     Raises:
-        UserError: the file cannot be read.
+        UserError: the file cannot be read, a column is missing, unknown or there twice, or a row has more or fewer cells.
     """
     try:
-        with path.open(encoding="utf-8", newline="") as lines:
-            reader = csv.DictReader(lines)
-            return list(reader.fieldnames or []), list(reader)
+        with path.open(encoding="utf-8-sig", newline="") as lines:
+            reader = csv.DictReader(lines, strict=True)
+            names = reader.fieldnames = [name.strip() for name in reader.fieldnames or []]
+            if missing := [name for name in columns if name not in names]:
+                must = "must name" if others else "must read"
+                raise UserError(
+                    f"{path}, row 1: column `{missing[0]}` is missing; the header {must} {','.join(columns)}"
+                )
+            known = [*columns, *optional]
+            for name in names:
+                if name not in known and not others:
+                    raise UserError(f"{path}, row 1: unknown column `{name}`; there are {', '.join(known)}")
+                if name in known and names.count(name) > 1:
+                    raise UserError(f"{path}, row 1: column `{name}` stands there twice")
+            for number, row in enumerate(reader, start=2):
+                if None in row or None in row.values():
+                    many = "more" if None in row else "fewer"
+                    said = f"the row has {many} cells than the header; quote cells with commas"
+                    raise UserError(f"{path}, row {number}: {said}")
+                yield number, {name: (row.get(name) or "").strip() for name in known}
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from None
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{path} is no CSV file in UTF-8: {error}") from None
+
+
+def number_in(where: str, column: str, text: str) -> float | None:
+    """The number in a cell; None if it is empty.
+
+    Raises:
+        UserError: it is no finite number, or one beyond `LARGEST`.
+    """
+    if not text:
+        return None
+    try:
+        number = float(text)
+    except ValueError:
+        raise UserError(f"{where}, column `{column}`: {text!r} is not a number") from None
+    if not math.isfinite(number):
+        raise UserError(f"{where}, column `{column}`: {text!r} is not a number; leave the cell empty if there is none")
+    if abs(number) > LARGEST:
+        raise UserError(f"{where}, column `{column}`: {text!r} is beyond {LARGEST:g}; use another unit")
+    return number

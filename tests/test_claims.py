@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from alexnet.experiments import definitions
 from analysis.errors import UserError
+from analysis.measures import arithmetic
+from analysis.measures.registry import MEASURES
 from analysis.paper.claims import CLAIMS, Claim, load_claims
 
 
@@ -41,8 +44,8 @@ def test_rows_that_the_experiments_feed_are_there(claims: dict[str, Claim]) -> N
     }  # fmt: skip
     assert fed <= claims.keys()
     groups = {claim.group for claim in claims.values()}
-    known = yaml.safe_load((CLAIMS.parents[1] / "config/experiments.yaml").read_text())["experiments"]
-    fed = {about["claims"] for about in known.values() if "claims" in about}
+    known = definitions.load(str(CLAIMS.parents[1] / "config"))["experiments"]
+    fed = {about["claims"] for about in known.values()} - {""}
     assert fed | {"architecture", "dataset", "importance"} == groups - {""}
     ablations = {name for name, about in known.items() if about["kind"] in ("base", "ablation")}
     steps = {"conv6", "conv6_pretraining"}  # on the way to the fine-tuned net
@@ -54,6 +57,17 @@ def test_every_measured_row_has_a_target_and_every_tolerance_a_reason(claims: di
         assert not claim.how or claim.group, claim.id
         assert claim.tolerance is None or claim.tolerance_reason, claim.id
         assert claim.testable or claim.reason, claim.id
+
+
+def test_every_measure_is_in_the_schema_and_measures_a_claim(claims: dict[str, Claim]) -> None:
+    of_tables, of_manifests = set(arithmetic.MEASURES), {"count", "mean_count"}
+    schema = yaml.safe_load((CLAIMS.parents[1] / "workflow/schemas/claims.schema.yaml").read_text())
+    how = schema["properties"]["how"]
+    assert {"", *of_tables, *of_manifests, *MEASURES} == set(how["enum"])
+    assert all(name in how["description"] for name in how["enum"])
+    assert {claim.how for claim in claims.values() if claim.measure} == set(MEASURES)
+    used = {claim.how for claim in claims.values() if claim.kind in ("arithmetic", "dataset")}
+    assert used - {""} == of_tables | of_manifests
 
 
 def test_values_stand_where_their_type_says(claims: dict[str, Claim]) -> None:
@@ -101,7 +115,7 @@ def test_an_unquoted_comma_is_found(tmp_path: Path) -> None:
     path = tmp_path / "claims.csv"
     lines = CLAIMS.read_text(encoding="utf-8").splitlines()
     path.write_text("\n".join([lines[0], lines[1] + ",one,more"]), encoding="utf-8")
-    with pytest.raises(UserError, match=r"row 2 .* more or fewer cells"):
+    with pytest.raises(UserError, match="row 2: the row has more cells"):
         load_claims(path)
 
 

@@ -12,16 +12,18 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from analysis.measures import examinations
+from analysis.measures import examinations, kernels
 from analysis.measures.estimates import NoEstimate
+from analysis.measures.registry import EXAMINED
 from analysis.measures.towers import Towers, difference_of_towers, p_values, power, share_of_runs
 from analysis.paper.claims import Claim, load_claims
 from analysis.results.evidence import load_results
 from analysis.verdicts.judge import judge
+from workflow.plan import EXAMINATIONS
 
 REFERENCE = Path(__file__).resolve().parent.parent / "reports/reference/results"
 CLAIMS = {claim.id: claim for claim in load_claims()}
-EXAMINED = [claim for claim in CLAIMS.values() if claim.how in examinations.HOWS]
+CLAIMED = [claim for claim in CLAIMS.values() if claim.how in EXAMINED]
 
 
 def outcome(folder: Path, claim: Claim | str):
@@ -38,10 +40,8 @@ def net(folder: Path, experiment: str, seed: int, train: list[float], val: list[
 
 
 def test_every_way_of_measuring_is_used_by_a_claim_and_known_to_the_workflow() -> None:
-    assert {claim.how for claim in EXAMINED} == set(examinations.HOWS)
-    rules = (Path(__file__).parents[1] / "workflow/rules/common.smk").read_text()
-    listed = rules.partition("EXAMINATIONS = (")[2].partition(")")[0]
-    assert [word.strip(' ",\n') for word in listed.split(",")][:-1] == list(examinations.HOWS)
+    assert {claim.how for claim in CLAIMED} == set(EXAMINED)
+    assert tuple(EXAMINED) == EXAMINATIONS
 
 
 def shares(ours: list, base: list | None = None, of: float = np.inf) -> tuple[float, float]:
@@ -313,7 +313,7 @@ def test_a_net_without_dropout_says_nothing_about_thinned_nets(tmp_path: Path) -
 def test_records_of_before_the_new_measures_are_read_and_say_what_is_missing() -> None:
     """The published examinations: errors of the finished nets as before, one sentence for what they lack."""
     results = load_results(REFERENCE)
-    for claim in EXAMINED:
+    for claim in CLAIMED:
         found = [o for o in judge(claim, results) if o.study == "imagenette" or o.verdict == "pending"]
         old = claim.how in ("generalization_gap", "sample_difference")
         assert (found[0].verdict != "pending") == old, claim.id
@@ -332,7 +332,7 @@ def test_examinations_of_other_weights_are_set_aside(tmp_path: Path) -> None:
     assert any("other weights" in sentence for sentence in results.set_aside)
     assert any("its run is not there" in sentence for sentence in results.set_aside)
     with pytest.raises(NoEstimate, match="not examined yet"):
-        examinations.estimate(CLAIMS["fig3-special"], results, "demo")
+        kernels.tower_counts(results, "demo", CLAIMS["fig3-special"].experiment)
 
 
 def test_a_net_that_never_trained_carries_no_verdict(tmp_path: Path) -> None:
@@ -340,8 +340,10 @@ def test_a_net_that_never_trained_carries_no_verdict(tmp_path: Path) -> None:
     for seed in (1, 2):
         net(tmp_path, "alexnet", seed, [1] * 30, [1] * 30)
     o = outcome(tmp_path, "fig3-special")
-    assert o.verdict == "pending"
-    assert "all examined runs of alexnet failed to train" in o.why
+    assert (o.verdict, o.why) == ("cannot tell", "all 2 runs failed to train")
+    results = load_results(tmp_path)
+    with pytest.raises(NoEstimate, match="all examined runs of alexnet failed to train"):
+        kernels.tower_counts(results, "demo", "alexnet")
 
 
 def test_a_dead_seed_stays_out_of_every_measure(tmp_path: Path) -> None:
@@ -353,8 +355,8 @@ def test_a_dead_seed_stays_out_of_every_measure(tmp_path: Path) -> None:
             train, val = (rng.random(300) < share) * 1.0, (rng.random(300) < 0.5) * 1.0
             net(tmp_path, name, seed, list(train), list(val))
     nets = {"alexnet", "no_dropout", ""}
-    claims = [claim for claim in EXAMINED if {claim.experiment, claim.baseline} <= nets]
-    assert {claim.how for claim in claims} == set(examinations.HOWS) - {"sample_difference"}
+    claims = [claim for claim in CLAIMED if {claim.experiment, claim.baseline} <= nets]
+    assert {claim.how for claim in claims} == set(EXAMINED) - {"sample_difference"}
     before = [outcome(tmp_path, claim) for claim in claims]
     assert all(o.seeds == 5 for o in before)
     nothing = np.zeros(12), np.ones(12)

@@ -2,7 +2,7 @@
 
 A setting is a claim, evidence, numbers of seeds and images, spreads between seeds, and what is true. Its campaigns are
 fabricated (`worlds`, or epochs with log-normal luck) and judged by the functions that judge real results:
-`inference.of_moments`, `of_ends`, `split_gap_of`, `convergence.ratio_of`, then `verdicts.words`. A word is wrong
+`inference.of_moments`, `of_two_nets`, `split_gap_of`, `convergence.ratio_of`, then `verdicts.words`. A word is wrong
 if what it says is false of the truth (`wrong_words`).
 """
 
@@ -27,8 +27,8 @@ from analysis.measures.inference import (
     Spread,
     fewest,
     lab_spread,
-    of_ends,
     of_moments,
+    of_two_nets,
     split_gap_of,
 )
 from analysis.paper.claims import Claim, load_claims
@@ -68,9 +68,7 @@ def claim_of(setting: Setting, claims: dict[str, Claim]) -> Claim:
 
 def null_of(claim: Claim) -> float | None:
     """The value that means "no effect", for the way in which the claim is measured."""
-    if claim.how in ("value", "split_gap"):
-        return None
-    return 1.0 if claim.how == "ratio" else 0.0
+    return claim.measure.null if claim.measure else None
 
 
 def campaigns(setting: Setting, claim: Claim, rng: np.random.Generator, repeats: int) -> Iterator[Estimate]:
@@ -79,14 +77,14 @@ def campaigns(setting: Setting, claim: Claim, rng: np.random.Generator, repeats:
     if claim.how == "ratio":
         yield from _ratios(setting, rng, repeats)
         return
-    if claim.how in ("gap", "train_difference", "generalization_gap", "sample_difference"):
+    if claim.how in ("generalization_gap", "sample_difference"):
         for _ in range(repeats):
             if setting.world:
-                yield of_ends(*WORLDS[setting.world](rng, setting.seeds))
+                yield of_two_nets(*WORLDS[setting.world](rng, setting.seeds))
                 continue
             ours = rng.normal(setting.truth, setting.sd, setting.seeds) / unit
             base = rng.normal(0, setting.baseline_sd, setting.baseline_seeds) / unit
-            yield of_ends(*numbered(list(ours), list(base)))
+            yield of_two_nets(*numbered(list(ours), list(base)))
         return
     if claim.how == "split_gap":
         yield from _split_gaps(setting, claim, rng, repeats)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
-
-from analysis.paper.claims import Claim
 
 Describe = dict[str, Any]
 
@@ -15,50 +15,67 @@ class Absent(Exception):
     """The layer table does not hold what the claim asks for."""
 
 
-def measure(claim: Claim, layers: dict[str, Describe]) -> float | str:
-    """The value that the layer tables give for an arithmetic claim; text for shapes and lists.
+@dataclass(frozen=True)
+class Asked:
+    """What is asked of the layer table of a net: the value at `metric`; `base`: the table of the net that it is compared with."""
+
+    net: Describe
+    metric: str
+    base: Describe = field(default_factory=dict)
+
+    @property
+    def value(self) -> Any:
+        return look_up(self.net, self.metric)
+
+    @property
+    def number(self) -> float:
+        return _number(self.value)
+
+    @property
+    def total(self) -> float:
+        """The net's total of the same field."""
+        return float(self.net["totals"][self.metric.rpartition(".")[2]])
+
+
+def _crops(asked: Asked) -> int:
+    path, stored = asked.metric.split()
+    return 2 * (int(stored) - int(look_up(asked.net, path)) + 1) ** 2
+
+
+def _drops(asked: Asked) -> int:
+    return sum(later["weights"] < earlier["weights"] for earlier, later in pairwise(asked.value))
+
+
+def _ratio(asked: Asked) -> float:
+    return min(_number(look_up(asked.net, path)) / _number(look_up(asked.base, path)) for path in asked.metric.split())
+
+
+MEASURES: dict[str, Callable[[Asked], float | str]] = {
+    "value": lambda a: a.number,
+    "share": lambda a: 100 * a.number / a.total,
+    "largest_share": lambda a: 100 * max(_column(a.net, a.metric)) / a.total,
+    "count": lambda a: len(_of_kind(a.net, a.metric)),
+    "product": lambda a: math.prod(a.value),
+    "list": lambda a: " ".join(_text(value) for value in _listed(a.net, a.metric)),
+    "after": lambda a: " ".join(dict.fromkeys(_preceding(a.net, a.metric))),
+    "shape": lambda a: shape(layer(a.net, a.metric)),
+    "log2": lambda a: math.log2(a.number),
+    "crops": _crops,
+    "drops": _drops,
+    "ratio_of_nets": _ratio,
+}
+
+
+def measure(how: str, metric: str, experiment: str, baseline: str, layers: dict[str, Describe]) -> float | str:
+    """The value that the layer tables give; text for shapes and lists.
 
     Raises:
-        Absent: no layer table of that experiment, or it lacks the asked path.
+        Absent: no layer table of one of the nets, or it lacks the asked path.
     """
-    if claim.experiment not in layers:
-        raise Absent(f"there is no layer table of {claim.experiment} yet")
-    net = layers[claim.experiment]
-    if claim.how == "value":
-        return _number(look_up(net, claim.metric))
-    if claim.how == "sum":
-        return math.fsum(_column(net, claim.metric))
-    if claim.how == "share":
-        field = claim.metric.rpartition(".")[2]
-        return 100 * _number(look_up(net, claim.metric)) / net["totals"][field]
-    if claim.how == "largest_share":
-        field = claim.metric.rpartition(".")[2]
-        return 100 * max(_column(net, claim.metric)) / net["totals"][field]
-    if claim.how == "count":
-        return len(_of_kind(net, claim.metric))
-    if claim.how == "product":
-        return math.prod(look_up(net, claim.metric))
-    if claim.how == "list":
-        return " ".join(_text(value) for value in _listed(net, claim.metric))
-    if claim.how == "after":
-        return " ".join(dict.fromkeys(_preceding(net, claim.metric)))
-    if claim.how == "shape":
-        return shape(layer(net, claim.metric))
-    if claim.how == "log2":
-        return math.log2(_number(look_up(net, claim.metric)))
-    if claim.how == "crops":
-        path, stored = claim.metric.split()
-        return 2 * (int(stored) - int(look_up(net, path)) + 1) ** 2
-    if claim.how == "drops":
-        rates = [stage["weights"] for stage in look_up(net, claim.metric)]
-        return sum(later < earlier for earlier, later in pairwise(rates))
-    if claim.how == "ratio_of_nets":
-        if claim.baseline not in layers:
-            raise Absent(f"there is no layer table of {claim.baseline} yet")
-        base = layers[claim.baseline]
-        paths = claim.metric.split()
-        return min(_number(look_up(net, path)) / _number(look_up(base, path)) for path in paths)
-    raise Absent(f"{claim.how!r} is not made from a layer table")
+    for name in filter(None, (experiment, baseline)):
+        if name not in layers:
+            raise Absent(f"there is no layer table of {name} yet")
+    return MEASURES[how](Asked(layers[experiment], metric, layers.get(baseline, {})))
 
 
 def layer(net: Describe, name: str) -> dict[str, Any]:

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.measures.estimates import curves, settled
-from analysis.measures.inference import Estimate, with_interval
+from analysis.measures.inference import Estimate, of_sample, with_interval, with_remark
 from analysis.results.evidence import Results
 from analysis.stats.intervals import Noise
 from analysis.stats.samples import Runs, Sample, over_seeds
@@ -79,8 +79,7 @@ def ratio(results: Results, study: str, experiment: str, baseline: str, metric: 
         above, below = ({s: epochs_to(curve, mark, column) for s, curve in net.items()} for net in nets)
         estimate = ratio_of(above, below, experiment, baseline, _goal(column, mark))
         if column == "train_error" and len(marks) == 1:
-            remark = "; ".join(filter(None, [estimate.remark, at_middles(above, below)]))
-            estimate = replace(estimate, remark=remark)
+            estimate = with_remark(estimate, at_middles(above, below))
         found[mark] = estimate
     return settled(results, study, _every(found), (experiment, baseline))
 
@@ -145,10 +144,7 @@ def ratio_of(
     n = len(above), len(below)
     epochs: list[Runs] = [{str(seed): reached.epoch for seed, reached in side.items()} for side in (above, below)]
     found = over_seeds(epochs[0], epochs[1], log=True)
-    counts = (found.seeds, 0) if found.paired else n
-    plain = Estimate(
-        found.value, math.nan, math.nan, *counts, null=1.0, log=True, paired=found.paired, values=found.values
-    )
+    plain = of_sample(found, n)
     if late[0] and late[1]:
         remark = f"{late[0]} of {n[0]} runs of {experiment} and {late[1]} of {n[1]} of {baseline} did not reach {goal}; train longer"
         return replace(plain, value=math.nan, conclusive=False, remark=remark)

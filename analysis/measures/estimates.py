@@ -7,7 +7,7 @@ paper are applied in `verdicts`.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -23,14 +23,14 @@ from analysis.measures.inference import (
     image_noise,
     lab_spread,
     moments,
-    of_ends,
+    of_classes,
     of_moments,
     split_gap_of,
     with_interval,
+    with_remark,
 )
 from analysis.results.evidence import Results
 from analysis.stats import intervals
-from analysis.stats.intervals import Noise
 
 DEAD = 0.9  # a run is dead above this share of the error of guessing: 81 % among ten classes, 89.9 % among a thousand
 
@@ -40,11 +40,12 @@ class NoEstimate(Exception):
 
 
 def failed(results: Results, study: str) -> set[tuple[str, int]]:
-    """Runs (experiment, seed) that failed to train: a top-1 error above `DEAD` times that of guessing on some split."""
+    """Runs (experiment, seed) that failed to train: diverged, or a top-1 error above `DEAD` times that of guessing on some split."""
     chance = results.studies[study].chance if study in results.studies else math.nan
     table = results.evals[results.evals["study"] == study]
     dead = table[table["top1_error"].astype(float) > DEAD * chance]
-    return set(zip(dead["experiment"], dead["seed"].astype(int), strict=True))
+    diverged = {key[1:] for key in results.diverged if key[0] == study}
+    return diverged | set(zip(dead["experiment"], dead["seed"].astype(int), strict=True))
 
 
 def untrained(results: Results, study: str) -> set[str]:
@@ -54,34 +55,41 @@ def untrained(results: Results, study: str) -> set[str]:
     return {name for name, _ in dead} - {name for name, _ in alive}
 
 
+def blocks(results: Results, study: str, nets: Sequence[str]) -> tuple[set[int], set[int]]:
+    """The seeds that a study lists for all of its `nets`, and those of them with a run that failed to train."""
+    found = results.studies[study].experiments
+    lists = [set(found[name]["seeds"]) for name in nets if found.get(name, {}).get("seeds")]
+    registered = set.intersection(*lists) if lists else set()
+    return registered, registered & {seed for name, seed in failed(results, study) if name in nets}
+
+
 def settled(results: Results, study: str, estimate: Estimate, nets: Sequence[str], race: bool = False) -> Estimate:
     """The estimate with what is to be said of runs that failed; it carries no word with too few runs, or fewer than planned."""
     dead = failed(results, study)
     said, stuck = [], False
     for name in dict.fromkeys(filter(None, nets)):
         evaluated = results.evals[(results.evals["study"] == study) & (results.evals["experiment"] == name)]
-        runs = {key[2] for key in results.runs if key[:2] == (study, name)} | set(evaluated["seed"])
+        runs = {key[2] for key in (*results.runs, *results.diverged) if key[:2] == (study, name)} | set(
+            evaluated["seed"]
+        )
         count, all_of = sum(of == name for of, _ in dead), len(runs)
         if count:
             left = "the number is of the others" if count < all_of else "that shows no effect"
             said.append(f"{count} of {all_of} runs of {name} failed to train: {left}")
             stuck = stuck or count == all_of
-    least, found = fewest(results.studies[study].tier, race), results.studies[study].experiments
-    plans = [set(found[name]["seeds"]) for name in nets if found.get(name, {}).get("seeds")]
-    planned = set.intersection(*plans) - {seed for name, seed in dead if name in nets} if plans else set()
-    wanted = max(least, len(planned))
+    registered, lost = blocks(results, study, nets)
+    least = fewest(results.studies[study].tier, race)
+    wanted = max(least, len(registered - lost))
     few = estimate.fewest < wanted
     stuck = stuck or not (estimate.conclusive or estimate.fewest < 2)  # more runs would not change that
     if few:
         unit = "pairs of seeds" if estimate.paired else "seeds of each net" if estimate.baseline_seeds else "seeds"
         why = "the fewest" if wanted == least else "planned, and no number is looked at before"
         said.append(f"too few {unit} for a word: {estimate.fewest}, where {wanted} are {why}")
-    return replace(
-        estimate,
-        conclusive=estimate.conclusive and not few and not stuck,
-        few=wanted if few and not stuck else 0,
-        remark="; ".join(filter(None, [*said, estimate.remark])),
-    )
+    conclusive = estimate.conclusive and not few and not stuck
+    told = with_remark(estimate, "; ".join(said), first=True)
+    told = replace(told, registered=len(registered), died=len(lost))
+    return replace(told, conclusive=conclusive, few=wanted if few and not stuck else 0)
 
 
 def _borrowed(results: Results, study: str, spread: Spread | None) -> Spread | None:
@@ -115,6 +123,14 @@ def compared(ours: pd.DataFrame, base: pd.DataFrame) -> tuple[Moments, bool]:
     return moments(ours.to_numpy(float), base.to_numpy(float)), False
 
 
+def gains_by_class(ours: pd.DataFrame, base: pd.DataFrame, classes: pd.Series) -> pd.Series:
+    """Error of one net minus that of the other in each class, in pairs of seeds where there are any."""
+    pairs = [seed for seed in ours.columns if seed in base.columns]
+    means = [(side[pairs] if pairs else side).mean(axis=1) for side in (ours, base)]
+    gains: pd.Series = (means[0] - means[1]).dropna().groupby(classes).mean()
+    return gains
+
+
 def difference(
     results: Results, study: str, experiment: str, baseline: str, set_: str, split: str, view: str, metric: str
 ) -> Estimate:
@@ -131,24 +147,18 @@ def difference(
     if spread and paired:
         spread = Spread(math.sqrt(2) * spread.sd, spread.df)
     estimate = of_moments(found, 0.0, spread, paired)
+    if (classes := results.classes_by_image(study, set_, split, ours.index)) is not None:
+        estimate = of_classes(estimate, gains_by_class(ours, base, classes))
     if estimate.seeds == 1 and ours.shape[1] == base.shape[1] == 1:
-        these = _these_two(*_shared(ours, base))
-        estimate = replace(estimate, remark="; ".join(filter(None, [estimate.remark, these])))
+        estimate = with_remark(estimate, _these_two(ours.iloc[:, 0], base.iloc[:, 0]))
     return settled(results, study, estimate, (experiment, baseline))
 
 
-def _shared(ours: pd.DataFrame, base: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-    """Errors of the first seed of both nets on the images that both saw, in the same order."""
-    shared = ours.index.intersection(base.index)
-    return ours.loc[shared].to_numpy(float)[:, 0], base.loc[shared].to_numpy(float)[:, 0]
-
-
-def _these_two(ours: np.ndarray, base: np.ndarray) -> str:
-    """What the images alone say about two sets of weights, where errors are 0 or 1."""
-    if not (np.isin(ours, (0, 1)).all() and np.isin(base, (0, 1)).all()):
-        return ""
-    p = intervals.mcnemar(ours, base)
-    return f"of these two nets, on these images alone: McNemar's mid-p = {p:.2g}" if p is not None else ""
+def _these_two(ours: pd.Series, base: pd.Series) -> str:
+    """What the images that both saw say alone about two sets of weights, where errors are 0 or 1."""
+    both = pd.concat([ours, base], axis=1, join="inner").to_numpy(float)
+    p = intervals.mcnemar(*both.T) if np.isin(both, (0, 1)).all() else None
+    return "" if p is None else f"of these two nets, on these images alone: McNemar's mid-p = {p:.2g}"
 
 
 def error(results: Results, study: str, experiment: str, set_: str, split: str, view: str, metric: str) -> Estimate:
@@ -160,7 +170,7 @@ def error(results: Results, study: str, experiment: str, set_: str, split: str, 
         estimate = replace(estimate, remark="one seed: the interval covers the images only")
     elif estimate.seeds < 3 and "members" in results.studies[study].experiments.get(experiment, {}):
         average = "an average of nets varies less than one net, so this is too wide rather than too narrow"
-        estimate = replace(estimate, remark=f"{estimate.remark}; {average}")
+        estimate = with_remark(estimate, average)
     return settled(results, study, estimate, (experiment,))
 
 
@@ -172,6 +182,8 @@ def view_gain(results: Results, study: str, experiment: str, set_: str, split: s
         raise NoEstimate(f"{experiment} has no evaluation with one and ten views on {set_}/{split} yet")
     known = Spread(LAB_GAINS[metric], LAB_GAIN_NETS - 1) if metric in LAB_GAINS else None
     estimate = of_moments(moments(both.to_numpy(float)), 0.0, _borrowed(results, study, known))
+    if (classes := results.classes_by_image(study, set_, split, both.index)) is not None:
+        estimate = of_classes(estimate, both.mean(axis=1).groupby(classes).mean())
     return settled(results, study, estimate, (experiment,))
 
 
@@ -191,36 +203,6 @@ def split_gap(results: Results, study: str, experiment: str, set_: str, view: st
     return settled(results, study, estimate, (experiment,))
 
 
-def _last_gap(row: pd.Series) -> float:
-    return float(row["validation_error"] - row["train_error"])
-
-
-def _last_error(row: pd.Series) -> float:
-    return float(row["train_error"])
-
-
-def gap(results: Results, study: str, experiment: str, baseline: str) -> Estimate:
-    """Validation minus running training error at the last epoch: experiment minus baseline, over seeds.
-
-    The choice of the validation images enters where both nets have an evaluation of them (centre view); the training
-    images are those of the claim, not a sample of more.
-    """
-    set_, view = results.studies[study].training_set, "center"
-    try:
-        tables = [images(results, study, name, set_, "val", view, "top1_error") for name in (experiment, baseline)]
-    except NoEstimate:
-        noise = None
-    else:
-        found, _ = compared(*tables)
-        noise = image_noise(found) if found.images > 1 else None
-    return _at_the_end(results, study, experiment, baseline, _last_gap, noise)
-
-
-def train_difference(results: Results, study: str, experiment: str, baseline: str) -> Estimate:
-    """Running training error of the last epoch: experiment minus baseline, over seeds."""
-    return _at_the_end(results, study, experiment, baseline, _last_error, None)
-
-
 def curves(results: Results, study: str, experiment: str) -> dict[int, pd.DataFrame]:
     """Epoch tables of the runs that trained; of all where none did.
 
@@ -232,19 +214,3 @@ def curves(results: Results, study: str, experiment: str) -> dict[int, pd.DataFr
         raise NoEstimate(f"{experiment} has no finished run yet")
     dead = failed(results, study)
     return {seed: curve for seed, curve in found.items() if (experiment, seed) not in dead} or found
-
-
-def _at_the_end(
-    results: Results,
-    study: str,
-    experiment: str,
-    baseline: str,
-    read: Callable[[pd.Series], float],
-    noise: Noise | None,
-) -> Estimate:
-    """Difference of what `read` makes of the last epoch of each run."""
-    ours, base = (
-        {str(seed): read(curve.iloc[-1]) for seed, curve in curves(results, study, name).items()}
-        for name in (experiment, baseline)
-    )
-    return settled(results, study, of_ends(ours, base, noise), (experiment, baseline))

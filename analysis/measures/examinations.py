@@ -2,64 +2,22 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import replace
+from statistics import fmean
 
 import pandas as pd
 
-from analysis.measures import kernels, towers
-from analysis.measures.estimates import NoEstimate, images, settled
-from analysis.measures.inference import Estimate
-from analysis.measures.probed import around, by_image, examined, lacks, of_images, of_the_mean, two_nets, with_remark
-from analysis.paper.claims import Claim
+from analysis.measures.estimates import NoEstimate, gains_by_class, images
+from analysis.measures.inference import Estimate, of_classes, of_one_net, of_two_nets, with_remark
+from analysis.measures.probed import by_image, examined, lacks, of_images
 from analysis.results.evidence import Results
 
-HOWS = (
-    "generalization_gap",
-    "sample_difference",
-    "tower_chroma",
-    "tower_chroma_runs",
-    "orientation_selectivity",
-    "retrieval_precision",
-    "code_precision",
-    "pixel_distance",
-    "geometric_mean",
-)
 CLOSE = 0.1  # percentile rank up to which images count as close in pixels
 BASELINES = {
     "same_class_pixels": "pixels",
     "same_class_colours": "histograms of colours",
     "same_class_untrained": "the untrained net",
 }
-
-
-def estimate(claim: Claim, results: Results, study: str) -> Estimate:
-    """The number that a study's examinations give for a claim; shares and errors are fractions.
-
-    Raises:
-        NoEstimate: a net that the claim is about was not examined, or it lacks what is asked.
-    """
-    ours, base = claim.experiment, claim.baseline
-    if claim.how == "generalization_gap":
-        found = generalization_gap(results, study, ours, base)
-    elif claim.how == "sample_difference":
-        found = sample_difference(results, study, ours, base)
-    elif claim.how == "tower_chroma":
-        found = towers.difference_of_towers(kernels.tower_counts(results, study, ours))
-    elif claim.how == "tower_chroma_runs":
-        found = towers.share_of_runs(kernels.tower_counts(results, study, ours))
-    elif claim.how == "orientation_selectivity":
-        found = kernels.selective_kernels(results, study, ours, claim.metric)
-    elif claim.how == "retrieval_precision":
-        found = retrieval(results, study, ours)
-    elif claim.how == "code_precision":
-        found = of_queries(results, study, ours, "same_class_codes", "same_class_pixels", null=0.0)
-    elif claim.how == "pixel_distance":
-        found = pixel_ranks(results, study, ours)
-    else:
-        found = halving(results, study, ours)
-    return settled(results, study, found, (ours, base))
 
 
 # Training and validation error of the finished net ------------------------------------------------------------------
@@ -77,16 +35,36 @@ def generalization_gap(results: Results, study: str, experiment: str, baseline: 
     train = _sample_errors(results, study, experiment, baseline)
     set_ = results.studies[study].training_set
     held_out = [images(results, study, name, set_, "val", "center", "top1_error") for name in (experiment, baseline)]
-    sides = []
-    for side in (0, 1):
-        seeds = [seed for seed in train[side].columns if seed in held_out[side].columns]
-        if not seeds:
-            raise NoEstimate(f"{(experiment, baseline)[side]}: no seed was both examined and evaluated")
-        gaps = held_out[side][seeds].mean() - train[side][seeds].mean()
-        sides.append({str(seed): float(gap) for seed, gap in gaps.items()})
+    sides = [_gaps(name, *errors) for name, *errors in zip((experiment, baseline), train, held_out, strict=True)]
     of = _training_images(results, study, experiment)
     (noise, floor), (other, other_floor) = of_images(*train, of), of_images(held_out[0], held_out[1])
-    return two_nets(sides, [noise, other], len(train[0]) + len(held_out[0]), floor + other_floor)
+    both = len(train[0]) + len(held_out[0])
+    found = of_two_nets(sides[0], sides[1], [noise, other], both, floor + other_floor)
+    classes = results.classes_by_image(study, set_, "val", held_out[0].index)
+    if classes is None:
+        return found
+    labels = by_image(results, study, experiment, "sample", "label").iloc[:, 0]
+    by_class = gains_by_class(held_out[0], held_out[1], classes) - gains_by_class(*train, labels)
+    return of_classes(found, by_class.dropna())
+
+
+def base_gap(results: Results, study: str, base: str) -> float:
+    """Validation minus training error of a finished net (top-1, centre view), a fraction: mean over seeds.
+
+    Raises:
+        NoEstimate: it has no examination, or no evaluation of the validation split.
+    """
+    train = by_image(results, study, base, "sample", "top1_error")
+    held_out = images(results, study, base, results.studies[study].training_set, "val", "center", "top1_error")
+    return fmean(_gaps(base, train, held_out).values())
+
+
+def _gaps(net: str, train: pd.DataFrame, held_out: pd.DataFrame) -> dict[str, float]:
+    """Validation minus training error of each seed that has both, from errors by image."""
+    seeds = [seed for seed in train.columns if seed in held_out.columns]
+    if not seeds:
+        raise NoEstimate(f"{net}: no seed was both examined and evaluated")
+    return {str(seed): float(gap) for seed, gap in (held_out[seeds].mean() - train[seeds].mean()).items()}
 
 
 def sample_difference(results: Results, study: str, experiment: str, baseline: str) -> Estimate:
@@ -98,7 +76,7 @@ def sample_difference(results: Results, study: str, experiment: str, baseline: s
     ours, base = _sample_errors(results, study, experiment, baseline)
     sides = [{str(seed): float(mean) for seed, mean in table.mean().items()} for table in (ours, base)]
     noise, floor = of_images(ours, base, _training_images(results, study, experiment))
-    return two_nets(sides, [noise], len(ours), floor)
+    return of_two_nets(sides[0], sides[1], [noise], len(ours), floor)
 
 
 def _sample_errors(results: Results, study: str, experiment: str, baseline: str) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -131,13 +109,8 @@ def of_queries(
         table = (table - by_image(results, study, experiment, "queries", minus, needs)).dropna()
     if len(table) < 2:
         raise NoEstimate(lacks(experiment, column))
-    per_seed = table.mean().to_numpy(float)
-    count = len(per_seed)
     noise, floor = of_images(table)
-    noises = [noise, *([of_the_mean(per_seed, "seeds")] if count > 1 else [])]
-    plain = Estimate(float(per_seed.mean()), math.nan, math.nan, count, images=len(table), null=null)
-    plain = replace(plain, values=(tuple(map(float, per_seed)),))
-    return around(plain, noises, [count], floor)
+    return of_one_net(table.mean().to_numpy(float), null, [noise], len(table), floor)
 
 
 def _means(results: Results, study: str, experiment: str, columns: Sequence[str]) -> dict[str, float]:
@@ -156,6 +129,11 @@ def retrieval(results: Results, study: str, experiment: str) -> Estimate:
     return with_remark(
         found, f"{100 * shares['same_class']:.1f} % in the layer, {told}; compared with the best of these"
     )
+
+
+def codes(results: Results, study: str, experiment: str) -> Estimate:
+    """Share of the nearest images that are of the same class: by codes of 64 bits, minus in pixels."""
+    return of_queries(results, study, experiment, "same_class_codes", "same_class_pixels", null=0.0)
 
 
 def pixel_ranks(results: Results, study: str, experiment: str) -> Estimate:

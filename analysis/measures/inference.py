@@ -22,6 +22,7 @@ All errors are fractions here; units of the paper are applied in `verdicts`.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -30,7 +31,7 @@ from scipy.special import chdtri
 
 from analysis.stats import intervals
 from analysis.stats.intervals import INCLUSION, Noise
-from analysis.stats.samples import Runs, around, living, over_seeds
+from analysis.stats.samples import Runs, Sample, around, living, over_seeds
 
 # Nets 169, 170, 171, 175 and 170-256 of the authors' program (layers/layer-params-*.cfg, trailing notes): the same
 # layers and nearly the same rates; one centre view, ILSVRC-2012 validation, %.
@@ -70,7 +71,10 @@ class Estimate:
     log: bool = False  # noises are those of the logarithm
     paired: bool = False  # `seeds` counts pairs
     few: int = 0  # how many runs of each net, or pairs, a word would take; 0: there are enough
+    registered: int = 0  # seeds that the study lists for all of its nets; 0: it lists none
+    died: int = 0  # of these, seeds of which a run failed to train
     values: tuple[tuple[float, ...], ...] = field(default=(), repr=False)  # of each seed, an arm each, or of each pair
+    over_classes: tuple[float, float] | None = None  # the 95 % interval in which the classes are a sample of classes
 
     @property
     def fewest(self) -> int:
@@ -183,7 +187,7 @@ def of_moments(found: Moments, null: float | None, borrowed: Spread | None = Non
             f"a spread of {100 * borrowed.upper:.2f} points between seeds is assumed for this interval, the upper end of that of "
             f"{borrowed.df + 1} similar nets in the authors' logs"
         )
-        estimate = replace(estimate, remark="; ".join(filter(None, [estimate.remark, assumed])))
+        estimate = with_remark(estimate, assumed)
     return estimate
 
 
@@ -198,6 +202,18 @@ def with_interval(estimate: Estimate, noises: tuple[Noise, ...], floor: float = 
     low, high = around(estimate.value, outer, estimate.log)
     inside = around(estimate.value, inner, estimate.log)
     return replace(estimate, low=low, high=high, inner=inside, noises=noises, floor=floor)
+
+
+def of_classes(estimate: Estimate, by_class: Sequence[float]) -> Estimate:
+    """The estimate with a second interval, in which the classes are a sample of all that there could be.
+
+    `by_class`: the number of each class, mean over seeds and images. Their variance replaces that of images, which it holds already.
+    """
+    if not estimate.noises or len(by_class) < 2:
+        return estimate
+    seeds = [noise for noise in estimate.noises if "seeds" in noise.kind]
+    half = intervals.half_width([*seeds, *of_the_mean(np.asarray(by_class, float), "classes")])
+    return replace(estimate, over_classes=around(estimate.value, half, estimate.log))
 
 
 def split_gap_of(sides: list[tuple[float, float, int]], seeds: int) -> Estimate:
@@ -217,17 +233,46 @@ def _absolute(low: float, high: float) -> tuple[float, float]:
     return (low, high) if low > 0 else (-high, -low)
 
 
-def of_ends(ours: Runs, base: Runs, images: Noise | None = None) -> Estimate:
-    """Difference of the means of two sets of runs, one number a run, in pairs of seeds where there are any.
+def of_the_mean(values: np.ndarray, kind: str) -> tuple[Noise, ...]:
+    """Noise of the mean of independent values: variance of one of them, and how many there are; none of one value."""
+    return (Noise(kind, float(np.var(values, ddof=1)), len(values), len(values) - 1),) if len(values) > 1 else ()
 
-    `images`: noise of the choice of images.
-    """
+
+def of_sample(found: Sample, counts: tuple[int, int], images: int = 0) -> Estimate:
+    """The number of two nets' runs, still without an interval; `counts`: runs of each, where they are no pairs."""
+    counts = (found.seeds, 0) if found.paired else counts
+    plain = Estimate(found.value, math.nan, math.nan, *counts, images, 1.0 if found.log else 0.0, log=found.log)
+    return replace(plain, paired=found.paired, values=found.values)
+
+
+def of_one_net(
+    values: np.ndarray, null: float = 0.0, noises: Sequence[Noise] = (), images: int = 0, floor: float = 0.0
+) -> Estimate:
+    """Mean of one number a seed; `noises`: of the images."""
+    plain = Estimate(float(values.mean()), math.nan, math.nan, len(values), images=images, null=null)
+    return of_seeds(
+        replace(plain, values=(tuple(map(float, values)),)), [*noises, *of_the_mean(values, "seeds")], floor
+    )
+
+
+def of_two_nets(ours: Runs, base: Runs, noises: Sequence[Noise] = (), images: int = 0, floor: float = 0.0) -> Estimate:
+    """Difference of two nets with one number a seed, in pairs where seeds are shared; `noises`: of the images."""
     found = over_seeds(ours, base)
-    n_base = 0 if found.paired else len(living(base))
-    plain = Estimate(found.value, math.nan, math.nan, found.seeds if found.paired else len(living(ours)), n_base)
-    plain = replace(plain, images=images.n if images else 0, null=0.0, paired=found.paired, values=found.values)
-    if plain.fewest < 2:
-        return replace(plain, conclusive=False, remark=ONE_SEED)
-    estimate = with_interval(plain, (*found.noises, *([images] if images else [])))
-    covered = "" if images else "the interval covers seeds only; all runs share their images"
-    return replace(estimate, remark="; ".join(filter(None, [estimate.remark, covered])))
+    plain = of_sample(found, (len(living(ours)), len(living(base))), images)
+    return of_seeds(plain, [*found.noises, *noises], floor)
+
+
+def of_seeds(plain: Estimate, noises: Sequence[Noise], floor: float = 0.0) -> Estimate:
+    """The estimate with its interval; one seed of a net says nothing about the others."""
+    return inconclusive(plain, ONE_SEED) if plain.fewest < 2 else with_interval(plain, tuple(noises), floor)
+
+
+def inconclusive(found: Estimate, why: str) -> Estimate:
+    """The number with what keeps a word from being said about it."""
+    return replace(with_remark(found, why, first=True), conclusive=False)
+
+
+def with_remark(found: Estimate, remark: str, first: bool = False) -> Estimate:
+    """The number with one remark more, before or after its others."""
+    parts = (remark, found.remark) if first else (found.remark, remark)
+    return replace(found, remark="; ".join(filter(None, parts)))

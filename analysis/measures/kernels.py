@@ -6,14 +6,12 @@ and as coloured where it is more colour than grey and smoother than noise.
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import pandas as pd
 
 from analysis.measures.estimates import NoEstimate
-from analysis.measures.inference import Estimate
-from analysis.measures.probed import around, examined, inconclusive, lacks, of_the_mean, with_remark
+from analysis.measures.inference import Estimate, inconclusive, of_one_net, with_remark
+from analysis.measures.probed import examined, lacks
 from analysis.measures.towers import ALPHA, Towers
 from analysis.results.evidence import Results
 
@@ -77,9 +75,7 @@ def selective_kernels(results: Results, study: str, experiment: str, kind: str) 
     tables = list(kernel_tables(results, study, experiment).values())
     shares = np.array([[after[kind].mean(), before[kind].mean()] for after, before in tables])
     change, (now, then) = shares[:, 0] - shares[:, 1], 100 * shares.mean(axis=0)
-    values = (tuple(map(float, change)),)
-    plain = Estimate(float(change.mean()), math.nan, math.nan, len(change), null=0.0, values=values)
-    found = around(plain, [of_the_mean(change, "seeds")] if len(change) > 1 else [], [len(change)])
+    found = of_one_net(change)
     told = f"{now:.1f} % of {len(tables[0][0])} kernels, {then:.1f} % before training, 5 % or less by chance"
     if kind == "blob":
         coloured = pd.concat([after[after["coloured"]] for after, _ in tables])

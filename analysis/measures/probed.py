@@ -10,21 +10,18 @@ Records that were made before a number was measured are read for what they hold.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from analysis.measures.estimates import NoEstimate, compared, failed
-from analysis.measures.inference import ONE_SEED, Estimate, image_noise, moments, with_interval
+from analysis.measures.inference import image_noise, moments
 from analysis.results.evidence import Results
 from analysis.results.integrity import apart, frame
 from analysis.stats.intervals import Noise
-from analysis.stats.samples import over_seeds
 
 COMMAND = "not examined yet (`python -m alexnet examine`)"
 
@@ -77,11 +74,6 @@ def lacks(experiment: str, what: str) -> str:
     return f"the examination of {experiment} does not hold {what}; train it and run `python -m alexnet examine` for it"
 
 
-def of_the_mean(values: np.ndarray, kind: str) -> Noise:
-    """Noise of the mean of independent values: variance of one of them, and how many there are."""
-    return Noise(kind, float(np.var(values, ddof=1)), len(values), len(values) - 1)
-
-
 def of_images(ours: pd.DataFrame, base: pd.DataFrame | None = None, of: int = 0) -> tuple[Noise, float]:
     """Noise of the choice of images, and the variance that images and luck together add at least (`inference.moments`).
 
@@ -99,27 +91,3 @@ def of_images(ours: pd.DataFrame, base: pd.DataFrame | None = None, of: int = 0)
     left = max(0.0, 1 - found.images / of) if of else 1.0
     noise = image_noise(found)
     return replace(noise, variance=left * noise.variance), left * found.between_images / found.images
-
-
-def two_nets(sides: Sequence[Mapping[str, float]], noises: Sequence[Noise], images: int, floor: float) -> Estimate:
-    """Difference of two nets with one number a seed, in pairs where seeds are shared; `noises`: of the images."""
-    found = over_seeds(sides[0], sides[1])
-    counts = (found.seeds, 0) if found.paired else (len(sides[0]), len(sides[1]))
-    plain = Estimate(found.value, math.nan, math.nan, *counts, images, 0.0, paired=found.paired, values=found.values)
-    return around(plain, [*found.noises, *noises], [plain.fewest], floor)
-
-
-def around(plain: Estimate, noises: Sequence[Noise], seeds: Sequence[int], floor: float = 0.0) -> Estimate:
-    """The estimate with its interval; `seeds`: of each net, one of which alone says nothing about the others."""
-    if min(seeds) < 2:
-        return inconclusive(plain, ONE_SEED)
-    return with_interval(plain, tuple(noises), floor)
-
-
-def inconclusive(found: Estimate, why: str) -> Estimate:
-    """The number with what keeps a word from being said about it."""
-    return replace(found, conclusive=False, remark="; ".join(filter(None, [why, found.remark])))
-
-
-def with_remark(found: Estimate, remark: str) -> Estimate:
-    return replace(found, remark="; ".join(filter(None, [found.remark, remark])))

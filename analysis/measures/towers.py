@@ -15,8 +15,7 @@ from functools import cached_property
 
 import numpy as np
 
-from analysis.measures.inference import Estimate
-from analysis.measures.probed import inconclusive
+from analysis.measures.inference import Estimate, inconclusive
 from analysis.stats.intervals import CONFIDENCE
 
 DEALINGS = 9_999

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cache
 from pathlib import Path
-from typing import Any
 
-from analysis.errors import UserError
-from analysis.files import read_table
 from analysis.paper.claims import Claim
+from analysis.paper.tables import records
 
 LAB_LOGS = Path(__file__).resolve().parent / "lab_logs.csv"
-SCHEMA = Path(__file__).resolve().parents[2] / "workflow" / "schemas" / "lab_logs.schema.yaml"
-NUMBERS = ("line", "loss", "top1_error", "top5_error", "epochs")
 BASES = {"145-2010", "145"}  # the nets that the ablations are compared with, by data set
 
 
@@ -47,43 +43,15 @@ class LabLog:
 
 @cache
 def load_lab_logs(path: Path = LAB_LOGS) -> list[LabLog]:
-    """All rows of `path`, checked against workflow/schemas/lab_logs.schema.yaml, in file order.
+    """All rows of `path`, in file order, checked by `paper.tables`.
 
     Raises:
-        UserError: the file cannot be read, a column is missing or unknown, a cell breaks the schema, or an id occurs twice.
+        UserError: the file cannot be read or breaks a rule. The message names row, id and column.
     """
-    import jsonschema
-    import yaml
-
-    names, rows = read_table(path)
-    wanted = [field.name for field in fields(LabLog)]
-    if names != wanted:
-        raise UserError(f"{path}: its header must read {','.join(wanted)}")
-    validator = jsonschema.Draft202012Validator(yaml.safe_load(SCHEMA.read_text(encoding="utf-8")))
-    found: dict[str, LabLog] = {}
-    for number, row in enumerate(rows, start=2):
-        where = f"{path}, row {number} ({row.get('id') or 'no id'})"
-        if None in row or None in row.values():
-            raise UserError(f"{where}: the row has more or fewer cells than the header; quote cells that hold commas")
-        record: dict[str, Any] = dict(row)
-        for name in NUMBERS:
-            record[name] = _number(where, name, row[name])
-        if wrong := jsonschema.exceptions.best_match(validator.iter_errors(record)):
-            column = ".".join(map(str, wrong.absolute_path)) or "row"
-            raise UserError(f"{where}, column `{column}`: {wrong.message}")
-        if record["id"] in found:
-            raise UserError(f"{where}: the id stands already in another row")
-        found[record["id"]] = LabLog(**record)
-    return list(found.values())
-
-
-def _number(where: str, name: str, text: str) -> float | int | None:
-    if text == "":
-        return None
-    try:
-        return int(text) if name == "line" else float(text)
-    except ValueError:
-        raise UserError(f"{where}, column `{name}`: {text!r} is not a number") from None
+    columns = [field.name for field in fields(LabLog)]
+    numbers = ("line", "loss", "top1_error", "top5_error", "epochs")
+    found = [LabLog(**record) for _, record in records(path, "lab_logs", columns, numbers)]
+    return [replace(log, line=int(log.line)) if log.line else log for log in found]
 
 
 def rows_of(claim: Claim, logs: list[LabLog]) -> list[LabLog]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from analysis.errors import UserError
-from analysis.files import read_table
+from analysis.files import read_rows
 
 NUMERALS = Path(__file__).resolve().parent / "numerals.csv"
 COLUMNS = ["section", "printed", "context", "claims", "reason"]
@@ -45,14 +45,9 @@ def load_numerals(path: Path = NUMERALS) -> list[Numeral]:
         UserError: the file cannot be read, a column is missing, a section is unknown or out of the paper's order, or a
             row has neither claims nor a reason, or both.
     """
-    names, rows = read_table(path)
-    if names != COLUMNS:
-        raise UserError(f"{path}: its header must read {','.join(COLUMNS)}")
     numerals: list[Numeral] = []
-    for number, row in enumerate(rows, start=2):
+    for number, row in read_rows(path, COLUMNS):
         where = f"{path}, row {number}"
-        if None in row or None in row.values():
-            raise UserError(f"{where}: the row has more or fewer cells than the header; quote cells with commas")
         if row["section"] not in SECTIONS:
             raise UserError(f"{where}: unknown section {row['section']!r}; the paper has {', '.join(SECTIONS)}")
         if numerals and SECTIONS.index(row["section"]) < SECTIONS.index(numerals[-1].section):

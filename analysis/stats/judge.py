@@ -129,7 +129,7 @@ def judge_files(claims: Path, measurements: Path, minimum: int = MINIMUM) -> lis
     """The verdict on every claim of a file, in its order.
 
     Raises:
-        TableError: one of the files cannot be read or breaks a rule of its columns.
+        UserError: one of the files cannot be read or breaks a rule of its columns.
     """
     arms = read_measurements(measurements)
     found = read_claims(claims, arms, measurements)

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import csv
 import math
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from analysis.errors import UserError
+from analysis.files import number_in, read_rows
 from analysis.stats.axes import RELATIONS, SIDES
 
 CLAIMS = ("id", "statement", "how", "arm", "baseline", "relation", "paper", "tolerance", "unit")
 OPTIONAL = ("limit", "spread")
 MEASUREMENTS = ("arm", "seed", "value", "n")
-LARGEST = 1e100
 HOWS = ("value", "difference", "ratio")
-
-
-class TableError(Exception):
-    """What is wrong with a table: one sentence with file, row and column."""
 
 
 @dataclass(frozen=True)
@@ -51,23 +46,23 @@ def read_measurements(path: Path) -> dict[str, Arm]:
     """All arms of the file.
 
     Raises:
-        TableError: the file cannot be read, or breaks a rule of its columns.
+        UserError: the file cannot be read, or breaks a rule of its columns.
     """
     arms: dict[str, Arm] = {}
-    for number, row in _rows(path, MEASUREMENTS):
+    for number, row in read_rows(path, MEASUREMENTS, others=True):
         where = f"{path}, row {number}"
         for name in ("arm", "seed"):
             if not row[name]:
-                raise TableError(f"{where}, column `{name}`: the cell is empty; name the {name} of the run")
+                raise UserError(f"{where}, column `{name}`: the cell is empty; name the {name} of the run")
         arm, seed = arms.setdefault(row["arm"], Arm()), _seed(row["seed"])
         if seed in arm.values:
-            raise TableError(
+            raise UserError(
                 f"{where}, column `seed`: arm {row['arm']!r} has seed {seed} already in row {arm.rows[seed]}; keep one"
             )
-        arm.values[seed] = _number(where, "value", row["value"])
-        n = _number(where, "n", row["n"])
+        arm.values[seed] = number_in(where, "value", row["value"])
+        n = number_in(where, "n", row["n"])
         if n is not None and (n < 1 or n != int(n)):
-            raise TableError(f"{where}, column `n`: {row['n']} is no number of images; write 1 or more, or nothing")
+            raise UserError(f"{where}, column `n`: {row['n']} is no number of images; write 1 or more, or nothing")
         arm.images[seed] = None if n is None else int(n)
         arm.rows[seed] = number
     return arms
@@ -77,22 +72,22 @@ def read_claims(path: Path, arms: dict[str, Arm], measurements: Path) -> list[Cl
     """All claims of the file, each about `arms`, which `measurements` holds.
 
     Raises:
-        TableError: the file cannot be read, breaks a rule of its columns, or asks of an arm what it does not hold.
+        UserError: the file cannot be read, breaks a rule of its columns, or asks of an arm what it does not hold.
     """
     claims: list[Claim] = []
     seen: dict[str, int] = {}
-    for number, row in _rows(path, CLAIMS, OPTIONAL):
+    for number, row in read_rows(path, CLAIMS, OPTIONAL, others=True):
         where = f"{path}, row {number}"
         if not row["id"]:
-            raise TableError(f"{where}, column `id`: the cell is empty; every claim needs an id")
+            raise UserError(f"{where}, column `id`: the cell is empty; every claim needs an id")
         if row["id"] in seen:
-            raise TableError(f"{where}, column `id`: {row['id']!r} stands already in row {seen[row['id']]}")
+            raise UserError(f"{where}, column `id`: {row['id']!r} stands already in row {seen[row['id']]}")
         seen[row["id"]] = number
         for name, words in (("how", HOWS), ("relation", RELATIONS), ("spread", ("", "images"))):
             if row[name] not in words:
                 known = ", ".join(word or "nothing" for word in words)
-                raise TableError(f"{where}, column `{name}`: {row[name]!r} is unknown; write {known}")
-        paper, tolerance = (_number(where, name, row.pop(name)) for name in ("paper", "tolerance"))
+                raise UserError(f"{where}, column `{name}`: {row[name]!r} is unknown; write {known}")
+        paper, tolerance = (number_in(where, name, row.pop(name)) for name in ("paper", "tolerance"))
         claim = Claim(**row, paper=paper, tolerance=tolerance or 0.0)
         _check(where, claim, arms, measurements)
         claims.append(claim)
@@ -102,77 +97,36 @@ def read_claims(path: Path, arms: dict[str, Arm], measurements: Path) -> list[Cl
 def _check(where: str, claim: Claim, arms: dict[str, Arm], measurements: Path) -> None:
     """Rules that span cells."""
     if claim.paper is None and (claim.how == "value" or claim.relation not in SIDES):
-        raise TableError(
+        raise UserError(
             f"{where}, column `paper`: the cell is empty; only a difference or ratio that is greater or less needs no number"
         )
     if claim.tolerance < 0:
-        raise TableError(f"{where}, column `tolerance`: {claim.tolerance:g} is below zero")
+        raise UserError(f"{where}, column `tolerance`: {claim.tolerance:g} is below zero")
     if claim.how == "value" and claim.baseline:
-        raise TableError(f"{where}, column `baseline`: a value has none; clear the cell or write difference")
+        raise UserError(f"{where}, column `baseline`: a value has none; clear the cell or write difference")
     if claim.how == "ratio" and claim.paper is not None and claim.paper <= 0:
-        raise TableError(f"{where}, column `paper`: a ratio of {claim.paper:g} is impossible; it must be above zero")
+        raise UserError(f"{where}, column `paper`: a ratio of {claim.paper:g} is impossible; it must be above zero")
     names = [("arm", claim.arm)] + ([("baseline", claim.baseline)] if claim.how != "value" else [])
     for column, name in names:
         if name not in arms:
             said = f"arm {name!r} is not in {measurements}" if name else "the cell is empty; name an arm"
-            raise TableError(f"{where}, column `{column}`: {said}")
+            raise UserError(f"{where}, column `{column}`: {said}")
         for seed, value in arms[name].values.items():
             if value is None:
                 continue
             there = f"{measurements}, row {arms[name].rows[seed]}"
             if claim.how == "ratio" and (value < 0 or (value == 0 and not claim.spread)):
-                raise TableError(
+                raise UserError(
                     f"{there}, column `value`: {value:g} in the ratio {claim.id!r}, which needs numbers above zero"
                 )
             if claim.spread and not 0 <= value <= 1:
-                raise TableError(
+                raise UserError(
                     f"{there}, column `value`: {value:g} is no fraction, which the spread of claim {claim.id!r} needs"
                 )
             if claim.spread and arms[name].images[seed] is None:
-                raise TableError(
+                raise UserError(
                     f"{there}, column `n`: the cell is empty; the spread of claim {claim.id!r} is that of n images"
                 )
-
-
-def _rows(path: Path, columns: Sequence[str], optional: Sequence[str] = ()) -> Iterator[tuple[int, dict[str, str]]]:
-    """Rows with their number in the file (the header is row 1) and stripped cells; other columns are left out."""
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as lines:
-            reader = csv.DictReader(lines, strict=True)
-            names = [name.strip() for name in reader.fieldnames or []]
-            reader.fieldnames = names
-            for name in columns:
-                if name not in names:
-                    raise TableError(
-                        f"{path}, row 1: column `{name}` is missing; the header must name {', '.join(columns)}"
-                    )
-            for name in (*columns, *optional):
-                if names.count(name) > 1:
-                    raise TableError(f"{path}, row 1: column `{name}` stands there twice")
-            for number, row in enumerate(reader, start=2):
-                if None in row or None in row.values():
-                    raise TableError(
-                        f"{path}, row {number}: the row has {'more' if None in row else 'fewer'} cells than the header; quote cells with commas"
-                    )
-                yield number, {name: (row.get(name) or "").strip() for name in (*columns, *optional)}
-    except OSError as error:
-        raise TableError(f"cannot read {path}: {error.strerror or error}") from None
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise TableError(f"{path} is no CSV file in UTF-8: {error}") from None
-
-
-def _number(where: str, name: str, text: str) -> float | None:
-    if not text:
-        return None
-    try:
-        number = float(text)
-    except ValueError:
-        raise TableError(f"{where}, column `{name}`: {text!r} is not a number") from None
-    if not math.isfinite(number):
-        raise TableError(f"{where}, column `{name}`: {text!r} is not a number; leave the cell empty if there is none")
-    if abs(number) > LARGEST:
-        raise TableError(f"{where}, column `{name}`: {text!r} is beyond {LARGEST:g}; use another unit")
-    return number
 
 
 def _seed(text: str) -> str:

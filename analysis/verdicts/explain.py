@@ -15,25 +15,6 @@ from analysis.verdicts.table import interval, number, paper_value, verdict_words
 
 WIDTH = 110
 LABEL = 15
-HOW = {
-    "difference": "error of {experiment} minus error of {baseline}, on the same images",
-    "gap": "validation minus running training error: {experiment} minus {baseline}",
-    "train_difference": "running training error of the last epoch: {experiment} minus {baseline}",
-    "ratio": "epochs of {experiment} over epochs of {baseline}",
-    "view_gain": "error of the centre view minus error of ten views, {experiment}",
-    "split_gap": "absolute difference of the errors on two splits, {experiment}",
-    "rank": "smallest step of the error in the order {experiment}",
-    "ratio_of_nets": "{metric} of {experiment} over that of {baseline}",
-    "generalization_gap": "validation minus training error of the finished net: {experiment} minus {baseline}",
-    "sample_difference": "error of the finished net on training images: {experiment} minus {baseline}",
-    "tower_chroma": "share of coloured first kernels: one tower of {experiment} minus the other",
-    "tower_chroma_runs": "share of the runs of {experiment} whose towers differ in colour",
-    "orientation_selectivity": "share of first kernels of {experiment} that are selective ({metric}), after minus before training",
-    "retrieval_precision": "nearest neighbours of the same class: last hidden layer of {experiment} minus the best baseline",
-    "code_precision": "nearest neighbours of the same class: codes of 64 bits of {experiment} minus pixels",
-    "pixel_distance": "percentile rank in pixels of the nearest neighbours in the last hidden layer of {experiment}",
-    "geometric_mean": "divergence of the halved {experiment} from the arithmetic mean of thinned nets minus that from the geometric mean",
-}
 
 
 def find(claims: list[Claim], id_: str) -> Claim:
@@ -139,7 +120,7 @@ def _said(claim: Claim) -> list[str]:
     if claim.paper:
         value = paper_value(claim.paper, claim.unit, claim.relation)
         extra = f" {claim.unit}" if claim.unit and claim.unit not in value else ""
-        slack = f", within {number(claim.tolerance, claim.unit)}" if claim.tolerance else ""
+        slack = f"; {claim.slack}" if claim.slack else ""
         reason = f" ({claim.tolerance_reason})" if claim.tolerance_reason else ""
         out += _field("Paper", f"{value}{extra}{slack}{reason}")
     if claim.implied:
@@ -160,10 +141,7 @@ def _place(section: str) -> str:
 def _measured(claim: Claim) -> list[str]:
     if not claim.how:
         return []
-    plain = "{how} of {metric}, {experiment}"
-    words = HOW.get(claim.how, plain).format(
-        how=claim.how, metric=claim.metric, experiment=claim.experiment, baseline=claim.baseline
-    )
+    words = claim.measured or f"{claim.how} of {claim.metric}, {claim.experiment}"
     views = {"center": "centre view", "ten": "ten views", "center-ten": "one against ten views"}.get(claim.views, "")
     data = ", ".join(filter(None, [f"{claim.dataset} {claim.split}".strip(), views]))
     return _field("Measured as", "; ".join(filter(None, [words, data and f"the paper's data: {data}"])))

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.measures import examinations, kernels
+from analysis.measures import kernels
 from analysis.measures.estimates import NoEstimate
 from analysis.measures.probed import to_show
+from analysis.measures.registry import EXAMINED
 from analysis.report import figures
 from analysis.report.badges import badge
 from analysis.report.context import Context
@@ -237,7 +238,7 @@ def gaps(ctx: Context, study: Study) -> Html:
 def verdicts(ctx: Context, study: Study) -> Html:
     """The claims that examinations answer, as this study answers them."""
     rows = []
-    for o in ctx.outcomes(study, set(examinations.HOWS)):
+    for o in ctx.outcomes(study, set(EXAMINED)):
         unit = o.claim.unit
         span = interval(o.low, o.high, unit) if o.low is not None and o.high is not None else "–"
         rows.append(
