@@ -118,7 +118,8 @@ class Tags(HTMLParser):
             loads = name in ("src", "srcset", "action", "formaction", "data", "poster")
             if name.startswith("on") or (loads and not str(value).startswith("data:image/")):
                 self.harm.append(f"{tag} {name}={value}")
-            if name.endswith("href") and re.match(r"\s*(javascript|data|vbscript):", str(value), re.I):
+            saved = name == "href" and "download" in dict(attrs) and str(value).startswith("data:image/svg+xml;base64,")
+            if name.endswith("href") and not saved and re.match(r"\s*(javascript|data|vbscript):", str(value), re.I):
                 self.harm.append(f"{tag} {name}={value}")
 
     handle_startendtag = handle_starttag

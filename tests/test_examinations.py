@@ -340,8 +340,10 @@ def test_a_net_that_never_trained_carries_no_verdict(tmp_path: Path) -> None:
     for seed in (1, 2):
         net(tmp_path, "alexnet", seed, [1] * 30, [1] * 30)
     o = outcome(tmp_path, "fig3-special")
-    assert o.verdict == "pending"
-    assert "all examined runs of alexnet failed to train" in o.why
+    assert (o.verdict, o.why) == ("cannot tell", "all 2 runs failed to train")
+    results = load_results(tmp_path)
+    with pytest.raises(NoEstimate, match="all examined runs of alexnet failed to train"):
+        kernels.tower_counts(results, "demo", "alexnet")
 
 
 def test_a_dead_seed_stays_out_of_every_measure(tmp_path: Path) -> None:

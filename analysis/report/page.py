@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import io
 import re
@@ -45,7 +46,7 @@ class Html(Markup):
 def templates() -> Environment:
     """The templates of the report: they escape whatever is no Html, and a name without a value is an error.
 
-    `plural(n, "run")` and `tight(text)` (no line ends before a unit) are there for all.
+    `plural(n, "run")` and the filters `tight` (no line ends before a unit) and `base64` are there for all.
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -57,13 +58,13 @@ def templates() -> Environment:
         lstrip_blocks=True,
     )
     made.globals["plural"] = plural
-    made.filters["tight"] = _tight
+    made.filters.update(tight=_tight, base64=lambda text: base64.b64encode(text.encode()).decode())
     return made
 
 
 def render(template: str, **values: object) -> Html:
     """A template of `template/` filled with `values`; text among them is escaped, Html is not."""
-    return Html(templates().get_template(template).render(**values))
+    return Html(_tight(templates().get_template(template).render(**values)))
 
 
 def joined(pieces: Iterable[str], between: str = "") -> Html:
@@ -197,7 +198,5 @@ def image(data: bytes, alt: str, caption: str, width: int, kind: str = "png") ->
 
 def picture(data: bytes, alt: str, width: int, kind: str = "png") -> Html:
     """An embedded image alone; `alt` is empty where the text beside it says the same."""
-    import base64
-
     text = base64.b64encode(data).decode("ascii")
     return Html('<img alt="{}" width="{}" src="data:image/{};base64,{}">').format(alt, width, kind, text)
