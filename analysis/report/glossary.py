@@ -13,6 +13,7 @@ TERMINOLOGY = (
 )
 EVIDENCE = {
     "paper scale": "The paper's data, the full network, the full training (or, on CIFAR-10, until the mark is reached).",
+    "document": "Settled by reading: a line of the authors' program, or a page of the time, says the same; nothing is run.",
     "arithmetic": "Counted on the full-size network, or read in the authors' program; nothing is trained.",
     "reduced scale": "The paper's data with a smaller network, smaller pictures, fewer classes or a shorter training, or a lossy copy of them.",
     "proxy": "Real pictures of other data than the paper's.",

@@ -37,7 +37,7 @@ LABELS = {
     label.word: label
     for label in (
         Label(REPLICATED, "✓", "good", "At the paper's scale, by this independent implementation: direction agrees (where there is one) and size matches: the 95 % interval lies on the paper's side of no effect, the 90 % interval within the range that counts as the paper's value.", ("is replicated", "are replicated")),
-        Label(HOLDS, "✓", "good", "Untrained: the count agrees with the printed number, or text and authors' program agree.", ("holds", "hold")),
+        Label(HOLDS, "✓", "good", "Untrained: the count agrees with the printed number, text and authors' program agree, or a document says the same.", ("holds", "hold")),
         Label(AGREES, "↗", "mild", "The 95 % interval lies on the paper's side of no effect. Says nothing about the size, which at the paper's scale differs or is not settled.", ("points the paper's way", "point the paper's way")),
         Label(NOT_SHOWN, "○", "odd", "The 95 % interval shows neither side, and the 90 % interval leaves out the paper's effect: evidence that there is less than that here.", ("is not shown", "are not shown")),
         Label(CONTRADICTS, "↘", "bad", "On lesser evidence: the 95 % interval lies on the other side of no effect.", ("points the other way", "point the other way")),
@@ -56,14 +56,20 @@ AGAINST = (NOT_REPLICATED, CONTRADICTS)
 OPEN = (CANNOT_TELL, NOT_SHOWN)
 COUNTED = (HOLDS, HOLDS_NOT, MISCOUNTS, DIFFERS)
 WEAK = (AGREES, NOT_SHOWN, CONTRADICTS, CANNOT_TELL, PENDING)
-ALLOWED: dict[str, tuple[str, ...]] = {
-    "paper scale": (REPLICATED, AGREES, NOT_SHOWN, NOT_REPLICATED, CANNOT_TELL, PENDING, HOLDS, HOLDS_NOT),
-    "arithmetic": (*COUNTED, NOT_TESTABLE),
-    "reduced scale": WEAK,
-    "proxy": WEAK,
-    "demo": WEAK,
+ALLOWED: dict[str, tuple[str, ...]] = {  # kinds of evidence, the weakest first, and the words that each can say
     "": (PENDING, NOT_TESTABLE, CITED),
+    "demo": WEAK,
+    "proxy": WEAK,
+    "reduced scale": WEAK,
+    "document": (HOLDS,),
+    "arithmetic": (*COUNTED, NOT_TESTABLE),
+    "paper scale": (REPLICATED, AGREES, NOT_SHOWN, NOT_REPLICATED, CANNOT_TELL, PENDING, HOLDS, HOLDS_NOT),
 }
+STRENGTH = tuple(ALLOWED)
+LESSER = tuple(
+    name for name, words in ALLOWED.items() if words is WEAK
+)  # measured, on less than the paper's data and size
+MEASURED = (*LESSER, "paper scale")
 
 
 def label(direction: str, size: str, evidence: str) -> str:

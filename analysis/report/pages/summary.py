@@ -62,6 +62,7 @@ KINDS = {
 EVIDENCE = {
     "paper scale": "Paper scale",
     "arithmetic": "Untrained",
+    "document": "Documents",
     "reduced scale": "Paper's data, reduced",
     "proxy": "Proxy data",
     "demo": "Demo data",
