@@ -203,6 +203,10 @@ def _compare(options: Options) -> int:
     folders = load_results(options.results), load_results(options.published)
     found = reruns.compare(*folders, options.processor)
     print("\n".join(reruns.lines(found)))
+    if options.out:
+        from analysis.report import comparison
+
+        comparison.write(*folders, found, options.out)
     if options.record:
         reruns.record([one for one in found if one.comparable], options.published)
     return int(not all(one.same for one in found if one.comparable))
@@ -323,6 +327,7 @@ VERBS = [
          [_path("--results", "DIR", "where runs were trained again"),
           _path("--with", "DIR", "the published results", dest="published"),
           _flag("--record", "note the reruns beside the published results"),
+          _path("--out", "FILE.html", "also write a page: verdicts, intervals and runs side by side", required=False),
           _text("--processor", "WORDS", "what they were trained again on, where the name that it gives itself hides "
                 "the model (virtual machines)", default="")]),
     Verb("rebuild", "judge results and build the report from them, training nothing", _rebuild,

@@ -148,7 +148,7 @@ def test_nothing_is_replaced_by_nothing_and_nothing_foreign_is_removed(
 def test_the_report_is_built_from_what_is_kept(results: Path, tmp_path: Path) -> None:
     kept, out = tmp_path / "kept", tmp_path / "reports" / "alexnet.html"
     assert keep(results, kept) == 0
-    pages = [NOTEBOOKS / "00_summary.ipynb", NOTEBOOKS / "20_ablations.ipynb"]
+    pages = [NOTEBOOKS / "00_answer.ipynb", NOTEBOOKS / "34_ablations.ipynb"]
     table = rebuild(kept, out, notebooks=pages)
     assert table.read_bytes() == check(results, tmp_path / "all.csv")
     html = out.read_text()

@@ -152,3 +152,33 @@ def test_a_broken_table_is_a_sentence(again, published, capsys):
     assert compare(again, published, "--record") == 2
     error = capsys.readouterr().err
     assert "reruns.csv lacks config_fingerprint, " in error and "; delete it" in error and "Traceback" not in error
+
+
+def test_the_page_shows_runs_intervals_and_verdicts_side_by_side(again, published, tmp_path):
+    out = tmp_path / "comparison.html"
+    assert compare(again, published, "--out", str(out)) == 0
+    text = " ".join(re.sub(r"<[^>]+>", " ", out.read_text().partition("<main>")[2]).split())
+    assert "All 2 runs that were trained again ended with the published weights, bit for bit." in text
+    path = again / RUN.format("no_lrn")
+    final = json.loads(path.read_text())["final"]
+    moved = {"train_error": final["train_error"], "validation_error": final["validation_error"] + 0.03}
+    change(path, weights_sha256="0" * 64, final=final | moved, files={})
+    epochs = pd.read_csv(path.with_name("metrics.csv"))
+    epochs.loc[len(epochs) - 1, ["validation_error"]] = moved["validation_error"]
+    epochs.to_csv(path.with_name("metrics.csv"), index=False)
+    assert compare(again, published, "--out", str(out)) == 1
+    text = " ".join(re.sub(r"<[^>]+>", " ", out.read_text().partition("<main>")[2]).split())
+    assert "Of 2 runs trained again, 1 ended with the published weights, bit for bit" in text
+    seeds = [
+        json.loads(p.read_text())["final"]["validation_error"] for p in published.glob("demo/runs/no_lrn/*/run.json")
+    ]
+    half = 12.706 * abs(seeds[0] - seeds[1]) * 100  # t of one degree of freedom; sqrt(2) times the deviation of two
+    assert f"different 3.00 [−{half:.2f}, {half:.2f}]" in text
+    assert "<script" not in out.read_text() and "Verdicts that differ" in text
+
+
+def test_equal_errors_with_other_weights_are_equal_to_rounding(again, published, tmp_path):
+    change(again / RUN.format("no_lrn"), weights_sha256="0" * 64, files={})
+    out = tmp_path / "comparison.html"
+    assert compare(again, published, "--out", str(out)) == 1
+    assert "bit for bit; 1 ended with errors that are equal to rounding.</b>" in out.read_text()

@@ -113,7 +113,7 @@ def test_snakemakes_own_report_holds_ours_in_categories(finished, tmp_path):
         names = {Path(name).name for name in archive.namelist()}
         results = next(name for name in archive.namelist() if name.endswith("report.html"))
         page = archive.read(results).decode()
-    assert {"alexnet.html", "claims.csv", "claims.json", "00_summary.ipynb"} <= names
+    assert {"alexnet.html", "claims.csv", "claims.json", "00_answer.ipynb"} <= names
     for category in ("Report", "Verdicts", "Pages"):
         assert f'"{category}"' in page, category
     assert {"ro-crate-metadata.json", "workflow.smk"} <= {path.name for path in (folder / "reports").iterdir()}
@@ -376,12 +376,13 @@ def test_a_missing_archive_is_downloaded_if_a_base_url_is_named(tmp_path):
 
 
 def rates_of(folder: Path, race: str, rates: list[float], **diff: int) -> None:
-    """Writes the rates of `race`, and what `diff` sets, into the experiments of the project in `folder`."""
+    """Writes the rates of `race`, and what `diff` sets, into the conditions of the project in `folder`."""
     path = folder / "config/experiments.yaml"
     config = yaml.safe_load(path.read_text())
-    config["experiments"][race]["rates"] = rates
-    if diff:
-        config["experiments"][race]["diff"].update(diff)
+    group, unit, name = race.split("_", 2)
+    condition = config["races"][group]["conditions"][name]
+    condition["rates"][unit] = rates
+    condition["diff"].update(diff)
     path.write_text(yaml.safe_dump(config, sort_keys=False))
 
 

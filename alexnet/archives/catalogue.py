@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -51,14 +53,11 @@ class Extent:
         Raises:
             UserError: the file cannot be read, or ends before they do.
         """
+        data = b""
         try:
             with open(self.path, "rb", buffering=0) as file:
                 file.seek(self.offset)
-                data = file.read(self.size)
-                while 0 < len(data) < self.size:  # disks over a network may give less than asked for
-                    more = file.read(self.size - len(data))
-                    if not more:
-                        break
+                while more := file.read(self.size - len(data)):  # disks over a network may give less than asked for
                     data += more
         except OSError as error:
             raise UserError(
@@ -84,17 +83,12 @@ class Picture:
         """The bytes or pixels; see `Extent.read` for what it raises."""
         return self.data.read() if hasattr(self.data, "read") else self.data
 
-    @property
-    def rank(self) -> tuple[int, str]:
-        """Its place in the canonical order of a split: by label, then by name, whatever the archive's order."""
-        return self.label, self.name
-
 
 @dataclass(frozen=True)
 class Split:
     """One split: how many images it has, and a function that streams them, always in the same order.
 
-    The order is that of `Picture.rank`, so that the same images give the same store however they are kept; of
+    The order is by label, then by name, so that the same images give the same store however they are kept; of
     official CIFAR-10 it is that of the batches.
     """
 
@@ -112,3 +106,68 @@ class Catalogue:
     splits: tuple[Split, ...]
     files: tuple[Path, ...]
     variant: str = ""  # which of several forms of the data, where they differ
+
+
+Listed = Iterable[tuple[str, Lazy]]  # name and bytes of each image
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where images of one class of a split are: how many, and a function that lists them when their turn comes."""
+
+    split: str
+    wnid: str
+    archive: str  # in words
+    images: int
+    listed: Callable[[], Listed]
+
+
+def single(split: str, archive: str, images: Iterable[tuple[str, str, Lazy]]) -> list[Place]:
+    """A place for each image (name, wnid, bytes) of what is not sorted by class."""
+    return [Place(split, wnid, archive, 1, partial(iter, [(name, data)])) for name, wnid, data in images]
+
+
+def splits_of(
+    places: Sequence[Place], splits: Sequence[str], classes: Sequence[ImageClass], where: str, as_listed: bool = False
+) -> tuple[Split, ...]:
+    """The splits that have these images.
+
+    Args:
+        where: what was read, and where the classes come from, in words.
+        as_listed: the order of the images is that of the places and of their lists.
+
+    Raises:
+        UserError: a class has no images in a split, or is not among `classes`.
+    """
+    labels = {c.wnid: label for label, c in enumerate(classes)}
+    opened = []
+    for split in splits:
+        here = [place for place in places if place.split == split]
+        counts = Counter[str]()
+        for place in here:
+            if place.wnid not in labels:
+                raise UserError(f"{place.archive} holds class {place.wnid}, which is none of {where}")
+            counts[place.wnid] += place.images
+        empty = [c for c in classes if not counts[c.wnid]]
+        if empty:
+            words = f" ({empty[0].name})" if empty[0].name != empty[0].wnid else ""
+            raise UserError(
+                f"class {empty[0].wnid}{words} has no images in split {split} of {where} ({len(empty)} of "
+                f"{len(classes)} classes have none); add some, or take the class out of every split"
+            )
+        opened.append(Split(split, counts.total(), partial(_stream, here, labels, as_listed)))
+    return tuple(opened)
+
+
+def _stream(places: Sequence[Place], labels: dict[str, int], as_listed: bool) -> Iterator[Picture]:
+    """The images of a split; those of one class are in memory at a time."""
+    if as_listed:
+        for place in places:
+            yield from (Picture(name, labels[place.wnid], place.archive, data) for name, data in place.listed())
+        return
+    of_class: dict[str, list[Place]] = {wnid: [] for wnid in labels}
+    for place in places:
+        of_class[place.wnid].append(place)
+    for wnid, label in labels.items():
+        found = [Picture(n, label, place.archive, data) for place in of_class[wnid] for n, data in place.listed()]
+        yield from sorted(found, key=lambda picture: picture.name)

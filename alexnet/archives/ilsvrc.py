@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
 from alexnet.archives import tars
-from alexnet.archives.catalogue import Catalogue, Picture, Split
+from alexnet.archives.catalogue import Catalogue, Extent, Lazy, Picture, Place, Split, single, splits_of
 from alexnet.archives.devkits import Devkit, read_devkit, read_ground_truth
+from alexnet.archives.members import basename
 from alexnet.errors import UserError
 
 DEVKIT = {2010: "ILSVRC2010_devkit-1.0.tar.gz", 2012: "ILSVRC2012_devkit_t12.tar.gz"}
@@ -17,7 +20,6 @@ IMAGES = {2010: "ILSVRC2010_images_{}.tar", 2012: "ILSVRC2012_img_{}.tar"}
 OFFERED = {2010: ("train", "val", "test"), 2012: ("train", "val")}  # labels of the 2012 test set: never published
 TEST_GROUND_TRUTH = "ILSVRC2010_test_ground_truth.txt"
 PATCHES = "patch_images.tar"  # of 2010: later versions of some images, used where it is there
-Patches = dict[str, Picture]
 
 
 def needed(year: int, splits: Sequence[str]) -> list[str]:
@@ -25,141 +27,81 @@ def needed(year: int, splits: Sequence[str]) -> list[str]:
     return [DEVKIT[year], *(IMAGES[year].format(split) for split in splits), *[TEST_GROUND_TRUTH] * ("test" in splits)]
 
 
-def basename(name: str) -> str:
-    """The last part of a member's name: official archives differ in the folders before it."""
-    return name.rsplit("/", 1)[-1]
-
-
-def _inner_tars(
-    path: Path, labels: dict[str, int], kit: Devkit, archive_order: bool = False
-) -> Iterator[tuple[str, str, tars.Tar]]:
-    """(wnid, name for messages, tar) of each <wnid>.tar in the training archive, by wnid or in archive order."""
-    with tars.opened(path) as outer:
-        members = list(tars.files(outer, path.name))
-        for member in members:
-            wnid, dot, ending = basename(member.name).rpartition(".")
-            if (dot + ending, wnid in labels) != (".tar", True):
-                raise UserError(
-                    f"{path.name} holds {member.name!r}, which is no class of {kit.file}; "
-                    f"check that both are of {kit.year}"
-                )
-        if not archive_order:
-            members.sort(key=lambda member: basename(member.name))
-        for member in members:
-            file = basename(member.name)
-            where = f"{path.name}/{file}"
-            with tars.inside(outer, member, where) as inner:
-                yield file.removesuffix(".tar"), where, inner
-
-
-def read_patches(path: Path) -> Patches:
-    """The images of patch_images.tar by file name; their labels are those of the images that they replace."""
-    patches = {}
-    with tars.opened(path) as tar:
-        for member in tars.files(tar, path.name):
-            name = basename(member.name)
-            patches[name] = Picture(name, -1, path.name, tars.piece(tar, member, path.name), ("patched",))
-    return patches
-
-
-def patched(picture: Picture, patches: Patches) -> Picture:
-    """The picture, or its later version."""
-    patch = patches.get(picture.name)
-    return replace(patch, label=picture.label) if patch else picture
-
-
-def tar_of_tars(path: Path, kit: Devkit, patches: Patches, used: set[str], archive_order: bool) -> Split:
+def tar_of_tars(path: Path, kit: Devkit) -> list[Place]:
     """Training images: one inner tar per class, named <wnid>.tar, with as many images as meta.mat says.
 
-    Names of patches that replace an image are added to `used`. `archive_order`: see `open_ilsvrc`.
-
     Raises:
-        UserError: a class is absent, twice there, empty or unknown; while streaming: a count differs.
+        UserError: a class is twice there or unknown; while its images are listed: their count differs.
     """
     labels = {c.wnid: label for label, c in enumerate(kit.classes)}
-    seen = set()
-    classes_with_patches = {name.split("_")[0] for name in patches}
-    for wnid, where, inner in _inner_tars(path, labels, kit):
-        members = tars.files(inner, where)
-        first = next(members, None)
-        if first is None:
-            name = kit.classes[labels[wnid]].name
-            raise UserError(f"class {wnid} ({name}) has no images: {where} is empty; fetch {path.name} again")
-        if wnid in classes_with_patches:
-            used.update(patches.keys() & {basename(member.name) for member in (first, *members)})
-        if wnid in seen:
+    places: dict[str, Place] = {}
+    for name, member in tars.members(path, most=math.inf):
+        wnid, dot, ending = basename(name).rpartition(".")
+        if (dot + ending, wnid in labels) != (".tar", True):
+            raise UserError(
+                f"{path.name} holds {name!r}, which is no class of {kit.file}; check that both are of {kit.year}"
+            )
+        if wnid in places:
             raise UserError(f"{path.name} holds class {wnid} twice; fetch it again")
-        seen.add(wnid)
-    absent = sorted(labels.keys() - seen)
-    if absent:
+        where, count = f"{path.name}/{wnid}.tar", kit.train_images[labels[wnid]]
+        empty = next(tars.members(path, within=member, where=where), None) is None
+        listed = partial(_inner, path, member, where, count, kit.file)
+        places[wnid] = Place("train", wnid, where, 0 if empty else count, listed)
+    return list(places.values())
+
+
+def _inner(path: Path, member: Extent, where: str, count: int, kit: str) -> list[tuple[str, Extent]]:
+    found = [(basename(name), data) for name, data in tars.members(path, within=member, where=where)]
+    if len(found) != count:
         raise UserError(
-            f"class {absent[0]} is not in {path.name} ({len(absent)} of the {len(labels)} classes of "
-            f"{kit.file} are not); fetch it again"
+            f"class {basename(where).removesuffix('.tar')}: {where} has {len(found)} images, but data/meta.mat in {kit} "
+            f"says {count}; fetch {path.name} again"
         )
-
-    def pictures() -> Iterator[Picture]:
-        for wnid, where, inner in _inner_tars(path, labels, kit, archive_order):
-            label = labels[wnid]
-            found = [
-                Picture(basename(member.name), label, where, tars.piece(inner, member, where))
-                for member in tars.files(inner, where)
-            ]
-            if len(found) != kit.train_images[label]:
-                raise UserError(
-                    f"class {wnid}: {where} has {len(found)} images, but data/meta.mat in {kit.file} says "
-                    f"{kit.train_images[label]}; fetch {path.name} again"
-                )
-            if not archive_order:
-                found.sort(key=lambda picture: picture.rank)
-            for picture in found:
-                yield patched(picture, patches)
-
-    return Split("train", sum(kit.train_images), pictures)
+    return found
 
 
-def flat_tar(
-    split: str,
-    year: int,
-    path: Path,
-    labels: list[int],
-    truth: str,
-    patches: Patches,
-    used: set[str],
-    archive_order: bool,
-) -> Split:
-    """Validation or test images: line n of the ground truth `truth` is about the n-th name in sorted order.
-
-    `archive_order`: see `open_ilsvrc`.
+def flat(
+    split: str, year: int, archive: str, images: Iterable[tuple[str, Lazy]], wnids: list[str], truth: str
+) -> list[Place]:
+    """Validation or test images: the n-th of the ground truth `truth` is of the n-th name in sorted order.
 
     Raises:
         UserError: there are more or fewer images than lines, a name is there twice, or is one of another year.
     """
-    names = sorted(basename(name) for name in tars.names(path))
-    if len(names) != len(labels):
-        raise UserError(f"{path.name} has {len(names)} images, but {truth} has {len(labels)} lines; fetch both again")
-    label_of = dict(zip(names, labels, strict=True))
-    if len(label_of) != len(names):
+    found = list(images)
+    names = sorted(name for name, _ in found)
+    if len(names) != len(wnids):
+        raise UserError(f"{archive} has {len(names)} images, but {truth} has {len(wnids)} lines; fetch both again")
+    wnid_of = dict(zip(names, wnids, strict=True))
+    if len(wnid_of) != len(names):
         twice = next(a for a, b in pairwise(names) if a == b)
-        raise UserError(f"{path.name} holds {twice} twice, so its names do not match {truth}; fetch it again")
-
+        raise UserError(f"{archive} holds {twice} twice, so its names do not match {truth}; fetch it again")
     others = tuple(f"ILSVRC{other}_" for other in DEVKIT if other != year)
     foreign = next((name for name in names if name.startswith(others)), None)
     if foreign:
-        raise UserError(f"{path.name} holds {foreign}, which is not of {year}; check that it is the right file")
+        raise UserError(f"{archive} holds {foreign}, which is not of {year}; check that it is the right file")
+    return single(split, archive, ((name, wnid_of[name], data) for name, data in found))
 
-    used.update(patches.keys() & label_of.keys())
+
+def ground_truth(split: str, paths: dict[str, Path], kit: Devkit) -> tuple[list[str], str]:
+    """Wnids of the validation or test images by the rank of their names, and what says so."""
+    if split == "test":
+        text, where = paths[TEST_GROUND_TRUTH].read_bytes(), TEST_GROUND_TRUTH
+    else:
+        truth = f"ILSVRC{kit.year}_validation_ground_truth.txt"
+        text, where = tars.find(paths[DEVKIT[kit.year]], f"data/{truth}"), f"{truth} in {kit.file}"
+    return [kit.classes[label].wnid for label in read_ground_truth(text, where, kit)], where
+
+
+def patched(split: Split, patches: dict[str, Extent]) -> Split:
+    """The split with the later versions of some images, by name."""
 
     def pictures() -> Iterator[Picture]:
-        with tars.opened(path) as tar:
-            pieces = [
-                (basename(member.name), tars.piece(tar, member, path.name)) for member in tars.files(tar, path.name)
-            ]
-        found = [Picture(name, label_of[name], path.name, data) for name, data in pieces]
-        if not archive_order:
-            found.sort(key=lambda picture: picture.rank)
-        return (patched(picture, patches) for picture in found)
+        for picture in split.pictures():
+            new = patches.get(picture.name)
+            yield replace(picture, archive=PATCHES, data=new, repairs=("patched",)) if new else picture
 
-    return Split(split, len(names), pictures)
+    return replace(split, pictures=pictures)
 
 
 def open_ilsvrc(
@@ -171,30 +113,30 @@ def open_ilsvrc(
         archive_order: images come as they stand in the archives, not by label and name.
 
     Raises:
-        UserError: see `read_devkit`, `read_ground_truth`, `tar_of_tars` and `flat_tar`; or a patch replaces no
+        UserError: see `read_devkit`, `read_ground_truth`, `tar_of_tars` and `flat`; or a patch replaces no
             image although all splits are read.
     """
-    devkit = paths[DEVKIT[year]]
-    kit = read_devkit(devkit, year)
-    opened = []
-    patches = read_patches(paths[PATCHES]) if PATCHES in paths else {}
-    used: set[str] = set()
+    kit = read_devkit(paths[DEVKIT[year]], year)
+    places: list[Place] = []
     for split in splits:
         path = paths[IMAGES[year].format(split)]
         if split == "train":
-            opened.append(tar_of_tars(path, kit, patches, used, archive_order))
+            places += tar_of_tars(path, kit)
             continue
-        if split == "val":
-            truth = f"ILSVRC{year}_validation_ground_truth.txt"
-            text, where = tars.find(devkit, f"data/{truth}"), f"{truth} in {devkit.name}"
-        else:
-            text, where = paths[TEST_GROUND_TRUTH].read_bytes(), TEST_GROUND_TRUTH
-        labels = read_ground_truth(text, where, kit)
-        opened.append(flat_tar(split, year, path, labels, where, patches, used, archive_order))
-    unused = sorted(patches.keys() - used)
-    if unused and len(splits) == len(OFFERED[year]):
-        raise UserError(
-            f"{PATCHES}: {unused[0]} ({len(unused)} of {len(patches)} images) replaces no image of {year}; fetch it "
-            "again, or take it away to pack the images as they were first published"
-        )
-    return Catalogue(source, kit.classes, tuple(opened), tuple(paths.values()))
+        wnids, truth = ground_truth(split, paths, kit)
+        images = ((basename(name), data) for name, data in tars.members(path))
+        places += flat(split, year, path.name, images, wnids, truth)
+    where = f"{', '.join(IMAGES[year].format(split) for split in splits)} and {kit.file}"
+    opened = splits_of(places, splits, kit.classes, where, archive_order)
+    if PATCHES in paths:
+        patches = {basename(name): data for name, data in tars.members(paths[PATCHES])}
+        classes = {name.split("_")[0] for name in patches}
+        searched = [place for place in places if place.split != "train" or place.wnid in classes]
+        unused = sorted(patches.keys() - {name for place in searched for name, _ in place.listed()})
+        if unused and len(splits) == len(OFFERED[year]):
+            raise UserError(
+                f"{PATCHES}: {unused[0]} ({len(unused)} of {len(patches)} images) replaces no image of {year}; fetch it "
+                "again, or take it away to pack the images as they were first published"
+            )
+        opened = tuple(patched(split, patches) for split in opened)
+    return Catalogue(source, kit.classes, opened, tuple(paths.values()))

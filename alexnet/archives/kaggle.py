@@ -7,12 +7,12 @@ the validation images from LOC_val_solution.csv (image, then class and box of ea
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
 
-from alexnet.archives.catalogue import Catalogue, ImageClass, Picture, Split
-from alexnet.archives.local_folders import images, subfolders
+from alexnet.archives.catalogue import Catalogue, ImageClass, Place, single, splits_of
+from alexnet.archives.class_folders import places_of
+from alexnet.archives.local_folders import images
 from alexnet.errors import UserError
 
 IMAGES, MAPPING, SOLUTION = "ILSVRC/Data/CLS-LOC", "LOC_synset_mapping.txt", "LOC_val_solution.csv"
@@ -42,41 +42,27 @@ def read_classes(path: Path) -> tuple[ImageClass, ...]:
     return tuple(ImageClass(wnid, words) for wnid, words in pairs)
 
 
-def read_solution(path: Path, labels: dict[str, int]) -> dict[str, int]:
-    """Label of each validation image, by name without ending.
+def read_solution(path: Path, classes: Sequence[ImageClass]) -> dict[str, str]:
+    """Wnid of each validation image, by name without ending.
 
     Raises:
         UserError: no table, a line has no class, an unknown one, or two, or an image is there twice.
     """
-    found: dict[str, int] = {}
+    known, found = {c.wnid for c in classes}, dict[str, str]()
     try:
         rows = list(csv.DictReader(_lines(path)))
     except csv.Error as error:
         raise UserError(f"{path} cannot be read ({error}); fetch it again") from error
     for number, row in enumerate(rows, start=2):
         image, wnids = row.get("ImageId"), set((row.get("PredictionString") or "").split()[::5])
-        if not image or len(wnids) != 1 or not wnids <= labels.keys():
+        if not image or len(wnids) != 1 or not wnids <= known:
             raise UserError(
                 f"{path.name}, line {number}: {' '.join(sorted(wnids)) or 'nothing'!r} is not one class of {MAPPING}"
             )
         if image in found:
             raise UserError(f"{path.name}, line {number}: {image} is there twice; fetch it again")
-        found[image] = labels[wnids.pop()]
+        found[image] = wnids.pop()
     return found
-
-
-def train(root: Path, roots: Sequence[Path], labels: dict[str, int]) -> Iterator[Picture]:
-    """The training images."""
-    for wnid, label in labels.items():
-        for name, data in images(root / wnid, roots):
-            yield Picture(name, label, f"{IMAGES}/train/{wnid}", data)
-
-
-def val(root: Path, roots: Sequence[Path], label_of: dict[str, int]) -> Iterator[Picture]:
-    """The validation images."""
-    found = images(root, roots)
-    pictures = [Picture(name, label_of[Path(name).stem], f"{IMAGES}/val", data) for name, data in found]
-    return iter(sorted(pictures, key=lambda picture: picture.rank))
 
 
 def open_kaggle(source: str, splits: Sequence[str], paths: dict[str, Path], folders: Sequence[Path]) -> Catalogue:
@@ -87,27 +73,18 @@ def open_kaggle(source: str, splits: Sequence[str], paths: dict[str, Path], fold
             or unknown.
     """
     classes = read_classes(paths[MAPPING])
-    labels = {c.wnid: label for label, c in enumerate(classes)}
-    opened = []
+    places: list[Place] = []
     for split in splits:
         root = paths[f"{IMAGES}/{split}"]
         roots = [path.resolve() for path in (*folders, root)]
         if split == "train":
-            odd = sorted({name for name, _ in subfolders(root, roots)} ^ labels.keys())
-            if odd:
-                raise UserError(f"{root}: class {odd[0]} is not both a folder and in {MAPPING} ({len(odd)} are not)")
-            counts = {wnid: len(images(root / wnid, roots)) for wnid in labels}
-            empty = [wnid for wnid, count in counts.items() if not count]
-            if empty:
-                raise UserError(f"class {empty[0]} has no images in {root}; fetch it again")
-            total, pictures = sum(counts.values()), partial(train, root, roots, labels)
-        else:
-            label_of = read_solution(paths[SOLUTION], labels)
-            odd = sorted(label_of.keys() ^ {Path(name).stem for name, _ in images(root, roots)})
-            if odd:
-                raise UserError(f"{root}: image {odd[0]} is not both there and in {SOLUTION} ({len(odd)} are not)")
-            total, pictures = len(label_of), partial(val, root, roots, label_of)
-        stream: Callable[[], Iterator[Picture]] = pictures
-        opened.append(Split(split, total, stream))
+            places += places_of(root, roots)
+            continue
+        wnid_of, found = read_solution(paths[SOLUTION], classes), images(root, roots)
+        odd = sorted(wnid_of.keys() ^ {Path(name).stem for name, _ in found})
+        if odd:
+            raise UserError(f"{root}: image {odd[0]} is not both there and in {SOLUTION} ({len(odd)} are not)")
+        places += single(split, f"{IMAGES}/val", [(name, wnid_of[Path(name).stem], data) for name, data in found])
     files = tuple(path for path in paths.values() if path.is_file())
-    return Catalogue(source, classes, tuple(opened), files, "Kaggle folders")
+    opened = splits_of(places, splits, classes, f"{IMAGES} and {MAPPING}")
+    return Catalogue(source, classes, opened, files, "Kaggle folders")

@@ -8,13 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from alexnet.archives.catalogue import Extent
-from alexnet.archives.zips import MAX_BYTES
+from alexnet.archives.members import MAX_BYTES, printable
 from alexnet.errors import UserError
-
-
-def printable(name: str) -> str:
-    """The name, with bytes that are not UTF-8 as \\xff, so that it can be written into an index."""
-    return os.fsencode(name).decode(errors="backslashreplace")
 
 
 def subfolders(folder: Path, roots: Sequence[Path]) -> list[tuple[str, Path]]:

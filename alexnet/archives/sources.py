@@ -18,29 +18,33 @@ from alexnet.archives.class_folders import open_class_folders
 from alexnet.errors import UserError
 
 Folders = Path | str | Sequence[Path | str]
-Needed = Callable[[Sequence[str]], list[str]]
+LOOSE = (".tar", ".tar.gz", ".tgz", ".zip")
 
 
 @dataclass(frozen=True)
 class Found:
-    """What was asked of a source, and where its files are."""
+    """What was asked of a source, and where its files are or would be."""
 
     source: str
     splits: list[str]
-    paths: dict[str, Path]  # by name, in the order in which the layout names them
     folders: list[Path]
-    archive_order: bool
+    paths: dict[str, Path]  # by name, in the order in which the layout names them
+    archive_order: bool = False
 
     @property
     def first(self) -> Path:
         return next(iter(self.paths.values()))
+
+    @property
+    def missing(self) -> list[str]:
+        return [name for name, path in self.paths.items() if not path.exists()]
 
 
 @dataclass(frozen=True)
 class Layout:
     """One way in which a source may lie there: the names of its files for some splits, and their reader."""
 
-    needed: Needed
+    needed: Callable[[Sequence[str]], list[str]]
     open: Callable[[Found], Catalogue]
 
 
@@ -73,12 +77,14 @@ def _named(read: Callable[[str, list[str], Path], Catalogue], *names: str) -> tu
     )
 
 
-def _class_folders(needed: Needed) -> Layout:
+def _class_folders(*names: str) -> Layout:
+    """Archives of class folders; `{}` in a name stands for the split."""
+
     def read(found: Found) -> Catalogue:
         variant = found.first.name.split(".")[0].removesuffix("-train").removesuffix("-val")
         return open_class_folders(found.source, found.splits, list(found.paths.values()), found.folders, variant)
 
-    return Layout(needed, read)
+    return Layout(lambda splits: list(dict.fromkeys(name.format(split) for name in names for split in splits)), read)
 
 
 SOURCES = {
@@ -119,17 +125,17 @@ SOURCES = {
     "imagenette": Source(
         "imagenette2-320.tgz; or imagenette2-224-{train,val}.tar.gz, imagenette2.tgz, imagenette2-160.tgz",
         ("train", "val"),
-        (
-            _class_folders(lambda _: ["imagenette2-320.tgz"]),
-            _class_folders(lambda splits: [f"imagenette2-224-{split}.tar.gz" for split in splits]),
-            _class_folders(lambda _: ["imagenette2.tgz"]),
-            _class_folders(lambda _: ["imagenette2-160.tgz"]),
+        tuple(
+            map(
+                _class_folders,
+                ("imagenette2-320.tgz", "imagenette2-224-{}.tar.gz", "imagenette2.tgz", "imagenette2-160.tgz"),
+            )
         ),
     ),
     "cifar10": Source(
         "cifar-10-python.tar.gz; or cifar10-jpeg75.tar.gz, a lossy copy",
         ("train", "test"),
-        (*_named(cifar.open_cifar, cifar.ARCHIVE), _class_folders(lambda _: ["cifar10-jpeg75.tar.gz"])),
+        (*_named(cifar.open_cifar, cifar.ARCHIVE), _class_folders("cifar10-jpeg75.tar.gz")),
     ),
     "tiny_imagenet": Source(
         "tiny-imagenet-200.zip",
@@ -147,43 +153,9 @@ def list_sources() -> list[str]:
     return [f"{name:{width}}  {source.files}" for name, source in SOURCES.items()]
 
 
-def _folders(folders: Folders) -> list[Path]:
-    """The folders to search, as a list."""
-    if isinstance(folders, str | Path):
-        return [Path(folders)]
-    return [Path(folder) for folder in folders]
-
-
 def _locate(name: str, folders: Sequence[Path]) -> Path:
     """The first file of that name; if there is none, where it would be in the first folder."""
     return next((folder / name for folder in folders if (folder / name).exists()), folders[0] / name)
-
-
-def _splits(source: str, folders: Sequence[Path], splits: Sequence[str] | None) -> list[str]:
-    """The splits to read: those asked for, else those offered, of 2010 those that are there."""
-    if source == "ilsvrc2010" and not splits:
-        names = {split: ilsvrc.IMAGES[2010].format(split) for split in SPLITS}
-        present = [split for split, name in names.items() if _locate(name, folders).exists()]
-        return present or list(SPLITS)
-    return [split for split in SOURCES[source].splits if not splits or split in splits]
-
-
-def _layout(source: str, folders: Sequence[Path], splits: Sequence[str]) -> Layout:
-    """The layout in which a source lies there: one that is whole, else one that was begun, else the first."""
-    layouts = SOURCES[source].layouts
-    there = [[_locate(name, folders).exists() for name in layout.needed(splits)] for layout in layouts]
-    for enough in (all, any):
-        for layout, found in zip(layouts, there, strict=True):
-            if enough(found):
-                return layout
-    return layouts[0]
-
-
-def _paths(source: str, folders: Sequence[Path], splits: Sequence[str] | None) -> dict[str, Path]:
-    """Where the files that a source is read from are or would be, by name; source `folders` has its own way."""
-    wanted = _splits(source, folders, splits)
-    names = _layout(source, folders, wanted).needed(wanted)
-    return {name: _locate(name, folders) for name in names}
 
 
 def _loose(folders: Sequence[Path], splits: Sequence[str] | None) -> list[Path]:
@@ -191,50 +163,53 @@ def _loose(folders: Sequence[Path], splits: Sequence[str] | None) -> list[Path]:
     for folder in folders:
         if folder.is_file():
             return [folder]
-        found = [folder / split for split in SPLITS if (folder / split).is_dir()]
-        found = [path for path in found if not splits or path.name in splits]
-        endings = (".tar", ".tar.gz", ".tgz", ".zip")
-        found = found or sorted(p for p in folder.glob("*") if p.is_file() and p.name.endswith(endings))
+        found = [folder / split for split in splits or SPLITS if (folder / split).is_dir()]
+        found = found or sorted(p for p in folder.glob("*") if p.is_file() and p.name.endswith(LOOSE))
         if found:
             return found
     return []
 
 
-def _check(source: str, splits: Sequence[str] | None) -> None:
-    """Raise UserError for a source that does not exist or a split that the source does not have."""
+def find(source: str, folders: Folders, splits: Sequence[str] | None = None, archive_order: bool = False) -> Found:
+    """The files of a source, in the layout in which it lies there: one that is whole, else one that was begun, else the first.
+
+    Looks at names only. Of `ilsvrc2010`, without `splits`, those are meant that are there; of source `folders` all files
+    found are.
+
+    Raises:
+        UserError: unknown source or split.
+    """
     if source not in SOURCES:
         raise UserError(f"unknown source {source!r}; choose one of {', '.join(SOURCES)}")
+    about = SOURCES[source]
     for split in splits or ():
-        offered = SOURCES[source].splits
-        if split not in offered:
-            secret = " (the labels of its test images were never published)" * SOURCES[source].unlabelled
-            raise UserError(f"source {source} has no split {split!r}{secret}; choose from {', '.join(offered)}")
+        if split not in about.splits:
+            secret = " (the labels of its test images were never published)" * about.unlabelled
+            raise UserError(f"source {source} has no split {split!r}{secret}; choose from {', '.join(about.splits)}")
+    searched = [Path(folders)] if isinstance(folders, str | Path) else [Path(folder) for folder in folders]
+    if source == "folders":
+        there = {path.name: path for path in _loose(searched, splits)}
+        example = "train/<class>/<image>"
+        return Found(source, list(splits or ()), searched, there or {example: searched[0] / example})
+    wanted = [split for split in about.splits if not splits or split in splits]
+    if source == "ilsvrc2010" and not splits:
+        present = [s for s in wanted if _locate(ilsvrc.IMAGES[2010].format(s), searched).exists()]
+        wanted = present or wanted
+    layouts = [{name: _locate(name, searched) for name in layout.needed(wanted)} for layout in about.layouts]
+    paths = next(
+        (p for enough in (all, any) for p in layouts if enough(path.exists() for path in p.values())), layouts[0]
+    )
+    return Found(source, wanted, searched, paths, archive_order)
 
 
 def missing_archives(source: str, folders: Folders, splits: Sequence[str] | None = None) -> list[str]:
-    """Names of the files that `open_source` needs and that are in none of the folders; looks at names only.
-
-    Raises:
-        UserError: unknown source or split.
-    """
-    _check(source, splits)
-    searched = _folders(folders)
-    if source == "folders":
-        return [] if _loose(searched, splits) else ["train/<class>/<image>"]
-    return [name for name, path in _paths(source, searched, splits).items() if not path.exists()]
+    """Names of the files that `open_source` needs and that are in none of the folders; see `find`."""
+    return find(source, folders, splits).missing
 
 
 def located(source: str, folders: Folders, splits: Sequence[str] | None = None) -> list[Path]:
-    """The files that `open_source` will read, as far as they are there; source `folders` has no known ones.
-
-    Raises:
-        UserError: unknown source or split.
-    """
-    _check(source, splits)
-    searched = _folders(folders)
-    if source == "folders":
-        return []
-    return [path for path in _paths(source, searched, splits).values() if path.is_file()]
+    """The files that `open_source` will read, as far as they are there and have known names; see `find`."""
+    return [path for path in find(source, folders, splits).paths.values() if path.is_file() and source != "folders"]
 
 
 def open_source(
@@ -251,20 +226,17 @@ def open_source(
         UserError: an archive is missing or damaged, a class is empty, a label is outside the map, counts
             differ.
     """
-    searched = _folders(folders)
-    missing = missing_archives(source, searched, splits)
-    if missing:
-        one = len(missing) == 1
+    found = find(source, folders, splits, archive_order)
+    if found.missing:
+        one = len(found.missing) == 1
         raise UserError(
-            f"{', '.join(missing)} {'is' if one else 'are'} missing: put {'it' if one else 'them'} into "
-            f"{' or '.join(map(str, searched))}"
+            f"{', '.join(found.missing)} {'is' if one else 'are'} missing: put {'it' if one else 'them'} into "
+            f"{' or '.join(map(str, found.folders))}"
         )
-    if source == "folders":
-        return open_class_folders(source, splits, _loose(searched, splits), searched)
-    paths = _paths(source, searched, splits)
-    odd = next((path for path in paths.values() if not (path.is_file() or path.is_dir())), None)
+    odd = next((path for path in found.paths.values() if not (path.is_file() or path.is_dir())), None)
     if odd:
         raise UserError(f"{odd} is neither a file nor a folder; take it away")
-    wanted = _splits(source, searched, splits)
-    found = Found(source, wanted, paths, searched, archive_order)
-    return _layout(source, searched, wanted).open(found)
+    if source == "folders":
+        return open_class_folders(source, splits, list(found.paths.values()), found.folders)
+    layout = next(one for one in SOURCES[source].layouts if one.needed(found.splits) == list(found.paths))
+    return layout.open(found)

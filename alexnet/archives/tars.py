@@ -7,17 +7,14 @@ import gzip
 import io
 import lzma
 import tarfile
-import tempfile
-import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import lru_cache
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from tarfile import EOFHeaderError, HeaderError, ReadError  # type: ignore[attr-defined]
-from typing import IO, Any, Self, cast
+from typing import Any, Self
 
 from alexnet.archives.catalogue import Extent
-from alexnet.archives.zips import MAX_BYTES, most_unpacked
+from alexnet.archives.members import MAX_BYTES, Spool, check, most_unpacked, readable
 from alexnet.errors import UserError
 
 UNDECODABLE = "backslashreplace"  # names that are not UTF-8 stand in the index as \\xff
@@ -51,23 +48,9 @@ class Member(tarfile.TarInfo):
 
 
 class Tar(tarfile.TarFile):
-    """One that knows its archive, in which file its bytes stand as they are, from which byte on, what keeps that open."""
+    """One whose damaged headers are errors."""
 
-    archive: Path
-    file: Path
-    begin: int = 0
-    keep: object = None
-
-
-@contextmanager
-def _named(name: str, path: Path) -> Iterator[None]:
-    """Raise UserError with the archive's name for whatever reading it raises."""
-    try:
-        yield
-    except FileNotFoundError:
-        raise UserError(f"{name} is missing: put it into {path.parent}") from None
-    except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, OSError, RecursionError) as error:
-        raise UserError(f"{name} in {path.parent} cannot be read to its end ({error}); fetch it again") from error
+    tarinfo = Member
 
 
 def _inflated(path: Path) -> Iterator[bytes] | None:
@@ -98,21 +81,9 @@ def _xz(path: Path) -> Iterator[bytes]:
             yield reader.decompress(data, BLOCK)
 
 
-class Unpacked:
-    """A nameless temporary file, closed with its last reader."""
-
-    def __init__(self) -> None:
-        self.file = tempfile.TemporaryFile()  # noqa: SIM115
-        self.path = Path(f"/proc/self/fd/{self.file.fileno()}")
-
-    def __del__(self) -> None:
-        if hasattr(self, "file"):
-            self.file.close()
-
-
 @lru_cache(maxsize=2)
-def _unpacked(path: Path, size: int, changed: int) -> Unpacked | None:
-    """What a compressed file unpacks to; None if it is not compressed.
+def _unpacked(path: Path, size: int, changed: int) -> Extent:
+    """The bytes of a file, `changed` at that time, or what it unpacks to if it is compressed.
 
     Memory stays that of a block, and images are read where they stand, in any order.
 
@@ -121,97 +92,51 @@ def _unpacked(path: Path, size: int, changed: int) -> Unpacked | None:
     """
     blocks = _inflated(path)
     if blocks is None:
-        return None
-    unpacked, most = Unpacked(), most_unpacked(size)
+        return Extent(path, 0, size)
+    spool, most = Spool(path.name), most_unpacked(size)
     for block in blocks:
-        try:
-            unpacked.file.write(block)
-        except OSError as error:
-            raise UserError(
-                f"{path.name} cannot be unpacked to {tempfile.gettempdir()} ({error.strerror}); name a folder with "
-                "more room in the environment variable TMPDIR"
-            ) from error
-        if unpacked.file.tell() > most:
+        spool.add(block)
+        if spool.size > most:
             raise UserError(f"{path} unpacks to more than {most:,} bytes; do not use this file")
-    unpacked.file.flush()
-    return unpacked
+    return spool.flush()
 
 
-@contextmanager
-def opened(path: Path) -> Iterator[Tar]:
-    """The tar at `path`, compressed or not.
+def members(
+    path: Path, folders: bool = False, within: Extent | None = None, where: str = "", most: float = MAX_BYTES
+) -> Iterator[tuple[str, Extent]]:
+    """Name and bytes of each regular file of a tar, compressed or not, in archive order and in constant memory.
+
+    Args:
+        folders: yield folders as well, as no bytes under a name that ends in a slash.
+        within: a member, whose members are wanted; it is called `where` in messages.
+        most: bytes that a member may have.
 
     Raises:
-        UserError: the archive is missing, is no tar, or breaks off, also while the caller reads it.
+        UserError: the archive is missing, no tar, damaged or breaks off; a member is a link, a device, a sparse file or a
+            decompression bomb, or its name is absolute or climbs out of the archive.
     """
-    with _named(path.name, path):
+    where = where or path.name
+    with readable(where, path):
         status = path.stat()
-        keep = _unpacked(path, status.st_size, status.st_mtime_ns)
-        file = keep.path if keep else path
-        with Tar.open(file, mode="r:", tarinfo=Member, errors=UNDECODABLE) as tar:
-            tar.archive, tar.file, tar.keep = path, file, keep
-            yield tar
-
-
-@contextmanager
-def inside(outer: Tar, member: tarfile.TarInfo, where: str) -> Iterator[Tar]:
-    """The plain tar that is a member of another, called `where` in messages.
-
-    Raises:
-        UserError: see `opened`.
-    """
-    with _named(where, outer.archive):
-        stream = cast(IO[bytes], outer.extractfile(member))
-        with Tar.open(fileobj=stream, mode="r:", tarinfo=Member, errors=UNDECODABLE) as tar:
-            tar.archive, tar.file, tar.keep = outer.archive, outer.file, outer.keep
-            tar.begin = outer.begin + member.offset_data
-            yield tar
-
-
-def files(tar: Tar, where: str, folders: bool = False) -> Iterator[tarfile.TarInfo]:
-    """The regular files of a tar, if asked also its folders, in archive order and in constant memory.
-
-    Raises:
-        UserError: a member is a link, a device or a sparse file, its name is absolute or climbs out of the archive, or
-            the archive is damaged there.
-    """
-    with _named(where, tar.archive):
-        at = -1
-        while (member := tar.next()) is not None:
-            tar.members, tar.pax_headers = [], {}  # type: ignore[attr-defined]  # tarfile would keep them all
-            if member.issparse():
-                raise ReadError(f"{member.name!r} is a sparse file")
-            if member.size < 0 or tar.offset <= at:
-                raise ReadError(f"{member.name!r} has a size below zero")
-            at = tar.offset
-            path = PurePosixPath(member.name)
-            if path.is_absolute() or ".." in path.parts:
-                raise UserError(
-                    f"{where} holds {member.name!r}, a name that leads out of the archive; do not use this file"
-                )
-            if not (member.isdir() or member.isreg()):
-                raise UserError(f"{where} holds {member.name!r}, which is a link or a device; do not use this file")
-            if folders or member.isreg():
-                yield member
-
-
-def piece(tar: Tar, member: tarfile.TarInfo, where: str) -> Extent:
-    """Where a member's bytes stand.
-
-    Raises:
-        UserError: the member is a decompression bomb.
-    """
-    if member.size > MAX_BYTES:
-        raise UserError(
-            f"{where} holds {member.name!r} with {member.size:,} bytes, more than {MAX_BYTES:,}; do not use this file"
-        )
-    return Extent(tar.file, tar.begin + member.offset_data, member.size, tar.keep)
-
-
-def names(path: Path) -> list[str]:
-    """Names of the files in an archive, in archive order; reads only headers."""
-    with opened(path) as tar:
-        return [member.name for member in files(tar, path.name)]
+        whole = within or _unpacked(path, status.st_size, status.st_mtime_ns)
+        with open(whole.path, "rb") as file:
+            file.seek(whole.offset)
+            tar, at, end = Tar(fileobj=file, errors=UNDECODABLE), -1, whole.offset + whole.size
+            while (member := tar.next()) is not None:
+                tar.members, tar.pax_headers = [], {}  # type: ignore[attr-defined]  # tarfile would keep them all
+                if member.issparse():
+                    raise ReadError(f"{member.name!r} is a sparse file")
+                if member.size < 0 or tar.offset <= at:
+                    raise ReadError(f"{member.name!r} has a size below zero")
+                if tar.offset > end and within:
+                    raise EOFError("it breaks off")
+                at = tar.offset
+                check(where, member.name, member.isdir() or member.isreg(), member.size, most)
+                if member.isreg() or folders:
+                    name = f"{member.name}/" if member.isdir() else member.name
+                    yield name, Extent(whole.path, member.offset_data, member.size, whole.keep)
+            if tar.offset >= end:  # what follows an inner tar is not its end
+                raise EOFError("it breaks off")
 
 
 def find(path: Path, ending: str) -> bytes:
@@ -220,14 +145,12 @@ def find(path: Path, ending: str) -> bytes:
     Raises:
         UserError: there is none.
     """
-    data = None
-    with opened(path) as tar:
-        for member in files(tar, path.name):  # to the end, so that damage after it is seen too
-            if data is None and f"/{member.name}".endswith(f"/{ending}"):
-                data = piece(tar, member, path.name)
-        if data is None:
-            raise UserError(f"{path.name} in {path.parent} holds no {ending}; fetch it again")
-        return data.read()
+    found = [
+        data for name, data in members(path) if f"/{name}".endswith(f"/{ending}")
+    ]  # to the end, so that damage shows
+    if not found:
+        raise UserError(f"{path.name} in {path.parent} holds no {ending}; fetch it again")
+    return found[0].read()
 
 
 def add(tar: tarfile.TarFile, name: str, data: bytes) -> None:

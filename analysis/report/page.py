@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import io
 import re
 from collections.abc import Iterable, Sequence
+from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
+from analysis.text import plural
+
 if TYPE_CHECKING:
+    from jinja2 import Environment
     from matplotlib.figure import Figure
+
+TEMPLATE = Path(__file__).resolve().parent / "template"
 
 NUMBER = re.compile(r"(not within )?[≥≤<>+−–-]*\s?[\d,.]*(\s?(%|×|px))?(\s*[\[(–][\d\s.,–∞\])-]*)?|\[.*\]")
 PROSE = 30  # characters from which a cell is a sentence
@@ -32,6 +40,31 @@ class Html(Markup):
 
     def __repr__(self) -> str:
         return " ".join(re.sub(r"<[^>]+>", " ", str(self)).split())[:200]
+
+
+@cache
+def templates() -> Environment:
+    """The templates of the report: they escape whatever is no Html, and a name without a value is an error.
+
+    `plural(n, "run")` and the filters `tight` (no line ends before a unit) and `base64` are there for all.
+    """
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    made = Environment(
+        loader=FileSystemLoader(TEMPLATE),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.globals["plural"] = plural
+    made.filters.update(tight=_tight, base64=lambda text: base64.b64encode(text.encode()).decode())
+    return made
+
+
+def render(template: str, **values: object) -> Html:
+    """A template of `template/` filled with `values`; text among them is escaped, Html is not."""
+    return Html(_tight(templates().get_template(template).render(**values)))
 
 
 def joined(pieces: Iterable[str], between: str = "") -> Html:
@@ -165,7 +198,5 @@ def image(data: bytes, alt: str, caption: str, width: int, kind: str = "png") ->
 
 def picture(data: bytes, alt: str, width: int, kind: str = "png") -> Html:
     """An embedded image alone; `alt` is empty where the text beside it says the same."""
-    import base64
-
     text = base64.b64encode(data).decode("ascii")
     return Html('<img alt="{}" width="{}" src="data:image/{};base64,{}">').format(alt, width, kind, text)

@@ -26,7 +26,7 @@ def sentences(results: Results) -> list[str]:
         made = [run.get("provenance", {}) for run in runs.values()]
         threads = several(run.get("threads") for run in runs.values())
         seconds = sum(float(run.get("wall_seconds") or 0) * float(run.get("threads") or 1) for run in runs.values())
-        days = sorted(filter(None, (_day(run) for run in runs.values())))
+        days = sorted(filter(None, (day(run) for run in runs.values())))
         when = days[0] + (f" to {days[-1]}" if days[-1] != days[0] else "") if days else "unknown"
         rest = evaluation_hours(results, study.name)
         evaluated = f" and {rest:.1f} of evaluation" if rest >= 0.05 else ""
@@ -91,7 +91,7 @@ def several(values: Iterable[object]) -> str:
     return ", ".join(sorted({str(value) for value in values if value is not None})) or "unknown"
 
 
-def _day(run: dict[str, object]) -> str:
+def day(run: dict[str, object]) -> str:
     """The day on which a run ended; nothing if it does not say."""
     sessions = run.get("sessions")
     last = sessions[-1] if isinstance(sessions, list) and sessions else {}

@@ -1,0 +1,189 @@
+"""The headline figure: a dozen claims in words, each with the paper's number, the authors' log and ours."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from analysis.paper.lab_logs import load_lab_logs
+from analysis.report.context import Context
+from analysis.report.page import Html, render
+from analysis.report.pages.lab_logs import differences
+from analysis.text import plural
+from analysis.verdicts.labels import AGAINST, AGREES, CANNOT_TELL, FOR, NOT_SHOWN, PENDING, REPLICATED
+from analysis.verdicts.table import RELATIONS, UNITS, interval, with_unit
+
+Interval = tuple[float, float, float]  # value, low, high; the ends NaN where there is no interval
+# Scale of a panel: its title, the unit of its claims, and whether equal factors are equal lengths.
+POINTS = ("points of top-1 error that the part saves", "points", False)
+TIMES = ("times faster than with tanh", "x", True)
+ERRORS = ("error, %", "%", False)
+PANELS = {
+    POINTS: {
+        "gpu-delta-top1": "Two towers on two GPUs",
+        "lrn-delta-lab": "Response normalisation",
+        "pool-delta-top1": "Overlapping pooling",
+        "pca-delta": "Colour noise",
+        "tenview-gain": "Averaging ten views",
+        "disc-layer-2pct": "A middle convolutional layer",
+        "lrn-cifar-delta": "Normalisation, on CIFAR-10",
+    },
+    TIMES: {"relu-speedup-cifar10": "ReLU, four layers, CIFAR-10", "relu-several-times": "ReLU, the full network"},
+    ERRORS: {
+        "abs-top1-2010": "Top-1, ILSVRC-2010 test",
+        "abs-top5-2010": "Top-5, ILSVRC-2010 test",
+        "tab2-5cnn-val-top5": "Top-5, five nets, 2012",
+    },
+}
+WIDEST = 12.0  # points to either side of zero; what lies further out ends in an arrow
+
+
+@dataclass(frozen=True)
+class Row:
+    """One claim of the figure; `ours` is None where nothing that counts has been measured."""
+
+    id: str
+    label: str
+    section: str
+    unit: str
+    relation: str
+    printed: str  # the paper's number or mark with its unit
+    paper: float
+    lab: Interval | None
+    ours: Interval | None
+    bound: str
+    verdict: str
+    evidence: str
+    limit: str
+    why: str
+
+    @property
+    def settled(self) -> bool:
+        """Whether the runs speak for or against the claim."""
+        return self.ours is not None and self.verdict in (*FOR, *AGAINST, NOT_SHOWN)
+
+    @property
+    def words(self) -> str:
+        """The verdict in a word or two, with the size where the interval excludes the paper's number."""
+        if self.ours is None:
+            return "not run"
+        if self.verdict == CANNOT_TELL:
+            few = "too few seeds" if self.why.startswith("too few") else ""
+            return self.limit.partition(":")[0] or few or CANNOT_TELL
+        if self.verdict != AGREES:
+            return self.verdict.removeprefix("direction ")
+        _, low, high = self.ours
+        sized = self.relation == "about"
+        return "agrees, larger here" if sized and low > self.paper else "agrees, smaller here" if sized and high < self.paper else "agrees"  # fmt: skip
+
+    @property
+    def spoken(self) -> str:
+        """The row in a sentence without its full stop, for those who do not see the figure."""
+        said = [f"{self.label}: paper {self.printed}"]
+        for name, found in (("authors' log", self.lab), ("ours", self.ours)):
+            if found:
+                said.append(f"{name} {with_unit(found[0], self.unit, 2)} {interval(*found[1:], self.unit)}".strip())
+        return f"{', '.join(said)}; {self.words}"
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Rows that share a scale."""
+
+    title: str
+    unit: str
+    log: bool
+    rows: list[Row]
+
+    @cached_property
+    def ticks(self) -> list[float]:
+        """Marks at even distances that enclose all that is drawn, zero (or one) included."""
+        found = [x for row in self.rows for part in ((row.paper,), row.lab, row.ours) for x in part or ()]
+        shown = [x for x in found if math.isfinite(x)]
+        if self.log:
+            first = math.floor(math.log2(max(0.125, min([1.0, *shown]))))
+            return [2.0**k for k in range(first, math.ceil(math.log2(min(32.0, max([4.0, *shown])))) + 1)]
+        widest = 100.0 if self.unit == "%" else WIDEST
+        low, high = max(-widest, min([0.0, *shown])), min(widest, max([4.0, *shown]))
+        step = next(s for s in (2, 5, 10, 25) if (high - low) / s <= 9)
+        return [float(step * k) for k in range(math.floor(low / step), math.ceil(high / step) + 1)]
+
+    def at(self, x: float) -> float:
+        """Where a value lies between the first tick (0) and the last (1); what is outside lies on the edge."""
+        scale = (lambda value: math.log2(max(value, 1e-9))) if self.log else float
+        first, last = scale(self.ticks[0]), scale(self.ticks[-1])
+        return min(1.0, max(0.0, (scale(x) - first) / (last - first)))
+
+
+def panels(ctx: Context) -> list[Panel]:
+    """The claims of `PANELS` that the verdict table holds."""
+    table = {str(row["id"]): row for row in ctx.table.to_dict("records")}
+    logs = {d.claim: (d.value, d.value - d.half, d.value + d.half) for d in differences(load_lab_logs(), "top1_error")}
+    made = []
+    for (title, unit, log), labels in PANELS.items():
+        rows = [_row(table[id_], label, logs.get(id_)) for id_, label in labels.items() if id_ in table]
+        made.append(Panel(title, unit, log, rows))
+    return [panel for panel in made if panel.rows]
+
+
+def _row(row: dict[str, Any], label: str, lab: Interval | None) -> Row:
+    """Pictures that the bench generates, and an absolute error on other data than the paper's, say nothing about a claim."""
+    if lab is None and not math.isnan(row["lab_value"]):
+        lab = (row["lab_value"], math.nan, math.nan)
+    counts = row["evidence"] == "paper scale" or (row["evidence"] not in ("", "demo") and row["verdict"] != PENDING)
+    ours = (float(row["ours"]), row["low"], row["high"]) if counts and row["ours"] else None
+    same = {key: str(row[key]) for key in ("id", "section", "unit", "relation", "bound", "verdict", "evidence", "limit", "why")}  # fmt: skip
+    printed = f"{RELATIONS.get(row['relation'], '')}{row['paper']}{UNITS.get(row['unit'], '')}"
+    return Row(label=label, printed=printed, paper=float(row["paper"]), lab=lab, ours=ours, **same)
+
+
+def takeaway(found: list[Panel]) -> str:
+    """What the figure shows, in one line: the figure's title."""
+    effects = [row for panel in found if panel.unit != "%" for row in panel.rows]
+    errors = [row for panel in found if panel.unit == "%" for row in panel.rows]
+    tested = [row for row in effects if row.ours]
+    run = [row for row in errors if row.ours]
+    if not tested and not run:
+        return f"None of these {len(effects) + len(errors)} claims has been tested yet"
+    said = []
+    if tested:
+        full = all(row.evidence == "paper scale" for row in tested)
+        counts = {
+            "agrees with the paper": sum(row.verdict in FOR for row in tested),
+            "contradicts it": sum(row.verdict in AGAINST for row in tested),
+            "falls short of it": sum(row.verdict == NOT_SHOWN for row in tested),
+            "is open": sum(not row.settled for row in tested),
+        }
+        words = [f"{count} {_verb(verb, count)}" for verb, count in counts.items() if count]
+        said.append(f"Of {plural(len(tested), 'effect')} tested{'' if full else ' on small data'}, {_and(words)}")
+    if errors and not run:
+        said.append("the errors on ImageNet are untested")
+    elif errors:
+        good = sum(row.verdict == REPLICATED for row in run)
+        said.append(f"{good} of {plural(len(run), 'error')} on ImageNet {'is' if good == 1 else 'are'} replicated")
+    return "; ".join(said)
+
+
+def _verb(words: str, count: int) -> str:
+    """`agrees ...` of one, `agree ...` of several."""
+    first, _, rest = words.partition(" ")
+    return words if count == 1 else f"{'are' if first == 'is' else first.removesuffix('s')} {rest}"
+
+
+def _and(words: list[str]) -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def svg(ctx: Context, narrow: bool = False, alone: bool = False) -> Html:
+    """The figure; `narrow`: with the labels above the bars, for a phone; `alone`: a file that brings its colours along."""
+    found = panels(ctx)
+    alt = f"{takeaway(found)}. {'; '.join(row.spoken for panel in found for row in panel.rows)}."
+    title = textwrap.wrap(takeaway(found), 44 if narrow else 84)
+    words = {
+        "lab_words": "their logs" if narrow else "the authors' own logs, 95 %",
+        "our_words": "ours, 95 %: settled, open",
+    }
+    return render("headline.svg.j2", panels=found, title=title, alt=alt, narrow=narrow, alone=alone, wide=0, **words)
