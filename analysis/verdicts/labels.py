@@ -56,20 +56,32 @@ AGAINST = (NOT_REPLICATED, CONTRADICTS)
 OPEN = (CANNOT_TELL, NOT_SHOWN)
 COUNTED = (HOLDS, HOLDS_NOT, MISCOUNTS, DIFFERS)
 WEAK = (AGREES, NOT_SHOWN, CONTRADICTS, CANNOT_TELL, PENDING)
-ALLOWED: dict[str, tuple[str, ...]] = {  # kinds of evidence, the weakest first, and the words that each can say
-    "": (PENDING, NOT_TESTABLE, CITED),
-    "demo": WEAK,
-    "proxy": WEAK,
-    "reduced scale": WEAK,
-    "document": (HOLDS,),
-    "arithmetic": (*COUNTED, NOT_TESTABLE),
-    "paper scale": (REPLICATED, AGREES, NOT_SHOWN, NOT_REPLICATED, CANNOT_TELL, PENDING, HOLDS, HOLDS_NOT),
-}
-STRENGTH = tuple(ALLOWED)
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a verdict rests on: beside a count, in a sentence, and the words that it can say."""
+
+    short: str
+    means: str
+    words: tuple[str, ...]
+
+
+EVIDENCE = {  # the weakest first
+    "": Evidence("no evidence", "", (PENDING, NOT_TESTABLE, CITED)),
+    "demo": Evidence("demo data", "Pictures that the bench generates; proves the machinery and says nothing about ImageNet.", WEAK),
+    "proxy": Evidence("proxy data", "Real pictures of other data than the paper's.", WEAK),
+    "reduced scale": Evidence("paper's data, reduced", "The paper's data with a smaller network, smaller pictures, fewer classes or a shorter training, or a lossy copy of them.", WEAK),
+    "document": Evidence("by a document", "Settled by reading: a line of the authors' program, or a page of the time, says the same; nothing is run.", (HOLDS,)),
+    "arithmetic": Evidence("untrained", "Counted on the full-size network, or read in the authors' program; nothing is trained.", (*COUNTED, NOT_TESTABLE)),
+    "paper scale": Evidence("paper scale", "The paper's data, the full network, the full training (or, on CIFAR-10, until the mark is reached).", (REPLICATED, AGREES, NOT_SHOWN, NOT_REPLICATED, CANNOT_TELL, PENDING, HOLDS, HOLDS_NOT)),
+}  # fmt: skip
+STRENGTH = tuple(EVIDENCE)
 LESSER = tuple(
-    name for name, words in ALLOWED.items() if words is WEAK
+    name for name, evidence in EVIDENCE.items() if evidence.words is WEAK
 )  # measured, on less than the paper's data and size
 MEASURED = (*LESSER, "paper scale")
+ALLOWED = {name: evidence.words for name, evidence in EVIDENCE.items()}
 
 
 def label(direction: str, size: str, evidence: str) -> str:
