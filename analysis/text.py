@@ -2,7 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+
 
 def plural(count: int, word: str) -> str:
     """The count with thousands separated, and the noun in the number that goes with it."""
     return f"{count:,} {word}" if count == 1 else f"{count:,} {word}s"
+
+
+def series(words: Sequence[str]) -> str:
+    """The words in a row: `a`, `a and b`, `a, b and c`; nothing for none."""
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
+def tally(counts: Iterable[tuple[int, str, str]]) -> str:
+    """Counts with their predicates in one sentence part, those that are zero left out: `1 is worse and 3 are open`.
+
+    Args:
+        counts: count, predicate for one, predicate for several.
+    """
+    return series([f"{n:,} {one if n == 1 else several}" for n, one, several in counts if n])

@@ -67,7 +67,7 @@ def test_it_loads_offline_without_a_word_on_the_console(
 def shown(tab: Any) -> list[str]:
     """Ids of the claims that are visible."""
     found: list[str] = tab.evaluate(
-        "[...document.querySelectorAll('table.claims tr[id]')].filter(r => r.offsetParent).map(r => r.id)"
+        "[...document.querySelectorAll('article.claim')].filter(card => card.checkVisibility()).map(card => card.id)"
     )
     return found
 
@@ -87,24 +87,61 @@ def tab_to(tab: Any, name: str) -> None:
 
 
 def test_the_filter_works_by_keyboard(tab: Any) -> None:
-    everything = shown(tab)
-    assert len(everything) > 100
+    folded, total = shown(tab), tab.locator("article.claim").count()
+    assert 25 < len(folded) < 45 and total > 100
     tab_to(tab, "words")
     tab.keyboard.type("lrn-delta")
-    assert {"claim-lrn-delta-top1", "claim-lrn-delta-top5"} <= set(shown(tab)) < set(everything)
+    assert {"claim-lrn-delta-top1", "claim-lrn-delta-top5"} <= set(
+        shown(tab)
+    )  # the second one is folded away otherwise
     assert all("lrn-delta" in tab.locator(f"#{id_}").text_content() for id_ in shown(tab))
-    assert tab.locator("form.filter output").text_content() == f"{len(shown(tab))} of {len(everything)} claims"
+    assert tab.locator("form.filter output").text_content() == f"{len(shown(tab))} of {total} claims"
     tab_to(tab, "Show all")
     tab.keyboard.press("Enter")
-    tab.wait_for_function(f"document.querySelector('output').textContent.startsWith('{len(everything)} of')")
-    assert shown(tab) == everything
-    tab.locator("#claims form.filter").evaluate("form => form.words.focus()")
+    tab.wait_for_function(f"document.querySelector('output').textContent.startsWith('{total} of')")
+    assert shown(tab) == folded
+    tab.locator("form.filter").evaluate("form => form.words.focus()")
     tab_to(tab, "verdict")
     tab.keyboard.type("cited")
     cited = shown(tab)
     assert 0 < len(cited) < 30
     assert all(tab.locator(f"#{id_}").get_attribute("data-verdict") == "cited" for id_ in cited)
-    assert tab.locator("tr.group:visible").count() == 1  # headings of empty groups are hidden too
+    assert tab.locator("div.claims:visible").count() == 1  # headings of empty groups are hidden too
+
+
+def test_the_address_keeps_filter_and_open_claims_and_back_undoes_them(browser: Any, tab: Any) -> None:
+    def state() -> tuple[list[str], list[str]]:
+        opened = "[...document.querySelectorAll('article.claim > details[open]')].map(d => d.parentElement.id)"
+        return shown(tab), tab.evaluate(opened)
+
+    before = state()
+    tab.locator("form.filter select[name=section]").select_option("3.4")
+    pooling = shown(tab)
+    assert "claim-pool-delta-top5" in pooling and len(pooling) < 10
+    tab.locator("#claim-pool-delta-top1 summary").click()
+    tab.wait_for_url("**open=pool-delta-top1*")
+    assert state() == (pooling, ["claim-pool-delta-top1"])
+    copy = browser.new_context(offline=True).new_page()
+    copy.goto(tab.url)
+    assert copy.locator("form.filter select[name=section]").input_value() == "3.4"
+    assert copy.locator("#claim-pool-delta-top1 > details[open]").count() == 1
+    copy.context.close()
+    tab.go_back()
+    tab.locator("#claim-pool-delta-top1 > details:not([open])").wait_for()
+    assert state() == (pooling, [])
+    tab.go_back()
+    tab.wait_for_url(lambda url: "section" not in url)
+    assert state()[0][: len(before[0])] == before[0] and state()[1] == []
+
+
+def test_a_command_is_copied(tab: Any) -> None:
+    tab.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    card = tab.locator("#claim-lrn-delta-top1")
+    card.locator("summary").click()
+    button = card.locator("button.copy").last
+    button.click()
+    button.get_by_text("Copied").wait_for()
+    assert tab.evaluate("navigator.clipboard.readText()").startswith("python -m analysis explain lrn-delta-top1")
 
 
 def test_a_count_leads_to_its_claims_and_a_link_to_a_hidden_one(tab: Any) -> None:
@@ -131,13 +168,17 @@ def test_details_open_by_keyboard_without_scripts(browser: Any, report: Path) ->
     context = browser.new_context(java_script_enabled=False, offline=True)
     tab = context.new_page()
     tab.goto(report.as_uri())
-    row = tab.locator("#claim-lrn-delta-top1")
-    hidden = row.get_by_text("python -m analysis explain lrn-delta-top1")
+    card = tab.locator("#claim-lrn-delta-top1")
+    hidden = card.get_by_text("python -m analysis explain lrn-delta-top1")
     assert not hidden.is_visible()
-    row.locator("summary").focus()
+    card.locator("summary").focus()
     tab.keyboard.press("Enter")
     assert hidden.is_visible()
-    assert tab.locator("table.claims tr[id]:visible").count() > 100
+    assert 25 < tab.locator("article.claim:visible").count() < 45
+    tab.locator("details.rest > summary").focus()
+    tab.keyboard.press("Enter")
+    assert tab.locator("article.claim:visible").count() > 100
+    assert tab.locator("button.copy:visible").count() == 0
     context.close()
 
 
@@ -166,10 +207,10 @@ def test_on_paper_there_is_nothing_to_click(browser: Any, report: Path) -> None:
     tab = context.new_page()
     tab.emulate_media(media="print", color_scheme="dark")
     tab.goto(report.as_uri())
-    for gone in ("nav", "form.filter", "details.code", "#claim-abs-params details"):
+    for gone in ("nav", "form.filter", "details.code", "#claim-lrn-delta-top1 details"):
         assert not tab.locator(gone).first.is_visible(), gone
-    assert tab.locator("#claim-abs-params").is_visible()
+    assert tab.locator("#claim-lrn-delta-top1").is_visible()
     colors = tab.evaluate("[getComputedStyle(document.body).color, getComputedStyle(document.body).backgroundColor]")
     assert colors == ["rgb(0, 0, 0)", "rgb(255, 255, 255)"]
-    assert tab.evaluate("document.querySelector('table.claims').scrollWidth") <= 794
+    assert tab.evaluate("document.querySelector('#claims').scrollWidth") <= 794
     context.close()

@@ -227,6 +227,9 @@ def test_a_gap_between_splits_is_an_equivalence(made: tuple[Results, Arrays]) ->
     assert found.ours == pytest.approx(abs(value))
     assert found.high == pytest.approx(max(value + wide, wide - value), rel=1e-6)
     assert abs(value) - wide < 0.15 < abs(value) + wide  # ILSVRC has too few images for it
+    sd = math.sqrt(sum(errors))  # were both splits equally hard, the gap would be a normal draw around zero
+    chance = stats.norm.cdf(0.1 / sd) - stats.norm.cdf(-0.1 / sd)
+    assert f"so small a gap would come up in {100 * chance:.0f} % of draws" in found.why and chance < 0.5
     assert found.verdict == "cannot tell" and "images would settle it" in found.needed
 
 

@@ -16,6 +16,7 @@ from alexnet.archives.sources import missing_archives
 from alexnet.packed.pack import pack
 from alexnet.synthetic.synsets import devkit, synsets
 from alexnet.synthetic.synthesize import synthesize
+from workflow.plan import Plan
 
 CLASSES, TRAIN, VAL, SIZE = 4, 9, 5, 24
 
@@ -166,5 +167,11 @@ def test_the_demos_images_keep_their_order(tmp_path):
         inner = [tarfile.open(fileobj=outer.extractfile(member)).getnames() for member in outer.getmembers()]
     rows = (tmp_path / "out/train.csv").read_text().splitlines()[1:]
     assert [row.split(",")[0] for row in rows] == [name for names in inner for name in names]
-    rules = (ROOT / "workflow/rules/common.smk").read_text()
-    assert '"--stand-ins", "--archive-order"' in rules
+    asked = {
+        "results": "results",
+        "definitions": str(ROOT / "config"),
+        "downloads": {},
+        "archives": [],
+        "studies": ["demo"],
+    }
+    assert Plan(ROOT, asked).archive_flags("demo")[:2] == ["--stand-ins", "--archive-order"]

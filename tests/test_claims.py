@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from alexnet.experiments import definitions
 from analysis.errors import UserError
 from analysis.measures import arithmetic
 from analysis.measures.registry import MEASURES
@@ -43,8 +44,8 @@ def test_rows_that_the_experiments_feed_are_there(claims: dict[str, Claim]) -> N
     }  # fmt: skip
     assert fed <= claims.keys()
     groups = {claim.group for claim in claims.values()}
-    known = yaml.safe_load((CLAIMS.parents[1] / "config/experiments.yaml").read_text())["experiments"]
-    fed = {about["claims"] for about in known.values() if "claims" in about}
+    known = definitions.load(str(CLAIMS.parents[1] / "config"))["experiments"]
+    fed = {about["claims"] for about in known.values()} - {""}
     assert fed | {"architecture", "dataset", "importance"} == groups - {""}
     ablations = {name for name, about in known.items() if about["kind"] in ("base", "ablation")}
     steps = {"conv6", "conv6_pretraining"}  # on the way to the fine-tuned net

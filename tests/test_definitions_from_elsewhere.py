@@ -114,7 +114,9 @@ def of_all_kinds(record: dict[str, Any]) -> dict[str, Any]:
     """One recipe, and one experiment with each set of keys."""
     kinds = {tuple(about): name for name, about in record["experiments"].items()}
     recipes = {"code2012": record["recipes"]["code2012"]}
-    return {"recipes": recipes, "experiments": {n: record["experiments"][n] for n in kinds.values()}}
+    conditions = record["races"]["fig1"]["conditions"]
+    races = {"fig1": record["races"]["fig1"] | {"conditions": {"deeper": conditions["deeper"]}}}
+    return {"recipes": recipes, "experiments": {n: record["experiments"][n] for n in kinds.values()}, "races": races}
 
 
 DOCUMENTS = {

@@ -6,6 +6,7 @@ import json
 import math
 import os
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -26,7 +27,7 @@ from alexnet.experiments.resolve import read_config
 from alexnet.net import tensors
 from alexnet.net.weights import finished_net
 from alexnet.packed.manifest import read_manifest
-from alexnet.packed.packed_set import mean_image
+from alexnet.packed.packed_set import mean_image, open_split
 from alexnet.packed.verify import verify
 from alexnet.training import train
 from analysis.paper.claims import CLAIMS, load_claims
@@ -289,7 +290,7 @@ def test_a_small_file_does_not_unpack_to_a_large_one(trained: Path, tmp_path: Pa
 
 @pytest.mark.parametrize("name", ["manifest.json", "mean.npy", "train.csv", "train.npy"])
 def test_a_packed_set_that_never_ends_is_not_read(trained: Path, tmp_path: Path, name: str) -> None:
-    """Nor one that is empty, or whose manifest is as long as a disk."""
+    """Nor one with an empty file, or with one as long as a disk; by verification as by training."""
     (source,) = (path.parent for path in trained.rglob("train.npy"))
     copied = shutil.copytree(source, tmp_path / "set")
     path = copied / name
@@ -303,7 +304,8 @@ def test_a_packed_set_that_never_ends_is_not_read(trained: Path, tmp_path: Path,
         )  # fmt: skip
         assert done.returncode == 2 and done.stderr.startswith("error: "), done.stderr
         assert str(copied) in done.stderr and done.stderr.count("\n") == 1
-    if name == "manifest.json":
-        os.truncate(path, 30 << 30)
-        with pytest.raises(UserError, match="is larger than"):
-            verify(copied)
+    os.truncate(path, 1 << 40)
+    with pytest.raises(UserError, match=rf"{re.escape(str(path))} is larger than"):
+        verify(copied)
+    with pytest.raises(UserError, match=rf"{re.escape(str(path))} is larger than"):  # what training opens
+        [open_split(copied, split) for split in ("train", "val")], mean_image(copied)

@@ -189,6 +189,27 @@ def test_a_rate_that_diverged_is_not_chosen(folder):
     assert choice.rate == 0.004 and all(reached.censored for reached in choice.swept.values())
 
 
+def test_over_implementations_the_spread_is_that_between_them(tmp_path):
+    """Three nets at chosen rates against one another, and one more at a given rate, which repeats a net and does not count."""
+    study(tmp_path, ("relu", "tanh", "soft"))
+    runs(tmp_path, "relu", FAST)
+    runs(tmp_path, "tanh", SLOW)
+    runs(tmp_path, "soft", {key: 1.2 * epochs for key, epochs in FAST.items()})
+    results = load_results(tmp_path)
+    record = results.studies["cifar10"]
+    ratios = races.by_implementation(results, record)
+    assert ratios == {"tanh": pytest.approx(MEANS[1] / MEANS[0]), "soft": pytest.approx(1.2)}
+    given = {name: race | {"rates": dict([*race["rates"].items()][:1])} for name, race in record.races.items()}
+    fixed = dataclasses.replace(record, record=record.record | {"races": record.races | {"soft": given["soft"]}})
+    assert set(races.by_implementation(results, fixed)) == {"tanh"}
+    logs = np.random.default_rng(4).normal(1, 0.6, 6)
+    value, span, predicted = races.over_implementations(np.exp(logs))
+    spread = logs.std(ddof=1)
+    assert math.log(value) == pytest.approx(logs.mean())
+    assert np.log(span) == pytest.approx(stats.t.interval(0.95, 5, logs.mean(), spread / math.sqrt(6)))
+    assert np.log(predicted) == pytest.approx(stats.t.interval(0.95, 5, logs.mean(), spread * math.sqrt(7 / 6)))
+
+
 def test_what_is_missing_is_said(tmp_path):
     study(tmp_path)
     record = load_results(tmp_path).studies["cifar10"]
@@ -250,8 +271,8 @@ def test_a_verdict_on_a_lossy_copy_says_so_wherever_it_stands(tmp_path):
 def text_of_all(folder: Path) -> list[str]:
     """The places where the verdict on Fig. 1 stands: the first page twice, the claim's row, the pages that read and show it."""
     ctx = context(folder)
-    row = claims_table.claims(ctx).partition('id="claim-relu-speedup-cifar10"')[2].partition("</tr>")[0]
-    verdict = re.sub(r"<[^>]+>", "", row.rpartition('data-label="Verdict"')[2])
+    row = claims_table.claims(ctx).partition('id="claim-relu-speedup-cifar10"')[2].partition("</article>")[0]
+    verdict = row.partition("<h4>")[2].partition("<a ")[0]
     read = [findings.holds(ctx), findings.fails(ctx), findings.stays_open(ctx)]
     (line,) = [part for part in read if "claim-relu-speedup-cifar10" in part]
     line = line.partition("claim-relu-speedup-cifar10")[2].partition("</li>")[0]
@@ -286,7 +307,7 @@ def test_the_first_page_says_that_the_factor_depends_on_the_condition(tmp_path):
     factor = MEANS[1] / MEANS[0]
     assert f"learns depends on the settings: {factor / 0.8:.2f} times [" in said
     assert f"{factor / 2:.2f} times in another of 2 conditions" in said
-    row = claims_table.claims(ctx).partition('id="claim-relu-speedup-cifar10"')[2].partition("</tr>")[0]
+    row = claims_table.claims(ctx).partition('id="claim-relu-speedup-cifar10"')[2].partition("</article>")[0]
     text = re.sub(r"<[^>]+>", "", row)
     assert "Runs: fig1_tanh_2012_lr002, seeds 1, 2, 3, 4, 5, 6;" in text and "in fp32" in text
     assert "snakemake --cores all fig1_tanh_2012 --config studies=[cifar10] --forcerun" in text
@@ -369,8 +390,8 @@ def test_the_page_says_what_a_condition_changes(tmp_path, times, words, capsys):
     assert f"{words[0].upper()}{words[1:]}" in html and "another pooling." in html
     low, high = sorted((times, 4.79))
     under = f"as published; 2 conditions gave {low:.2f} to {high:.2f} times"
-    row = claims_table.claims(ctx).partition('id="claim-relu-speedup-cifar10"')[2].partition("</tr>")[0]
-    assert f"here: {under}<" in row
+    row = claims_table.claims(ctx).partition('id="claim-relu-speedup-cifar10"')[2].partition("</article>")[0]
+    assert f"Here: {under}." in row
     (line,) = re.findall(r"<li>([^<]*another pooling[^<]*)</li>", findings.fails(ctx)) or [""]
     missed = times in (1.2, 14.0)  # outside of 6 within 1.5, and so is no interval that reaches it
     assert (f"(another pooling), {times:.2f} times [" in line) == missed

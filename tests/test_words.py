@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import yaml
-
+from alexnet.experiments import definitions
 from analysis.report import glossary
 from analysis.report.pages import answer
+from analysis.text import plural, series, tally
 from analysis.verdicts.labels import ALLOWED, LABELS
 
-CONFIG = Path(__file__).resolve().parent.parent / "config" / "experiments.yaml"
+CONFIG = Path(__file__).resolve().parent.parent / "config"
 
 
 def test_every_verdict_strength_of_evidence_and_kind_is_explained():
@@ -21,7 +21,7 @@ def test_every_verdict_strength_of_evidence_and_kind_is_explained():
     assert all(f".v-{label.tone} " in style for label in LABELS.values() if label.tone)
     assert all(label.means and label.mark and len(label.said) == 2 for label in LABELS.values())
     assert set(glossary.EVIDENCE) == set(answer.EVIDENCE) - {""}
-    experiments = yaml.safe_load(CONFIG.read_text())["experiments"]
+    experiments = definitions.load(str(CONFIG))["experiments"]
     assert set(glossary.KINDS) == {about["kind"] for about in experiments.values()}
 
 
@@ -30,3 +30,20 @@ def test_the_glossary_holds_all_terms_folded_away():
     terms = [*LABELS, *glossary.EVIDENCE, *glossary.KINDS, *glossary.TERMS]
     assert html.count("<dt>") == html.count("<dd>") == len(terms)
     assert html.startswith("<details>") and all(f"{term}<" in html for term in terms)
+
+
+def test_counts_read_as_english_at_zero_one_two_and_many() -> None:
+    assert [plural(n, "run") for n in (0, 1, 2, 1234)] == ["0 runs", "1 run", "2 runs", "1,234 runs"]
+    words = ["a", "b", "c", "d"]
+    assert [series(words[:n]) for n in (0, 1, 2, 4)] == ["", "a", "a and b", "a, b, c and d"]
+    said = (("is worse", "are worse"), ("is better", "are better"), ("is open", "are open"))
+
+    def sentence(*counts: int) -> str:
+        return tally((n, *words) for n, words in zip(counts, said, strict=True))
+
+    assert (
+        sentence(0, 0, 0) == ""
+        and sentence(1, 0, 0) == "1 is worse"
+        and sentence(0, 2, 1) == "2 are better and 1 is open"
+    )
+    assert sentence(1, 2, 3) == "1 is worse, 2 are better and 3 are open"

@@ -376,12 +376,13 @@ def test_a_missing_archive_is_downloaded_if_a_base_url_is_named(tmp_path):
 
 
 def rates_of(folder: Path, race: str, rates: list[float], **diff: int) -> None:
-    """Writes the rates of `race`, and what `diff` sets, into the experiments of the project in `folder`."""
+    """Writes the rates of `race`, and what `diff` sets, into the conditions of the project in `folder`."""
     path = folder / "config/experiments.yaml"
     config = yaml.safe_load(path.read_text())
-    config["experiments"][race]["rates"] = rates
-    if diff:
-        config["experiments"][race]["diff"].update(diff)
+    group, unit, name = race.split("_", 2)
+    condition = config["races"][group]["conditions"][name]
+    condition["rates"][unit] = rates
+    condition["diff"].update(diff)
     path.write_text(yaml.safe_dump(config, sort_keys=False))
 
 

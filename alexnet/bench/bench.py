@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,12 +14,23 @@ import torch
 from alexnet.bench.compare import COLUMNS
 from alexnet.bench.ingest import ingest_rows
 from alexnet.bench.loading import loader_rows
-from alexnet.bench.step import show, step_rows
+from alexnet.bench.step import step_rows
 from alexnet.net import execution
 from alexnet.runtime import provenance
 from alexnet.runtime.files import write_atomically, write_json
 
 PARTS = ("ingest", "loader", "step")
+
+
+def show(found: dict[str, Any]) -> None:
+    """A row, as a line for people."""
+    print(
+        f"{found['benchmark']}: {found['subject']} {found['subject_value']:.3g} {found['unit']}, {found['peer']} "
+        f"{found['peer_value']:.3g}; ratio {found['ratio']:.2f} ({found['ratio_low']:.2f} to "
+        f"{found['ratio_high']:.2f}, n={found['n']})",
+        file=sys.stderr,
+        flush=True,
+    )
 
 
 def bench(

@@ -11,18 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-COLUMNS = (
-    "benchmark",
-    "subject",
-    "subject_value",
-    "peer",
-    "peer_value",
-    "unit",
-    "ratio",
-    "ratio_low",
-    "ratio_high",
-    "n",
-)
+MEASURED = ("subject", "subject_value", "peer", "peer_value", "unit")
+COLUMNS = ("benchmark", *MEASURED, "ratio", "ratio_low", "ratio_high", "n")
 Work = Callable[[], object]
 
 

@@ -14,6 +14,7 @@ import tarfile
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -86,16 +87,8 @@ def write_archive(folder: Path, files: list[bytes], copies: int = 1) -> Path:
 
 
 def packing(folder: Path, out: Path, workers: int) -> None:
-    pack.pack(
-        "ilsvrc2012",
-        folder,
-        out,
-        splits=["train"],
-        image_size=SIZE,
-        workers=workers,
-        stand_ins=True,
-        progress=io.StringIO(),
-    )
+    how: dict[str, Any] = {"image_size": SIZE, "workers": workers, "stand_ins": True, "progress": io.StringIO()}
+    pack.pack("ilsvrc2012", folder, out, splits=["train"], **how)
 
 
 def by_pillow(image: Image.Image, method: Image.Resampling = Image.Resampling.LANCZOS) -> NDArray[np.uint8]:
@@ -151,16 +144,14 @@ def fidelity(what: str, files: list[bytes]) -> dict[str, Any]:
 
 
 def memory_of(folder: Path, out: Path, workers: int) -> float:
-    """Largest resident memory of a process that packs, in MB."""
+    """Largest resident memory of a process that packs, and holds nothing else, in MB."""
     code = (
         "import sys, io, re\nfrom alexnet.packed.pack import pack\n"
-        "pack('ilsvrc2012', sys.argv[1], sys.argv[2], splits=['train'], workers=int(sys.argv[3]),\n"
-        "     stand_ins=True, progress=io.StringIO())\n"
+        "pack('ilsvrc2012', *sys.argv[1:3], splits=['train'], workers=int(sys.argv[3]), stand_ins=True, progress=io.StringIO())\n"
         "print(re.search(r'VmHWM:\\s+(\\d+)', open('/proc/self/status').read())[1])"
     )
     call = [sys.executable, "-c", code, str(folder), str(out), str(workers)]
-    done = subprocess.run(call, capture_output=True, text=True, check=True)
-    return int(done.stdout) / 1024
+    return int(subprocess.run(call, capture_output=True, text=True, check=True).stdout) / 1024
 
 
 def ingest_rows(folders: list[Path], work: Path, rounds: int) -> Iterator[dict[str, Any]]:
@@ -173,30 +164,32 @@ def ingest_rows(folders: list[Path], work: Path, rounds: int) -> Iterator[dict[s
     out, count = work / "out", len(ordinary)
     cores = len(os.sched_getaffinity(0))
 
-    def ours() -> None:
-        packing(once, out, 1)
-
     def pillow(method: Image.Resampling) -> Callable[[bytes], NDArray[np.uint8]]:
         return lambda data: by_pillow(Image.open(io.BytesIO(data)).convert("RGB"), method)
 
-    peers = [
-        ("Pillow: open, resize LANCZOS, crop, save", script(work / "p.npy", ordinary, pillow(Image.Resampling.LANCZOS))),
-        ("Pillow: open, resize BILINEAR, crop, save", script(work / "p.npy", ordinary, pillow(Image.Resampling.BILINEAR))),
-        ("torchvision: decode, antialiased bicubic, crop, save", script(work / "p.npy", ordinary, by_torchvision)),
-        ("full decoding alone (simplejpeg, libjpeg-turbo)", lambda: [quick(data) for data in ordinary]),
-        (
-            "full decoding alone, fast DCT and upsampling",
-            lambda: [simplejpeg.decode_jpeg(data, fastdct=True, fastupsample=True) for data in ordinary],
-        ),
-    ]  # fmt: skip
+    def peer(square: Callable[[bytes], NDArray[np.uint8]]) -> Callable[[], None]:
+        return script(work / "p.npy", ordinary, square)
+
+    def fast() -> None:
+        for data in ordinary:
+            simplejpeg.decode_jpeg(data, fastdct=True, fastupsample=True)
+
+    peers = {
+        "Pillow: open, resize LANCZOS, crop, save": peer(pillow(Image.Resampling.LANCZOS)),
+        "Pillow: open, resize BILINEAR, crop, save": peer(pillow(Image.Resampling.BILINEAR)),
+        "torchvision: decode, antialiased bicubic, crop, save": peer(by_torchvision),
+        "full decoding alone (simplejpeg, libjpeg-turbo)": lambda: [quick(data) for data in ordinary],
+        "full decoding alone, fast DCT and upsampling": fast,
+    }
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
+    us = "alexnet.packed.pack"
     with one_core():
-        for peer, theirs in peers:
-            pair = Pair(
-                f"ingest on one core, {what}", "alexnet.packed.pack, raw store", peer, "images/s", count, ours, theirs
+        for name, theirs in peers.items():
+            ours = partial(packing, once, out, 1)
+            yield compare.compare(
+                Pair(f"ingest on one core, {what}", f"{us}, raw store", name, "images/s", count, ours, theirs), rounds
             )
-            yield compare.compare(pair, rounds)
     torch.set_num_threads(threads)
     yield fidelity(what, ordinary)
     sizes = [float(len(reencode(square_of(data, SIZE).pixels, pack.QUALITY)[0])) / 1000 for data in ordinary]
@@ -204,29 +197,16 @@ def ingest_rows(folders: list[Path], work: Path, rounds: int) -> Iterator[dict[s
     store = f"jpeg store, quality {pack.QUALITY}"
     yield compare.row(f"size of an image, {what}", store, sizes, "raw store", raw, "kB")
     if cores > 1:
-        pair = Pair(
-            f"ingest, {what}",
-            "alexnet.packed.pack, two workers on two cores",
-            "alexnet.packed.pack, one worker on one core",
-            "images/s",
-            count,
-            lambda: packing(once, out, 2),
-            lambda: pinned(once, out),
-        )
-        yield compare.compare(pair, rounds)
+        two, one = partial(packing, once, out, 2), one_core()(partial(packing, once, out, 1))
+        names = f"{us}, two workers on two cores", f"{us}, one worker on one core"
+        yield compare.compare(Pair(f"ingest, {what}", *names, "images/s", count, two, one), rounds)
     tenfold = write_archive(work / "tenfold", ordinary, 10)
-    large, small = [], []
-    rate_large, rate_small = [], []
+    rates: list[list[float]] = [[], []]
+    memory: list[list[float]] = [[], []]
     for _ in range(rounds):
-        rate_small.append(count / compare.seconds(lambda: packing(once, out, cores)))
-        rate_large.append(10 * count / compare.seconds(lambda: packing(tenfold, out, cores)))
-        small.append(memory_of(once, out, cores))
-        large.append(memory_of(tenfold, out, cores))
+        for place, (folder, images) in enumerate(((once, count), (tenfold, 10 * count))):
+            rates[place].append(images / compare.seconds(lambda: packing(folder, out, cores)))  # noqa: B023
+            memory[place].append(memory_of(folder, out, cores))
     many, few = f"packing {10 * count:,} images, {cores} workers", f"packing {count:,} images"
-    yield compare.row("ingest, cost as the set grows", many, rate_large, few, rate_small, "images/s")
-    yield compare.row("peak memory", many, large, few, small, "MB")
-
-
-def pinned(folder: Path, out: Path) -> None:
-    with one_core():
-        packing(folder, out, 1)
+    yield compare.row("ingest, cost as the set grows", many, rates[1], few, rates[0], "images/s")
+    yield compare.row("peak memory", many, memory[1], few, memory[0], "MB")

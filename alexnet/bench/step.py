@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import statistics
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -29,15 +28,6 @@ from alexnet.bench.programs import (
 from alexnet.experiments.architecture import layer_table
 
 FULL, SMALL = "ilsvrc2012", "demo"  # studies whose base nets are measured
-
-
-# Programs ------------------------------------------------------------------------------------------------------------
-
-
-# Processes -----------------------------------------------------------------------------------------------------------
-
-
-# Rows of the table ---------------------------------------------------------------------------------------------------
 
 
 def operations(config: dict[str, Any]) -> float:
@@ -73,19 +63,19 @@ def step_rows(rounds: int, full_size: bool, cores: int | None = None) -> Iterato
 
 def _whole_step(rounds: int, study: str, batch: int, precision: str, cores: int) -> Iterator[dict[str, Any]]:
     config, plain = resolved(study, "alexnet", precision), resolved(study, "alexnet")
-    what, ours_is = f"training step, {study} net, batch {batch}", f"this bench, {precision}"
+    speed, ours_is = f"training step, {study} net, batch {batch}", f"this bench, {precision}"
 
     def pair(peer: str, theirs: Work, ours: Work, subject: str = ours_is) -> dict[str, Any]:
-        return compare(Pair(what, subject, peer, "images/s", batch, ours, theirs), rounds)
+        return compare(Pair(speed, subject, peer, "images/s", batch, ours, theirs), rounds)
 
-    with ExitStack() as stack:
-        ours = stack.enter_context(Program(our_step, config, batch, cores))
+    step = (config, batch, cores)
+    obvious, half = "torch.nn.LocalResponseNorm, fp32, contiguous", max(1, cores // 2)
+    with Program(our_step, *step) as ours:
         with Program(obvious_step, plain, batch, cores) as theirs:
-            yield pair("torch.nn.LocalResponseNorm, fp32, contiguous", theirs, ours)
-            memory = [ours.peak_mb()], [theirs.peak_mb()]
-            peer = "torch.nn.LocalResponseNorm, fp32, contiguous"
-            yield row(f"peak memory, {study} net, batch {batch}", ours_is, memory[0], peer, memory[1], "MB")
-        with Program(torchvision_step, config, batch, cores) as theirs:
+            yield pair(obvious, theirs, ours)
+            peaks = [ours.peak_mb()], [theirs.peak_mb()]
+            yield row(f"peak memory, {study} net, batch {batch}", ours_is, peaks[0], obvious, peaks[1], "MB")
+        with Program(torchvision_step, *step) as theirs:
             yield pair(f"torchvision's AlexNet (no normalisation), {precision}, channels last", theirs, ours)
         with Program(our_step, resolved(study, "no_lrn", precision), batch, cores) as theirs:
             yield pair(f"the same without response normalisation, {precision}", theirs, ours)
@@ -95,24 +85,20 @@ def _whole_step(rounds: int, study: str, batch: int, precision: str, cores: int)
             ("convolution like conv3, forward", convolution, (images, precision, cores), _conv3(images)),
         ]
         for peer, make, arguments, count in limits:
+            what, repeats = f"arithmetic of the step, {study} net, batch {batch}", 5
+            done = operations(config) * batch / 1e9, count * repeats / 1e9
             with Program(make, *arguments) as limit:
-                repeats = 5
+                several = _repeated(limit, repeats)
                 yield compare(
-                    Pair(
-                        f"arithmetic of the step, {study} net, batch {batch}",
-                        ours_is, f"{peer}, {precision}", "GFLOP/s", operations(config) * batch / 1e9,
-                        ours, _repeated(limit, repeats), count * repeats / 1e9,
-                    ),
-                    rounds,
-                )  # fmt: skip
-        with Program(layer_times, config, batch, cores) as layers:
+                    Pair(what, ours_is, f"{peer}, {precision}", "GFLOP/s", done[0], ours, several, done[1]), rounds
+                )
+        with Program(layer_times, *step) as layers:
             yield from _split(layers, ours, rounds, f"{study} net, batch {batch}, {precision}")
-        with TwoTowers(config, batch, max(1, cores // 2)) as towers:
-            subject = f"two towers in two processes of {max(1, cores // 2)} threads, {precision}"
+        with TwoTowers(our_step, config, batch, half) as towers:
+            subject = f"two towers in two processes of {half} threads, {precision}"
             yield pair(f"one process of {cores} threads, {precision}", ours, towers, subject)
-            alone = resolved(study, "one_gpu", precision)
-            with Program(our_step, alone, batch, max(1, cores // 2)) as theirs:
-                peer = f"the one-GPU net in one process of {max(1, cores // 2)} threads, {precision}"
+            with Program(our_step, resolved(study, "one_gpu", precision), batch, half) as theirs:
+                peer = f"the one-GPU net in one process of {half} threads, {precision}"
                 yield pair(peer, theirs, towers, subject)
 
 
@@ -161,23 +147,7 @@ def _small_runs(rounds: int, cores: int, batch: int) -> Iterator[dict[str, Any]]
                     program.end()
 
         images, alone = batch * steps, _repeated(one, steps)
-        yield compare(
-            Pair(what, f"{cores} runs side by side, a thread each", f"one run of {cores} threads", "images/s",
-                 images * cores, side_by_side, alone, images),
-            rounds,
-        )  # fmt: skip
-        peer = "torch.nn.LocalResponseNorm, fp32, contiguous"
-        yield compare(
-            Pair(what, "this bench, fp32", peer, "images/s", images, alone, _repeated(obvious, steps)), rounds
-        )
-
-
-def show(found: dict[str, Any]) -> None:
-    """A row, as a line for people."""
-    print(
-        f"{found['benchmark']}: {found['subject']} {found['subject_value']:.3g} {found['unit']}, {found['peer']} "
-        f"{found['peer_value']:.3g}; ratio {found['ratio']:.2f} ({found['ratio_low']:.2f} to "
-        f"{found['ratio_high']:.2f}, n={found['n']})",
-        file=sys.stderr,
-        flush=True,
-    )
+        subject, peer = f"{cores} runs side by side, a thread each", f"one run of {cores} threads"
+        yield compare(Pair(what, subject, peer, "images/s", images * cores, side_by_side, alone, images), rounds)
+        subject, peer = "this bench, fp32", "torch.nn.LocalResponseNorm, fp32, contiguous"
+        yield compare(Pair(what, subject, peer, "images/s", images, alone, _repeated(obvious, steps)), rounds)

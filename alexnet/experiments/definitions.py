@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import difflib
 import re
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -57,9 +58,15 @@ def check(record: Any, schema: str, where: str, part: str | None = None) -> None
     raise UserError(f"{where}: {f'`{key}`: ' if key else ''}{message}")
 
 
-def did_you_mean(word: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(word, known, n=1)
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(word, list(known), n=1)
     return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(sorted(map(str, known)))}"
+
+
+def must_know(name: str, known: Iterable[str], what: str) -> None:
+    """Raise a UserError that begins with `what` and offers the nearest name, unless a name is known."""
+    if name not in known:
+        raise UserError(f"{what} {name!r}{did_you_mean(name, known)}")
 
 
 def _read_yaml(path: Path) -> Any:
@@ -108,28 +115,50 @@ def load(folder: str = "config") -> dict[str, Any]:
     loaded: dict[str, Any] = _read_yaml(path)
     check(loaded, "experiments", str(path))
     known = loaded["experiments"]
-    for name, record in list(known.items()):
-        if "rates" in record:
-            known |= _one_a_rate(name, record)
+    for group, race in loaded.get("races", {}).items():
+        nets = _nets_of(group, race)
+        known |= nets
+        known |= {key: value for name, net in nets.items() for key, value in _one_a_rate(name, net).items()}
     for name, record in known.items():
         record.setdefault("baseline", BASE)
         record.setdefault("claims", "")
         for other in [*needs(record), record.get("extends", name)]:
-            if other not in known:
-                raise UserError(
-                    f"{path}: {name} names the unknown experiment {other!r}{did_you_mean(other, list(known))}"
-                )
-        if "recipe" in record and record["recipe"] not in loaded["recipes"]:
-            hint = did_you_mean(record["recipe"], list(loaded["recipes"]))
-            raise UserError(f"{path}: {name} names the unknown recipe {record['recipe']!r}{hint}")
+            must_know(other, known, f"{path}: {name} names the unknown experiment")
+        if "recipe" in record:
+            must_know(record["recipe"], loaded["recipes"], f"{path}: {name} names the unknown recipe")
     for name in known:
         for key in ("extends", "baseline"):
             _refuse_circles(name, key, known, path)
     return loaded
 
 
+def _nets_of(group: str, race: dict[str, Any]) -> dict[str, Any]:
+    """The nets of all conditions of a race, ReLU and tanh: <group>_relu_<condition>, and the same with tanh, compared with it."""
+    made = {}
+    for condition, about in race["conditions"].items():
+        relu = f"{group}_relu_{condition}"
+        base = {"extends": f"{group}_relu_{about['extends']}"} if "extends" in about else {}
+        of_unit = {
+            "relu": base | {"diff": about["diff"]},
+            "tanh": {"extends": relu, "diff": {"model": {"activation": "tanh"}}},
+        }
+        for unit, own in of_unit.items():
+            made[f"{group}_{unit}_{condition}"] = {
+                "kind": "race",
+                "about": f"{'ReLU' if unit == 'relu' else unit} {about['about']}",
+                "claims": group,
+                "condition": about["condition"],
+                "recipe": race["recipe"],
+                "baseline": relu,
+                "rates": about["rates"][unit],
+                **({"described_in": race["described_in"]} if unit in about.get("described", []) else {}),
+                **own,
+            }
+    return made
+
+
 def _one_a_rate(name: str, race: dict[str, Any]) -> dict[str, Any]:
-    """The experiments of a race, one for each rate, constant over the training, biases at twice the rate."""
+    """The experiments of a net of a race, one for each rate, constant over the training, biases at twice the rate."""
     made = {}
     for rate in race["rates"]:
         stages = [{"until": 1, "weights": rate, "biases": 2 * rate}]
@@ -137,7 +166,7 @@ def _one_a_rate(name: str, race: dict[str, Any]) -> dict[str, Any]:
         made[child] = {
             "kind": "race",
             "about": f"{race['about']}; rate {rate:g}",
-            "claims": race.get("claims", ""),
+            "claims": race["claims"],
             "recipe": race["recipe"],
             "baseline": child,
             "extends": name,
@@ -173,30 +202,28 @@ def _refuse_circles(name: str, key: str, known: dict[str, Any], path: Path) -> N
         raise UserError(f"{path}: {name}: `{key}` leads in a circle, back to {known[oldest][key]!r}")
 
 
+def _studies(folder: Path) -> list[str]:
+    return [path.stem for path in folder.glob("*.yaml") if STUDY.fullmatch(path.stem) and path.is_file()]
+
+
 @cache
 def load_study(study: str, folder: str = "config") -> dict[str, Any]:
     """One study from <folder>/studies/<study>.yaml, validated, defaults filled in."""
     path = Path(folder) / "studies" / f"{study}.yaml"
-    if not STUDY.fullmatch(study) or not path.is_file():
-        studies = [p.stem for p in (Path(folder) / "studies").glob("*.yaml") if STUDY.fullmatch(p.stem)]
-        raise UserError(f"unknown study {study!r}{did_you_mean(study, studies)}")
+    must_know(study, _studies(path.parent), "unknown study")
     loaded: dict[str, Any] = _read_yaml(path)
     if isinstance(loaded, dict) and isinstance(extended := loaded.pop("extends", None), str):
         loaded = merge(_extended(extended, path), loaded)
     check(loaded, "study", str(path))
     defaults = {k: v["default"] for k, v in _schema("study")["properties"].items() if "default" in v}
-    loaded = copy.deepcopy(defaults) | loaded
+    loaded = merge(defaults, loaded)
     known = load(folder)
     shared = loaded.get("pilot", {}).get("at_rate_of", {})
     named = [loaded[key] for key in ("experiments", "experiment_diffs", "seeds_by_experiment")]
     for name in [name for names in (*named, shared, shared.values()) for name in names]:
-        if name not in known["experiments"]:
-            hint = did_you_mean(name, list(known["experiments"]))
-            raise UserError(f"{path}: unknown experiment {name!r}{hint}")
+        must_know(name, known["experiments"], f"{path}: unknown experiment")
     for name in [loaded["recipe"], *loaded["recipe_diffs"]]:
-        if name not in known["recipes"]:
-            hint = did_you_mean(name, list(known["recipes"]))
-            raise UserError(f"{path}: unknown recipe {name!r}{hint}")
+        must_know(name, known["recipes"], f"{path}: unknown recipe")
     if "plan" in loaded and not plan_of(loaded, folder).is_file():
         raise UserError(f"{path}: `plan`: {plan_of(loaded, folder)} does not exist")
     if "pilot" in loaded:
@@ -208,8 +235,8 @@ def load_study(study: str, folder: str = "config") -> dict[str, Any]:
     ]
     places = [("evaluate", where) for where in loaded["evaluate"]]
     places += [(key, loaded[key]) for key in ("train", "validate")]
-    if "pretraining" in loaded:
-        places += [(f"pretraining.{key}", loaded["pretraining"][key]) for key in ("train", "validate")]
+    before = loaded.get("pretraining", {})
+    places += [(f"pretraining.{key}", before[key]) for key in ("train", "validate") if before]
     for key, where in places:
         if where["split"] not in loaded["sets"].get(where["set"], {}).get("splits", []):
             raise UserError(f"{path}: `{key}` names {where['set']}/{where['split']}, which `sets` lacks")
@@ -236,9 +263,7 @@ def plan_of(study: dict[str, Any], folder: str) -> Path:
 def _extended(name: str, path: Path) -> dict[str, Any]:
     """What the study file that another one extends says."""
     base = path.parent / f"{name}.yaml"
-    if not STUDY.fullmatch(name) or not base.is_file():
-        studies = sorted(p.stem for p in path.parent.glob("*.yaml"))
-        raise UserError(f"{path}: `extends`: unknown study {name!r}{did_you_mean(name, studies)}")
+    must_know(name, _studies(path.parent), f"{path}: `extends`: unknown study")
     record: dict[str, Any] = _read_yaml(base)
     if not isinstance(record, dict):
         raise UserError(f"{path}: `extends` names {name!r}, and {base} holds no study")

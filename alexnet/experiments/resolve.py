@@ -18,7 +18,7 @@ from typing import Any
 from alexnet.errors import UserError
 from alexnet.experiments import tuning
 from alexnet.experiments.architecture import in_order, layer_table
-from alexnet.experiments.definitions import check, did_you_mean, lineage, load, load_study, merge
+from alexnet.experiments.definitions import check, lineage, load, load_study, merge, must_know
 
 FULL_CROP = 224  # s. 3.5
 
@@ -72,8 +72,7 @@ def _without_seed(study: str, experiment: str, folder: str) -> dict[str, Any]:
     known = load(folder)
     config = {"study": study, "experiment": experiment, "seed": None, "tier": record["tier"]}
     experiment, factor = tuning.arm_of(experiment)
-    if experiment not in known["experiments"]:
-        raise UserError(f"unknown experiment {experiment!r}{did_you_mean(experiment, list(known['experiments']))}")
+    must_know(experiment, known["experiments"], "unknown experiment")
     about = known["experiments"][experiment]
     if "members" in about:
         return config

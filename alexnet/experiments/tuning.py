@@ -9,7 +9,6 @@ from __future__ import annotations
 import copy
 import csv
 import io
-import json
 import re
 from functools import cache
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 
 from alexnet.errors import UserError
 from alexnet.experiments.definitions import load_study
+from alexnet.runtime.files import read_record, write_atomically
 
 TABLE = "rates.csv"
 COLUMNS = ("study", "experiment", "factor", "seed", "epochs", "validation_error", "fingerprint", "chosen")
@@ -40,14 +40,11 @@ def arm_of(name: str) -> tuple[str, float | None]:
 def scaled(schedule: dict[str, Any], factor: float) -> dict[str, Any]:
     """A schedule with all learning rates times `factor`; its bounds and the ratios between rates stay."""
     out = copy.deepcopy(schedule)
-    if out["rule"] == "stepwise_exponential":
-        places = [(out[kind], "base") for kind in ("weights", "biases")]
-    else:
-        stages = out["stages"] if out["rule"] == "stages" else [out]
-        records = [record for stage in stages for record in (stage, *stage.get("layers", {}).values())]
-        places = [(record, kind) for record in records for kind in ("weights", "biases") if kind in record]
-    for record, key in places:
-        record[key] = float(f"{record[key] * factor:.12g}")
+    stages = out.get("stages", [out])
+    for record in [place for stage in stages for place in (stage, *stage.get("layers", {}).values())]:
+        for kind in {"weights", "biases"} & set(record):
+            series, key = (record[kind], "base") if isinstance(record[kind], dict) else (record, kind)
+            series[key] = float(f"{series[key] * factor:.12g}")
     return out
 
 
@@ -129,24 +126,27 @@ def chosen(study: str, experiment: str, folder: str) -> dict[str, str]:
     )
 
 
+def choose(searches: list[Path], study: str, folder: str) -> None:
+    """Write what `search` found, from records of it, into rates.csv."""
+    found = [read_record(path, lambda record: (record["experiment"], record["tried"])) for path in searches]
+    write_choices(study, dict(found), folder)
+
+
 def write_choices(study: str, curves: dict[str, list[dict[str, Any]]], folder: str) -> None:
     """Replace a study's rows of rates.csv for the experiments in `curves`, and mark the lowest error of each.
 
     Args:
         curves: by experiment, records with factor, seed, epochs, validation_error and fingerprint.
     """
-    from alexnet.runtime.files import write_atomically
-
     rows: list[dict[str, Any]] = [
         row for row in table(folder) if row["study"] != study or row["experiment"] not in curves
     ]
     for experiment, tried in curves.items():
         best = lowest({row["factor"]: row["validation_error"] for row in tried})
-        for row in sorted(tried, key=lambda row: float(row["factor"])):
+        for row in tried:
             mark = "yes" if row["factor"] == best else ""
-            rows.append(
-                {"study": study, "experiment": experiment, **row, "factor": f"{row['factor']:g}", "chosen": mark}
-            )
+            own = {"study": study, "experiment": experiment, "factor": f"{row['factor']:g}", "chosen": mark}
+            rows.append(row | own)
     rows.sort(key=lambda row: (row["study"], row["experiment"], float(row["factor"])))
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
@@ -156,37 +156,20 @@ def write_choices(study: str, curves: dict[str, list[dict[str, Any]]], folder: s
     table.cache_clear()
 
 
-def finished(study: str, experiment: str, seed: int, results: Path) -> dict[float, dict[str, Any]]:
-    """Finished pilot runs of an experiment below `results`, by factor: rows for `write_choices`.
-
-    The error of a run that diverged is 1.
-    """
-    found = {}
-    for path in sorted(results.glob(f"{study}/runs/{experiment}_rate_x*/{seed}/run.json")):
-        name, factor = arm_of(path.parents[1].name)
-        if name != experiment or factor is None:
-            continue
-        run = json.loads(path.read_text())
-        error = run["final"].get("validation_error")
-        found[factor] = {
-            "factor": factor,
-            "seed": seed,
-            "epochs": run["epochs"],
-            "validation_error": 1.0 if error is None else error,
-            "fingerprint": run["config_fingerprint"],
-        }
-    return found
-
-
 def search(study: str, experiment: str, results: Path, factors: list[float], folder: str) -> dict[str, Any]:
     """What the pilot found for one experiment: `tried`, rows for `write_choices`, and `next`, a factor still to be tried.
+
+    The error of a run that diverged is 1.
 
     Raises:
         UserError: a factor without a finished run.
     """
-    runs = finished(study, experiment, load_study(study, folder)["pilot"]["seed"], results)
-    for factor in factors:
-        if factor not in runs:
-            raise UserError(f"{study}/{pilot_run(experiment, factor)} has no finished run below {results}")
-    errors = {factor: runs[factor]["validation_error"] for factor in sorted(factors)}
-    return {"experiment": experiment, "tried": [runs[factor] for factor in errors], "next": beyond(errors)}
+    seed, tried = load_study(study, folder)["pilot"]["seed"], []
+    for factor in sorted(factors):
+        path = results / study / "runs" / pilot_run(experiment, factor) / str(seed) / "run.json"
+        run = read_record(path, lambda run: run | {"error": run["final"].get("validation_error")}, "train it first")
+        error = 1.0 if run["error"] is None else run["error"]
+        row = {"factor": factor, "seed": seed, "epochs": run["epochs"], "validation_error": error}
+        tried.append(row | {"fingerprint": run["config_fingerprint"]})
+    beyond_them = beyond({row["factor"]: row["validation_error"] for row in tried})
+    return {"experiment": experiment, "tried": tried, "next": beyond_them}

@@ -52,8 +52,8 @@ class Chunk:
 
 
 @dataclass(frozen=True)
-class Making:
-    """How images are made."""
+class ImageFormat:
+    """How images are stored."""
 
     size: int  # pixels
     sums: bool  # whether the sums for mean image and covariance are taken
@@ -66,7 +66,7 @@ def reencode(pixels: NDArray[np.uint8], quality: int) -> tuple[bytes, NDArray[np
     return file, simplejpeg.decode_jpeg(file, fastdct=False, fastupsample=False)
 
 
-def convert(pictures: list[Picture], making: Making, store: Callable[[NDArray[np.uint8]], object]) -> Chunk:
+def convert(pictures: list[Picture], form: ImageFormat, store: Callable[[NDArray[np.uint8]], object]) -> Chunk:
     """Read, decode and resize some images, and hand those that could be decoded to `store`, (n, S, S, 3).
 
     They must not be kept: the memory is this thread's, and is used again.
@@ -74,7 +74,7 @@ def convert(pictures: list[Picture], making: Making, store: Callable[[NDArray[np
     Raises:
         alexnet.errors.UserError: an archive cannot be read.
     """
-    size, at, error = making.size, 0, 0.0
+    size, at, error = form.size, 0, 0.0
     pixels = getattr(_kept, "pixels", None)
     if pixels is None or pixels.shape != (CHUNK, size, size, 3):
         pixels = _kept.pixels = np.empty((CHUNK, size, size, 3), np.uint8)
@@ -86,8 +86,8 @@ def convert(pictures: list[Picture], making: Making, store: Callable[[NDArray[np
         except Undecodable as problem:
             rows.append(Row(picture.name, picture.label, picture.archive, problem=str(problem)))
             continue
-        if making.quality is not None:
-            file, stored = reencode(pixels[at], making.quality)
+        if form.quality is not None:
+            file, stored = reencode(pixels[at], form.quality)
             error += float(np.mean((pixels[at].astype(np.float32) - stored) ** 2))
             pixels[at] = stored
             files.append(file)
@@ -97,7 +97,7 @@ def convert(pictures: list[Picture], making: Making, store: Callable[[NDArray[np
         rows.append(Row(picture.name, picture.label, picture.archive, square.width, square.height, repairs, digest))
     pixels = pixels[:at]
     store(pixels)
-    return Chunk(rows, files, moments.sums_of(pixels) if making.sums else None, error)
+    return Chunk(rows, files, moments.sums_of(pixels) if form.sums else None, error)
 
 
 def in_order(

@@ -8,25 +8,36 @@ from pathlib import Path
 from threading import Event
 from typing import Any
 
+from alexnet.archives.known_files import KnownFile
 from alexnet.errors import UserError
 from alexnet.runtime.files import digests
 
 FORMAT = 2
+LARGEST = 64_000_000  # bytes of a manifest
 
 
-def hash_file(path: Path, with_md5: bool = False, stop: Event | None = None) -> dict[str, Any]:
-    """Name, size, sha256 and if asked md5 of an archive; what comes out after `stop` was set is not to be used.
+def hash_file(path: Path, published: KnownFile | None = None, stop: Event | None = None) -> dict[str, Any]:
+    """Name, size, sha256 of an archive, md5 if one was published, and which hash was compared (`verified`).
+
+    What comes out after `stop` was set is not to be used.
 
     Raises:
-        UserError: the file cannot be read.
+        UserError: the file cannot be read, or is not what was published.
     """
+    kinds = ("sha256", "md5") if published and published.md5 else ("sha256",)
     try:
-        found = digests(path, ("sha256", "md5") if with_md5 else ("sha256",), stop)
+        found = digests(path, kinds, stop)
     except OSError as error:
         raise UserError(
             f"{path} cannot be read ({error.strerror or error}); check the disk, or fetch it again"
         ) from error
-    return {"file": path.name, "bytes": path.stat().st_size, **found}
+    record = {"file": path.name, "bytes": path.stat().st_size, **found}
+    for kind in kinds:
+        if expected := getattr(published, kind, None):
+            if found[kind] != expected:
+                raise UserError(f"{path.name} has {kind} {found[kind]}, but {expected} was published; fetch it again")
+            record["verified"] = kind
+    return record
 
 
 def fingerprint(record: dict[str, Any]) -> str:
@@ -46,6 +57,17 @@ def record_hash(record: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
+def regular(path: Path, most: int) -> None:
+    """Raise UserError unless `path`, if it is there, is a file of 1 to `most` bytes: a hole in it can be as long as a disk."""
+    if not path.exists():
+        return
+    size = path.stat().st_size
+    if not path.is_file() or not size:
+        raise UserError(f"{path} is empty, a pipe or a device; fetch or pack the set again")
+    if size > most:
+        raise UserError(f"{path} is larger than the {most:,} bytes that it can have; fetch or pack the set again")
+
+
 def read_manifest(folder: Path | str) -> dict[str, Any]:
     """The manifest of a packed set; those of sets that were packed before it had a hash of itself are read too.
 
@@ -53,6 +75,7 @@ def read_manifest(folder: Path | str) -> dict[str, Any]:
         UserError: there is none, it is of another format, or was edited.
     """
     path = Path(folder) / "manifest.json"
+    regular(path, LARGEST)
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

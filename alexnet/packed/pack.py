@@ -12,16 +12,14 @@ number of workers or interruptions: what is finished stands in <out>/.partial, w
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from threading import Event
@@ -35,10 +33,10 @@ from alexnet.archives.sources import Folders, list_sources, located, missing_arc
 from alexnet.errors import UserError
 from alexnet.images.resample import INTERPOLATION
 from alexnet.packed import moments
-from alexnet.packed.chunks import CHUNK, Making, Row
+from alexnet.packed.chunks import CHUNK, ImageFormat, Row
 from alexnet.packed.manifest import FORMAT, fingerprint, hash_file, read_manifest, record_hash
-from alexnet.packed.split_packer import PackedSplit, SplitPacker
-from alexnet.runtime.files import sha256, write_atomically
+from alexnet.packed.split_packer import SplitPacker
+from alexnet.runtime.files import held, sha256, write_atomically
 from alexnet.runtime.progress import clock
 
 __all__ = ["list_sources", "missing_archives", "pack", "plan", "read_manifest"]
@@ -69,14 +67,23 @@ class Progress:
             print(line, file=self.stream, flush=True)
 
 
-def undecodable(problems: list[Row], listing: Path) -> UserError:
-    """The error that names every image that could not be decoded; a long list stands in the file `listing`."""
-    listed = "; ".join(f"{row.name} in {row.archive} ({row.problem})" for row in problems[:LISTED])
-    more = f"; and {len(problems) - LISTED} more" if len(problems) > LISTED else ""
-    return UserError(
-        f"{len(problems)} image{'s' * (len(problems) > 1)} cannot be decoded, fetch the archives again or allow "
-        f"for them (--allow-undecodable, `undecodable` of the study): {listed}{more}; all of them: {listing}"
-    )
+def list_undecodable(problems: list[Row], allowed: int, listing: Path) -> None:
+    """List every image that could not be decoded in a file: name, archive, what is wrong.
+
+    Raises:
+        UserError: there are more than `allowed`; it names them.
+    """
+    listing.unlink(missing_ok=True)
+    if problems:
+        text = "".join(f"{row.name}\t{row.archive}\t{row.problem}\n" for row in problems)
+        write_atomically(listing, lambda target: target.write_text(text, encoding="utf-8"))
+    if len(problems) > allowed:
+        listed = "; ".join(f"{row.name} in {row.archive} ({row.problem})" for row in problems[:LISTED])
+        more = f"; and {len(problems) - LISTED} more" if len(problems) > LISTED else ""
+        raise UserError(
+            f"{len(problems)} image{'s' * (len(problems) > 1)} cannot be decoded, fetch the archives again or allow "
+            f"for them (--allow-undecodable, `undecodable` of the study): {listed}{more}; all of them: {listing}"
+        )
 
 
 def plan(catalogue: Catalogue, folder: Path, size: int, storage: str) -> dict[str, Any]:
@@ -101,60 +108,27 @@ def check_disk(needed: dict[str, Any], folder: Path, partial: Path) -> None:
         )
 
 
-@contextmanager
-def begun(partial: Path, job: dict[str, Any]) -> Iterator[None]:
-    """Hold the folder of what is finished, emptied if that belongs to another job.
-
-    Raises:
-        UserError: another process is packing there.
-    """
-    partial.mkdir(parents=True, exist_ok=True)
-    with open(partial / "lock", "a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise UserError(f"another process is packing into {partial.parent}; wait for it or end it") from None
-        key = hashlib.sha256(json.dumps(job, sort_keys=True).encode()).hexdigest()
-        note = partial / "job"
-        if not note.exists() or note.read_text() != key:
-            for file in partial.iterdir():
-                if file.name != "lock":
-                    file.unlink()
-            write_atomically(note, lambda path: path.write_text(key))
-        yield
+def forget_another(partial: Path, job: dict[str, Any]) -> None:
+    """Empty the folder of what is finished if that belongs to another job."""
+    key, note = hashlib.sha256(json.dumps(job, sort_keys=True).encode()).hexdigest(), partial / "job"
+    if not note.exists() or note.read_text() != key:
+        for file in partial.iterdir():
+            if file.name != "lock":
+                file.unlink()
+        write_atomically(note, lambda path: path.write_text(key))
 
 
 def publish(partial: Path, out: Path, manifest: dict[str, Any]) -> None:
     """Move the finished files into place, the manifest last."""
-    (out / "manifest.json").unlink(missing_ok=True)
-    for name in ("mean.npy", *(f"{split}.{kind}" for split in SPLITS for kind in ("npy", "jpegs", "csv"))):
+    stored = ("mean.npy", *(f"{split}.{kind}" for split in SPLITS for kind in ("npy", "jpegs", "csv")))
+    for name in ("manifest.json", *stored):
         (out / name).unlink(missing_ok=True)
-    for file in sorted(partial.iterdir()):
-        if file.suffix in (".npy", ".jpegs", ".csv"):
-            os.replace(file, out / file.name)
+    for name in stored:
+        if (partial / name).exists():
+            os.replace(partial / name, out / name)
     text = json.dumps(manifest, indent=1) + "\n"
     write_atomically(out / "manifest.json", lambda path: path.write_text(text, encoding="utf-8"))
     shutil.rmtree(partial)
-
-
-def has_md5(name: str) -> bool:
-    """Whether an md5 was published for an archive of that name."""
-    return name in KNOWN and KNOWN[name].md5 is not None
-
-
-def check_hashes(records: list[dict[str, Any]]) -> None:
-    """Raise UserError if an archive is not what was published under its name; note what was compared."""
-    for record in records:
-        known = KNOWN.get(record["file"])
-        for kind in ("sha256", "md5"):
-            expected = getattr(known, kind, None)
-            if not expected or kind not in record:
-                continue
-            if record[kind] != expected:
-                raise UserError(
-                    f"{record['file']} has {kind} {record[kind]}, but {expected} was published; fetch it again"
-                )
-            record["verified"] = kind
 
 
 def check_first(source: str, archives: Folders, splits: Sequence[str] | None) -> dict[Path, dict[str, Any]]:
@@ -171,18 +145,8 @@ def check_first(source: str, archives: Folders, splits: Sequence[str] | None) ->
         size = path.stat().st_size
         if file.bytes not in (None, size):
             raise UserError(f"{path.name} has {size:,} bytes, but {file.bytes:,} were published; fetch it again")
-    records = {}
-    for path, file in known.items():
-        if (file.md5 or file.sha256) and path.suffix != ".tar":
-            records[path] = hash_file(path, has_md5(path.name))
-            check_hashes([records[path]])
-    return records
-
-
-def list_problems(path: Path, problems: list[Row]) -> None:
-    """One line for each image that could not be decoded: name, archive, what is wrong."""
-    text = "".join(f"{row.name}\t{row.archive}\t{row.problem}\n" for row in problems)
-    write_atomically(path, lambda target: target.write_text(text, encoding="utf-8"))
+    hashed = {path: file for path, file in known.items() if (file.md5 or file.sha256) and path.suffix != ".tar"}
+    return {path: hash_file(path, file) for path, file in hashed.items()}
 
 
 def pack(
@@ -243,44 +207,48 @@ def pack(
         "splits": needed["images"],
         "files": [[str(f), f.stat().st_size, f.stat().st_mtime_ns] for f in catalogue.files],
     }
+    partial.mkdir(parents=True, exist_ok=True)
     stop = Event()
-    with begun(partial, job), ThreadPoolExecutor(1, thread_name_prefix="hash") as hasher:
-        try:  # hashes are taken beside the packing: sha256 leaves the interpreter free
-            hashes = [
-                hasher.submit(hash_file, path, not stand_ins and has_md5(path.name), stop)
+    with held(partial / "lock") as alone, ThreadPoolExecutor(1, thread_name_prefix="hash") as hasher:
+        if not alone:
+            raise UserError(f"another process is packing into {out}; wait for it or end it")
+        try:
+            forget_another(partial, job)
+            hashes = {  # taken beside the packing: sha256 leaves the interpreter free
+                path: hasher.submit(hash_file, path, None if stand_ins else KNOWN.get(path.name), stop)
                 for path in catalogue.files
                 if path.is_file() and path not in compared
-            ]
+            }
             lines = Progress(progress, sum(needed["images"].values()))
             packed = {}
             for split in catalogue.splits:
-                making = Making(image_size, split.name == "train", quality if storage == "jpeg" else None)
-                packer = SplitPacker(split, partial, making, lines)
+                form = ImageFormat(image_size, split.name == "train", quality if storage == "jpeg" else None)
+                packer = SplitPacker(split, partial, form, lines.add)
                 packed[split.name] = packer.run(workers, len(catalogue.classes))
             problems = [row for result in packed.values() for row in result.problems]
-            listing = out / "undecodable.tsv"
-            if problems:
-                list_problems(listing, problems)
-            else:
-                listing.unlink(missing_ok=True)
-            if len(problems) > allow_undecodable:
-                raise undecodable(problems, listing)
-            records = [future.result() for future in hashes]
-            if not stand_ins:
-                check_hashes(records)
-            by_name = {record["file"]: record for record in (*compared.values(), *records)}
-            records = [by_name[path.name] for path in catalogue.files if path.name in by_name]
-            manifest = describe(catalogue, packed, records, image_size, storage, quality)
-            rgb = None
+            list_undecodable(problems, allow_undecodable, out / "undecodable.tsv")
+            records = compared | {path: future.result() for path, future in hashes.items()}
+            seconds = time.monotonic() - began
+            manifest: dict[str, Any] = {
+                "format": FORMAT,
+                "source": catalogue.source,
+                "variant": catalogue.variant,
+                "storage": storage,
+                "image_size": image_size,
+                "interpolation": INTERPOLATION,
+                "classes": [{"wnid": c.wnid, "name": c.name} for c in catalogue.classes],
+                "splits": {name: result.record for name, result in packed.items()},
+                "archives": [records[path] for path in catalogue.files if path in records],
+                "tools": {name: version(name) for name in ("numba", "numpy", "pillow", "scipy", "simplejpeg")},
+            }
+            if storage == "jpeg":
+                manifest["jpeg"] = {"quality": quality, "subsampling": "4:4:4"}
             sums = packed["train"].sums if "train" in packed else None
             if sums:
-                rgb = moments.rgb_statistics(sums)
-                mean = moments.mean_image(sums)
-                np.save(partial / "mean.npy", mean)
+                np.save(partial / "mean.npy", moments.mean_image(sums))
                 manifest["files"] = {"mean.npy": sha256(partial / "mean.npy")}
-            seconds = time.monotonic() - began
             manifest |= {
-                "rgb": rgb,
+                "rgb": moments.rgb_statistics(sums) if sums else None,
                 "undecodable": [{"name": p.name, "archive": p.archive, "problem": p.problem} for p in problems],
                 "seconds": round(seconds, 3),
                 "images_per_second": round(lines.fresh / seconds, 1),
@@ -298,29 +266,3 @@ def pack(
         finally:
             stop.set()
             hasher.shutdown(wait=True, cancel_futures=True)
-
-
-def describe(
-    catalogue: Catalogue,
-    packed: dict[str, PackedSplit],
-    records: list[dict[str, Any]],
-    image_size: int,
-    storage: str,
-    quality: int,
-) -> dict[str, Any]:
-    """The part of the manifest that does not depend on the run."""
-    manifest = {
-        "format": FORMAT,
-        "source": catalogue.source,
-        "variant": catalogue.variant,
-        "storage": storage,
-        "image_size": image_size,
-        "interpolation": INTERPOLATION,
-        "classes": [{"wnid": c.wnid, "name": c.name} for c in catalogue.classes],
-        "splits": {name: result.record for name, result in packed.items()},
-        "archives": records,
-        "tools": {name: version(name) for name in ("numba", "numpy", "pillow", "scipy", "simplejpeg")},
-    }
-    if storage == "jpeg":
-        manifest["jpeg"] = {"quality": quality, "subsampling": "4:4:4"}
-    return manifest

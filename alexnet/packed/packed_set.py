@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alexnet.errors import UserError
-from alexnet.packed.manifest import read_manifest
-from alexnet.packed.stores import Digests, Images, open_store
+from alexnet.packed.manifest import read_manifest, regular
+from alexnet.packed.stores import Digests, Images, JpegImages, content_line
 from alexnet.runtime.files import sha256
+
+LONGEST_HEADER, ROW = 65_536, 2_000  # bytes at most: of a file's header; of a row of an index, or of what a JPEG adds
 
 
 @dataclass(frozen=True)
@@ -48,14 +51,34 @@ def open_split(folder: Path, split: str) -> Split:
     """Open the store of a split and its index, which is compared with its hash; images are when they are used (`Split.check`).
 
     Raises:
-        UserError: no packed set there, no such split, counts that contradict the manifest, or an index that was changed.
+        UserError: no packed set there, no such split, counts that contradict the manifest, an index that was changed, or a
+            file that no packed set has (see `regular`).
     """
+    import pandas as pd
+
     manifest = read_manifest(folder)
     if split not in manifest["splits"]:
         raise UserError(f"{folder} has no split {split!r}; it has {', '.join(manifest['splits'])}")
-    expected = manifest["splits"][split]["images"]
+    about, size, jpeg = manifest["splits"][split], manifest["image_size"], manifest["storage"] == "jpeg"
+    expected, index, store = about["images"], folder / f"{split}.csv", folder / f"{split}.{'jpegs' if jpeg else 'npy'}"
+    columns = ["name", "label", "digest", *(("offset", "bytes") if jpeg else ())]
     try:
-        images, names, labels, digests = open_store(folder, split, manifest)
+        regular(index, LONGEST_HEADER + expected * ROW)
+        regular(store, LONGEST_HEADER + expected * (ROW + 6 * size * size))
+        table = pd.read_csv(index, usecols=columns, dtype={"name": str, "digest": str}, keep_default_na=False)
+        names, labels, digests = table["name"].tolist(), table["label"].to_numpy(), table["digest"].tolist()
+        lines = b"".join(map(content_line, names, labels, digests))
+        if hashlib.sha256(lines).hexdigest() != about["content_sha256"]:
+            raise UserError(f"{index} is not the index that was packed; pack the data again")
+        if jpeg:
+            places = (table[column].to_numpy().astype(np.int64) for column in ("offset", "bytes"))
+            images: Images = JpegImages(store, size, *places)
+        else:
+            images = stored = np.load(store, mmap_mode="r", allow_pickle=False)
+            if stored.dtype != np.uint8 or stored.shape[1:] != (size, size, 3):
+                raise ValueError(f"{store.name} holds {stored.dtype} of the shape {stored.shape}")
+        known = np.frombuffer(bytes.fromhex("".join(digests)), np.uint8).reshape(len(digests), -1)
+        labels = labels.astype(np.int64)
     except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
         raise UserError(f"{folder}: split {split!r} cannot be read ({error}); pack the data again") from None
     if len(images) != expected or len(names) != expected:
@@ -63,7 +86,7 @@ def open_split(folder: Path, split: str) -> Split:
             f"{folder}: split {split!r} has {len(images)} images and {len(names)} index rows, its manifest "
             f"says {expected}; pack the data again"
         )
-    return Split(folder.name, split, images, labels, names, manifest, digests)
+    return Split(folder.name, split, images, labels, names, manifest, Digests(store, names, known))
 
 
 def mean_image(folder: Path) -> NDArray[np.float32]:
@@ -76,9 +99,12 @@ def mean_image(folder: Path) -> NDArray[np.float32]:
     side, expected = manifest["image_size"], manifest.get("files", {}).get("mean.npy")
     again = "pack the set that holds the training split again"
     try:
+        regular(path, LONGEST_HEADER + side * side * 12)
         changed = bool(expected) and sha256(path) != expected
         mean: NDArray[np.float32] = np.load(path, mmap_mode="r", allow_pickle=False)
         fits = mean.shape == (side, side, 3) and mean.dtype == np.float32 and bool(np.isfinite(mean).all())
+    except UserError:
+        raise
     except Exception:  # whatever a torn file makes of the reader
         raise UserError(f"{path} is missing or unreadable; {again}") from None
     if changed:

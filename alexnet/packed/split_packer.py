@@ -14,12 +14,14 @@ import json
 import os
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, suppress
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol, TextIO
+from typing import Any, TextIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,20 +29,14 @@ from numpy.typing import NDArray
 from alexnet.archives.catalogue import Picture, Split
 from alexnet.errors import UserError
 from alexnet.packed import moments
-from alexnet.packed.chunks import CHUNK, Chunk, Making, Row, convert, in_order
+from alexnet.packed.chunks import CHUNK, Chunk, ImageFormat, Row, convert, in_order
 from alexnet.packed.stores import content_line
-from alexnet.packed.writers import JpegWriter, RawWriter
+from alexnet.packed.writers import JpegWriter, RawWriter, Writer
 from alexnet.runtime.files import write_atomically
 
 COLUMNS = ("name", "label", "width", "height", "repairs", "digest")
 PLACES = ("offset", "bytes")  # further columns of a jpeg store
 RECORD_SECONDS = 10.0  # between two records of what is finished
-
-
-class Listener(Protocol):
-    """Hears of images that are finished; `fresh`: by this run."""
-
-    def add(self, images: int, split: str, fresh: bool) -> None: ...
 
 
 @dataclass
@@ -126,36 +122,35 @@ class SplitPacker:
     """Writes <split>.npy or <split>.jpegs and <split>.csv into a folder.
 
     Args:
-        progress: told of the images that are finished, those of an earlier run first.
+        progress: told of images that are finished, their split, and whether this run packed them; those of an earlier run
+            come first.
     """
 
-    def __init__(self, split: Split, folder: Path, making: Making, progress: Listener) -> None:
-        self.split, self.making, self.progress = split, making, progress
+    def __init__(
+        self, split: Split, folder: Path, form: ImageFormat, progress: Callable[[int, str, bool], object]
+    ) -> None:
+        self.split, self.form, self.progress = split, form, progress
         self.index, self.record = folder / f"{split.name}.csv", folder / f"{split.name}.state"
-        self.store = folder / f"{split.name}{(RawWriter if making.quality is None else JpegWriter).suffix}"
+        self.store = folder / f"{split.name}{'.npy' if form.quality is None else '.jpegs'}"
         self.state, self.sums = load_state(self.record)
         if not (self.store.exists() and self.index.exists()):  # as if killed while they were moved into place
             self.state, self.sums = State(), None
 
     def _resume(self) -> Iterator[Picture]:
         """The pictures that are still to be packed."""
-        pictures = self.split.pictures()
-        state = self.state
-        if state.chunks:
-            try:
-                whole = self.index.stat().st_size >= state.index_bytes
-                os.truncate(self.index, state.index_bytes)
-                if whole and same_pictures(pictures, self.index, state):
-                    return pictures
-            except OSError:
-                pass
-            self.state, self.sums = State(), None
+        if self.state.chunks:
             pictures = self.split.pictures()
+            with suppress(OSError):
+                whole = self.index.stat().st_size >= self.state.index_bytes
+                os.truncate(self.index, self.state.index_bytes)
+                if whole and same_pictures(pictures, self.index, self.state):
+                    return pictures
+        self.state, self.sums = State(), None
         self.store.unlink(missing_ok=True)
         with open(self.index, "w", newline="", encoding="utf-8") as file:
-            columns = COLUMNS if self.making.quality is None else (*COLUMNS, *PLACES)
+            columns = COLUMNS if self.form.quality is None else (*COLUMNS, *PLACES)
             csv.writer(file, lineterminator="\n").writerow(columns)
-        return pictures
+        return self.split.pictures()
 
     def run(self, workers: int, classes: int) -> PackedSplit:
         """Pack what is not packed yet.
@@ -166,74 +161,59 @@ class SplitPacker:
         if not self.state.finished:
             self._pack(self._resume(), workers)
         else:
-            self.progress.add(self.split.images, self.split.name, False)
+            self.progress(self.split.images, self.split.name, False)
         problems = [Row(name, -1, archive, problem=what) for _, name, archive, what in self.state.problems]
         record = summarize(self.index, classes)
-        if self.making.quality is not None and record["images"]:
+        if self.form.quality is not None and record["images"]:
             record["mean_squared_error"] = self.state.error / record["images"]
         return PackedSplit(record, self.sums, problems)
 
     def _pack(self, pictures: Iterator[Picture], workers: int) -> None:
-        state, split = self.state, self.split
-        self.progress.add(min(state.chunks * CHUNK, split.images), split.name, False)
-        writer: RawWriter | JpegWriter
-        if self.making.quality is None:
-            writer = RawWriter(self.store, split.images, self.making.size, CHUNK)
-        else:
-            writer = JpegWriter(self.store, state.store_bytes)
-        places = split.images // CHUNK + 1
-
-        def work(number: int, chunk: list[Picture]) -> Chunk:
-            def store(pixels: NDArray[np.uint8]) -> None:
-                if number < places:  # more than announced is an error that comes soon
-                    writer.write(number, pixels)
-
-            return convert(chunk, self.making, store)
-
-        saving: Future[None] | None = None
-        last = time.monotonic()
+        state, split, form = self.state, self.split, self.form
+        seen = min(state.chunks * CHUNK, split.images)
+        self.progress(seen, split.name, False)
         with (
             open(self.index, "a", newline="", encoding="utf-8") as file,
+            closing(
+                RawWriter(self.store, split.images, form.size, CHUNK)
+                if form.quality is None
+                else JpegWriter(self.store, state.store_bytes)
+            ) as writer,
             ThreadPoolExecutor(1, thread_name_prefix="record") as recorder,
         ):
             lines = csv.writer(file, lineterminator="\n")
 
             def save(finished: bool) -> Future[None]:
                 file.flush()
-                state.index_bytes = os.fstat(file.fileno()).st_size
-                state.store_bytes = writer.size if isinstance(writer, JpegWriter) else 0
+                state.index_bytes, state.store_bytes = os.fstat(file.fileno()).st_size, writer.appended
                 state.finished = finished
-                now = copy.deepcopy(state)
-                sums = self.sums and moments.add_to(moments.no_images(self.making.size), self.sums)
-                return recorder.submit(self._save, writer, file, now, sums)
+                return recorder.submit(self._save, writer, file, *copy.deepcopy((state, self.sums)))
 
-            try:
-                seen = min(state.chunks * CHUNK, split.images)
-                for made in in_order(work, pictures, state.chunks, workers):
-                    seen += len(made.rows)
-                    if seen > split.images:
-                        break
-                    self._take(made, writer.append(made.files), lines)
-                    self.progress.add(len(made.rows), split.name, True)
-                    if time.monotonic() - last >= RECORD_SECONDS and (saving is None or saving.done()):
-                        if saving:
-                            saving.result()
-                        saving, last = save(False), time.monotonic()
-                if seen != split.images:
-                    many = "more" if seen > split.images else f"{seen} images, fewer"
-                    raise UserError(
-                        f"split {split.name} has {many} than the {split.images} images that its archives announce; "
-                        "fetch them again"
-                    )
-                if state.problems:
-                    self.record.unlink(missing_ok=True)  # closing gaps cannot be continued
-                    gone = Counter(number for number, *_ in state.problems)
-                    kept = [min(CHUNK, split.images - i * CHUNK) - gone[i] for i in range(-(-split.images // CHUNK))]
-                    writer.close_gaps(kept)
-                save(True).result()
-            finally:
-                recorder.shutdown(wait=True)
-                writer.close()
+            def work(number: int, chunk: list[Picture]) -> Chunk:
+                return convert(chunk, form, partial(writer.write, number))
+
+            saving, last = None, time.monotonic()
+            for made in in_order(work, pictures, state.chunks, workers):
+                seen += len(made.rows)
+                if seen > split.images:
+                    break
+                self._take(made, writer.append(made.files), lines)
+                self.progress(len(made.rows), split.name, True)
+                if time.monotonic() - last >= RECORD_SECONDS and (saving is None or saving.done()):
+                    if saving:
+                        saving.result()
+                    saving, last = save(False), time.monotonic()
+            if seen != split.images:
+                many = "more" if seen > split.images else f"{seen} images, fewer"
+                raise UserError(
+                    f"split {split.name} has {many} than the {split.images} images that its archives announce; "
+                    "fetch them again"
+                )
+            if state.problems:
+                self.record.unlink(missing_ok=True)  # closing gaps cannot be continued
+                gone = Counter(number for number, *_ in state.problems)
+                writer.close_gaps([min(CHUNK, split.images - i * CHUNK) - gone[i] for i in range(state.chunks)])
+            save(True).result()
 
     def _take(self, made: Chunk, places: list[tuple[int, int]], lines: Any) -> None:
         """Enter a chunk into index, sums and state."""
@@ -245,11 +225,11 @@ class SplitPacker:
             cells = [row.name, row.label, row.width, row.height, ";".join(row.repairs), row.digest]
             lines.writerow([*cells, *next(found, ())])
         if made.sums:
-            self.sums = moments.add_to(self.sums or moments.no_images(self.making.size), made.sums)
+            self.sums = moments.add_to(self.sums or moments.no_images(self.form.size), made.sums)
         self.state.error += made.error
         self.state.chunks += 1
 
-    def _save(self, writer: RawWriter | JpegWriter, file: TextIO, state: State, sums: moments.Sums | None) -> None:
-        writer.sync()
+    def _save(self, writer: Writer, file: TextIO, state: State, sums: moments.Sums | None) -> None:
+        os.fsync(writer.file)
         os.fsync(file.fileno())
         save_state(self.record, state, sums)

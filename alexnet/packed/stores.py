@@ -1,4 +1,4 @@
-"""Images of a packed split that can be sliced: mapped pixels, or JPEG files decoded on demand."""
+"""Images of a packed split that can be sliced: mapped pixels, or JPEG files decoded on demand; and their hashes."""
 
 from __future__ import annotations
 
@@ -63,19 +63,6 @@ class JpegImages:
 Images = NDArray[np.uint8] | JpegImages
 
 
-def read_index(folder: Path, split: str, columns: list[str]) -> dict[str, Any]:
-    """Columns of <split>.csv, as arrays.
-
-    Raises:
-        ValueError, OSError: it cannot be read, or lacks one.
-    """
-    import pandas as pd
-
-    text = {"name": str, "digest": str}
-    table = pd.read_csv(folder / f"{split}.csv", usecols=columns, dtype=text, keep_default_na=False)
-    return {column: table[column].to_numpy() for column in columns}
-
-
 class Digests:
     """The hashes of the pixels of a split, each compared with the stored image once.
 
@@ -112,32 +99,3 @@ class Digests:
 def content_line(name: str, label: Any, digest: str) -> bytes:
     """What an image adds to the hash of a split's content, which the manifest keeps."""
     return f"{name}\t{label}\t{digest}\n".encode()
-
-
-def open_store(
-    folder: Path, split: str, manifest: dict[str, Any]
-) -> tuple[Images, list[str], NDArray[np.int64], Digests]:
-    """Images, names, labels and hashes of a packed split; the index is compared with its hash, images are not.
-
-    Raises:
-        UserError: the store contradicts its index, or the index the manifest.
-        ValueError, OSError: a file is missing or unreadable.
-    """
-    jpeg, size = manifest["storage"] == "jpeg", manifest["image_size"]
-    columns = ["name", "label", "digest", *(("offset", "bytes") if jpeg else ())]
-    index = read_index(folder, split, columns)
-    names, labels, digests = index["name"].tolist(), index["label"], index["digest"].tolist()
-    lines = b"".join(map(content_line, names, labels, digests))
-    if hashlib.sha256(lines).hexdigest() != manifest["splits"][split]["content_sha256"]:
-        raise UserError(f"{folder / split}.csv is not the index that was packed; pack the data again")
-    if jpeg:
-        places = index["offset"].astype(np.int64), index["bytes"].astype(np.int64)
-        path = folder / f"{split}.jpegs"
-        images: Images = JpegImages(path, size, *places)
-    else:
-        path = folder / f"{split}.npy"
-        images = stored = np.load(path, mmap_mode="r", allow_pickle=False)
-        if stored.dtype != np.uint8 or stored.shape[1:] != (size, size, 3):
-            raise ValueError(f"{path.name} holds {stored.dtype} of the shape {stored.shape}")
-    known = np.frombuffer(bytes.fromhex("".join(digests)), np.uint8).reshape(len(digests), -1)
-    return images, names, labels.astype(np.int64), Digests(path, names, known)

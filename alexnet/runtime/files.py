@@ -11,9 +11,12 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Event
-from typing import Any
+from typing import Any, TypeVar
+
+from alexnet.errors import UserError
 
 BLOCK = 1 << 20  # bytes hashed at a time
+T = TypeVar("T")
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
@@ -92,6 +95,20 @@ def write_json(path: Path, record: Any) -> None:
     """Write `record` as indented JSON."""
     text = json.dumps(record, indent=2) + "\n"
     write_atomically(path, lambda target: target.write_text(text))
+
+
+def read_record(path: Path, pick: Callable[[Any], T], advice: str = "delete it and run the same again") -> T:
+    """What `pick` finds in a record that a command of the bench wrote.
+
+    Raises:
+        UserError: it is missing, torn, or `pick` does not find it there; ends with `advice`.
+    """
+    try:
+        return pick(json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist; {advice}") from None
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise UserError(f"{path} is torn or no such record ({error!r}); {advice}") from None
 
 
 def digests(path: Path, kinds: Iterable[str] = ("sha256",), stop: Event | None = None) -> dict[str, str]:

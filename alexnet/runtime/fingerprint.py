@@ -53,6 +53,11 @@ def code_sha256(stage: str) -> str:
     return fingerprint(_source(), STAGES[stage])
 
 
+def of_stages() -> dict[str, str]:
+    """The hash of each stage of `STAGES`."""
+    return {stage: code_sha256(stage) for stage in STAGES}
+
+
 @cache
 def _source() -> Source:
     return Source(PACKAGE, CUT)

@@ -23,6 +23,7 @@ from analysis.measures.inference import (
     image_noise,
     lab_spread,
     moments,
+    of_classes,
     of_moments,
     split_gap_of,
     with_interval,
@@ -39,11 +40,12 @@ class NoEstimate(Exception):
 
 
 def failed(results: Results, study: str) -> set[tuple[str, int]]:
-    """Runs (experiment, seed) that failed to train: a top-1 error above `DEAD` times that of guessing on some split."""
+    """Runs (experiment, seed) that failed to train: diverged, or a top-1 error above `DEAD` times that of guessing on some split."""
     chance = results.studies[study].chance if study in results.studies else math.nan
     table = results.evals[results.evals["study"] == study]
     dead = table[table["top1_error"].astype(float) > DEAD * chance]
-    return set(zip(dead["experiment"], dead["seed"].astype(int), strict=True))
+    diverged = {key[1:] for key in results.diverged if key[0] == study}
+    return diverged | set(zip(dead["experiment"], dead["seed"].astype(int), strict=True))
 
 
 def untrained(results: Results, study: str) -> set[str]:
@@ -53,22 +55,31 @@ def untrained(results: Results, study: str) -> set[str]:
     return {name for name, _ in dead} - {name for name, _ in alive}
 
 
+def blocks(results: Results, study: str, nets: Sequence[str]) -> tuple[set[int], set[int]]:
+    """The seeds that a study lists for all of its `nets`, and those of them with a run that failed to train."""
+    found = results.studies[study].experiments
+    lists = [set(found[name]["seeds"]) for name in nets if found.get(name, {}).get("seeds")]
+    registered = set.intersection(*lists) if lists else set()
+    return registered, registered & {seed for name, seed in failed(results, study) if name in nets}
+
+
 def settled(results: Results, study: str, estimate: Estimate, nets: Sequence[str], race: bool = False) -> Estimate:
     """The estimate with what is to be said of runs that failed; it carries no word with too few runs, or fewer than planned."""
     dead = failed(results, study)
     said, stuck = [], False
     for name in dict.fromkeys(filter(None, nets)):
         evaluated = results.evals[(results.evals["study"] == study) & (results.evals["experiment"] == name)]
-        runs = {key[2] for key in results.runs if key[:2] == (study, name)} | set(evaluated["seed"])
+        runs = {key[2] for key in (*results.runs, *results.diverged) if key[:2] == (study, name)} | set(
+            evaluated["seed"]
+        )
         count, all_of = sum(of == name for of, _ in dead), len(runs)
         if count:
             left = "the number is of the others" if count < all_of else "that shows no effect"
             said.append(f"{count} of {all_of} runs of {name} failed to train: {left}")
             stuck = stuck or count == all_of
-    least, found = fewest(results.studies[study].tier, race), results.studies[study].experiments
-    plans = [set(found[name]["seeds"]) for name in nets if found.get(name, {}).get("seeds")]
-    planned = set.intersection(*plans) - {seed for name, seed in dead if name in nets} if plans else set()
-    wanted = max(least, len(planned))
+    registered, lost = blocks(results, study, nets)
+    least = fewest(results.studies[study].tier, race)
+    wanted = max(least, len(registered - lost))
     few = estimate.fewest < wanted
     stuck = stuck or not (estimate.conclusive or estimate.fewest < 2)  # more runs would not change that
     if few:
@@ -77,6 +88,7 @@ def settled(results: Results, study: str, estimate: Estimate, nets: Sequence[str
         said.append(f"too few {unit} for a word: {estimate.fewest}, where {wanted} are {why}")
     conclusive = estimate.conclusive and not few and not stuck
     told = with_remark(estimate, "; ".join(said), first=True)
+    told = replace(told, registered=len(registered), died=len(lost))
     return replace(told, conclusive=conclusive, few=wanted if few and not stuck else 0)
 
 
@@ -111,6 +123,14 @@ def compared(ours: pd.DataFrame, base: pd.DataFrame) -> tuple[Moments, bool]:
     return moments(ours.to_numpy(float), base.to_numpy(float)), False
 
 
+def gains_by_class(ours: pd.DataFrame, base: pd.DataFrame, classes: pd.Series) -> pd.Series:
+    """Error of one net minus that of the other in each class, in pairs of seeds where there are any."""
+    pairs = [seed for seed in ours.columns if seed in base.columns]
+    means = [(side[pairs] if pairs else side).mean(axis=1) for side in (ours, base)]
+    gains: pd.Series = (means[0] - means[1]).dropna().groupby(classes).mean()
+    return gains
+
+
 def difference(
     results: Results, study: str, experiment: str, baseline: str, set_: str, split: str, view: str, metric: str
 ) -> Estimate:
@@ -127,6 +147,8 @@ def difference(
     if spread and paired:
         spread = Spread(math.sqrt(2) * spread.sd, spread.df)
     estimate = of_moments(found, 0.0, spread, paired)
+    if (classes := results.classes_by_image(study, set_, split, ours.index)) is not None:
+        estimate = of_classes(estimate, gains_by_class(ours, base, classes))
     if estimate.seeds == 1 and ours.shape[1] == base.shape[1] == 1:
         estimate = with_remark(estimate, _these_two(ours.iloc[:, 0], base.iloc[:, 0]))
     return settled(results, study, estimate, (experiment, baseline))
@@ -160,6 +182,8 @@ def view_gain(results: Results, study: str, experiment: str, set_: str, split: s
         raise NoEstimate(f"{experiment} has no evaluation with one and ten views on {set_}/{split} yet")
     known = Spread(LAB_GAINS[metric], LAB_GAIN_NETS - 1) if metric in LAB_GAINS else None
     estimate = of_moments(moments(both.to_numpy(float)), 0.0, _borrowed(results, study, known))
+    if (classes := results.classes_by_image(study, set_, split, both.index)) is not None:
+        estimate = of_classes(estimate, both.mean(axis=1).groupby(classes).mean())
     return settled(results, study, estimate, (experiment,))
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from statistics import fmean
 
 import pandas as pd
 
-from analysis.measures.estimates import NoEstimate, images
-from analysis.measures.inference import Estimate, of_one_net, of_two_nets, with_remark
+from analysis.measures.estimates import NoEstimate, gains_by_class, images
+from analysis.measures.inference import Estimate, of_classes, of_one_net, of_two_nets, with_remark
 from analysis.measures.probed import by_image, examined, lacks, of_images
 from analysis.results.evidence import Results
 
@@ -34,16 +35,36 @@ def generalization_gap(results: Results, study: str, experiment: str, baseline: 
     train = _sample_errors(results, study, experiment, baseline)
     set_ = results.studies[study].training_set
     held_out = [images(results, study, name, set_, "val", "center", "top1_error") for name in (experiment, baseline)]
-    sides = []
-    for side in (0, 1):
-        seeds = [seed for seed in train[side].columns if seed in held_out[side].columns]
-        if not seeds:
-            raise NoEstimate(f"{(experiment, baseline)[side]}: no seed was both examined and evaluated")
-        gaps = held_out[side][seeds].mean() - train[side][seeds].mean()
-        sides.append({str(seed): float(gap) for seed, gap in gaps.items()})
+    sides = [_gaps(name, *errors) for name, *errors in zip((experiment, baseline), train, held_out, strict=True)]
     of = _training_images(results, study, experiment)
     (noise, floor), (other, other_floor) = of_images(*train, of), of_images(held_out[0], held_out[1])
-    return of_two_nets(sides[0], sides[1], [noise, other], len(train[0]) + len(held_out[0]), floor + other_floor)
+    both = len(train[0]) + len(held_out[0])
+    found = of_two_nets(sides[0], sides[1], [noise, other], both, floor + other_floor)
+    classes = results.classes_by_image(study, set_, "val", held_out[0].index)
+    if classes is None:
+        return found
+    labels = by_image(results, study, experiment, "sample", "label").iloc[:, 0]
+    by_class = gains_by_class(held_out[0], held_out[1], classes) - gains_by_class(*train, labels)
+    return of_classes(found, by_class.dropna())
+
+
+def base_gap(results: Results, study: str, base: str) -> float:
+    """Validation minus training error of a finished net (top-1, centre view), a fraction: mean over seeds.
+
+    Raises:
+        NoEstimate: it has no examination, or no evaluation of the validation split.
+    """
+    train = by_image(results, study, base, "sample", "top1_error")
+    held_out = images(results, study, base, results.studies[study].training_set, "val", "center", "top1_error")
+    return fmean(_gaps(base, train, held_out).values())
+
+
+def _gaps(net: str, train: pd.DataFrame, held_out: pd.DataFrame) -> dict[str, float]:
+    """Validation minus training error of each seed that has both, from errors by image."""
+    seeds = [seed for seed in train.columns if seed in held_out.columns]
+    if not seeds:
+        raise NoEstimate(f"{net}: no seed was both examined and evaluated")
+    return {str(seed): float(gap) for seed, gap in (held_out[seeds].mean() - train[seeds].mean()).items()}
 
 
 def sample_difference(results: Results, study: str, experiment: str, baseline: str) -> Estimate:

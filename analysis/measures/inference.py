@@ -71,7 +71,10 @@ class Estimate:
     log: bool = False  # noises are those of the logarithm
     paired: bool = False  # `seeds` counts pairs
     few: int = 0  # how many runs of each net, or pairs, a word would take; 0: there are enough
+    registered: int = 0  # seeds that the study lists for all of its nets; 0: it lists none
+    died: int = 0  # of these, seeds of which a run failed to train
     values: tuple[tuple[float, ...], ...] = field(default=(), repr=False)  # of each seed, an arm each, or of each pair
+    over_classes: tuple[float, float] | None = None  # the 95 % interval in which the classes are a sample of classes
 
     @property
     def fewest(self) -> int:
@@ -199,6 +202,18 @@ def with_interval(estimate: Estimate, noises: tuple[Noise, ...], floor: float = 
     low, high = around(estimate.value, outer, estimate.log)
     inside = around(estimate.value, inner, estimate.log)
     return replace(estimate, low=low, high=high, inner=inside, noises=noises, floor=floor)
+
+
+def of_classes(estimate: Estimate, by_class: Sequence[float]) -> Estimate:
+    """The estimate with a second interval, in which the classes are a sample of all that there could be.
+
+    `by_class`: the number of each class, mean over seeds and images. Their variance replaces that of images, which it holds already.
+    """
+    if not estimate.noises or len(by_class) < 2:
+        return estimate
+    seeds = [noise for noise in estimate.noises if "seeds" in noise.kind]
+    half = intervals.half_width([*seeds, *of_the_mean(np.asarray(by_class, float), "classes")])
+    return replace(estimate, over_classes=around(estimate.value, half, estimate.log))
 
 
 def split_gap_of(sides: list[tuple[float, float, int]], seeds: int) -> Estimate:

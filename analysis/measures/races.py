@@ -8,6 +8,7 @@ reaches the mark, or diverges, is censored at the last epoch that it was given.
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,6 +19,9 @@ from analysis.measures.convergence import Reached, at_middles, epochs_to, ratio_
 from analysis.measures.estimates import NoEstimate, settled
 from analysis.measures.inference import Estimate, with_interval
 from analysis.results.evidence import Results, Study
+from analysis.stats.axes import Interval
+from analysis.stats.intervals import CONFIDENCE, student
+from analysis.stats.samples import around
 
 
 @dataclass(frozen=True)
@@ -177,6 +181,35 @@ def contrast(ours: Estimate, reference: Estimate) -> Estimate:
 def pairs(study: Study) -> list[tuple[str, str]]:
     """Races that are compared with another one, each with that one."""
     return [(name, about["baseline"]) for name, about in study.races.items() if about["baseline"] != name]
+
+
+def by_implementation(results: Results, study: Study) -> dict[str, float]:
+    """Ratio of epochs of each pair of races by its first name; bounds, and pairs that have not been run, are left out.
+
+    A race at a rate that was given, not chosen, repeats the net of another one and is left out too.
+    """
+    found = {}
+    for race, baseline in pairs(study):
+        if not (study.sweeps(race) and study.sweeps(baseline)):
+            continue
+        try:
+            estimate = ratio(results, study, race, baseline)
+        except NoEstimate:
+            continue
+        if not estimate.bound and math.isfinite(estimate.value):
+            found[race] = estimate.value
+    return found
+
+
+def over_implementations(ratios: Collection[float]) -> tuple[float, Interval, Interval]:
+    """Geometric mean of ratios with its 95 % interval, and the interval in which one of another implementation would lie.
+
+    The implementations stand for all that a description allows: normal logarithms, their spread from these few.
+    """
+    logs, n = np.log(list(ratios)), len(ratios)
+    spread = student(n - 1, CONFIDENCE) * float(logs.std(ddof=1))
+    value = math.exp(float(logs.mean()))
+    return value, around(value, spread / math.sqrt(n), log=True), around(value, spread * math.sqrt(1 + 1 / n), log=True)
 
 
 def find(results: Results, study: str, race: str) -> Study:

@@ -26,6 +26,7 @@ def smallest(
     remark = f"smallest of {len(found)} differences: {' minus '.join(pairs[least])}"
     stuck = [one for one in found if not one.conclusive]
     spans = [found[least]] if stuck else found
+    classes = [one.over_classes for one in spans if one.over_classes]
     return Estimate(
         found[least].value,
         min(one.low for one in spans),
@@ -38,5 +39,6 @@ def smallest(
         few=max(one.few for one in found),
         inner=(min(one.inside[0] for one in spans), min(one.inside[1] for one in spans)),
         paired=all(one.paired for one in found),
+        over_classes=tuple(map(min, zip(*classes, strict=True))) if len(classes) == len(spans) else None,
         remark="; ".join([*(one.remark for one in stuck[:1]), remark]),
     )

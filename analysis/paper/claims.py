@@ -37,6 +37,7 @@ class Claim:
     implied_reason: str
     setting: bool
     confounded: str
+    base_gap: float | None
     testable: bool
     reason: str
     lab_value: float | None
@@ -50,6 +51,15 @@ class Claim:
             return float(self.paper)
         except ValueError:
             return None
+
+    @property
+    def slack(self) -> str:
+        """What the tolerance says, in words; nothing without one."""
+        if not self.tolerance:
+            return ""
+        one_sided = self.relation in ("greater", "less")
+        means = "is the smallest effect of interest" if one_sided else "counts as the paper's value"
+        return f"{'' if one_sided else 'within '}{self.tolerance:g} {self.unit} {means}"
 
     @property
     def measure(self) -> Measure | None:
@@ -77,7 +87,7 @@ def load_claims(path: Path | None = None) -> list[Claim]:
     """
     columns = [field.name for field in fields(Claim)]
     claims = []
-    for where, record in records(path or CLAIMS, "claims", columns, ("tolerance", "lab_value")):
+    for where, record in records(path or CLAIMS, "claims", columns, ("tolerance", "base_gap", "lab_value")):
         claim = Claim(**record | {name: record[name] == "yes" for name in ("testable", "setting")})
         _check_sense(where, claim)
         claims.append(claim)

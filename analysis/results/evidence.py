@@ -115,6 +115,9 @@ class Results:
     examined: dict[tuple[str, str, int], dict[str, Any]] = field(
         default_factory=dict
     )  # run -> examination.json, with `folder`
+    diverged: dict[tuple[str, str, int], dict[str, Any]] = field(
+        default_factory=dict
+    )  # failed.json of counted runs whose loss stopped being finite
     set_aside: list[str] = field(default_factory=list)  # sentences: what was not used, and why
     guard: Guard = field(default_factory=lambda: Guard(Path(), {}), repr=False)  # of the files below `folder`
     _read: dict[tuple[str, ...], pd.DataFrame] = field(default_factory=dict, repr=False)
@@ -137,6 +140,13 @@ class Results:
                 columns[row.seed] = table[f"{view}_{metric}"].astype(float).set_axis(apart(table["name"]))
             self._read[key] = pd.DataFrame(columns).dropna()
         return self._read[key]
+
+    def classes_by_image(self, study: str, set_: str, split: str, names: pd.Index) -> pd.Series | None:
+        """The class of each of these images, which are packed by class; None if they are not the whole split of a set that is known."""
+        counts = self.manifests.get((study, set_), {}).get("splits", {}).get(split, {}).get("per_class", [])
+        if not counts or sum(counts) != len(names):
+            return None
+        return pd.Series([label for label, count in enumerate(counts) for _ in range(count)], names)
 
     def chosen(self, study: str, experiment: str, set_: str, split: str, view: str) -> pd.DataFrame:
         """Evaluations of one experiment in one view, one row a seed, by seed."""

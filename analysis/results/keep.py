@@ -6,7 +6,8 @@ Kept are the finished runs that belong to their studies now, under the names tha
     <study>/study.json, baselines.json, races/*.json    what was asked for, and which rates were chosen
     <study>/reruns.csv                                  published runs that were trained again
     <study>/data/<set>/manifest.json, mean.npy          what was packed
-    <study>/runs/<experiment>/<seed>/                   config.json, run.json, metrics.csv; of the pilot's runs too
+    <study>/runs/<experiment>/<seed>/                   config.json, run.json, metrics.csv; of the pilot's runs too;
+                                                        config.json, failed.json of one whose loss stopped being finite
     <study>/evals/<experiment>/<seed>/                  the summary (JSON), and the errors of each image (Parquet)
     <study>/examined/<experiment>/<seed>/               examination.json, kernels.npy, sample and queries (Parquet), thumbnails.jpg
     MANIFEST.sha256                                     the hash of each of these files, see `analysis.results.integrity`
@@ -113,6 +114,11 @@ def _copy(results: Results, out: Path, studies: Sequence[str]) -> None:
         table = epochs.read_text(encoding="utf-8")  # lines end as git keeps them
         epochs.write_text(table, encoding="utf-8", newline="\n")
         copy_record(where / "run.json", epochs)
+    for (study, experiment, seed), failure in results.diverged.items():
+        if study in studies:
+            where = source / study / "runs" / experiment / str(seed)
+            copy(where / "config.json")
+            copy(where / "failed.json").write_text(json.dumps(failure, indent=1) + "\n", encoding="utf-8")
     for path in sorted({Path(path) for path in results.evals["path"]}):
         if path.relative_to(source).parts[0] in studies:
             errors = copy(path)

@@ -57,6 +57,7 @@ def load(folder: Path) -> Results:
         baselines={path.parent.name: record for path, record in loader.plain("*/baselines.json")},
         departures=dict(loader.plain("departures.json")).get(folder / "departures.json", {}),
         pilots=loader.pilots,
+        diverged=loader.diverged(),
         examined=loader.examinations(),
         set_aside=loader.set_aside,
         guard=loader.guard,
@@ -203,6 +204,23 @@ class _Loader:
         data = config.get("data", {}).get("set", "")
         fitting.of_data(run, self._manifest(key[0], data), {})
         return run, table
+
+    def diverged(self) -> dict[Key, Record]:
+        """Records of counted runs whose loss stopped being finite; those of pilots and of runs that were trained since are no such."""
+        paths = [path for path in self.of_runs("runs/failed.json") if _key(path) not in {**self.runs, **self.pilots}]
+        return {_key(path): record for path, record in self.each(paths, self._failure, "run")}
+
+    def _failure(self, path: Path) -> Record:
+        """What a training left whose loss stopped being finite; a later training takes it away.
+
+        Records that do not name their configuration are of the one that was there when they were written.
+        """
+        key, record = _key(path), self.guard.record(path, "failure")
+        config = self.configs.get(key, {})
+        if "config_fingerprint" not in record and path.stat().st_mtime >= path.with_name("config.json").stat().st_mtime:
+            record["config_fingerprint"] = config.get("fingerprint")
+        self._belongs(key, record, "trained")
+        return record
 
     def _belongs(self, key: Key, record: Record, made: str) -> None:
         """Whether a record is of the study as it is now; `made`: how it came to be."""

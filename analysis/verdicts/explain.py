@@ -120,7 +120,7 @@ def _said(claim: Claim) -> list[str]:
     if claim.paper:
         value = paper_value(claim.paper, claim.unit, claim.relation)
         extra = f" {claim.unit}" if claim.unit and claim.unit not in value else ""
-        slack = f", within {number(claim.tolerance, claim.unit)}" if claim.tolerance else ""
+        slack = f"; {claim.slack}" if claim.slack else ""
         reason = f" ({claim.tolerance_reason})" if claim.tolerance_reason else ""
         out += _field("Paper", f"{value}{extra}{slack}{reason}")
     if claim.implied:

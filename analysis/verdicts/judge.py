@@ -5,16 +5,18 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from analysis.measures import arithmetic, races
-from analysis.measures.estimates import NoEstimate
+from analysis.measures import arithmetic, examinations, races
+from analysis.measures.estimates import NoEstimate, blocks
+from analysis.measures.inference import Estimate
 from analysis.measures.registry import Asked, measure
 from analysis.paper.claims import Claim
 from analysis.results.evidence import COPIES, Results, Study
 from analysis.text import plural
 from analysis.verdicts import contrasts
-from analysis.verdicts.labels import CITED, DIFFERS, HOLDS, HOLDS_NOT, MISCOUNTS, NOT_TESTABLE, PENDING
-from analysis.verdicts.rules import Outcome, adjusted, command, matches, of_estimate
+from analysis.verdicts.labels import CANNOT_TELL, CITED, DIFFERS, HOLDS, HOLDS_NOT, MISCOUNTS, NOT_TESTABLE, PENDING
+from analysis.verdicts.rules import Outcome, adjusted, command, matches, of_estimate, scaled
 
+BASE = "alexnet"
 FEW_CLASSES = 20  # up to which five answers are right too often by chance
 RATE = "rate not tuned: the nets share a learning rate that was chosen for one of them"
 STRENGTH = ("", "demo", "proxy", "reduced scale", "arithmetic", "paper scale")
@@ -122,17 +124,29 @@ def _in_study(claim: Claim, results: Results, study: Study) -> Outcome:
     nets = _nets(claim)
     dataset, split = _evaluated_on(claim, results, study)
     try:
-        estimate = measure(claim.how, _asked(claim, results, study, dataset, split))
+        estimate: Estimate | None = measure(claim.how, _asked(claim, results, study, dataset, split))
     except NoEstimate as reason:
-        raise NoEstimate(f"0 of {_planned(study, nets)}: {reason}" if study.plan else str(reason)) from None
+        registered, lost = blocks(results, study.name, nets)
+        if not registered or registered != lost:
+            raise NoEstimate(f"0 of {_planned(study, nets)}: {reason}" if study.plan else str(reason)) from None
+        estimate = None
     form = results.form(study.name, dataset)
     copy = COPIES.get(form, "")
     evidence = _evidence(study.tier_of(nets), (dataset, split) == (claim.dataset, claim.split), bool(copy))
-    if study.plan and estimate.few:  # nobody looks at a number before
-        count = f"{estimate.fewest} of {_planned(study, nets, estimate.few)}"
+    if estimate is None:
+        pairs = f"each of {plural(len(lost), 'pair')} has a run that failed to train"
+        none = pairs if len(nets) > 1 else f"all {plural(len(lost), 'run')} failed to train"
+        return Outcome(claim, CANNOT_TELL, none, evidence, study=study.name, dataset=form, split=split, plan=study.plan)
+    finished = estimate.fewest + estimate.died
+    planned = estimate.registered or estimate.few
+    if study.plan and finished < planned:  # nobody looks at a number before
+        count = f"{finished} of {_planned(study, nets, planned)}"
+        count += f", {estimate.died} with a run that failed to train" if estimate.died else ""
         waits = Outcome(claim, PENDING, count, evidence, study=study.name, dataset=form, split=split)
         return replace(waits, plan=study.plan, command=command(claim, study.name))
-    limit, said = _limit(claim, results, study, nets)
+    if evidence not in ("proxy", "demo"):  # the paper's own classes are no sample
+        estimate = replace(estimate, over_classes=None)
+    limit, mended, said = _limit(claim, results, study, nets)
     outcome = of_estimate(claim, estimate, evidence, study.name, (form, split), limit)
     if claim.experiment in study.races:  # its own target, not that of all conditions
         outcome = replace(outcome, command=command(replace(claim, group=claim.experiment), study.name))
@@ -140,15 +154,16 @@ def _in_study(claim: Claim, results: Results, study: Study) -> Outcome:
     if altered and outcome.needed:
         few = f"{outcome.needed}; " if estimate.few else ""
         outcome = replace(outcome, needed=f"{few}the official archive, where {copy} stood for it")
-    if limit == RATE:
-        outcome = replace(outcome, needed="a learning rate chosen for each net, on a pilot seed")
+    if mended:
+        outcome = replace(outcome, needed=mended)
     outcome = replace(outcome, differs=contrasts.differs(claim, results, study), plan=study.plan)
-    why = [outcome.why, said, *map(study.shortened, nets), altered]
+    beside = [_of_luck(claim, estimate), _elsewhere(claim, results, study)]
+    why = [outcome.why, said, *beside, *map(study.shortened, nets), altered]
     return replace(outcome, why="; ".join(filter(None, why)))
 
 
 def _planned(study: Study, nets: list[str], count: int = 0) -> str:
-    """How many pairs, or runs of a single net, are planned, less those that died: `count`, or all seeds that the nets share."""
+    """How many pairs, or runs of a single net, are planned: `count`, or all seeds that the nets share."""
     seeds = [
         {*(races.judges(study, net) if net in study.races else study.experiments.get(net, {}).get("seeds", []))}
         for net in nets
@@ -157,16 +172,35 @@ def _planned(study: Study, nets: list[str], count: int = 0) -> str:
     return plural(count, "pair" if len(nets) > 1 else "run")
 
 
-def _limit(claim: Claim, results: Results, study: Study, nets: list[str]) -> tuple[str, str]:
-    """Why no word can be said whatever the number, or nothing; and what is to be said of the rates."""
+def _limit(claim: Claim, results: Results, study: Study, nets: list[str]) -> tuple[str, str, str]:
+    """Why no word can be said whatever the number, or nothing; what would mend it; and what is to be said of the rates."""
     classes = study.record.get("classes") or math.inf
     if "top5" in claim.metric and classes <= FEW_CLASSES:
-        return f"five guesses among {classes} classes are right in {500 / classes:.0f} % by chance", ""
-    if len(nets) < 2 or any(name in study.races for name in nets):
-        return "", ""  # each race has its own rate
-    if study.tier_of(nets) == "paper":
-        return "", "at the paper's rate"
-    return ("", "each net at a rate chosen for it") if all(_tuned(results, study, n) for n in nets) else (RATE, "")
+        return f"five guesses among {classes} classes are right in {500 / classes:.0f} % by chance", "", ""
+    fits = _fits_too_well(claim, results, study)
+    limits = [(fits, f"training until {BASE} overfits")] if fits else []
+    said = ""
+    if len(nets) > 1 and not any(name in study.races for name in nets):  # each race has its own rate
+        if study.tier_of(nets) == "paper":
+            said = "at the paper's rate"
+        elif all(_tuned(results, study, name) for name in nets):
+            said = "each net at a rate chosen for it"
+        else:
+            limits.append((RATE, "a learning rate chosen for each net, on a pilot seed"))
+    limit, needed = ("; ".join(parts) for parts in zip(*limits, strict=True)) if limits else ("", "")
+    return limit, needed, said
+
+
+def _fits_too_well(claim: Claim, results: Results, study: Study) -> str:
+    """Why a claim about overfitting cannot be tested here, or nothing: the base net overfits by too little, as far as is known."""
+    if claim.base_gap is None:
+        return ""
+    asked = f"this test needs a base net that overfits by more than {claim.base_gap:g} points"
+    try:
+        gap = 100 * examinations.base_gap(results, study.name, BASE)
+    except NoEstimate as reason:
+        return f"{asked}, and whether it does is not known: {reason}"
+    return "" if gap > claim.base_gap else f"{asked}; here {BASE} does by {gap:.1f}"
 
 
 def _tuned(results: Results, study: Study, experiment: str) -> bool:
@@ -199,6 +233,32 @@ def _evaluated_on(claim: Claim, results: Results, study: Study) -> tuple[str, st
             if pair in pairs:
                 return pair
     return claim.dataset, claim.split
+
+
+def _of_luck(claim: Claim, estimate: Estimate) -> str:
+    """How often a gap of two splits is as small as the paper's by luck, in words; nothing for other measures."""
+    if claim.how != "split_gap" or claim.number is None or not estimate.noises:
+        return ""
+    sd = scaled(claim, math.sqrt(sum(noise.share for noise in estimate.noises)))
+    chance = math.erf(claim.number / sd / math.sqrt(2))
+    return (
+        f"if both splits were equally hard, so small a gap would come up in {100 * chance:.0f} % of draws of so many images, "
+        "and a larger one in the others: the sentence can be refuted and not shown"
+    )
+
+
+def _elsewhere(claim: Claim, results: Results, study: Study) -> str:
+    """What other implementations of a race gave, in words: the paper specifies none. Nothing for other measures, or for one alone."""
+    ratios = races.by_implementation(results, study) if claim.experiment in study.races else {}
+    if claim.experiment not in ratios or len(ratios) < 2:
+        return ""
+    value, (low, high), (least, most) = races.over_implementations(ratios.values())
+    reached = sum(matches(claim, ratio, claim.paper) for ratio in ratios.values())
+    return (
+        f"the interval is that of one implementation; over {len(ratios)}, of which the paper specifies none, the geometric mean is "
+        f"{value:.2f} [{low:.2f}, {high:.2f}], one more would lie within [{least:.2f}, {most:.2f}] in 95 of 100 cases, and the "
+        f"paper's range is attained in {reached} of {len(ratios)}"
+    )
 
 
 def _asked(claim: Claim, results: Results, study: Study, dataset: str, split: str) -> Asked:

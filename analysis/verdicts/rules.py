@@ -55,6 +55,8 @@ class Outcome:
     high_welch: float | None = None
     low_predicted: float | None = None  # of one measurement like the paper's
     high_predicted: float | None = None
+    low_classes: float | None = None  # with the classes as a sample of classes, on fewer than the paper's
+    high_classes: float | None = None
     values: str = ""  # of each seed or pair, those of two unpaired nets divided by a bar
     noises: str = ""  # kind: variance / number (degrees of freedom), of each source; the least variance of the whole
 
@@ -118,6 +120,7 @@ def of_estimate(
         **ends("90", estimate.inside),
         **ends("_welch", estimate.welch()),
         **ends("_predicted", estimate.welch(one=True)),
+        **ends("_classes", estimate.over_classes or (math.nan, math.nan)),
         "values": " | ".join(" ".join(f"{unit * value:.9g}" for value in arm) for arm in estimate.values),
         "noises": "; ".join(
             [f"{noise.kind}: {unit**2 * noise.variance:.9g} / {noise.n} ({noise.df:g})" for noise in estimate.noises]
@@ -159,9 +162,20 @@ def conclude(outcome: Outcome, estimate: Estimate) -> Outcome:
     open_ = not outcome.limit and (verdict == axes.CANNOT_TELL or unsettled)
     needed = _needed(claim, evidence, estimate) if open_ else ""
     at_this = f"if the number stays where it is, {needed}" if needed and estimate.conclusive else ""
-    why = "; ".join(filter(None, [why, estimate.remark, at_this]))
+    why = "; ".join(filter(None, [why, _over_classes(outcome, estimate), estimate.remark, at_this]))
     p = None if outcome.limit or not estimate.conclusive else outcome.p
     return replace(outcome, verdict=verdict, why=why, needed=needed, direction=direction, size=size, p=p)
+
+
+def _over_classes(outcome: Outcome, estimate: Estimate) -> str:
+    """The second interval in words; nothing where there is none, or no word to change."""
+    if estimate.over_classes is None or outcome.limit or not estimate.conclusive or estimate.null is None:
+        return ""
+    low, high = (scaled(outcome.claim, end) for end in estimate.over_classes)
+    side = estimate.low > estimate.null or estimate.high < estimate.null
+    lost = side and estimate.over_classes[0] <= estimate.null <= estimate.over_classes[1]
+    changed = ", which shows no side: other classes may show another effect" if lost else ""
+    return f"with the classes as a sample of classes the 95 % interval is [{low:.2f}, {high:.2f}]{changed}"
 
 
 def words(claim: Claim, evidence: str, estimate: Estimate, limit: str = "") -> tuple[str, str, str]:

@@ -16,7 +16,8 @@ from analysis.verdicts.rules import Outcome
 
 COLUMNS = [
     "id", "section", "statement", "kind", "group", "paper", "unit", "tolerance", "lab_value", "ours", "low", "high", "low90",
-    "high90", "low_welch", "high_welch", "low_predicted", "high_predicted", "bound", "n", "seeds", "baseline_seeds",
+    "high90", "low_welch", "high_welch", "low_predicted", "high_predicted", "low_classes",
+    "high_classes", "bound", "n", "seeds", "baseline_seeds",
     "values", "noises", "evidence", "study", "dataset", "split", "views", "direction", "size", "verdict", "limit", "why",
     "p", "p_holm", "p_bh", "needed", "command", "experiment", "baseline", "differs", "how", "relation", "lab_source", "note",
 ]  # fmt: skip
@@ -27,7 +28,7 @@ DECIMAL = set(UNITS)  # units of measured numbers, shown with decimals
 RELATIONS = {"at_most": "≤ ", "at_least": "≥ ", "greater": "> ", "less": "< "}
 NUMERIC = [
     "tolerance", "lab_value", "low", "high", "low90", "high90", "low_welch", "high_welch", "low_predicted", "high_predicted",
-    "n", "seeds", "baseline_seeds", "p", "p_holm", "p_bh",
+    "low_classes", "high_classes", "n", "seeds", "baseline_seeds", "p", "p_holm", "p_bh",
 ]  # fmt: skip
 
 

@@ -4,7 +4,7 @@
 # Whether the search goes on is known when the first factors were trained.
 checkpoint search_rate:
     input:
-        pilot_runs,
+        plan.pilot_runs,
     output:
         f"{RESULTS}/{{study}}/pilot/{{experiment}}-{{wider}}.json",
     log:
@@ -12,7 +12,7 @@ checkpoint search_rate:
     params:
         results=RESULTS,
         definitions=DEFINITIONS,
-        factors=pilot_factors,
+        factors=plan.pilot_factors,
     shell:
         "python -m alexnet search-rate --study {wildcards.study:q} --experiment {wildcards.experiment:q}"
         " --results {params.results:q} --definitions {params.definitions:q} --factors {params.factors:q}"
@@ -22,8 +22,8 @@ checkpoint search_rate:
 # rates.csv is not an output: Snakemake would delete the choices of all other studies.
 rule choose_rates:
     input:
-        first_searches,  # all at once, where `searched` asks for one after the other
-        last=searched,
+        lambda wildcards: plan.searches(wildcards, last=False),  # all at once, where the last ones are asked for one after the other
+        last=plan.searches,
     output:
         touch(f"{RESULTS}/{{study}}/pilot/chosen"),
     log:
@@ -38,13 +38,13 @@ rule choose_rates:
 rule pilot:
     """The learning rate of each experiment, searched anew: config/rates.csv"""
     input:
-        [f"{RESULTS}/{study}/pilot/chosen" for study in pilot_studies()],
+        [f"{RESULTS}/{study}/pilot/chosen" for study in STUDIES if "pilot" in STUDIES[study]],
 
 
 # A campaign that is cut off keeps whole blocks: `snakemake results/<study>/blocks/2` makes everything with seed 2.
 rule block:
     input:
-        block_files,
+        plan.block,
     output:
         touch(f"{RESULTS}/{{study}}/blocks/{{seed}}"),
     log:

@@ -1,12 +1,14 @@
 # Evidence -> verdicts -> executed notebooks -> one HTML file; and the named targets.
 
+SPEED = f"{RESULTS}/bench/bench.csv"
+
 
 rule check:
     """The verdict table, reports/claims.csv"""
     input:
-        evidence(),
+        plan.evidence(),
         claims=f"{ROOM}/claims.csv",
-        code=ANALYSIS,
+        code=plan.analysis,
     output:
         report(CLAIMS_OUT, category="Verdicts", labels={"file": "claims.csv"}),
     log:
@@ -19,11 +21,11 @@ rule check:
 
 rule notebook:
     input:
-        evidence(),
-        measured_speed,
+        plan.evidence(),
+        lambda wildcards: [SPEED] if wildcards.page == "70_speed" and Path(SPEED).exists() else [],  # if it was ever measured here
         notebook=f"{ROOM}/notebooks/{{page}}.ipynb",
         claims=CLAIMS_OUT,
-        code=ANALYSIS,
+        code=plan.analysis,
     output:
         report(f"{RESULTS}/notebooks/{{page}}.ipynb", category="Pages", labels={"page": "{page}"}),
     log:
@@ -38,13 +40,17 @@ rule notebook:
 rule report:
     """The HTML report, from all that the chosen studies ask for"""
     input:
-        notebooks=expand(f"{RESULTS}/notebooks/{{page}}.ipynb", page=PAGES),
+        notebooks=expand(f"{RESULTS}/notebooks/{{page}}.ipynb", page=plan.pages),
         claims=CLAIMS_OUT,
-        code=ANALYSIS,
+        code=plan.analysis,
     output:
-        report(beside("claims.json"), category="Verdicts", labels={"file": "claims.json"}),
-        beside("ro-crate-metadata.json"),
-        beside("workflow.smk"),
+        report(
+            str(Path(config["report"]).with_name("claims.json")),
+            category="Verdicts",
+            labels={"file": "claims.json"},
+        ),
+        str(Path(config["report"]).with_name("ro-crate-metadata.json")),
+        str(Path(config["report"]).with_name("workflow.smk")),
         html=report(config["report"], category="Report", labels={"file": "all pages, one offline file"}),
     log:
         f"{RESULTS}/logs/report.log",
@@ -58,10 +64,10 @@ rule report:
 rule draft:
     """The report as far as results exist: reports/draft/, nothing is trained"""
     input:
-        descriptions(),
+        plan.descriptions(),
         expand(f"{RESULTS}/{{study}}/study.json", study=STUDIES),
         claims=f"{ROOM}/claims.csv",
-        notebooks=expand(f"{ROOM}/notebooks/{{page}}.ipynb", page=PAGES),
+        notebooks=expand(f"{ROOM}/notebooks/{{page}}.ipynb", page=plan.pages),
     log:
         f"{RESULTS}/logs/draft.log",
     threads: 2
@@ -91,7 +97,7 @@ for _name in [name for name in KNOWN if "race" not in KNOWN[name]]:
         name:
             _name
         input:
-            experiment_files(_name),
+            plan.experiment_files(_name),
             claims=f"{ROOM}/claims.csv",
         log:
             f"{RESULTS}/logs/verdicts/{_name}.log",
@@ -105,16 +111,16 @@ for _name in [name for name in KNOWN if "race" not in KNOWN[name]]:
             ' --results {params.results:q} --group "$group"; done &&'
             " python -m analysis {params.measured:q} {params.name:q} --results {params.results:q} ) 2> {log:q}"
 
-    workflow.get_rule(_name).docstring = KNOWN[_name]["about"]
+    internals.explain(workflow, _name, KNOWN[_name]["about"])
 
 
-for _name in claim_groups():
+for _name, _about in plan.groups().items():
 
     rule:
         name:
             _name
         input:
-            group_files(_name),
+            plan.group_files(_name),
             claims=f"{ROOM}/claims.csv",
         log:
             f"{RESULTS}/logs/verdicts/{_name}.log",
@@ -125,7 +131,4 @@ for _name in claim_groups():
             "python -m analysis verdicts --claims {input.claims:q} --results {params.results:q}"
             " --group {params.group:q} 2> {log:q}"
 
-    workflow.get_rule(_name).docstring = (
-        f"Verdicts of the claims about {_name.replace('_', ' ')}"
-        f"{'' if _name in [about['claims'] for about in KNOWN.values()] else ', untrained'}"
-    )
+    internals.explain(workflow, _name, _about)

@@ -7,7 +7,7 @@ rule configure:
     log:
         f"{RESULTS}/logs/{{study}}/{{experiment}}/{{seed}}/configure.log",
     params:
-        fingerprint=run_fingerprint,
+        fingerprint=plan.run_fingerprint,
         definitions=DEFINITIONS,
     shell:
         "python -m alexnet configure --study {wildcards.study:q} --experiment {wildcards.experiment:q}"
@@ -20,9 +20,11 @@ rule describe:
     log:
         f"{RESULTS}/logs/describe/{{experiment}}.log",
     params:
-        fingerprint=describe_fingerprint,
+        fingerprint=lambda wildcards: fingerprint(
+            plan.description(plan.full_study(wildcards), wildcards.experiment)
+        ),
         definitions=DEFINITIONS,
-        study=full_study,
+        study=plan.full_study,
     shell:
         "python -m alexnet describe --study {params.study:q} --experiment {wildcards.experiment:q}"
         " --definitions {params.definitions:q} --out {output:q} 2> {log:q}"
@@ -34,7 +36,7 @@ rule study:
     log:
         f"{RESULTS}/logs/{{study}}/study.log",
     params:
-        fingerprint=study_fingerprint,
+        fingerprint=lambda wildcards: fingerprint(plan.study_record(wildcards.study)),
         definitions=DEFINITIONS,
     shell:
         "python -m alexnet study --study {wildcards.study:q} --definitions {params.definitions:q}"
@@ -48,7 +50,7 @@ rule departures:
     log:
         f"{RESULTS}/logs/departures.log",
     params:
-        fingerprint=departures_fingerprint,
+        fingerprint=lambda wildcards: fingerprint(plan.departures()),
         definitions=DEFINITIONS,
     shell:
         "python -m alexnet departures --definitions {params.definitions:q} --out {output:q} 2> {log:q}"
@@ -57,8 +59,8 @@ rule departures:
 # The checkpoint from which an interrupted run resumes is not an output: Snakemake would delete it.
 rule train:
     input:
-        training_data,
-        start=start_weights,
+        plan.training_data,
+        start=plan.start_weights,
         config=f"{RESULTS}/{{study}}/runs/{{experiment}}/{{seed}}/config.json",
     output:
         f"{RESULTS}/{{study}}/runs/{{experiment}}/{{seed}}/metrics.csv",
@@ -70,7 +72,7 @@ rule train:
         f"{RESULTS}/logs/{{study}}/{{experiment}}/{{seed}}/train.benchmark.tsv"
     threads: lambda wildcards: STUDIES[wildcards.study]["threads"]
     resources:
-        gpu=gpus_of_training,
+        gpu=plan.gpus_of_training,
     params:
         data=lambda wildcards, input: Path(input[0]).parent,
         out=lambda wildcards, output: Path(output.weights).parent,
@@ -82,7 +84,7 @@ rule train:
 
 rule evaluate:
     input:
-        lambda wildcards: packed(wildcards.study, wildcards.set, [wildcards.split]),
+        lambda wildcards: plan.packed(wildcards.study, wildcards.set, [wildcards.split]),
         config=f"{RESULTS}/{{study}}/runs/{{experiment}}/{{seed}}/config.json",
         weights=f"{RESULTS}/{{study}}/runs/{{experiment}}/{{seed}}/model.pt",
     output:
@@ -91,14 +93,14 @@ rule evaluate:
     log:
         f"{RESULTS}/logs/{{study}}/{{experiment}}/{{seed}}/evaluate-{{set}}-{{split}}.log",
     wildcard_constraints:
-        experiment=f"(?!(?:{'|'.join(ENSEMBLES)})/)[a-z0-9_]+",
+        experiment=f"(?!(?:{'|'.join(plan.ensembles)})/)[a-z0-9_]+",
     threads: lambda wildcards: STUDIES[wildcards.study]["threads"]
     resources:
         gpu=lambda wildcards: min(1, STUDIES[wildcards.study]["gpus"]),
     params:
         data=lambda wildcards, input: Path(input[0]).parent,
         out=lambda wildcards, output: Path(output.record).parent,
-        keep=in_ensembles,
+        keep=plan.keep_probabilities,
     shell:
         "python -m alexnet evaluate {input.config:q} --data {params.data:q} --weights {input.weights:q}"
         " --split {wildcards.split:q} --out {params.out:q} {params.keep:q}"
@@ -109,7 +111,7 @@ rule evaluate:
 checkpoint choose:
     """The fastest learning rate of a race on its first seed"""
     input:
-        lambda wildcards: swept(wildcards.study, wildcards.race),
+        plan.swept,
         f"{RESULTS}/{{study}}/study.json",
     output:
         f"{RESULTS}/{{study}}/races/{{race}}.json",
@@ -124,7 +126,7 @@ checkpoint choose:
 
 rule examine:
     input:
-        training_data,
+        plan.training_data,
         config=f"{RESULTS}/{{study}}/runs/{{experiment}}/{{seed}}/config.json",
         weights=f"{RESULTS}/{{study}}/runs/{{experiment}}/{{seed}}/model.pt",
     output:
@@ -147,7 +149,7 @@ rule examine:
 
 rule ensemble_evaluate:
     input:
-        members=member_evaluations,
+        members=plan.member_evaluations,
         config=f"{RESULTS}/{{study}}/runs/{{experiment}}/{{seed}}/config.json",
     output:
         f"{RESULTS}/{{study}}/evals/{{experiment}}/{{seed}}/{{set}}-{{split}}.parquet",
@@ -155,7 +157,7 @@ rule ensemble_evaluate:
     log:
         f"{RESULTS}/logs/{{study}}/{{experiment}}/{{seed}}/evaluate-{{set}}-{{split}}.log",
     wildcard_constraints:
-        experiment="|".join(ENSEMBLES),
+        experiment="|".join(plan.ensembles),
     params:
         out=lambda wildcards, output: Path(output.record).parent,
     shell:
@@ -164,7 +166,7 @@ rule ensemble_evaluate:
 
 rule baselines:
     input:
-        lambda wildcards: packed(wildcards.study, STUDIES[wildcards.study]["train"]["set"]),
+        lambda wildcards: plan.packed(wildcards.study, STUDIES[wildcards.study]["train"]["set"]),
     output:
         f"{RESULTS}/{{study}}/baselines.json",
     log:

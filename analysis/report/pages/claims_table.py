@@ -1,7 +1,8 @@
-"""The table of claims: a row a claim, which opens to say how it is known."""
+"""The claims as cards: what the paper says, what was found, and how it is known."""
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Any
 
@@ -9,179 +10,161 @@ import pandas as pd
 
 from analysis.measures import races
 from analysis.measures.estimates import NoEstimate
+from analysis.paper.claims import Claim
+from analysis.paper.quotes import load_quotes, place
 from analysis.report.badges import badge, value
 from analysis.report.context import Context
-from analysis.report.page import Html, folded, framed, joined, listed
+from analysis.report.number_line import Marks, number_line
+from analysis.report.page import Html, render
 from analysis.report.pages.campaign_state import outdated
 from analysis.report.pages.fig1_sentences import judged_under
 from analysis.report.pages.provenance import anchor
+from analysis.report.program import linked
 from analysis.results.campaign import machine, several
-from analysis.text import plural
-from analysis.verdicts.labels import COUNTED
-from analysis.verdicts.table import interval, number, verdict_words
+from analysis.verdicts.judge import judge
+from analysis.verdicts.labels import COUNTED, PENDING
+from analysis.verdicts.rules import Outcome
+from analysis.verdicts.table import interval, number, verdict_words, with_unit
 
 TRAINED = ["demo", "proxy", "reduced scale", "paper scale"]
 LESSER = TRAINED[:-1]  # other classes or sizes: an absolute number says nothing about the paper's
-HEADS = ["Claim", "What the paper says", "Paper, or mark", "Lab log", "Ours", "Evidence", "Verdict"]
-RIGHT = set(HEADS[2:5])  # columns of numbers
+COUNTS = ("arithmetic", "dataset", "cited")  # kinds of claims that no training tests
+NO_EFFECT = {"points": 0.0, "x": 1.0, "nats": 0.0}  # by unit: where a difference or a ratio shows nothing
+FILTERS = ("verdict", "evidence", "section")
 VIEWS = {"center": "centre view", "ten": "ten views", "center-ten": "one against ten views"}
 # Page of the report on which the numbers of claims stand that are not measured on runs, by their kind.
-CHAPTERS = {
-    "arithmetic": ("architecture", "Architecture"),
-    "dataset": ("data", "Data"),
-    "timing": ("speed", "Speed and cost"),
-}
-
-
-def groups(t: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
-    """The claims under the headings of the table: tested, counted, pending, and the rest."""
-    trained = t["evidence"].isin(TRAINED) & (t["verdict"] != "pending")
-    settled = t["verdict"].isin(COUNTED)
-    pending = t["verdict"] == "pending"
-    parts = [
-        ("Tested by training or counting images", t[trained]),
-        ("Untrained: counted on the full-size network, or read in its authors' program", t[settled & ~trained]),
-        ("Not tested yet", t[pending & ~trained & ~settled]),
-        ("Cannot be tested, or quoted from others", t[~trained & ~settled & ~pending]),
-    ]
-    return [(title, part) for title, part in parts if len(part)]
+CHAPTERS = {"arithmetic": "architecture", "dataset": "data", "timing": "speed"}
 
 
 def claims(ctx: Context) -> Html:
-    """Filter (shown where scripts run) and the table of all claims."""
-    head = joined(Html('<th scope="col"{}>{}</th>').format(_kind(name), name) for name in HEADS)
-    bodies = []
-    for title, part in groups(ctx.table):
-        rows = joined(_row(ctx, row) for row in part.to_dict("records"))
-        top = Html('<tr class="group"><th scope="rowgroup" colspan="{}">{} ({})</th></tr>')
-        bodies.append(Html("<tbody>{}{}</tbody>").format(top.format(len(HEADS), title, len(part)), rows))
-    inner = Html("<thead><tr>{}</tr></thead>{}").format(head, joined(bodies))
-    shown = framed(inner, "Claims of the paper", "claims")
-    return _filter(ctx.table) + shown
+    """Cards of the claims that training tests, then, folded, those of all others; a form filters them where scripts run."""
+    t = ctx.table
+    main = t["id"].isin(experimental(ctx))
+    choices = {name: t[name].replace("", "none").value_counts(sort=name != "section") for name in FILTERS}
+    groups = [(title, [_card(ctx, row) for row in part.to_dict("records")]) for title, part in _groups(t[main])]
+    rest = [(title, [_card(ctx, row) for row in part.to_dict("records")]) for title, part in _groups(t[~main])]
+    return render("claims.html.j2", choices=choices, groups=groups, rest=rest, total=len(t), others=int((~main).sum()))
 
 
-def _kind(head: str) -> Html:
-    """The class of a column's cells as an attribute."""
-    return Html(' class="number"' if head in RIGHT else "")
+def experimental(ctx: Context) -> list[str]:
+    """The distinct claims that an experiment tests; a top-5 error counts with the top-1 error of the same comparison."""
+    measured = [claim for claim in ctx.claims.values() if claim.how and claim.kind not in COUNTS]
+    first = {_contrast(claim) for claim in measured if claim.metric != "top5_error"}
+    return [claim.id for claim in measured if claim.metric != "top5_error" or _contrast(claim) not in first]
 
 
-def _filter(t: pd.DataFrame) -> Html:
-    """The form that the page's script shows; without it the table is simply whole."""
-    choices = [
-        ("verdict", "Verdict", t["verdict"].value_counts()),
-        ("evidence", "Evidence", t["evidence"].replace("", "none").value_counts()),
-        ("section", "Section", t["section"].value_counts(sort=False)),
+def _contrast(claim: Claim) -> tuple[str, ...]:
+    return (claim.how, claim.experiment, claim.baseline, claim.dataset, claim.split, claim.views)
+
+
+def _groups(t: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    """The claims under the headings of the page: tested, counted, waiting, and the rest; empty groups are left out."""
+    trained = t["evidence"].isin(TRAINED) & (t["verdict"] != PENDING)
+    settled = t["verdict"].isin(COUNTED) & ~trained
+    pending = (t["verdict"] == PENDING) & ~settled
+    parts = [
+        ("Tested by training", trained),
+        ("Settled without training: counted on the full-size network, or read in the authors' program", settled),
+        ("Not tested yet", pending),
+        ("Beyond a test, or quoted from others", ~trained & ~settled & ~pending),
     ]
-    selects = []
-    for name, label, counts in choices:
-        options = joined(Html('<option value="{0}">{0} ({1})</option>').format(*item) for item in counts.items())
-        made = Html('<label>{} <select name="{}"><option value="">all</option>{}</select></label>')
-        selects.append(made.format(label, name, options))
-    return Html(
-        '<form class="filter" role="search" aria-label="Claims" hidden>'
-        '<label>Search <input type="search" name="words" autocomplete="off"></label>'
-        '{}<button type="reset">Show all</button><output aria-live="polite">{}</output></form>'
-    ).format(joined(selects), plural(len(t), "claim"))
+    return [(title, t[chosen]) for title, chosen in parts if chosen.any()]
 
 
-def _row(ctx: Context, row: dict[str, Any]) -> Html:
-    where = Html('<a href="#claim-{0}">{0}</a><br><span class="where">{1}</span>')
-    said = Html("<td>{}{}{}</td>").format(row["statement"], _condition(ctx, row), _details(ctx, row))
-    shown = [
-        Html("{}{}").format(value(row, "paper"), _slack(ctx, row)),
-        value(row, "lab_value"),
-        _ours(row),
-        Html("{}{}").format(row["evidence"] or "–", _size(row)),
-        badge(row["verdict"], row["evidence"], row["dataset"]),
-    ]
-    cells = joined(
-        Html('<td{} data-label="{}">{}</td>').format(_kind(head), head, cell)
-        for head, cell in zip(HEADS[2:], shown, strict=True)
-    )
-    keys = ("verdict", "evidence", "section")
-    data = joined((Html('data-{}="{}"').format(name, row[name] or "none") for name in keys), " ")
-    return Html('<tr id="claim-{}" {}><th scope="row">{}</th>{}{}</tr>').format(
-        row["id"], data, where.format(row["id"], place(row["section"])), said, cells
-    )
-
-
-def _condition(ctx: Context, row: dict[str, Any]) -> Html:
-    """What a verdict on Fig. 1 depends on, beside the claim itself: a factor that holds in one setting only must say so."""
-    words = judged_under(ctx, row)
-    return Html('<br><span class="where">here: {}</span>' if words else "").format(words)
-
-
-def place(section: str) -> str:
-    """Where in the paper, in words."""
-    if section[0].isdigit():
-        return f"section {section}"
-    return section.replace("Abs", "abstract").replace("fn ", "footnote ")
-
-
-def _slack(ctx: Context, row: dict[str, Any]) -> Html:
-    """How far from the paper's value still counts as it, for values that are printed rounded."""
+def _card(ctx: Context, row: dict[str, Any]) -> dict[str, Any]:
+    """What the template shows of one claim."""
     claim = ctx.claims.get(row["id"])
-    if not claim or not claim.tolerance or claim.relation != "about":
-        return Html("")
-    return Html('<br><span class="where">± {}</span>').format(number(claim.tolerance, claim.unit))
+    return {
+        "row": row,
+        "data": {name: row[name] or "none" for name in FILTERS},
+        "badge": badge(row["verdict"], row["evidence"], row["dataset"]),
+        "quote": load_quotes().get(row["id"]),
+        "place": place(row["section"]),
+        "condition": judged_under(ctx, row),
+        "numbers": _numbers(row, claim),
+        "line": _line(row, claim),
+        "against": _against(row, claim),
+        "sign_only": bool(claim and claim.relation == "greater" and claim.number == NO_EFFECT.get(claim.unit)),
+        "bound": bool(claim and claim.relation in ("at_least", "at_most")),
+        "measured": claim.measured if claim else "",
+        "slack": claim.slack if claim else "",
+        "slack_reason": claim.tolerance_reason if claim else "",
+        "lab_source": linked(row["lab_source"]),
+        "note": linked(row["note"]),
+        "runs": _runs(ctx, row),
+        "data_of": _data(ctx, row),
+        "elsewhere": _elsewhere(ctx, row, claim),
+        "commands": _commands(ctx, row),
+        "chapter": _chapter(row, claim),
+    }
 
 
-def _ours(row: dict[str, Any]) -> Html:
-    text = f"{row['bound'].replace('>=', '≥').replace('<=', '≤')} {value(row, 'ours')}".strip()
-    low = max(row["low"], 0.0) if row["how"] == "value" else row["low"]  # an error is not negative
-    span = interval(low, row["high"], row["unit"])
-    shown = Html('{}<br><span class="interval">{}</span>' if span else "{}").format(text, span)
-    if row["verdict"] == "pending" and row["evidence"] in LESSER and value(row, "ours"):
-        shown += Html('<br><span class="where">not comparable</span>')
-    return shown
+# Numbers ----------------------------------------------------------------------------------------------------------
 
 
-def _size(row: dict[str, Any]) -> Html:
-    study = row["study"] if row["study"] != row["evidence"] else ""
-    parts = [study, f"{row['n']:,.0f} images" if row["n"] > 0 else ""]
-    if row["seeds"] > 0:
-        many = f"{row['seeds']:.0f}" + (f" vs {row['baseline_seeds']:.0f}" if row["baseline_seeds"] > 0 else "")
-        parts.append(f"{many} seeds" if many != "1" else "1 seed")
-    text = ", ".join(filter(None, parts))
-    return Html('<br><span class="size">{}</span>' if text else "").format(text)
+def _comparable(row: dict[str, Any]) -> bool:
+    """Whether ours may stand beside the paper's: an absolute error among other classes may not."""
+    return bool(row["ours"] != "" and not (row["verdict"] == PENDING and row["evidence"] in LESSER))
 
 
-# How do you know? -------------------------------------------------------------------------------------------------
+def _numbers(row: dict[str, Any], claim: Claim | None) -> dict[str, str]:
+    """The paper's value, the lab's and ours as text; ours with its interval and what it rests on."""
+    ours = ""
+    if _comparable(row):
+        bound = row["bound"].replace(">=", "≥").replace("<=", "≤")
+        low = max(row["low"], 0.0) if row["how"] == "value" else row["low"]  # an error is not negative
+        ours = f"{bound} {value(row, 'ours')} {interval(low, row['high'], row['unit'])}".strip()
+    return {
+        "paper": value(row, "paper"),
+        "slack": f"± {number(claim.tolerance, claim.unit)}"
+        if claim and claim.tolerance and claim.relation == "about"
+        else "",
+        "lab": value(row, "lab_value"),
+        "ours": ours,
+    }
 
 
-def _details(ctx: Context, row: dict[str, Any]) -> Html:
-    """What opens below a claim: reason, measure, runs, data, test, note, commands, section."""
-    items = [
-        _sentence(row["why"]),
-        _measure(ctx, row),
-        f"What differs: {row['differs']}." if row["differs"] else "",
-        *_runs(ctx, row),
-        _data(ctx, row),
-        _test(row),
-        f"Lab log: {row['lab_source']}." if row["lab_source"] else "",
-        row["note"],
-        *_elsewhere(ctx, row),
-        *_commands(ctx, row),
-        _chapter(ctx, row),
-    ]
-    return folded("how do you know", listed(item for item in items if item))
+def _line(row: dict[str, Any], claim: Claim | None) -> Html | None:
+    """The number line of a measured claim; None where nothing is measured or only a count is compared."""
+    if claim is None or claim.number is None or claim.kind in COUNTS or not claim.how:
+        return None
+    paper, slack = claim.number, claim.tolerance or 0.0
+    bands = {
+        "about": (paper - slack, paper + slack),
+        "at_most": (-math.inf, paper + slack),
+        "less": (-math.inf, paper),
+        "at_least": (paper, math.inf),
+        "greater": (paper, math.inf),
+    }
+    shown = _comparable(row)
+    numbers = [float(part) for part in str(row["values"]).split()] if shown and claim.how != "each" else []
+    finite = math.isfinite(row["low"]) and math.isfinite(row["high"])
+    marks = Marks(
+        ours=float(row["ours"]) if shown else None,
+        span=(row["low"], row["high"]) if shown and finite else None,
+        seeds=tuple(numbers) if len(numbers) > 1 else (),
+        paper=paper if claim.relation in ("about", "equal") else None,
+        band=bands.get(claim.relation),
+        lab=None if math.isnan(row["lab_value"]) else row["lab_value"],
+        zero=NO_EFFECT.get(claim.unit),
+    )
+    if not shown and marks.lab is None:
+        return None
+    said = _numbers(row, claim)
+    alt = f"Number line: paper {said['paper']}; authors' log {said['lab']}; ours {said['ours'] or 'untested'}"
+    return number_line(marks, alt, claim.unit)
 
 
-def _sentence(text: str) -> str:
-    return f"{text[:1].upper()}{text[1:]}." if text else ""
-
-
-def _measure(ctx: Context, row: dict[str, Any]) -> str:
-    """What was compared with what, and what counts as the paper's value."""
-    claim = ctx.claims.get(row["id"])
-    if claim is None or not claim.measured:
+def _against(row: dict[str, Any], claim: Claim | None) -> str:
+    """How the interval lies to the paper's number: `contains`, `lies above`, `lies below`; "" where there is none of both."""
+    sized = claim and claim.number and claim.relation in ("about", "at_least", "at_most")
+    if not claim or not sized or not _comparable(row) or math.isnan(row["low"]):
         return ""
-    within = ""
-    if claim.tolerance:
-        within = (
-            f"; within {number(claim.tolerance, claim.unit)} counts as the paper's value ({claim.tolerance_reason})"
-        )
-    return f"Measured as: {claim.measured}{within}."
+    paper = claim.number or 0.0
+    return "lies above" if row["low"] > paper else "lies below" if row["high"] < paper else "contains"
+
+
+# How do we know? --------------------------------------------------------------------------------------------------
 
 
 def _names(row: dict[str, Any]) -> list[str]:
@@ -202,105 +185,79 @@ def _trained(ctx: Context, row: dict[str, Any]) -> list[str]:
     return found
 
 
-def _runs(ctx: Context, row: dict[str, Any]) -> list[Html]:
-    """Runs that the number was read from, each a link to where it came from."""
+def _runs(ctx: Context, row: dict[str, Any]) -> list[dict[str, Any]]:
+    """Of each net that the number was read from: its runs, where each came from, and their machines and code."""
     if not row["study"] or row["kind"] == "dataset":
         return []
     results, study = ctx.results, row["study"]
-    said, old = [], outdated(results)
+    found, old = [], outdated(results)
     for name in _trained(ctx, row):
         keys = sorted(key for key in results.runs if key[:2] == (study, name))
-        if not keys:
-            continue
-        links = joined((Html('<a href="#{}">{}</a>').format(anchor(*key), key[2]) for key in keys), ", ")
         made = [results.runs[key] for key in keys]
-        commits = sorted({str(run.get("provenance", {}).get("git_commit") or "unknown")[:7] for run in made})
-        minutes = sum(run.get("wall_seconds") or 0 for run in made) / 60
-        on = several(map(machine, made))
-        made_in = several(run.get("precision") for run in made)
-        changed = old & set(keys)
-        stale = Html(' <span class="stale">code has changed since</span>' if changed else "")
-        word = "seed" if len(keys) == 1 else "seeds"
-        text = Html("Runs: {}, {} {}; {:,.1f} minutes in all on {}, in {}, commit <code>{}</code>{}.")
-        said.append(text.format(name, word, links, minutes, on, made_in, ", ".join(commits), stale))
-    return said
+        if made:
+            commits = {str(run.get("provenance", {}).get("git_commit") or "unknown")[:7] for run in made}
+            found.append(
+                {
+                    "name": name,
+                    "seeds": [(key[2], anchor(*key)) for key in keys],
+                    "minutes": sum(run.get("wall_seconds") or 0 for run in made) / 60,
+                    "machines": several(map(machine, made)),
+                    "precision": several(run.get("precision") for run in made),
+                    "commits": sorted(commits),
+                    "stale": bool(old & set(keys)),
+                }
+            )
+    return found
 
 
-def _data(ctx: Context, row: dict[str, Any]) -> str | Html:
-    """Data set, split and the fingerprint of its manifest."""
+def _data(ctx: Context, row: dict[str, Any]) -> dict[str, str]:
+    """Data set, split, the fingerprint of its manifest and the registered plan; empty without a study."""
+    study = ctx.results.studies.get(row["study"])
     if not row["study"]:
-        return ""
+        return {}
     manifest = ctx.results.manifests.get((row["study"], row["dataset"]), {})
     where = ", ".join(filter(None, [f"{row['dataset']} {row['split']}".strip(), VIEWS.get(row["views"], "")]))
     mark = str(manifest.get("fingerprint", ""))[:12]
-    shown = Html(", manifest <code>{}</code>" if mark else "").format(mark)
-    text = Html('Data: study <b>{}</b>, {}{} (<a href="#data">what it holds</a>){}.')
-    study = ctx.results.studies.get(row["study"])
-    plan = Html("; registered plan <code>{}</code>" if study and study.plan else "")
-    return text.format(row["study"], where, shown, plan.format(study.plan if study else ""))
+    return {"study": row["study"], "where": where, "mark": mark, "plan": (study and study.plan) or ""}
 
 
-def _test(row: dict[str, Any]) -> str:
-    if row["p"] != row["p"]:
-        return ""
-    alone = f"p = {row['p']:.2g} for no effect"
-    if row["p_holm"] != row["p_holm"]:
-        return f"{alone}, not among the core claims, so adjusted for no others."
-    return f"{alone}; adjusted over the core claims {row['p_holm']:.2g} (Holm) and {row['p_bh']:.2g} (Benjamini and Hochberg)."
-
-
-def _elsewhere(ctx: Context, row: dict[str, Any]) -> list[Html]:
-    """What other studies say about the claim, where there are several."""
-    claim = ctx.claims.get(row["id"])
+def _elsewhere(ctx: Context, row: dict[str, Any], claim: Claim | None) -> list[tuple[str, str]]:
+    """What other studies say about the claim, where there are several: the study, and number and verdict."""
     if not claim or not row["study"] or len(ctx.results.studies) < 2:
         return []
-    from analysis.verdicts.judge import judge
-
-    said = []
-    for o in judge(claim, ctx.results):
-        if o.study and o.study != row["study"]:
-            if o.ours is None and o.verdict == "pending":
-                said.append(Html("Also in study <b>{}</b>: pending, {}.").format(o.study, o.why))
-                continue
-            span = interval(o.low, o.high, claim.unit) if o.low is not None and o.high is not None else ""
-            ours = f"{o.bound} {number(o.ours, claim.unit, 2)} {span}".strip()
-            judged = verdict_words(o.verdict, o.evidence, o.dataset)
-            said.append(Html("Also in study <b>{}</b>: {}, {}.").format(o.study, ours, judged))
-    return said
+    others = [o for o in judge(claim, ctx.results) if o.study and o.study != row["study"]]
+    return [(o.study, _said(claim, o)) for o in others]
 
 
-def _commands(ctx: Context, row: dict[str, Any]) -> list[Html]:
-    """How to run it, to run it again from scratch, and to read all about it."""
-    said = []
-    if row["command"]:
-        begun = row["study"] and row["verdict"] != "pending" and row["kind"] != "dataset"
-        first = _trained(ctx, row)[:1]
-        files = [
-            f"{ctx.results.folder.name}/{study}/runs/{name}/{seed}/model.pt"
-            for study, name, seed in sorted(ctx.results.runs)
-            if begun and study == row["study"] and name in first
-        ]
-        again = f"{row['command']} --forcerun {' '.join(files)}" if files else row["command"]
-        words = f"To train {first[0]} again, and what is missing" if files else "To run it"
-        said.append(Html("{}: <code>{}</code>").format(words, again))
-    explained = f"python -m analysis explain {row['id']}{_elsewhere_than_results(ctx)}"
-    said.append(Html("In a terminal: <code>{}</code>").format(explained))
-    return said
+def _said(claim: Claim, o: Outcome) -> str:
+    if o.verdict == PENDING:
+        return f"pending, {o.why}"
+    ours = f"{o.bound} {with_unit(o.ours, claim.unit, 2)} {interval(o.low, o.high, claim.unit)}".strip()
+    return f"{ours}, {verdict_words(o.verdict, o.evidence, o.dataset)}"
 
 
-def _elsewhere_than_results(ctx: Context) -> str:
-    """The option that names the results folder, where it is not the usual one; a full path says nothing on another machine."""
+def _commands(ctx: Context, row: dict[str, Any]) -> list[tuple[str, str]]:
+    """How to run it, to run it again from scratch, and to read all about it: words and command."""
     folder = ctx.results.folder
-    return "" if folder.is_absolute() or str(folder) == "results" else f" --results {folder}"
+    elsewhere = "" if folder.is_absolute() or str(folder) == "results" else f" --results {folder}"
+    explain = ("All that is known, in a terminal", f"python -m analysis explain {row['id']}{elsewhere}")
+    if not row["command"]:
+        return [explain]
+    begun = row["study"] and row["verdict"] != PENDING and row["kind"] != "dataset"
+    first = _trained(ctx, row)[:1] if begun else []
+    keys = [key for key in sorted(ctx.results.runs) if key[0] == row["study"] and key[1] in first]
+    files = " ".join(f"{folder.name}/{study}/runs/{name}/{seed}/model.pt" for study, name, seed in keys)
+    if not files:
+        return [("Run it", row["command"]), explain]
+    return [(f"Train {first[0]} again, and what is missing", f"{row['command']} --forcerun {files}"), explain]
 
 
-def _chapter(ctx: Context, row: dict[str, Any]) -> str | Html:
-    claim = ctx.claims.get(row["id"])
+def _chapter(row: dict[str, Any], claim: Claim | None) -> str:
+    """The page of the report with the claim's numbers."""
     cifar = claim and claim.how == "value" and claim.dataset == "cifar10"  # Tables 1 and 2 are about ImageNet
     if claim and (claim.metric.startswith("validation_loss") or cifar):  # epochs to its lowest: no race
-        return Html('More on the page <a href="#training">Training and testing</a>.')
-    found = claim.measure.page if claim and claim.measure else CHAPTERS.get(row["kind"], ())
-    return Html('More on the page <a href="#{}">{}</a>.').format(*found) if found else ""
+        return "training"
+    return claim.measure.page[0] if claim and claim.measure else CHAPTERS.get(row["kind"], "")
 
 
 def reasons(t: pd.DataFrame, most: int = 3) -> list[tuple[str, int]]:

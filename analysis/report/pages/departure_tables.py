@@ -6,11 +6,13 @@ import math
 from typing import Any
 
 from analysis.measures.estimates import DEAD, untrained
-from analysis.report import figures
+from analysis.paper.quotes import load_quotes
 from analysis.report.context import Context
-from analysis.report.page import Html, figure, folded, heading, note, say, stack, table
+from analysis.report.number_line import Marks, number_line, shared_axis
+from analysis.report.page import Html, folded, note, render, table
+from analysis.report.program import linked
 from analysis.results.evidence import Study
-from analysis.text import plural
+from analysis.text import plural, series, tally
 from analysis.verdicts import effects
 from analysis.verdicts.effects import TIER_WORDS, Effect
 from analysis.verdicts.table import interval, number
@@ -23,32 +25,23 @@ PARTS = {"model", "layers", "optimizer", "augmentation", "schedule"}  # steps of
 
 
 def recipes(ctx: Context, study: Study) -> Html | None:
-    """Which complete records leave chance in one study, with the error at which each ended; None: it is no study of the paper's net."""
-    if study.experiments and "alexnet" not in study.experiments:
-        return None
+    """Which complete recipes leave chance in one study, with the error at which each ended; None: two were not trained."""
     names = [name for name in ctx.trained(study) if study.kind(name) in ("base", "recipe")]
-    if "alexnet" not in names or len(names) < 2:
-        return stack(heading(study.title, 4), note("This study has not trained two recipes yet."))
+    if "alexnet" not in study.experiments or "alexnet" not in names or len(names) < 2:
+        return None
     dead = untrained(ctx.results, study.name) | _stuck(ctx, study, names)
-    alive = [name for name in names if name not in dead]
-    sentences = [f"{study.data.rstrip('.')}."]
-    if alive:
-        ends = (f"{name} ({_mean(ctx, study, name, 'validation_error')} %)" for name in alive)
-        sentences.append(f"Left chance, with the validation error at the end: {', '.join(ends)}.")
-    if stuck := [name for name in names if name in dead]:
-        chance = number(100 * study.chance, "%", 1)
-        sentences.append(f"Stayed at chance ({chance} %) with every seed: {', '.join(stuck)}.")
+    alive = [f"{name} ({_mean(ctx, study, name, 'validation_error')} %)" for name in names if name not in dead]
     caption = (
         f"{study.title}: mean over seeds of the last epoch (lowest – highest), {plural(_epochs(ctx, study), 'epoch')}; "
         f"chance {number(100 * study.chance, '%', 1)} % ({TIER_WORDS[study.tier]})"
     )
-    scaled = (
-        "The net is smaller than the paper's: initial standard deviations grow as the root of the inputs that a layer has lost, but "
-        "where a recipe is called unscaled, and the rule of the text that lowers the rates waits fewer epochs, as there are few."
-    )
-    sentences += [scaled] if study.shrunk else []
-    return stack(
-        heading(study.title, 4), say(*sentences), table(RECIPE_HEADS, _recipe_rows(ctx, study, names, dead), caption)
+    return render(
+        "recipes.html.j2",
+        study=study,
+        alive=series(alive),
+        dead=series([name for name in names if name in dead]),
+        chance=number(100 * study.chance, "%", 1),
+        table=table(RECIPE_HEADS, _recipe_rows(ctx, study, names, dead), caption),
     )
 
 
@@ -123,49 +116,81 @@ def _range(ctx: Context, study: Study, name: str, column: str, scale: float) -> 
     return shown if len(ends) == 1 else f"{shown} ({min(ends):.{digits}f} \u2013 {max(ends):.{digits}f})"
 
 
-# Text, program, ours ---------------------------------------------------------------------------------------------
+# Text against program --------------------------------------------------------------------------------------------
 
 
 def departures(ctx: Context) -> Html:
-    """One row a departure: what the text says, what the program did, what the studies here do, and the effect."""
+    """Each point on which text and program differ: the paper's words, the program's lines, and what the point does."""
     known = ctx.results.departures.get("departures", [])
     if not known:
         return note(NO_DEPARTURES)
-    names = [row["name"] for row in known]
-    studies = [study for study in ctx.studies if any(name in study.experiments for name in names)]
-    measured = {study.name: {e.experiment: e for e in effects.effects(ctx.results, study, names)} for study in studies}
-    rows = []
-    for row in known:
-        target = Html("{}<br><code>{}</code>").format(row["topic"], row["name"])
-        cells = [_ours(study, row, measured[study.name].get(row["name"])) for study in studies]
-        rows.append([target, row["text"], row["code"], _values(row["changes"]), *cells])
-    heads = ["Topic, and its target", "The text", "The program of 2012", "In the records: program → text"]
-    heads += [f"Ours: {study.name} ({TIER_WORDS[study.tier]})" for study in studies]
-    caption = (
-        "Departures of the program from the text. Ours: whose side the base of the study is on, and the top-1 error (points, "
-        "ten views) with this one point on the other side, minus that of the base; 95 % interval, seeds of both"
-    )
-    return table(heads, rows, caption)
+    drawn = [(study, effects_drawn(ctx, study, [row["name"] for row in known])) for study in ctx.studies]
+    points = [
+        {
+            "row": row,
+            "quote": load_quotes().get(row["name"]),
+            "code": linked(row["code"]),
+            "changes": _changes(row["changes"]),
+            "studies": [(effects.titled(study), of[row["name"]]) for study, of in drawn if row["name"] in of],
+        }
+        for row in known
+    ]
+    points.sort(key=lambda point: -max((abs(of["effect"].points[0]) for _, of in point["studies"]), default=0))
+    found = [
+        (effects.titled(study), _counted([drawing["effect"] for drawing in of.values()])) for study, of in drawn if of
+    ]
+    return render("departures.html.j2", points=points, counted=found)
 
 
-def _ours(study: Study, row: dict[str, Any], effect: Effect | None) -> str:
-    if effect is None:
-        return "not run"
-    sides = ["as the program", "as the text"]
-    if row.get("base") == "text":
-        sides.reverse()
-    if not study.experiments[row["name"]]["difference"]:
-        return f"{sides[1]}; {effect.words}"
-    if effect.estimate is None:
-        return f"{sides[0]}; {effect.words}"
-    return f"{sides[0]}; {sides[1]} {effect.shown} ({effect.seeds} seeds): {effect.words}"
+def effects_of(ctx: Context, study: Study, kind: str) -> Html | None:
+    """The effects of all experiments of a kind in one study as number lines; None: none was run."""
+    names = [name for name, about in study.experiments.items() if about["kind"] == kind]
+    drawn = effects_drawn(ctx, study, names)
+    return render("effects.html.j2", study=study, title=effects.titled(study), drawn=drawn) if drawn else None
 
 
-def _values(changes: dict[str, list[Any]]) -> Html:
+def effects_drawn(ctx: Context, study: Study, names: list[str]) -> dict[str, dict[str, Any]]:
+    """The measured effects of experiments, largest first, each with its number line; the lines of a study share an axis."""
+    found = [effect for effect in effects.effects(ctx.results, study, names) if effect.estimate is not None]
+    found.sort(key=lambda effect: -abs(effect.points[0]))
+    marks = {effect.experiment: _marks(effect) for effect in found}
+    axis = shared_axis(marks.values()) if marks else None
+    lines = {
+        name: number_line(one, _spoken(e), "points", axis) for e, (name, one) in zip(found, marks.items(), strict=True)
+    }
+    return {effect.experiment: {"effect": effect, "line": lines[effect.experiment]} for effect in found}
+
+
+def _marks(effect: Effect) -> Marks:
+    value, low, high = effect.points
+    return Marks(ours=value, span=None if math.isnan(low) else (low, high), zero=0.0)
+
+
+def _counted(found: list[Effect]) -> str:
+    """How many effects read how, as one sentence."""
+    heads = [effect.words.partition(" ")[0] for effect in found]
+    said = {
+        "stays": ("leaves the net at chance", "leave the net at chance"),
+        "worse": ("makes the error larger", "make the error larger"),
+        "better": ("makes the error smaller", "make the error smaller"),
+        "no": ("shows no difference", "show no difference"),
+        "too": ("has too few seeds for a word", "have too few seeds for a word"),
+        "trains,": ("trains where its baseline stays at chance", "train where their baseline stays at chance"),
+    }
+    parts = tally((heads.count(head), *words) for head, words in said.items())
+    return f"Of {plural(len(found), 'point')} of the text, each put into the program alone, {parts}."
+
+
+def _spoken(effect: Effect) -> str:
+    value, low, high = effect.points
+    span = "" if math.isnan(low) else f", from {low:.2f} to {high:.2f}"
+    return f"{effect.experiment} {value:.2f} points{span}, {effect.words}"
+
+
+def _changes(changes: dict[str, list[Any]]) -> list[str]:
     """`key: program -> text` of the changed values, short."""
     lines = [f"{_short(key)}: {_brief(old)} \u2192 {_brief(new)}" for key, (old, new) in changes.items()]
-    shown = lines if len(lines) <= 4 else [*lines[:3], f"and {len(lines) - 3} more"]
-    return Html("<br>").join(Html("<code>{}</code>").format(line) for line in shown)
+    return lines if len(lines) <= 4 else [*lines[:3], f"and {len(lines) - 3} more"]
 
 
 def _short(key: str) -> str:
@@ -178,56 +203,6 @@ def _brief(value: Any) -> str:
     if value is None or isinstance(value, bool):
         return {None: "none", True: "yes", False: "no"}[value]
     return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def effects_of(ctx: Context, study: Study, kind: str, explain: bool = True) -> Html:
-    """Forest plot and table of the effects of all experiments of a kind in one study."""
-    names = [name for name, about in study.experiments.items() if about["kind"] == kind]
-    found = [effect for effect in effects.effects(ctx.results, study, names) if effect.estimate is not None]
-    if not found:
-        return stack(
-            heading(study.title, 4),
-            note(f"No experiment of the kind \u201c{kind}\u201d has been evaluated in this study yet."),
-        )
-    sentence = _counted(found) if explain else ""
-    alt = "Forest plot: " + "; ".join(_spoken(effect) for effect in found)
-    nets = [name for effect in found for name in (effect.experiment, effect.baseline)]
-    caption = (
-        f"{effects.titled(study, nets)}: top-1 error minus that of the baseline, ten views, 95 % intervals. "
-        "Right of zero: worse than the baseline. Orange: the interval lies right of zero; blue: left; grey: it holds zero, or "
-        "a run stayed at chance."
-    )
-    return stack(
-        heading(study.title, 4),
-        say(sentence),
-        figure(figures.effects(found), alt, caption),
-        effects_table(study, found),
-    )
-
-
-def _counted(found: list[Effect]) -> str:
-    worse, better = (sum(effect.words == word for effect in found) for word in ("worse", "better"))
-    chance = [effect.experiment for effect in found if effect.words.startswith("stays")]
-    blind = sum(math.isnan(effect.points[1]) for effect in found if effect.experiment not in chance)
-    left = len(found) - worse - better - len(chance) - blind
-    said = [
-        f"{worse} with an interval above zero" if worse else "",
-        f"{better} below" if better else "",
-        f"{left} with an interval that holds zero" if left else "",
-        f"{blind} without an interval, as one net has a single seed: nothing can be read from these" if blind else "",
-        f"at chance: {', '.join(chance)}" if chance else "",
-    ]
-    sentence = f"Of {plural(len(found), 'effect')}: {'; '.join(filter(None, said))}."
-    one_in = (
-        " One interval in twenty excludes zero by luck; p-values adjusted for all of them (Holm) stand in the table."
-    )
-    return sentence + (one_in if any(effect.p_holm is not None for effect in found) else "")
-
-
-def _spoken(effect: Effect) -> str:
-    value, low, high = effect.points
-    span = "" if math.isnan(low) else f", from {low:.2f} to {high:.2f}"
-    return f"{effect.experiment} {value:.2f} points{span}, {effect.words}"
 
 
 def effects_table(study: Study, found: list[Effect]) -> Html:

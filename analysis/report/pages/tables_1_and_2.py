@@ -1,106 +1,84 @@
-"""Tables 1 and 2 of the paper, with the lab's log and ours as further rows."""
+"""Tables 1 and 2 of the paper, each row with the lab's log and ours below it."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
 from analysis.paper.claims import Claim
 from analysis.report.context import Context
-from analysis.report.page import Html, say, stack, table
-from analysis.results.evidence import Study
-from analysis.verdicts.effects import TIER_WORDS
+from analysis.report.page import Html, render
 from analysis.verdicts.table import number
 
 ALSO = re.compile(r"Top-(\d): ([\d.]+) %")  # the second error of a row, in the note of its claim
-OURS_1 = {"alexnet": "CNN"}
-OURS_2 = {
-    "alexnet": "1 CNN",
-    "ensemble": "several CNNs, averaged",
-    "conv6_pretrained": "1 CNN, pre-trained",
-    "ensemble_with_pretrained": "several CNNs, some pre-trained",
-}
+SETS = {"ilsvrc2010": "ILSVRC-2010", "ilsvrc2012": "ILSVRC-2012"}
 
 
 @dataclass(frozen=True)
 class Row:
-    """A row of a table: its name, and for each column the claim that prints it."""
+    """A printed row: its model, our experiment ("": the work of others), and for each column the claim that prints it."""
 
-    name: str
-    claims: tuple[str, ...]  # one a column; "" where the paper leaves the cell empty
+    model: str
+    experiment: str
+    claims: tuple[str, ...]  # "" where the paper leaves the cell empty
 
 
 TABLE_1 = [
-    Row("Sparse coding", ("tab1-sparse", "tab1-sparse")),
-    Row("SIFT + Fisher vectors", ("tab1-fv", "tab1-fv")),
-    Row("CNN", ("abs-top1-2010", "abs-top5-2010")),
+    Row("Sparse coding", "", ("tab1-sparse", "tab1-sparse")),
+    Row("SIFT + Fisher vectors", "", ("tab1-fv", "tab1-fv")),
+    Row("CNN", "alexnet", ("abs-top1-2010", "abs-top5-2010")),
 ]
 TABLE_2 = [
-    Row("SIFT + Fisher vectors", ("", "", "abs-second")),
-    Row("1 CNN", ("tab2-1cnn", "tab2-1cnn-top5", "")),
-    Row("5 CNNs", ("tab2-5cnn-val", "tab2-5cnn-val-top5", "tab2-5cnn-test")),
-    Row("1 CNN, pre-trained", ("tab2-1cnn-pre", "tab2-1cnn-pre", "")),
-    Row("7 CNNs, two pre-trained", ("tab2-7cnn-val", "tab2-7cnn-val", "abs-ilsvrc12-win")),
+    Row("SIFT + Fisher vectors", "", ("", "", "abs-second")),
+    Row("1 CNN", "alexnet", ("tab2-1cnn", "tab2-1cnn-top5", "")),
+    Row("5 CNNs", "ensemble", ("tab2-5cnn-val", "tab2-5cnn-val-top5", "tab2-5cnn-test")),
+    Row("1 CNN, pre-trained", "conv6_pretrained", ("tab2-1cnn-pre", "tab2-1cnn-pre", "")),
+    Row("7 CNNs, two pre-trained", "ensemble_with_pretrained", ("tab2-7cnn-val", "tab2-7cnn-val", "abs-ilsvrc12-win")),
+]
+TABLES = [
+    ("Table 1: errors on the ILSVRC-2010 test set", ("ilsvrc2010", "test"), TABLE_1, ("Top-1, %", "Top-5, %")),
+    (
+        "Table 2: errors on ILSVRC-2012",
+        ("ilsvrc2012", "val"),
+        TABLE_2,
+        ("Top-1 (val), %", "Top-5 (val), %", "Top-5 (test), %"),
+    ),
 ]
 
 
 def tables(ctx: Context) -> Html:
-    """Both tables, each with the rows of every study below the paper's."""
-    words = (
-        "The first rows are the paper's, with the number of the lab's own log where there is one. Ours are means over seeds with ten views, "
-        "lowest to highest in brackets. Only a row at paper scale can be compared with the paper's numbers."
-    )
-    first = ["Model", "Top-1, %", "Top-5, %", "Images", "Seeds", "Evidence"]
-    second = ["Model", "Top-1 (val), %", "Top-5 (val), %", "Top-5 (test), %", "Images", "Seeds", "Evidence"]
-    return stack(
-        say(words),
-        _table(ctx, TABLE_1, OURS_1, first, ("ilsvrc2010", "test"), "Table 1: errors on the ILSVRC-2010 test set"),
-        _table(ctx, TABLE_2, OURS_2, second, ("ilsvrc2012", "val"), "Table 2: errors on ILSVRC-2012"),
-    )
+    """Both tables; a row of ours is at the paper's scale, or says what it needs and how to run it."""
+    shown = [
+        {"caption": caption, "columns": columns, "rows": [_row(ctx, row, place, columns) for row in rows]}
+        for caption, place, rows, columns in TABLES
+    ]
+    return render("tables_1_and_2.html.j2", tables=shown)
 
 
-def _table(
-    ctx: Context,
-    printed: list[Row],
-    experiments: dict[str, str],
-    heads: list[str],
-    place: tuple[str, str],
-    caption: str,
-) -> Html:
-    columns = len(heads) - 4
-    rows = []
-    for row in printed:
-        cells = [_paper(ctx, id_, heads[i + 1]) for i, id_ in enumerate(row.claims)]
-        if any(cell != "–" for cell in cells):
-            rows.append([f"{row.name} (paper)", *cells, "–", "–", "the paper"])
-        logged = [_logged(ctx, id_) for id_ in row.claims]
-        if any(cell != "–" for cell in logged):
-            rows.append([f"{row.name} (lab log)", *logged, "–", "1", "the lab's log"])
-    for study in ctx.studies:
-        for name, words in experiments.items():
-            found = _ours(ctx, study, name, place)
-            if found:
-                rows.append([f"{words} (ours, study {study.name})", *_fitted(found[:2], columns), *found[2:]])
-    return table(heads, rows, caption)
+def _row(ctx: Context, row: Row, place: tuple[str, str], columns: tuple[str, ...]) -> dict[str, Any]:
+    logged = [_logged(ctx, id_) for id_ in row.claims]
+    return {
+        "model": row.model,
+        "paper": [_printed(ctx, id_, head) for id_, head in zip(row.claims, columns, strict=True)],
+        "lab": logged if any(logged) else [],
+        "ours": _ours(ctx, row, place, len(columns)) if row.experiment else [],
+        "missing": _missing(ctx, row) if row.experiment else {},
+    }
 
 
-def _fitted(cells: list[str], columns: int) -> list[str]:
-    """The two errors, and dashes for columns that have no public labels."""
-    return [*cells, *["–"] * (columns - len(cells))]
-
-
-def _paper(ctx: Context, id_: str, head: str) -> str:
+def _printed(ctx: Context, id_: str, head: str) -> str:
     """What the paper prints in a cell: the claim's own number, or the second one in its note."""
     claim = ctx.claims.get(id_)
     if claim is None:
-        return "–"
+        return ""
     wanted = head[4]  # the digit of Top-1, Top-5
     if _top(claim) == wanted:
         return claim.paper
     also = ALSO.search(claim.note)
-    return also[2] if also and also[1] == wanted else "–"
+    return also[2] if also and also[1] == wanted else ""
 
 
 def _top(claim: Claim) -> str:
@@ -111,20 +89,31 @@ def _top(claim: Claim) -> str:
 
 def _logged(ctx: Context, id_: str) -> str:
     claim = ctx.claims.get(id_)
-    if claim is None or claim.lab_value is None or claim.how == "":
-        return "–"
-    return number(claim.lab_value, "%", 2)
+    return number(claim.lab_value, "%", 2) if claim and claim.lab_value is not None and claim.how else ""
 
 
-def _ours(ctx: Context, study: Study, name: str, place: tuple[str, str]) -> list[str]:
-    """Both errors, images, seeds and evidence of an experiment; empty where it was not evaluated there."""
-    found = ctx.results.chosen(study.name, name, *place, "ten")
-    if found.empty:
-        return []
-    errors = [_mean_range(found[metric]) for metric in ("top1_error", "top5_error")]
-    return [*errors, f"{found['images'].iloc[0]:,}", str(len(found)), TIER_WORDS[study.tier]]
+def _ours(ctx: Context, row: Row, place: tuple[str, str], columns: int) -> list[dict[str, Any]]:
+    """Both errors of each study at the paper's scale: mean over seeds, lowest and highest."""
+    found = []
+    for study in ctx.studies:
+        evals = ctx.results.chosen(study.name, row.experiment, *place, "ten")
+        if len(evals) and study.tier_of([row.experiment]) == "paper":
+            errors = [_mean_range(evals[metric]) for metric in ("top1_error", "top5_error")]
+            cells = [*errors, *[""] * (columns - 2)]  # the labels of the test set are not public
+            found.append({"study": study.name, "cells": cells, "images": evals["images"].iloc[0], "seeds": len(evals)})
+    return found
 
 
 def _mean_range(values: pd.Series) -> str:
     shown = f"{100 * values.mean():.1f}"
     return shown if len(values) == 1 else f"{shown} ({100 * values.min():.1f} – {100 * values.max():.1f})"
+
+
+def _missing(ctx: Context, row: Row) -> dict[str, str]:
+    """What a row of ours that was not run needs, the claim that says more, and the command."""
+    claim = ctx.claims.get(row.claims[0])
+    if claim is None:
+        return {}
+    needs = f"needs {SETS[claim.dataset]}" if claim.how else claim.reason.partition(",")[0]
+    commands = ctx.table.loc[ctx.table["id"] == claim.id, "command"] if claim.how else []
+    return {"claim": claim.id, "needs": needs, "command": next(iter(commands), "")}
