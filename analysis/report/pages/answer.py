@@ -108,7 +108,7 @@ def first_screen(ctx: Context) -> Html:
         takeaway=headline.takeaway(headline.panels(ctx)),
         figures=headline.svg(ctx) + headline.svg(ctx, narrow=True),
         download=headline.svg(ctx, alone=True),
-        warnings=warnings(ctx) or "",
+        warnings=warnings(ctx),
     )
 
 
