@@ -204,7 +204,7 @@ def test_a_class_without_images(tmp_path: Path) -> None:
     record["splits"]["train"] |= {"images": 3300, "per_class": [300, 300, 300, 0, *[300] * 8]}
     path.write_text(json.dumps(record))
     ctx = context(tmp_path)
-    shown = text(data.data(ctx, ctx.studies[0]))
+    shown = text(data.data(ctx))
     assert "0 – 300" in shown and "1 class of ilsvrc2012 train has no image" in shown
 
 
