@@ -154,14 +154,14 @@ def figure(fig: Figure, alt: str, caption: str) -> Html:
     return Html(
         '<figure><div class="scroll" tabindex="0" role="region" aria-label="{0}">{1}</div>'
         "<figcaption>{0}</figcaption></figure>"
-    ).format(caption, _svg(fig, alt))
+    ).format(caption, svg(fig, alt))
 
 
-def _svg(fig: Figure, alt: str) -> Html:
-    """The figure as matplotlib wrote it, which escapes its text."""
+def svg(fig: Figure, alt: str, which: str = "") -> Html:
+    """The figure as matplotlib wrote it, which escapes its text; `which` tells drawings of one description apart."""
     import matplotlib as mpl
 
-    salt = hashlib.sha256(alt.encode()).hexdigest()[:10]
+    salt = hashlib.sha256(f"{alt}{which}".encode()).hexdigest()[:10]
     buffer = io.StringIO()
     with mpl.rc_context({"svg.hashsalt": salt, "svg.fonttype": "none"}):
         fig.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})

@@ -254,7 +254,7 @@ def _chapter(row: dict[str, Any], claim: Claim | None) -> str:
     """The page of the report with the claim's numbers."""
     cifar = claim and claim.how == "value" and claim.dataset == "cifar10"  # Tables 1 and 2 are about ImageNet
     if claim and (claim.metric.startswith("validation_loss") or cifar):  # epochs to its lowest: no race
-        return "training"
+        return "ablations"
     return claim.measure.page[0] if claim and claim.measure else CHAPTERS.get(row["kind"], "")
 
 
