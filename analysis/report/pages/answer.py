@@ -18,7 +18,7 @@ from analysis.report.context import Context
 from analysis.report.page import Html, joined, render, table
 from analysis.report.pages import headline
 from analysis.report.pages.campaign_state import progress, warnings
-from analysis.report.pages.claims_table import reasons
+from analysis.report.pages.claims import reasons
 from analysis.report.pages.findings import lucky
 from analysis.report.pages.lab_logs import differences
 from analysis.results.campaign import day
