@@ -5,12 +5,14 @@ import io
 import json
 import os
 import random
+import tarfile
 from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from conftest import shared_data
 from test_archives import tar_of
 from test_canonical_order import CLASSES, TRAIN, VAL, images, kaggle, official, packed, sorted_by_class, write
 
@@ -342,3 +344,33 @@ def test_labels_alone_need_a_list_of_classes(images, tmp_path):
 )
 def test_names_are_the_official_ones(name, official):
     assert official_name(name) == official
+
+
+def test_real_images_in_every_layout_give_the_same_store(tmp_path):
+    """A dozen images of each class and split of Imagenette."""
+    folder = shared_data()
+    if folder is None:
+        pytest.skip("no imagenette2-224-{train,val}.tar.gz in ../shared/data or ALEXNET_DATA")
+    some: dict[str, dict[str, dict[str, bytes]]] = {"train": {}, "val": {}}
+    for split in some:
+        with tarfile.open(folder / f"imagenette2-224-{split}.tar.gz") as tar:
+            for member in filter(tarfile.TarInfo.isfile, tar):
+                wnid, name = member.name.split("/")[-2:]
+                if name.startswith(wnid) and len(some[split].setdefault(wnid, {})) < 12:
+                    some[split][wnid][name] = tar.extractfile(member).read()
+    number = iter(random.Random(3).sample(range(1, 50_001), 120))
+    val = {
+        w: {f"ILSVRC2012_val_{next(number):08d}.JPEG": d for d in files.values()} for w, files in some["val"].items()
+    }
+    some["val"] = val
+    how = {"image_size": 64, "workers": 2, "stand_ins": True, "progress": io.StringIO()}
+    found = []
+    for name in ("folders by class", "flat, wnids", "parquet", "shards"):
+        source, out = tmp_path / name, tmp_path / f"{name}, packed"
+        source.mkdir()
+        ROUTES[name](some, source, 7)
+        manifest = pack("ilsvrc2012", source, out, **how)
+        assert [split["images"] for split in manifest["splits"].values()] == [120, 120]
+        stored = {f.name: f.read_bytes() for f in out.iterdir() if f.name != "manifest.json"}
+        found.append((manifest["fingerprint"], stored))
+    assert all(each == found[0] for each in found[1:])

@@ -51,11 +51,11 @@ class Samples:
             raise UserError(f"{where}: the image {what}; fetch the shard again")
         if official in self.names:
             raise UserError(f"{where}: {official} is there twice; fetch the shards again")
-        before, known = self.first.setdefault(number, (where, wnid))
-        if wnid != known:
-            raise UserError(
-                f"{where}: label {number} is of class {wnid or 'none'}, but of {known or 'none'} in {before}"
-            )
+        before, known = self.first.get(number, (where, ""))
+        if wnid and known and wnid != known:
+            raise UserError(f"{where}: label {number} is of class {wnid}, but of {known} in {before}")
+        if not known:
+            self.first[number] = (where, wnid)
         self.names.add(official)
         self.archives[number] = archive
         self.images.setdefault(number, []).append((official, data))
