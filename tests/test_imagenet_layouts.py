@@ -346,6 +346,36 @@ def test_names_are_the_official_ones(name, official):
     assert official_name(name) == official
 
 
+def test_folders_and_imagenette_take_parquet(tmp_path):
+    files = {
+        f"{split}/{c}/{i}.jpg": f"{split}{c}{i}".encode() for split in ("train", "val") for c in "ab" for i in "12"
+    }
+    write(tmp_path / "disk", files, 1)
+    about = json.dumps({"info": {"features": {"label": {"names": ["b", "a"]}}}}).encode()
+    for split, word in (("train", "train"), ("val", "validation")):
+        rows = [
+            {"image": {"bytes": data, "path": name.split("/")[2]}, "label": "ba".index(name.split("/")[1])}
+            for name, data in files.items()
+            if name.startswith(split)
+        ]
+        write_parquet(tmp_path / "parquet", word, random.Random(2).sample(rows, 4), 1)
+        shard = tmp_path / f"parquet/{word}-00000-of-00001.parquet"
+        pq.write_table(pq.read_table(shard).replace_schema_metadata({"huggingface": about}), shard)
+
+    def content(folder):
+        catalogue = open_source("folders", folder)
+        assert [c.wnid for c in catalogue.classes] == ["a", "b"]
+        return [[(p.name, p.label, p.read()) for p in split.pictures()] for split in catalogue.splits]
+
+    assert content(tmp_path / "parquet") == content(tmp_path / "disk")
+    assert missing_archives("imagenette", tmp_path / "parquet") == []
+    with pytest.raises(UserError, match="class n02979186 .* has no images in split train"):
+        open_source("imagenette", tmp_path / "parquet")
+    pq.write_table(pq.read_table(shard).replace_schema_metadata({}), tmp_path / "parquet/train-00000-of-00001.parquet")
+    with pytest.raises(UserError, match="does not name its classes"):
+        open_source("folders", tmp_path / "parquet")
+
+
 def test_real_images_in_every_layout_give_the_same_store(tmp_path):
     """A dozen images of each class and split of Imagenette."""
     folder = shared_data()

@@ -7,7 +7,7 @@ packed set.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -18,7 +18,7 @@ from alexnet.archives.catalogue import Catalogue, Found, ImageClass, Place, spli
 from alexnet.archives.class_folders import places_of
 from alexnet.archives.devkits import Devkit, read_devkit
 from alexnet.archives.labelled import Samples
-from alexnet.archives.local_folders import images
+from alexnet.archives.local_folders import around, images
 from alexnet.archives.members import basename
 from alexnet.errors import UserError
 
@@ -98,15 +98,6 @@ LAYOUTS = (
     Layout("Hugging Face parquet", parquet.look, lambda split, paths, _: parquet.read(split, paths)),
     Layout("WebDataset shards", web_dataset.look, lambda split, paths, _: web_dataset.read(split, paths)),
 )
-
-
-def around(folders: Sequence[Path]) -> Iterator[Path]:
-    """The folders, then those one level below, then those one level above."""
-    yield from folders
-    for folder in folders:
-        if folder.is_dir():
-            yield from sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-    yield from (folder.resolve().parent for folder in folders)
 
 
 def find(source: str, folders: Sequence[Path], splits: list[str], archive_order: bool) -> Found:
