@@ -26,6 +26,7 @@ from threading import Event
 from typing import Any, TextIO
 
 import numpy as np
+from filelock import Timeout
 
 from alexnet.archives.catalogue import SPLITS, Catalogue
 from alexnet.archives.known_files import KNOWN
@@ -36,7 +37,7 @@ from alexnet.packed import moments
 from alexnet.packed.chunks import CHUNK, ImageFormat, Row
 from alexnet.packed.manifest import FORMAT, fingerprint, hash_file, read_manifest, record_hash
 from alexnet.packed.split_packer import SplitPacker
-from alexnet.runtime.files import held, sha256, write_atomically
+from alexnet.runtime.files import locked, sha256, write_atomically
 from alexnet.runtime.progress import clock
 
 __all__ = ["list_sources", "missing_archives", "pack", "plan", "read_manifest"]
@@ -215,9 +216,11 @@ def pack(
     partial.mkdir(parents=True, exist_ok=True)
     known = {} if stand_ins else {name: file for name, file in KNOWN.items() if name not in repacked}
     stop = Event()
-    with held(partial / "lock") as alone, ThreadPoolExecutor(1, thread_name_prefix="hash") as hasher:
-        if not alone:
-            raise UserError(f"another process is packing into {out}; wait for it or end it")
+    try:
+        lock = locked(partial / "lock")
+    except Timeout:
+        raise UserError(f"another process is packing into {out}; wait for it or end it") from None
+    with lock, ThreadPoolExecutor(1, thread_name_prefix="hash") as hasher:
         try:
             forget_another(partial, job)
             hashes = {  # taken beside the packing: sha256 leaves the interpreter free
