@@ -284,6 +284,9 @@ def test_a_temporary_folder_without_room_is_named(images, tmp_path, monkeypatch)
     monkeypatch.setattr("tempfile.TemporaryFile", lambda: open("/dev/full", "wb", buffering=0))
     with pytest.raises(UserError, match="the parquet of .* cannot be unpacked to .*TMPDIR"):
         every(tmp_path)
+    monkeypatch.setattr("tempfile.tempdir", "/proc")  # which has no room at all
+    with pytest.raises(UserError, match=r"need .* in the temporary folder /proc, which has 0 bytes free; .*TMPDIR"):
+        open_source("ilsvrc2012", tmp_path, ["train"])
 
 
 SAMPLE = r"imagenet1k-train-0000\.tar, sample n\d{8}_\d+: "

@@ -8,21 +8,24 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import gettempdir
 from threading import Lock
 from typing import Any
 
 from alexnet.archives.catalogue import Catalogue, Extent, Found, ImageClass, splits_of
+from alexnet.archives.known_files import human_size
 from alexnet.archives.labelled import SPLIT_WORDS, Samples
 from alexnet.archives.local_folders import around
 from alexnet.archives.members import MAX_BYTES, Spool, printable, readable
 from alexnet.errors import UserError
 
 SHARD = re.compile(r"(\w+)-(\d{5})-of-(\d{5})(-[0-9a-f]+)?\.parquet")
-MOST_GROUP = 4_000_000_000  # bytes of a row group, which is in memory as a whole
+MOST_GROUP = 1_000_000_000  # bytes of a row group, which is in memory as a whole
 
 
 def look(root: Path, split: str) -> list[Path]:
@@ -131,8 +134,14 @@ def read(split: str, paths: Sequence[Path], official: bool = True) -> Samples:
     """List the images of shards by their names and labels, without their bytes; `official`: see `Samples`.
 
     Raises:
-        UserError: see `rows` and `Samples.add`.
+        UserError: the temporary folder has no room for the bytes; or see `rows` and `Samples.add`.
     """
+    size, free = sum(path.stat().st_size for path in paths), shutil.disk_usage(gettempdir()).free
+    if size > free:
+        raise UserError(
+            f"the images of {split} in {paths[0].parent} need {human_size(size)} in the temporary folder {gettempdir()}, which "
+            f"has {human_size(free)} free; name one with more room in the environment variable TMPDIR"
+        )
     samples, table = Samples(split, official), Table(paths)
     for number, (where, path, image, label) in enumerate(rows(paths, "image.path", "label")):
         samples.add(where, path.name, image["path"], label, Row(table, number))
