@@ -28,6 +28,13 @@ def by_class(images, folder, seed):
     return "ilsvrc2012"
 
 
+def suffixed(images, folder, seed):
+    """As extracted from the older archives of Hugging Face."""
+    files = {f"{Path(name).with_suffix('')}_{name.split('/')[1]}.jpg": d for name, d in sorted_by_class(images).items()}
+    write(folder, files, seed)
+    return "ilsvrc2012"
+
+
 def flat(images, folder, seed, labels):
     """Training images by class, validation images in one folder, and one of the three lists."""
     by_class({"train": images["train"]}, folder, seed)
@@ -109,6 +116,7 @@ def mixture(images, folder, seed):
 
 ROUTES = {
     "folders by class": by_class,
+    "folders by class, other names": suffixed,
     **{f"flat, {labels}": partial(flat, labels=labels) for labels in ("devkit", "solution", "wnids")},
     "parquet": parquet,
     "shards": shards,
@@ -116,6 +124,7 @@ ROUTES = {
 }
 VARIANTS = {
     "folders by class": "folders by class",
+    "folders by class, other names": "folders by class",
     "flat, devkit": "folders by class, flat validation folder",
     "flat, solution": "folders by class, flat validation folder",
     "flat, wnids": "folders by class, flat validation folder",
