@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from alexnet.errors import UserError
+from alexnet.experiments.config import LayerRecord, Model, Settings
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
@@ -43,7 +44,7 @@ class Layer:
         return self.weights + self.biases
 
 
-def layer_table(model: dict[str, Any], crop: int, classes: int, channels: int = 3) -> list[Layer]:
+def layer_table(model: Model, crop: int, classes: int, channels: int = 3) -> list[Layer]:
     """Layers of `model` on a `crop` x `crop` input, in order.
 
     Raises:
@@ -82,9 +83,9 @@ def steps_after(after: list[str]) -> list[tuple[str, str]]:
     return [(step, f"_{n}" if n > 1 else "") for step, n in zip(after, counts, strict=True)]
 
 
-def settings_of(step: str, record: dict[str, Any], model: dict[str, Any]) -> dict[str, Any]:
+def settings_of(step: str, record: LayerRecord, model: Model) -> Settings:
     """Settings of a `pool`, `lrn` or `spatial_norm` after a layer: the model's, and what the layer has of its own."""
-    settings: dict[str, Any] = {**model[step], **record.get(step, {})}
+    settings: Settings = {**model[step], **record.get(step, {})}  # type: ignore[literal-required, dict-item]
     return settings
 
 
@@ -94,7 +95,7 @@ def in_order(layers: dict[str, Any]) -> dict[str, Any]:
 
 
 def _convolution(
-    name: str, record: dict[str, Any], shape: tuple[int, ...], towers: int, partial_windows: bool, field: int, jump: int
+    name: str, record: LayerRecord, shape: tuple[int, ...], towers: int, partial_windows: bool, field: int, jump: int
 ) -> Layer:
     channels, rows, _ = shape
     kernel, stride, pad, maps = record["kernel"], record["stride"], record["pad"], record["maps"]
@@ -137,7 +138,7 @@ def _not_shared(row: Layer) -> Layer:
     return replace(row, kind="local", weights=row.units * row.fan_in, biases=row.units)
 
 
-def _fully_connected(name: str, record: dict[str, Any], inputs: int, classes: int) -> Layer:
+def _fully_connected(name: str, record: LayerRecord, inputs: int, classes: int) -> Layer:
     units = classes if record["units"] == "classes" else record["units"]
     return Layer(
         name=name,
@@ -189,7 +190,7 @@ def exchange(rows: list[Layer], towers: int) -> list[dict[str, Any]]:
     return crossing if towers == 2 else []
 
 
-def describe(model: dict[str, Any], crop: int, classes: int) -> dict[str, Any]:
+def describe(model: Model, crop: int, classes: int) -> dict[str, Any]:
     """The layer table and its totals as a JSON-ready record."""
     rows = layer_table(model, crop, classes)
     totals = {key: sum(getattr(row, key) for row in rows) for key in ("weights", "biases", "units", "macs")}

@@ -7,6 +7,7 @@ from typing import Any
 from alexnet.errors import UserError
 from alexnet.experiments import tuning
 from alexnet.experiments.architecture import describe
+from alexnet.experiments.config import RunConfig
 from alexnet.experiments.definitions import BASE, lineage, load, load_study, merge, plan_of, races
 from alexnet.experiments.resolve import resolve, seeds_of
 from alexnet.runtime.files import sha256
@@ -132,7 +133,7 @@ def _races(study: str, folder: str) -> dict[str, Any]:
     return {"races": found} if found else {}
 
 
-def _shortened(config: dict[str, Any]) -> dict[str, list[float]]:
+def _shortened(config: RunConfig) -> dict[str, list[float]]:
     """{"epochs": [those trained, those of the recipe's schedule]} of a training that is shorter; else nothing."""
     trained, of = config["training"]["epochs"], config["optimizer"]["schedule"]["epochs"]
     return {"epochs": [trained, of]} if trained < 0.9 * of else {}

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from alexnet.experiments.config import Optimizer
 from alexnet.training.schedule import Rates
 
 
@@ -83,7 +84,7 @@ def _update(
     )
 
 
-def parameter_groups(net: nn.Module, optimizer: dict[str, Any]) -> list[dict[str, Any]]:
+def parameter_groups(net: nn.Module, optimizer: Optimizer) -> list[dict[str, Any]]:
     """A group for the weights and one for the biases of each learned layer, named `conv1.weights` and so on."""
     own = optimizer.get("layer_weight_decay", {})
     groups = []
