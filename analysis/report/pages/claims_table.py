@@ -22,12 +22,10 @@ from analysis.report.pages.provenance import anchor
 from analysis.report.program import linked
 from analysis.results.campaign import machine, several
 from analysis.verdicts.judge import judge
-from analysis.verdicts.labels import COUNTED, PENDING
+from analysis.verdicts.labels import COUNTED, LESSER, MEASURED, PENDING
 from analysis.verdicts.rules import Outcome
 from analysis.verdicts.table import interval, number, verdict_words, with_unit
 
-TRAINED = ["demo", "proxy", "reduced scale", "paper scale"]
-LESSER = TRAINED[:-1]  # other classes or sizes: an absolute number says nothing about the paper's
 COUNTS = ("arithmetic", "dataset", "cited")  # kinds of claims that no training tests
 NO_EFFECT = {"points": 0.0, "x": 1.0, "nats": 0.0}  # by unit: where a difference or a ratio shows nothing
 FILTERS = ("verdict", "evidence", "section")
@@ -59,7 +57,7 @@ def _contrast(claim: Claim) -> tuple[str, ...]:
 
 def _groups(t: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     """The claims under the headings of the page: tested, counted, waiting, and the rest; empty groups are left out."""
-    trained = t["evidence"].isin(TRAINED) & (t["verdict"] != PENDING)
+    trained = t["evidence"].isin(MEASURED) & (t["verdict"] != PENDING)
     settled = t["verdict"].isin(COUNTED) & ~trained
     pending = (t["verdict"] == PENDING) & ~settled
     parts = [

@@ -12,12 +12,11 @@ from analysis.report.badges import badge, value
 from analysis.report.context import Context
 from analysis.report.page import Html, heading, listed, note, say, stack
 from analysis.report.pages import fig1_sentences
-from analysis.report.pages.claims_table import TRAINED
 from analysis.results.evidence import Study
 from analysis.text import plural
 from analysis.verdicts import effects
 from analysis.verdicts.effects import Effect
-from analysis.verdicts.labels import AGAINST, DIFFERS, FOR, MISCOUNTS, OPEN
+from analysis.verdicts.labels import AGAINST, DIFFERS, FOR, MEASURED, MISCOUNTS, OPEN
 from analysis.verdicts.table import interval, number, verdict_words
 
 PLANNED = (
@@ -57,9 +56,9 @@ def stays_open(ctx: Context) -> Html:
 
 def _claims(ctx: Context, verdicts: tuple[str, ...], nothing: str) -> Html:
     """Rows of the verdict table that rest on training, strongest evidence first; a direction that may be luck is open."""
-    t = ctx.table[ctx.table["evidence"].isin(TRAINED) & (ctx.table["verdict"].isin([*verdicts, *FOR, *AGAINST]))]
+    t = ctx.table[ctx.table["evidence"].isin(MEASURED) & (ctx.table["verdict"].isin([*verdicts, *FOR, *AGAINST]))]
     found = [row for row in t.to_dict("records") if (OPEN[0] if lucky(row) else row["verdict"]) in verdicts]
-    rows = sorted(found, key=lambda row: -TRAINED.index(row["evidence"]))
+    rows = sorted(found, key=lambda row: -MEASURED.index(row["evidence"]))
     return listed([_line(ctx, row) for row in rows]) if rows else note(nothing)
 
 
