@@ -8,7 +8,17 @@ from setuptools import setup
 from setuptools.command.build_py import build_py
 
 FILES = ["Makefile", "Snakefile", "LICENSE", "CITATION.cff", "pyproject.toml", "setup.py"]
-FILES += ["*.md", "requirements*.lock", "alexnet", "analysis", "config", "docs", "profiles", "reports/reference", "workflow"]
+FILES += [
+    "*.md",
+    "requirements*.lock",
+    "alexnet",
+    "analysis",
+    "config",
+    "docs",
+    "profiles",
+    "reports/reference",
+    "workflow",
+]
 
 
 def plain(member: tarfile.TarInfo) -> tarfile.TarInfo | None:

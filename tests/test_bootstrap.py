@@ -249,7 +249,10 @@ def test_the_smaller_environment_has_a_lock_and_a_folder_of_its_own(ready: Proje
     assert subprocess.run([python, "-c", "import pinned, toy"], cwd="/").returncode == 0
     assert ready.run("verify") == (0, "", "")
     assert ready.stamp().stat().st_mtime_ns == before
-    assert ready.run("everything")[::2] == (2, "error: bootstrap.sh takes nothing or the word verify, not 'everything'\n")
+    assert ready.run("everything")[::2] == (
+        2,
+        "error: bootstrap.sh takes nothing or the word verify, not 'everything'\n",
+    )
 
 
 def test_the_users_variables_change_neither_place_nor_version(ready: Project, tmp_path: Path) -> None:
@@ -268,9 +271,14 @@ def test_the_users_variables_change_neither_place_nor_version(ready: Project, tm
 
 @pytest.mark.parametrize(
     ("setting", "words"),
-    [("target = {}/elsewhere", "pinned of package pinned cannot be imported"), ("dry-run = true", "cannot be imported")],
+    [
+        ("target = {}/elsewhere", "pinned of package pinned cannot be imported"),
+        ("dry-run = true", "cannot be imported"),
+    ],
 )
-def test_packages_that_pips_configuration_puts_elsewhere_are_missed(ready: Project, tmp_path: Path, setting, words) -> None:
+def test_packages_that_pips_configuration_puts_elsewhere_are_missed(
+    ready: Project, tmp_path: Path, setting, words
+) -> None:
     (tmp_path / "pip.conf").write_text(f"[install]\n{setting.format(tmp_path)}\n")
     shutil.rmtree(ready.root / ".venv")
     code, out, err = ready.run(PIP_CONFIG_FILE=str(tmp_path / "pip.conf"))

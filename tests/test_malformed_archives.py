@@ -60,7 +60,9 @@ def lines(file: Path, draw: random.Random) -> None:
     at, way = draw.randrange(len(rows)), draw.randrange(3)
     if way == 0:
         cells = re.split(r"([ ,])", rows[at])
-        cells[draw.randrange(len(cells))] = draw.choice(["", "\x00", "n", "-1", "9" * 500, "n99999999", "../../x", '"', "\t"])
+        cells[draw.randrange(len(cells))] = draw.choice(
+            ["", "\x00", "n", "-1", "9" * 500, "n99999999", "../../x", '"', "\t"]
+        )
         rows[at] = "".join(cells)
     else:
         rows[at : at + 1] = [rows[at]] * 2 if way == 1 else []

@@ -68,7 +68,9 @@ def test_the_workflow_plans_in_that_folder_with_its_own_code(installed, project)
 def test_it_plans_in_another_working_directory_and_as_a_module_if_definitions_are_there(installed, project, tmp_path):
     words = [installed / "python", *SNAKEMAKE]
     directory = [*words, "--snakefile", project / "Snakefile", "--directory", tmp_path]
-    (tmp_path / "Snakefile").write_text(f"module bench:\n    snakefile: {str(project / 'Snakefile')!r}\nuse rule * from bench\n")
+    (tmp_path / "Snakefile").write_text(
+        f"module bench:\n    snakefile: {str(project / 'Snakefile')!r}\nuse rule * from bench\n"
+    )
     for command in (directory, words):
         refused = run(command, tmp_path)
         assert refused.returncode != 0 and "Traceback" not in refused.stderr

@@ -107,7 +107,7 @@ def _without_seed(study: str, experiment: str, folder: str) -> dict[str, Any]:
         unshrunken["layers"] = in_order(unshrunken["layers"])
         _scale_std(model, unshrunken, crop, classes)
     layer_table(model, crop, classes)  # raises where it cannot be built
-    if rate := _rate(study, experiment, factor, record, known["experiments"], folder):
+    if rate := _rate(study, experiment, factor, folder):
         full["optimizer"]["schedule"] = tuning.scaled(full["optimizer"]["schedule"], rate["factor"])
         config["rate"] = rate
         if rate.get("pilot"):
@@ -130,18 +130,15 @@ def _without_seed(study: str, experiment: str, folder: str) -> dict[str, Any]:
     }
 
 
-def _rate(
-    study: str, experiment: str, factor: float | None, record: dict[str, Any], known: dict[str, Any], folder: str
-) -> dict[str, Any] | None:
+def _rate(study: str, experiment: str, factor: float | None, folder: str) -> dict[str, Any] | None:
     """The factor on an experiment's rates, with `pilot` if that is being tried; None where no pilot chooses it."""
-    if "pilot" not in record:
-        if factor is not None:
-            raise UserError(f"study {study} has no `pilot`; {tuning.pilot_run(experiment, factor)} needs one")
-        return None
+    record = load_study(study, folder)
     if factor is not None:
+        if "pilot" not in record:
+            raise UserError(f"study {study} has no `pilot`; {tuning.pilot_run(experiment, factor)} needs one")
         return {"factor": factor, "pilot": True}
-    source = record["pilot"].get("at_rate_of", {}).get(experiment, experiment)
-    if source not in tuning.arms(record, known):
+    source = record.get("pilot", {}).get("at_rate_of", {}).get(experiment, experiment)
+    if "pilot" not in record or source not in tuning.arms(record, load(folder)["experiments"]):
         return None
     return {"factor": float(tuning.chosen(study, source, folder)["factor"])}
 
