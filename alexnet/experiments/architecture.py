@@ -61,7 +61,8 @@ def layer_table(model: Model, crop: int, classes: int, channels: int = 3) -> lis
                 row = _not_shared(row)
             field, jump = row.receptive_field, jump * row.stride
         else:
-            row = _fully_connected(name, record, math.prod(shape), classes)
+            units = classes if record["units"] == "classes" else record["units"]
+            row = _learned(name, "fc", record, (units,), math.prod(shape))
         rows.append(row)
         shape = row.output_shape
         for step, suffix in steps_after(record["after"]):
@@ -109,26 +110,10 @@ def _convolution(
         raise UserError(f"{name}: a {kernel}-pixel kernel does not fit into {rows} pixels; choose a larger `crop`")
     extra = (-span) % stride if partial_windows else 0
     side = (span + extra) // stride + 1
-    fan_in = channels // groups * kernel * kernel
-    return Layer(
-        name=name,
-        kind="conv",
-        output_shape=(maps, side, side),
-        weights=maps * fan_in,
-        biases=maps,
-        units=maps * side * side,
-        macs=maps * side * side * fan_in,
-        fan_in=fan_in,
-        kernel=kernel,
-        stride=stride,
-        pad=pad,
-        groups=groups,
-        reads=record["reads"],
-        weight_std=record["weight_std"],
-        bias_value=record["bias"],
-        receptive_field=field + (kernel - 1) * jump,
-        partial_window=extra,
-    )
+    seen = field + (kernel - 1) * jump
+    row = _learned(name, "conv", record, (maps, side, side), channels // groups * kernel * kernel)
+    row = replace(row, kernel=kernel, stride=stride, pad=pad, groups=groups, reads=record["reads"])
+    return replace(row, receptive_field=seen, partial_window=extra)
 
 
 def _not_shared(row: Layer) -> Layer:
@@ -138,20 +123,11 @@ def _not_shared(row: Layer) -> Layer:
     return replace(row, kind="local", weights=row.units * row.fan_in, biases=row.units)
 
 
-def _fully_connected(name: str, record: LayerRecord, inputs: int, classes: int) -> Layer:
-    units = classes if record["units"] == "classes" else record["units"]
-    return Layer(
-        name=name,
-        kind="fc",
-        output_shape=(units,),
-        weights=units * inputs,
-        biases=units,
-        units=units,
-        macs=units * inputs,
-        fan_in=inputs,
-        weight_std=record["weight_std"],
-        bias_value=record["bias"],
-    )
+def _learned(name: str, kind: str, record: LayerRecord, shape: tuple[int, ...], fan_in: int) -> Layer:
+    """A layer with `shape[0]` kernels or units that read `fan_in` values each."""
+    units, weights = math.prod(shape), shape[0] * fan_in
+    row = Layer(name, kind, shape, weights, biases=shape[0], units=units, macs=units * fan_in, fan_in=fan_in)
+    return replace(row, weight_std=record["weight_std"], bias_value=record["bias"])
 
 
 def _pooling(label: str, after: str, pool: dict[str, Any], shape: tuple[int, ...], field: int, jump: int) -> Layer:

@@ -80,7 +80,12 @@ class AlexNet(nn.Module):
                     x = nn.functional.pad(x, (0, extra, 0, extra))
                 if isinstance(module, nn.Linear) and x.dim() > 2:
                     x = x.flatten(1)  # (B, C, H, W) -> (B, C*H*W), tower 0 first
+                x = self._read(name, x)
             x = module(x)
+        return x
+
+    def _read(self, name: str, x: Tensor) -> Tensor:
+        """What a learned layer reads, from what is here; one tower of two adds what the other has."""
         return x
 
 

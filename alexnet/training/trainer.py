@@ -85,7 +85,7 @@ class Run:
             self.started_from = start_from(net, start, source)
         elif start is not None:
             raise UserError(f"--start: {config['experiment']} starts from random weights; leave it out")
-        self.net: AlexNet | Tower = (Tower(net, link) if link else net).to(self.device)
+        self.net: AlexNet = (Tower(net, link) if link else net).to(self.device)
         self.names = [name for name, _ in self.net.named_parameters()]
         if not self.images:
             raise UserError(
