@@ -81,6 +81,10 @@ def mutants(module: str) -> Iterator[Mutant]:
     texts = {
         inner for node in ast.walk(tree) if isinstance(node, ast.JoinedStr | ast.Raise) for inner in ast.walk(node)
     }
+    # of no effect on what is computed, if the code is right
+    texts |= {
+        node.value for node in ast.walk(tree) if isinstance(node, ast.keyword) and node.arg in ("strict", "frozen")
+    }
     conditions = {node.test for node in ast.walk(tree) if isinstance(node, ast.If | ast.IfExp | ast.While)}
     annotations = {
         inner
