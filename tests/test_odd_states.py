@@ -204,7 +204,7 @@ def test_a_class_without_images(tmp_path: Path) -> None:
     record["splits"]["train"] |= {"images": 3300, "per_class": [300, 300, 300, 0, *[300] * 8]}
     path.write_text(json.dumps(record))
     ctx = context(tmp_path)
-    shown = text(data.data(ctx, ctx.studies[0]))
+    shown = text(data.data(ctx))
     assert "0 – 300" in shown and "1 class of ilsvrc2012 train has no image" in shown
 
 
@@ -218,7 +218,7 @@ def test_three_studies_at_once(tmp_path: Path) -> None:
     assert [study.name for study in ctx.studies] == ["ilsvrc2012", "imagenette", "demo"]
     full = ctx.table[ctx.table["evidence"].eq("paper scale") & ctx.table["verdict"].ne("pending")]
     lead = text(answer.first_screen(ctx))
-    assert f"At full size, of {len(full)} claims tested," in lead and "On ImageNet, " in lead
+    assert f"At full size, {len(full)} claims were tested:" in lead and "On ImageNet, " in lead
     assert "untested" not in lead
     opened = text(details(ctx, "lrn-delta-lab"))
     assert "Data: study ilsvrc2012" in opened

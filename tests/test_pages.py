@@ -12,6 +12,7 @@ import pytest
 from analysis.__main__ import main
 from analysis.report import page
 from analysis.report.context import Context
+from analysis.report.names import plain_name
 from analysis.report.pages import architecture, calibration, departure_tables, provenance, training
 from analysis.results.evidence import load_results
 from analysis.verdicts import effects
@@ -32,27 +33,42 @@ def split_folds(html: str) -> tuple[str, list[str]]:
     return re.sub(r"<details>.*?</details>", "", html, flags=re.S), re.findall(r"<details>.*?</details>", html, re.S)
 
 
-def test_training_shows_ablations_and_folds_the_rest(ctx: Context) -> None:
-    shown, folds = split_folds(training.training(ctx, ctx.studies[0]))
-    rates, others = folds
-    for name in ("alexnet", "no_dropout", "ensemble"):
-        assert f'<th scope="row">{name}</th>' in shown and f'<th scope="row">{name}</th>' not in others
-    for name in ("paper", "text_weight_std", "lrn_within_channel"):
-        assert f'<th scope="row">{name}</th>' in others and f'<th scope="row">{name}</th>' not in shown
-    panels = re.findall(r">([a-z ]+)</text>", shown)
-    assert panels.count("no dropout") == 1 and "paper" not in panels and "text weight std" not in panels
+def test_training_draws_ablations_and_folds_the_tables(ctx: Context) -> None:
+    shown, (rates, errors) = split_folds(training.training(ctx))
+    for name in ("alexnet", "no_dropout", "ensemble", "paper", "text_weight_std", "lrn_within_channel"):
+        assert f'<th scope="row">{name}</th>' in errors and f'<th scope="row">{name}</th>' not in shown
+    drawn = set(re.findall(r">([A-Za-z ]+)</text>", shown))
+    assert "Without dropout" in drawn and not {"Printed text, literally", "text weight std"} & drawn
     cells = re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", rates)
     assert cells[6:] == ["1", "0.01", "0.02", "conv1 weights 0", "on", "stage 1 of 1"]
 
 
 def test_views_are_drawn_where_nets_are_compared(ctx: Context) -> None:
-    shown, _ = split_folds(training.training(ctx, ctx.studies[0]))
-    (spoken,) = re.findall(r'aria-label="Top-1 error with the centre view[^"]*"', shown)
-    drawn = re.findall(r"([a-z ]+), (ilsvrc\d+ \w+) [\d.]+ to", spoken)
-    ran = set(ctx.results.evals["experiment"])
-    compared = [name for name in ran if fabricate.ABOUT[name]["kind"] in ("base", "ablation")]
-    assert sum(place == "ilsvrc2012 val" for _, place in drawn) == len(compared) > 5
-    assert [name.strip() for name, place in drawn if place == "ilsvrc2010 test"] == ["alexnet"]
+    shown, _ = split_folds(training.training(ctx))
+    spoken = re.findall(
+        r'aria-label="Top-1 error in training, with one view and with ten: ([^"]*)"', shown.replace("\xa0", " ")
+    )[0]
+    drawn = dict(re.findall(r"([^;]+?) [\d.]+, [\d.]+ and ([\d.]+) %(?:; )?", spoken))
+    e = ctx.results.evals
+    there = e[(e["set"] == "ilsvrc2012") & (e["split"] == "val") & (e["view"] == "ten")]
+    mean = 100 * there.groupby("experiment")["top1_error"].mean()
+    compared = {name for name in mean.index if fabricate.ABOUT[name]["kind"] in ("base", "ablation")} - {"ensemble"}
+    assert drawn == {plain_name(name): f"{mean[name]:.1f}" for name in compared} and len(drawn) > 5
+
+
+def test_every_ablation_is_a_row_once(ctx: Context) -> None:
+    shown, folds = split_folds(training.ablations(ctx))
+    (spoken,) = set(re.findall(r'<svg role="img" aria-label="([^"]*)"', shown))
+    claimed = [o for o in ctx.outcomes(ctx.studies[0], {"difference", "view_gain"}) if o.claim.metric == "top1_error"]
+    assert all(training.spoken(o) in spoken for o in claimed)
+    pairs = {(o.claim.experiment, o.claim.baseline) for o in claimed}
+    names = [
+        name for name, about in fabricate.ABOUT.items() if about["kind"] == "ablation" and name in fabricate.TRUE_ERROR
+    ]
+    rest = [name for name in names if (name, "alexnet") not in pairs]
+    assert rest and all(f"{plain_name(name)} " in spoken for name in rest)
+    assert len(spoken.split("; ")) == len(claimed) + len(rest)
+    assert "gpu-delta-top5" in folds[0] and all(f'scope="row">{name}<' in folds[1] for name in rest)
 
 
 def test_a_run_without_recorded_rates_shows_none(ctx: Context, tmp_path: Path) -> None:
@@ -66,9 +82,9 @@ def test_a_run_without_recorded_rates_shows_none(ctx: Context, tmp_path: Path) -
 
 
 def test_one_table_for_each_net_that_has_other_layers(ctx: Context) -> None:
-    shown, folds = split_folds(architecture.layer_tables(ctx))
+    shown, (fold,) = split_folds(architecture.layer_tables(ctx))
     assert "Layers of alexnet at full size" in shown
-    names = [re.findall(r"<summary>Layers of (\w+)</summary>", fold)[0] for fold in folds]
+    names = re.findall(r"<caption>Layers of (\w+) at full size", fold)
     assert names == ["non_overlapping_pooling", "one_gpu"]  # the others have the sizes of the base
 
 
@@ -143,15 +159,21 @@ def test_the_page_on_trust_says_what_was_counted(ctx: Context, tmp_path: Path, m
 
     published = pd.read_csv(calibration.REFERENCE / "calibration.csv", keep_default_na=False)
     counted = published[published["broken"] == ""]
-    html = calibration.page(ctx)
+    html = calibration.short().replace("\u00a0", " ")
     assert f"in {len(counted):,} settings with {published['repeats'].min():,} campaigns each" in html
-    assert f"at most in {100 * counted['rate'].max():.1f}\u00a0%" in html
-    assert "behaves differently now" not in html
+    assert (
+        f"in at most {100 * counted['rate'].max():.1f} %" in html and f"{100 * counted['rate'].mean():.1f} % on" in html
+    )
+    assert "behaves differently now" not in html and "in no setting is that more than 5 %" in html
+    for kind, group in counted.groupby("kind"):
+        of = html.partition(calibration.KINDS[kind])[2].partition("</svg>")[0]
+        assert f"{len(group)} setting" in of and of.count('class="seed"') == group["rate"].mul(100).round(1).nunique()
+    html = str(calibration.page(ctx))
     power = pd.read_csv(calibration.REFERENCE / "power.csv")
     assert all(f'<th scope="row">{name}</th>' in html for name in power["claim"])
     tested = ctx.table["p"].dropna()
     assert f"{len(tested)} claims here have a p-value" in html
-    assert f"Below 0.05: {(tested < 0.05).sum()} as they are" in html
+    assert f"Below 0.05: {(tested < 0.05).sum()} unadjusted" in html
     # another rule, errors that are too many, and nothing published
     for name in ("calibration.csv", "calibration.json", "power.csv"):
         (tmp_path / name).write_bytes((calibration.REFERENCE / name).read_bytes())
@@ -160,9 +182,9 @@ def test_the_page_on_trust_says_what_was_counted(ctx: Context, tmp_path: Path, m
     (tmp_path / "calibration.json").write_text(json.dumps(record | {"behaviour": []}))
     published.loc[published.index[:3], "low"] = 0.06
     published.to_csv(tmp_path / "calibration.csv", index=False)
-    html = calibration.page(ctx)
-    assert "behaves differently now" in html and "in 3 of them more often than 5\u00a0%" in html
+    html = calibration.short().replace("\u00a0", " ")
+    assert "behaves differently now" in html and "<b>3 of the settings</b>" in html
     (tmp_path / "power.csv").unlink()
     assert "No power table is published" in calibration.page(ctx)
     (tmp_path / "calibration.csv").unlink()
-    assert "No calibration is published" in calibration.page(ctx)
+    assert "No calibration is published" in calibration.page(ctx) and "is published" in calibration.short()

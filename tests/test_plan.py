@@ -66,7 +66,7 @@ def test_a_planned_row_is_pending_without_a_number_until_all_pairs_exist(part: C
     assert "3 of 5 pairs" in said and f"Plan           trial, sha256 {'ab' * 32}" in said
     html = str(claims_table.claims(part))
     assert f"registered plan <code>trial, sha256 {'ab' * 32}</code>" in html and "3 of 5 pairs" in html
-    assert "gpu-delta-top1" not in str(training.ablations(part, part.studies[0]))
+    assert "gpu-delta-top1" not in str(training.ablations(part))
     whole = load_results(planned(tmp_path / "whole", 5))
     assert judge(CLAIMS["gpu-delta-top1"], whole)[0].direction == "agrees"
 

@@ -15,12 +15,8 @@ from analysis.measures.inference import Estimate
 from analysis.results.evidence import Results, Study
 
 Page = tuple[str, str]  # anchor and title
-ABLATIONS, TESTING, TABLES = (
-    ("ablations", "Ablations"),
-    ("training", "Training and testing"),
-    ("tables-1-and-2", "Tables 1 and 2"),
-)
-RACES, INSIDE = ("relu-vs-tanh", "ReLU against tanh"), ("inside-the-net", "Inside the finished net")
+ABLATIONS, TABLES = ("ablations", "Ablations and training"), ("tables-1-and-2", "Tables 1 and 2")
+RACES, INSIDE = ("relu-vs-tanh", "ReLU against tanh"), ("inside-the-net", "Inside the net")
 
 
 @dataclass(frozen=True)
@@ -103,7 +99,7 @@ MEASURES: dict[str, Measure] = {
     ),
     "split_gap": Measure(
         "absolute difference of the errors on two splits, {experiment}",
-        lambda a: estimates.split_gap(*a.net, a.dataset, a.view, a.metric), TESTING, compared=False, effect=False, null=None,
+        lambda a: estimates.split_gap(*a.net, a.dataset, a.view, a.metric), ABLATIONS, compared=False, effect=False, null=None,
     ),
     "ratio": Measure("epochs of {experiment} over epochs of {baseline}", _ratio, RACES, null=1.0, training_set=True),
     "rank": Measure(

@@ -1,18 +1,23 @@
-"""The report's figures: one style, colours that colour-blind readers tell apart, ink of the page."""
+"""The report's drawings. Each takes `narrow`: true for a phone, with labels above their rows and panels below each other.
+
+A colour has one meaning: blue is ours, or the paper's side of a comparison, purple the other side, orange the authors' logs, grey what carries
+no word; the paper is a hollow diamond.
+"""
 
 from __future__ import annotations
 
+import math
 import textwrap
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pandas as pd
 
+from analysis.report.names import plain_name
 from analysis.report.page import INK
-from analysis.report.style import COLORS, DASHES, canvas, color, legend, legend_below, panels, styled, wrapped
-from analysis.results.evidence import Results
-from analysis.verdicts.labels import AGAINST, FOR
+from analysis.report.style import COLORS, canvas, legend, legend_below
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,204 +26,266 @@ if TYPE_CHECKING:
 
     from analysis.measures.convergence import Reached
     from analysis.verdicts.effects import Effect
-    from analysis.verdicts.rules import Outcome
+
+OURS, LAB, OTHER, OPEN = COLORS[0], COLORS[1], COLORS[3], COLORS[6]
+SMALL = 8.6  # points: 11 px on the screen
+WIDE, NARROW = 8.4, 3.55  # inches
+SIDES = {"ReLU": (OURS, "-"), "tanh": (OTHER, (0, (5, 2)))}  # full and dashed, as in the paper's Fig. 1
+NAN = float("nan")
 
 
-def curves(axis: Axes, results: Results, study: str, names: list[str], column: str) -> None:
-    """Mean over seeds of `column` (fractions, drawn in %) by epoch, with a band from the lowest to the highest seed."""
-    for name in names:
-        _band(axis, results, study, name, column, *color(name, names), name.replace("_", " "))
-    styled(axis)
-
-
-def _band(axis: Axes, results: Results, study: str, name: str, column: str, hue: str, dash: Any, label: str) -> None:
-    import seaborn as sns
-
-    seeds = results.curves(study, name)
-    if not seeds:
-        return
-    table = pd.concat([curve[["epoch", column]] for curve in seeds.values()], ignore_index=True)
-    table[column] *= 100
-    whole_range = ("pi", 100)  # the band is the range of the seeds
-    sns.lineplot(
-        table,
-        x="epoch",
-        y=column,
-        errorbar=whole_range,
-        color=hue,
-        linestyle=dash,
-        label=label,
-        legend=False,
-        ax=axis,
-        err_kws={"linewidth": 0},
-    )
-
-
-def race(results: Results, study: str, names: list[str], threshold: float) -> Figure:
-    """Training error over epochs of several nets, with the threshold of the race as a line."""
-    fig, (axis,) = canvas()
-    curves(axis, results, study, names, "train_error")
-    axis.axhline(100 * threshold, color=INK, linewidth=1, linestyle=(0, (1, 2)))
-    axis.annotate(
-        f"{100 * threshold:g} % training error",
-        (1, 100 * threshold),
-        xycoords=("axes fraction", "data"),
-        xytext=(0, 3),
-        textcoords="offset points",
-        ha="right",
-        va="bottom",
-        fontsize=9,
-        color=INK,
-    )
-    axis.set(xlabel="epoch", ylabel="running training error (%)", ylim=(0, None))
-    legend_below(fig, axis, 2)
-    return fig
+Number = tuple[float, float, float]  # with the ends of its interval; NaN: none
 
 
 @dataclass(frozen=True)
-class Lane:
-    """A net in a race: its name, and epochs and errors (%) of each seed."""
+class Row:
+    """A line of a forest; one with a label alone is a heading.
+
+    Attributes:
+        spread: single seeds, drawn as small dots.
+        open: the number carries no word, so it is grey.
+        note: words at the right end, behind the label on a phone.
+    """
 
     label: str
-    seeds: list[tuple[np.ndarray, np.ndarray]]
+    ours: Number | None = None
+    paper: float = NAN
+    lab: Number | None = None
+    spread: tuple[float, ...] = ()
+    open: bool = False
+    note: str = ""
+
+    @property
+    def values(self) -> list[float]:
+        """All numbers without their intervals."""
+        firsts = [found[0] for found in (self.ours, self.lab) if found]
+        return [x for x in (self.paper, *firsts, *self.spread) if not math.isnan(x)]
+
+    @property
+    def ends(self) -> list[float]:
+        """All numbers and ends of intervals."""
+        return [*self.values, *(x for found in (self.ours, self.lab) if found for x in found[1:] if not math.isnan(x))]
 
 
-def lanes(by_condition: dict[str, list[Lane]], mark: float) -> Figure:
-    """A panel a condition: the nets' errors (%) over epochs, a line a seed, and the mark as a line."""
-    fig, axes, columns = panels(len(by_condition))
-    for i, (axis, (words, nets)) in enumerate(zip(axes, by_condition.items(), strict=False)):
-        for lane in nets:
-            n = 0 if lane.label == "ReLU" else 1
-            for epochs, errors in lane.seeds:
-                axis.plot(epochs, errors, color=COLORS[n], linestyle=DASHES[n], linewidth=1.4, label=lane.label)
-        axis.axhline(mark, color=INK, linewidth=1, linestyle=(0, (1, 2)))
-        wrapped(axis, words)
-        styled(axis)
-        axis.set(xlabel="epoch", ylim=(0, 92))
-        if i % columns == 0:
-            axis.set(ylabel="running training error (%)")
-    legend_below(fig, axes[0], 2)
+def forest(
+    rows: Sequence[Row],
+    xlabel: str,
+    narrow: bool,
+    line: float = 0,
+    named: str = "",
+    ours: str = "ours, 95 % interval",
+    cut: bool = True,
+    other: float | None = None,
+) -> Figure:
+    """Numbers with intervals, a row each, and a line to compare them with.
+
+    Args:
+        line: where the line stands, `named` what is written at it.
+        cut: what lies far outside stands at the edge, with its number.
+        other: where a second, dotted line stands.
+    """
+    tall = 0.62 if narrow else 0.36
+    fig, (axis,) = canvas(width=NARROW if narrow else WIDE, height=(1.6 if narrow else 1.15) + tall * len(rows))
+    axis.set(xlim=_limits(rows, line, cut, other), ylim=(-0.6, len(rows) - (0.2 if narrow else 0.4)))
+    axis.axvline(line, color=INK, linewidth=1)
+    if other is not None:
+        axis.axvline(other, color=INK, linewidth=1, linestyle=(0, (1, 2)))
+    if named:
+        _write(axis, named, (line, 1), (0, 3), "axes", ha="center")
+    for y, row in enumerate(reversed(rows)):
+        for seed in row.spread:
+            axis.plot(seed, y, "o", color=OPEN if row.open else OURS, markersize=4, alpha=0.45, markeredgewidth=0)
+        _number(axis, y, row.ours, OPEN if row.open else OURS, "o", ours)
+        _number(axis, y + (0.18 if narrow else 0.24), row.lab, LAB, "s", "the authors’ log, 95 % interval")
+        if not math.isnan(row.paper):
+            style: dict[str, Any] = {"markerfacecolor": "none", "markeredgecolor": INK, "markersize": 7, "zorder": 5}
+            axis.plot(row.paper, y, "D", label="paper", **style)
+    _labelled(axis, rows, narrow)
+    axis.set_xlabel(textwrap.fill(xlabel, 38) if narrow else xlabel)
+    axis.grid(axis="y", visible=False)
+    legend_below(fig, axis, 1 if narrow else 3)
     return fig
 
 
-def sweeps(by_condition: dict[str, dict[str, tuple[dict[float, Reached], float]]]) -> Figure:
+def _write(
+    axis: Axes, text: str, at: tuple[float, float], shift: tuple[float, float], frame: str = "", **how: Any
+) -> None:
+    """Small text beside a point; `frame` "axes": its height is a share of the axes, "side": its place across is."""
+    coords: Any = {"axes": ("data", "axes fraction"), "side": ("axes fraction", "data"), "": "data"}[frame]
+    axis.annotate(
+        text, at, xycoords=coords, xytext=shift, textcoords="offset points", fontsize=SMALL, **{"color": INK, **how}
+    )
+
+
+def _number(axis: Axes, y: float, of: Number | None, hue: str, mark: str, label: str) -> None:
+    """A number with its interval; a triangle at the edge and the number itself where it lies outside."""
+    if of is None or math.isnan(of[0]):
+        return
+    value, (least, most) = of[0], axis.get_xlim()
+    right = bool(value > most)
+    outside = right or value < least
+    edge = (least, most)[right]
+    if outside:
+        sign, side = (-8, "right") if right else (8, "left")
+        _write(axis, f"{value:.1f}".replace("-", "−"), (edge, y), (sign, 0), ha=side, va="center", color=hue)
+    else:
+        low, high = np.clip(of[1:], least, most)
+        axis.plot([low, high], [y, y], color=hue, linewidth=2.4 if mark == "o" else 1.4, solid_capstyle="butt")
+    place, shape = (edge, "<>"[right]) if outside else (value, mark)
+    axis.plot(place, y, shape, color=hue, label=label, markersize=7 if mark == "o" else 5, clip_on=False)
+
+
+def _limits(rows: Sequence[Row], line: float, cut: bool, other: float | None) -> tuple[float, float]:
+    """The ends of the axis: all numbers; if `cut`, not those three times as far from the line as all others."""
+    far = {id(row): max((abs(x - line) for x in row.values), default=0.0) for row in rows}
+    near = sorted(rows, key=lambda row: far[id(row)])
+    while cut and len(near) > 2 and far[id(near[-1])] > 3 * far[id(near[-2])] > 0:
+        near.pop()
+    reach = 2 * max(far[id(near[-1])], 0.5) if near else 1.0  # an interval that is wider than that is cut
+    ends = [line] if other is None else [line, other]
+    ends += [min(max(x, line - reach), line + reach) for row in near for x in row.ends]
+    margin = 0.06 * (max(ends) - min(ends)) or 1.0
+    return min(ends) - margin, max(ends) + margin
+
+
+def _labelled(axis: Axes, rows: Sequence[Row], narrow: bool) -> None:
+    """Labels and notes of the rows: at the sides, or above the bars."""
+    backwards = list(reversed(rows))
+    if narrow:
+        axis.set_yticks([])
+        for y, row in enumerate(backwards):
+            said = textwrap.fill(f"{row.label}  ·  {row.note}" if row.note else row.label, 48)
+            _write(axis, said, (0, y + 0.34), (0, 0), "side", va="bottom", weight=_weight(row), linespacing=0.95)
+        return
+    axis.set_yticks(range(len(rows)), [textwrap.fill(row.label, 42) for row in backwards])
+    for y, (tick, row) in enumerate(zip(axis.get_yticklabels(), backwards, strict=True)):
+        tick.set_fontweight(_weight(row))
+        _write(axis, textwrap.fill(row.note, 30), (1.02, y), (0, 0), "side", va="center")
+
+
+def _weight(row: Row) -> str:
+    return "normal" if row.values else "bold"
+
+
+def panels(count: int, narrow: bool, columns: int = 2, height: float = 2.3) -> tuple[Figure, list[Axes]]:
+    """So many panels with the same axes, `columns` a row, on a phone half as many."""
+    columns = min(count, max(1, columns // 2) if narrow else columns)
+    rows = -(-count // columns)
+    fig, axes = canvas(rows, columns, NARROW if narrow else WIDE, height * rows + 0.7, share=True)
+    for axis in axes[count:]:
+        axis.set_visible(False)
+    return fig, axes[:count]
+
+
+Curve = tuple[np.ndarray, np.ndarray]  # epochs, and errors in %
+
+
+def as_curve(run: pd.DataFrame, column: str = "train_error") -> Curve:
+    """Epochs, and errors in %, of a run's metrics."""
+    return run["epoch"].to_numpy(float), 100 * run[column].to_numpy(float)
+
+
+def curves_frame(nets: Mapping[str, Sequence[Curve]]) -> pd.DataFrame:
+    """Curves as one table: net, run, epoch, error in %."""
+    rows = [
+        (net, i, *at) for net, runs in nets.items() for i, run in enumerate(runs, 1) for at in zip(*run, strict=True)
+    ]
+    return pd.DataFrame(rows, columns=["net", "run", "epoch", "error"])
+
+
+def races(
+    by_condition: Mapping[str, Mapping[str, Sequence[Curve]]], mark: float, narrow: bool, height: float = 2.3
+) -> Figure:
+    """A panel a condition: training errors of the ReLU and the tanh net over epochs, a line a seed, and a line at the mark."""
+    fig, axes = panels(len(by_condition), narrow, height=height)
+    for axis, (words, nets) in zip(axes, by_condition.items(), strict=True):
+        for label, seeds in nets.items():
+            hue, dash = SIDES[label]
+            for epochs, errors in seeds:
+                axis.plot(epochs, errors, color=hue, linestyle=dash, linewidth=1.4, label=label)
+        axis.axhline(mark, color=INK, linewidth=1, linestyle=(0, (1, 2)))
+        axis.set(xlabel="epoch", ylabel="training error (%)", ylim=(0, None))
+        _titled(axis, words, narrow)
+    _outer(fig, axes, 2)
+    return fig
+
+
+def sweeps(by_condition: Mapping[str, Mapping[str, tuple[dict[float, Reached], float]]], narrow: bool) -> Figure:
     """A panel a condition: epochs over learning rate of each net, with the chosen rate filled; triangles never got there."""
-    fig, axes, columns = panels(len(by_condition))
-    for i, (axis, (words, nets)) in enumerate(zip(axes, by_condition.items(), strict=False)):
+    fig, axes = panels(len(by_condition), narrow)
+    for axis, (words, nets) in zip(axes, by_condition.items(), strict=True):
         for label, (swept, chosen) in nets.items():
-            n = 0 if label == "ReLU" else 1
-            rates = np.array(list(swept))
-            epochs = np.array([reached.epoch for reached in swept.values()])
-            late = np.array([reached.censored for reached in swept.values()])
-            axis.plot(rates, epochs, color=COLORS[n], linestyle=DASHES[n], linewidth=1.4, label=label)
-            for place, marker in ((~late, "o"), (late, "^")):
-                axis.plot(rates[place], epochs[place], marker, color=COLORS[n], markerfacecolor="none")
-            axis.plot(chosen, swept[chosen].epoch, "^" if swept[chosen].censored else "o", color=COLORS[n])
-        axis.set(xscale="log", yscale="log", xlabel="learning rate of the weights", ylim=(3, 90))
+            hue, dash = SIDES[label]
+            axis.plot(list(swept), [reached.epoch for reached in swept.values()], color=hue, linestyle=dash, linewidth=1.4, label=label)  # fmt: skip
+            for rate, reached in swept.items():
+                face = hue if rate == chosen else "none"
+                axis.plot(rate, reached.epoch, "^" if reached.censored else "o", color=hue, markerfacecolor=face)
+        axis.set(xscale="log", yscale="log", xlabel="learning rate of the weights", ylabel="epochs", ylim=(3, 90))
         axis.set_yticks([5, 10, 20, 40, 80], ["5", "10", "20", "40", "80"], minor=False)
         axis.minorticks_off()
-        ends = [rate for swept, _ in nets.values() for rate in (min(swept), max(swept))]
-        shown = sorted({min(ends), max(ends), *(chosen for _, chosen in nets.values())})
-        axis.set_xticks(shown, [f"{rate:g}" for rate in shown], fontsize=8)
-        wrapped(axis, words)
-        if i % columns == 0:
-            axis.set(ylabel="epochs")
-    legend_below(fig, axes[0], 2)
+        _titled(axis, words, narrow)
+    _outer(fig, axes, 2)
     return fig
 
 
-def training(results: Results, study: str, names: list[str], base: str = "alexnet") -> Figure:
-    """A panel an experiment: training and validation error over epochs, the base's validation error in grey."""
-    columns = min(4, len(names))
-    rows = -(-len(names) // columns)
-    fig, axes = canvas(rows, columns, 2.15 * columns + 0.5, 1.85 * rows + 0.7)
-    for axis, name in zip(axes, names, strict=False):
-        if name != base:
-            _band(axis, results, study, base, "validation_error", COLORS[6], "-", f"{base}, validation")
-        _band(axis, results, study, name, "train_error", COLORS[1], DASHES[1], "training (running)")
-        _band(axis, results, study, name, "validation_error", COLORS[0], "-", "validation (centre view)")
-        axis.set_title(name.replace("_", " "), color=INK, fontsize=9)
-        axis.set(xlabel="", ylabel="")
-        styled(axis)
-    top = max(axis.get_ylim()[1] for axis in axes[: len(names)])
-    for i, axis in enumerate(axes):
-        axis.set(ylim=(0, top))
-        axis.set_visible(i < len(names))
-        if i + columns >= len(names):  # nothing below
-            axis.set(xlabel="epoch")
-        if i % columns == 0:
-            axis.set(ylabel="error (%)")
-    legend_below(fig, axes[min(1, len(names) - 1)], 3)
+def _titled(axis: Axes, words: str, narrow: bool) -> None:
+    axis.set_title(textwrap.fill(words, 46), color=INK, fontsize=9)
+
+
+def _outer(fig: Figure, axes: Sequence[Axes], columns: int) -> None:
+    """Names of the axes at the outer panels alone, and one legend."""
+    for axis in axes:
+        axis.label_outer()
+    legend_below(fig, axes[0], columns)
+
+
+def curves(nets: Mapping[str, Sequence[Curve]], ylabel: str, narrow: bool) -> Figure:
+    """Errors of two nets over epochs in one panel, a line a seed; the first is ours, the second the other."""
+    fig, (axis,) = panels(1, narrow, height=2.6)
+    for (label, seeds), (hue, dash) in zip(nets.items(), SIDES.values(), strict=False):
+        for epochs, errors in seeds:
+            axis.plot(epochs, errors, color=hue, linestyle=dash, linewidth=1.4, label=label)
+    axis.set(xlabel="epoch", ylabel=ylabel)
+    legend_below(fig, axis, 1 if narrow else 2)
     return fig
 
 
-def forest(outcomes: list[Outcome]) -> Figure:
-    """Differences in points with their intervals; the paper's value as a diamond, the lab's log as a tick."""
-    fig, axis = _intervals([outcome.claim.id for outcome in outcomes])
-    for y, outcome in enumerate(reversed(outcomes)):
-        span = (outcome.low, outcome.high) if outcome.low is not None and outcome.high is not None else None
-        _interval(axis, y, float(outcome.ours or 0), span, _hue(outcome.verdict))
-        paper, lab = outcome.claim.number, outcome.claim.lab_value
-        if paper:
-            axis.plot(paper, y, "D", markerfacecolor="none", markeredgecolor=INK, markersize=7, label="paper")
-        if lab is not None:
-            axis.plot(lab, y, "|", color=INK, markersize=13, markeredgewidth=1.6, label="the lab's log")
-    axis.set(xlabel="difference in error (percentage points); right of zero as the paper says")
-    legend_below(fig, axis, 3)
-    return fig
-
-
-def effects(found: list[Effect]) -> Figure:
-    """Effects in points with their intervals; right of zero the experiment is worse than its baseline."""
-    fig, axis = _intervals([effect.experiment for effect in found])
-    hues = {"better": COLORS[0], "worse": COLORS[1]}
-    for y, effect in enumerate(reversed(found)):
-        value, low, high = effect.points
-        _interval(axis, y, value, None if np.isnan(low) else (low, high), hues.get(effect.words, COLORS[6]))
-    axis.set(xlabel="top-1 error minus that of the baseline (percentage points)")
-    return fig
-
-
-def _intervals(labels: list[str]) -> tuple[Figure, Axes]:
-    """An empty forest plot with a line at zero and a row a label, from the top."""
-    fig, (axis,) = canvas(height=1.25 + 0.38 * len(labels), width=8.2)
-    axis.axvline(0, color=INK, linewidth=1)
-    axis.set_yticks(range(len(labels)), labels[::-1])
-    axis.set(ylim=(-0.7, len(labels) - 0.3))
+def dots(table: pd.DataFrame, xlabel: str, narrow: bool) -> Figure:
+    """Several numbers a row, joined by a line: the index holds the rows, each column is a kind of number (first to last: hollow to full)."""
+    marks = [("^", OTHER, "none"), ("o", OURS, "none"), ("s", OURS, OURS)][-table.shape[1] :]
+    rows = [Row(str(label)) for label in table.index]
+    fig, (axis,) = canvas(width=NARROW if narrow else WIDE, height=1 + (0.52 if narrow else 0.32) * len(rows))
+    for y, (_, values) in enumerate(table.iloc[::-1].iterrows()):
+        axis.plot([values.min(), values.max()], [y, y], color=INK, alpha=0.35, linewidth=1.3)
+        for (column, value), (mark, hue, face) in zip(values.items(), marks, strict=True):
+            axis.plot(value, y, mark, color=hue, markerfacecolor=face, markersize=6.5, label=column)
+    axis.set(xlabel=xlabel, ylim=(-0.7, len(rows) - 0.2))
+    _labelled(axis, [Row(row.label, paper=0) for row in rows], narrow)
     axis.grid(axis="y", visible=False)
-    return fig, axis
+    legend_below(fig, axis, 1 if narrow else 3)
+    return fig
 
 
-def _interval(axis: Axes, y: int, value: float, span: tuple[float, float] | None, hue: str) -> None:
-    if span:
-        axis.plot(list(span), [y, y], color=hue, linewidth=2.4, solid_capstyle="butt")
-    axis.plot(value, y, "o", color=hue, markersize=7, label="ours, 95 % interval")
+def share_table(net: dict[str, Any]) -> pd.DataFrame:
+    """Share of the parameters and of the multiply-adds in each learned layer, in % (columns: layer, of, share)."""
+    learned = [row for row in net["layers"] if row["kind"] in ("conv", "fc")]
+    kinds = (("parameters", "parameters"), ("macs", "multiply-adds"))
+    rows = [(row["name"], label, 100 * row[key] / net["totals"][key]) for key, label in kinds for row in learned]
+    return pd.DataFrame(rows, columns=["layer", "of", "share"])
 
 
-def _hue(verdict: str) -> str:
-    if verdict in FOR:
-        return COLORS[0]
-    return COLORS[1] if verdict in AGAINST else COLORS[6]
-
-
-def shares(net: dict[str, Any]) -> Figure:
-    """Share of the parameters and of the multiply-adds in each learned layer, in %."""
-    rows = [row for row in net["layers"] if row["kind"] in ("conv", "fc")]
-    fig, (axis,) = canvas(height=3.2)
+def shares(table: pd.DataFrame, narrow: bool) -> Figure:
+    """The table of shares as bars."""
     import seaborn as sns
 
-    table = pd.DataFrame(
-        [
-            {"layer": row["name"], "of": label, "share": 100 * row[key] / net["totals"][key]}
-            for key, label in (("parameters", "parameters"), ("macs", "multiply-adds"))
-            for row in rows
-        ]
-    )
-    sns.barplot(table, x="layer", y="share", hue="of", palette=COLORS[:2], saturation=1, ax=axis)
+    fig, (axis,) = canvas(width=NARROW if narrow else WIDE, height=4.6 if narrow else 3.2)
+    x, y = ("share", "layer") if narrow else ("layer", "share")
+    sns.barplot(table, x=x, y=y, hue="of", palette=[OURS, OTHER], saturation=1, ax=axis)
     for bars in axis.containers:
-        axis.bar_label(cast("BarContainer", bars), fmt=_short, padding=2, fontsize=8, color=INK)
-    axis.grid(axis="x", visible=False)
-    axis.set(xlabel="", ylabel="share of the net (%)")
+        axis.bar_label(cast("BarContainer", bars), fmt=_short, padding=2, fontsize=SMALL, color=INK)
+    axis.grid(axis="y" if narrow else "x", visible=False)
+    (axis.set_xlabel if narrow else axis.set_ylabel)("share of the net (%)")
+    (axis.set_ylabel if narrow else axis.set_xlabel)("")
     legend(axis)
     return fig
 
@@ -227,87 +294,48 @@ def _short(value: float) -> str:
     return f"{value:.0f}" if value >= 10 else f"{value:.1f}" if value >= 0.1 else f"{value:.2f}"
 
 
-def views(table: pd.DataFrame) -> Figure:
-    """Error with one view against ten views: a line an evaluation of a net (columns: label, center, ten in %)."""
-    fig, (axis,) = canvas(height=0.9 + 0.34 * len(table), width=7.6)
-    for y, row in enumerate(table.iloc[::-1].itertuples()):
-        axis.plot([row.center, row.ten], [y, y], color=INK, alpha=0.4, linewidth=1.4)
-        axis.plot(row.center, y, "o", color=COLORS[1], markersize=7, label="centre view")
-        axis.plot(row.ten, y, "s", color=COLORS[0], markersize=6.5, label="ten views")
-    axis.set_yticks(range(len(table)), list(table["label"])[::-1])
-    axis.set(xlabel="top-1 error (%)", ylim=(-0.7, len(table) - 0.3))
-    axis.grid(axis="y", visible=False)
-    legend_below(fig, axis, 2)
-    return fig
-
-
-def chroma_by_tower(runs: dict[int, tuple[np.ndarray, np.ndarray]]) -> Figure:
+def chroma_by_tower(runs: Mapping[int, tuple[np.ndarray, np.ndarray]], narrow: bool) -> Figure:
     """Share of chroma energy (%) of every first-layer kernel: a panel a seed, a column a tower, the mean as a line."""
-    fig, axes = canvas(1, len(runs), width=min(8.2, 1.6 + 1.9 * len(runs)), height=3.0)
+    fig, axes = panels(len(runs), narrow, columns=6, height=2.2)
     for axis, (seed, sides) in zip(axes, runs.items(), strict=True):
-        for i, shares in enumerate(sides):
+        for i, (shares, hue) in enumerate(zip(sides, (OURS, OTHER), strict=True)):
             spread = np.linspace(-0.25, 0.25, len(shares)) if len(shares) > 1 else np.zeros(1)
-            axis.plot(i + spread, 100 * np.sort(shares), "o", color=COLORS[i], markersize=4.5)
+            axis.plot(i + spread, 100 * np.sort(shares), "o", color=hue, markersize=4)
             axis.plot([i - 0.3, i + 0.3], [100 * shares.mean()] * 2, color=INK, linewidth=2)
         axis.set_xticks([0, 1], ["1", "2"])
-        axis.set(ylim=(-3, 103), xlim=(-0.6, 1.6), xlabel="tower")
-        axis.set_title(f"seed {seed}", color=INK)
+        axis.set(ylim=(-3, 103), xlim=(-0.6, 1.6), xlabel="tower", ylabel="colour (%)")
+        axis.set_title(f"seed {seed}", color=INK, fontsize=9)
         axis.grid(axis="x", visible=False)
-    axes[0].set(ylabel="energy that is colour (%)")
+        axis.label_outer()
     return fig
 
 
-def lab_differences(labels: list[str], values: np.ndarray, halves: np.ndarray, printed: list[float]) -> Figure:
-    """Forest plot of differences in points: values with half-widths, and the printed number of each (NaN: none)."""
-    fig, axis = _intervals(labels)
-    for i, (value, half) in enumerate(zip(values, halves, strict=True)):
-        y = len(labels) - 1 - i
-        hue = COLORS[0] if value - half > 0 else COLORS[6]
-        _interval(axis, y, float(value), (float(value - half), float(value + half)), hue)
-        if not np.isnan(printed[i]):
-            axis.plot(printed[i], y, "D", markerfacecolor="none", markeredgecolor=INK, markersize=9, label="printed")
-    axis.set(xlabel="difference of the top-1 error (points)")
-    return fig
-
-
-def color_axes(rgb: dict[str, Any]) -> Figure:
+def color_axes(rgb: dict[str, Any], narrow: bool) -> Figure:
     """The principal axes of colour: weight of red, green and blue in each, with its standard deviation in grey levels."""
-    fig, axes = canvas(1, 3, 7.6, 2.6)
+    fig, axes = panels(3, narrow, columns=6, height=1.9)
     vectors, values = np.array(rgb["eigenvectors"], float), np.array(rgb["eigenvalues"], float)
     for i, axis in enumerate(axes):
         axis.bar(["R", "G", "B"], vectors[:, i], color=["#c8413b", "#3f9142", "#4178c8"])
         axis.axhline(0, color=INK, linewidth=1)
-        axis.set(ylim=(-1, 1))
-        axis.set_title(f"axis {i + 1}: sd {np.sqrt(max(values[i], 0)):.1f}", color=INK)
+        axis.set(ylim=(-1, 1), ylabel="weight")
+        axis.set_title(f"axis {i + 1}: sd {np.sqrt(max(values[i], 0)):.1f}", color=INK, fontsize=SMALL)
         axis.grid(axis="x", visible=False)
-    axes[0].set(ylabel="weight")
+        axis.label_outer()
     return fig
 
 
-def error_rates(settings: pd.DataFrame, kinds: dict[str, str], allowed: float) -> Figure:
-    """Rate of wrong verdicts (%) in settings, by kind of claim and by seeds of the net with fewer; equal tenths are one dot."""
-    fig, (axis,) = canvas(height=3.8)
-    repeats = settings["repeats"].min()
-    fewer = settings[["seeds", "baseline_seeds"]].where(lambda t: t > 0).min(axis=1)
-    settings = settings.assign(rate=settings["rate"].round(3), fewer=fewer)
-    settings = settings.drop_duplicates(["kind", "fewer", "rate"])
-    fewer = settings["fewer"]
-    counts = sorted(set(fewer))
-    present = [kind for kind in kinds if (settings["kind"] == kind).any()]
-    rng = np.random.default_rng(0)  # places dots beside each other
-    for i, n in enumerate(counts):
-        chosen = settings[fewer == n]
-        place = np.array([present.index(kind) for kind in chosen["kind"]], float)
-        place += 0.7 * ((i + 0.5) / len(counts) - 0.5) + rng.uniform(-0.04, 0.04, len(chosen))
-        label = f"{n:.0f} seed" if n == 1 else f"{n:.0f} seeds"
-        look: dict[str, Any] = {"color": COLORS[i % len(COLORS)], "marker": "os^Dv"[i % 5]}
-        axis.plot(place, 100 * chosen["rate"], linestyle="", ms=2.8, alpha=0.7, label=label, **look)
-    error = 3 * (allowed * (1 - allowed) / repeats) ** 0.5
-    axis.axhline(100 * allowed, color=INK, lw=1)
-    axis.axhspan(100 * (allowed - error), 100 * (allowed + error), color=INK, alpha=0.08, lw=0)
-    axis.set_xticks(range(len(present)), [textwrap.fill(kinds[kind], 13) for kind in present])
-    axis.set_ylabel("wrong verdicts, %")
-    axis.set_ylim(bottom=-0.2)
-    axis.grid(axis="x", visible=False)
-    legend_below(fig, axis, len(counts))
+def waterfall(rows: Sequence[tuple[str, float, str]], xlabel: str, narrow: bool) -> Figure:
+    """Amounts that add up: a bar a row (label, amount, note), each begins where the one above ends."""
+    fig, (axis,) = canvas(width=NARROW if narrow else WIDE, height=0.9 + (0.6 if narrow else 0.34) * len(rows))
+    amounts = np.array([amount for _, amount, _ in rows])
+    axis.barh(range(len(rows) - 1, -1, -1), amounts, left=np.cumsum(amounts) - amounts, height=0.4, color=OURS)
+    axis.set(xlabel=textwrap.fill(xlabel, 38) if narrow else xlabel, ylim=(-0.6, len(rows) - (0.1 if narrow else 0.4)))
+    _labelled(axis, [Row(label, paper=0, note=said) for label, _, said in rows], narrow)
+    axis.grid(axis="y", visible=False)
     return fig
+
+
+def effect_row(effect: Effect) -> Row:
+    """An effect as a row of a forest; blue where its interval excludes zero."""
+    name, said = plain_name(effect.experiment), effect.words
+    return Row(name, effect.points, open=said not in ("worse", "better"), note=said)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
-from analysis.text import plural
+from analysis.text import plural, series
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -46,9 +46,12 @@ class Html(Markup):
 def templates() -> Environment:
     """The templates of the report: they escape whatever is no Html, and a name without a value is an error.
 
-    `plural(n, "run")` and the filters `tight` (no line ends before a unit) and `base64` are there for all.
+    `plural(n, "run")` and the filters `tight` (no line ends before a unit), `base64`, `commas` (`commas(1)`: a decimal), `number`,
+    `with_unit` and `series` are there for all.
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    from analysis.verdicts.table import number, with_unit
 
     made = Environment(
         loader=FileSystemLoader(TEMPLATE),
@@ -59,12 +62,18 @@ def templates() -> Environment:
     )
     made.globals["plural"] = plural
     made.filters.update(tight=_tight, base64=lambda text: base64.b64encode(text.encode()).decode())
+    made.filters.update(commas=_commas, number=number, with_unit=with_unit, series=series)
     return made
 
 
 def render(template: str, **values: object) -> Html:
     """A template of `template/` filled with `values`; text among them is escaped, Html is not."""
     return Html(_tight(templates().get_template(template).render(**values)))
+
+
+def _commas(value: float | None, digits: int = 0) -> str:
+    """A number with thousands separated; nothing for None and NaN."""
+    return "" if value is None or value != value else f"{value:,.{digits}f}".replace("-", "−")
 
 
 def joined(pieces: Iterable[str], between: str = "") -> Html:
@@ -154,20 +163,23 @@ def figure(fig: Figure, alt: str, caption: str) -> Html:
     return Html(
         '<figure><div class="scroll" tabindex="0" role="region" aria-label="{0}">{1}</div>'
         "<figcaption>{0}</figcaption></figure>"
-    ).format(caption, _svg(fig, alt))
+    ).format(caption, svg(fig, alt))
 
 
-def _svg(fig: Figure, alt: str) -> Html:
-    """The figure as matplotlib wrote it, which escapes its text."""
+def svg(fig: Figure, alt: str, which: str = "") -> Html:
+    """The figure as matplotlib wrote it, which escapes its text; `which` tells drawings of one description apart."""
     import matplotlib as mpl
 
-    salt = hashlib.sha256(alt.encode()).hexdigest()[:10]
+    salt = hashlib.sha256(f"{alt}{which}".encode()).hexdigest()[:10]
     buffer = io.StringIO()
     with mpl.rc_context({"svg.hashsalt": salt, "svg.fonttype": "none"}):
         fig.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     text = buffer.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.S)
+    text = re.sub(
+        r"(\.\d\d)\d+|( transform=\"rotate\(-?0 [^\"]*\")", r"\1", text
+    )  # a hundredth of a point is fine enough
     text = _own_ids(text, f"f{salt}")
     text = text.replace(INK, "currentColor")
     # Text of the page: one size per figure unit, the page's fonts

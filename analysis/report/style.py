@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from typing import TYPE_CHECKING, Any
 
 from analysis.report.page import INK
@@ -12,8 +11,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 COLORS = ["#2b7bba", "#d55e00", "#00916a", "#b05fa0", "#a6761d", "#5a8f29", "#7a7f87"]
-
-DASHES: list[Any] = ["-", (0, (5, 2)), (0, (2, 1.5)), (0, (6, 1.5, 1.5, 1.5)), "-", (0, (5, 2)), (0, (2, 1.5))]
 
 STYLE: dict[str, Any] = {
     "figure.facecolor": "none",
@@ -40,8 +37,10 @@ STYLE: dict[str, Any] = {
 }
 
 
-def canvas(rows: int = 1, columns: int = 1, width: float = 7.6, height: float = 3.6) -> tuple[Figure, list[Axes]]:
-    """A figure in the house style and its axes, row by row."""
+def canvas(
+    rows: int = 1, columns: int = 1, width: float = 7.6, height: float = 3.6, share: bool = False
+) -> tuple[Figure, list[Axes]]:
+    """A figure in the house style and its axes, row by row; `share`: all have the same ends."""
     import seaborn as sns
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
@@ -49,35 +48,8 @@ def canvas(rows: int = 1, columns: int = 1, width: float = 7.6, height: float = 
     sns.set_theme(style="ticks", palette=COLORS, rc=STYLE)
     fig = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasSVG(fig)
-    axes = fig.subplots(rows, columns, squeeze=False)
+    axes = fig.subplots(rows, columns, squeeze=False, sharex=share, sharey=share)
     return fig, list(axes.flat)
-
-
-def styled(axis: Axes) -> None:
-    from matplotlib.ticker import MaxNLocator
-
-    axis.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
-
-
-def color(experiment: str, experiments: list[str]) -> tuple[str, Any]:
-    """Colour and dash of an experiment; the base is always the first, its rival tanh the second."""
-    order = sorted(experiments, key=lambda name: (name != "alexnet", name != "tanh", name))
-    i = order.index(experiment) % len(COLORS)
-    return COLORS[i], DASHES[i]
-
-
-def panels(count: int) -> tuple[Figure, list[Axes], int]:
-    """So many panels of equal size, two a row; the columns too."""
-    columns = min(2, count)
-    rows = -(-count // columns)
-    fig, axes = canvas(rows, columns, 7.6, 2.4 * rows + 0.6)
-    for axis in axes[count:]:
-        axis.set_visible(False)
-    return fig, axes, columns
-
-
-def wrapped(axis: Axes, words: str) -> None:
-    axis.set_title("\n".join(textwrap.wrap(words, 40)), color=INK, fontsize=9)
 
 
 def legend_below(fig: Figure, axis: Axes, columns: int) -> None:

@@ -6,8 +6,10 @@ from typing import Any
 
 from analysis.report import figures
 from analysis.report.badges import value
+from analysis.report.chart import chart
 from analysis.report.context import Context
-from analysis.report.page import Html, figure, folded, note, say, stack, table
+from analysis.report.page import Html, folded, render, say, stack, table
+from analysis.text import plural
 from analysis.verdicts.labels import DIFFERS, MISCOUNTS
 
 
@@ -32,65 +34,53 @@ def layer_table(net: dict[str, Any]) -> Html:
     )
 
 
-def contradictions(ctx: Context) -> Html:
-    """Claims that the paper's own sizes or its authors' program contradict, with both numbers."""
-    t = ctx.table[ctx.table["verdict"].isin([MISCOUNTS, DIFFERS])]
-    if t.empty:
-        return note("No layer table yet, so nothing has been counted.")
+def contradictions(ctx: Context) -> Html | None:
+    """Claims that the paper's own sizes or its authors' program contradict, with both numbers; None where there are none."""
+    t = ctx.table[ctx.table["verdict"].isin([MISCOUNTS, DIFFERS])].sort_values("verdict", kind="stable")
+    link = Html('<a href="#claim-{0}">{0}</a>')
     rows = [
         [
-            Html('<a href="#claim-{0}">{0}</a>').format(r.id),
-            r.statement,
-            value(r._asdict(), "paper"),
-            value(r._asdict(), "ours"),
-            r.verdict,
-            r.why.partition("; ")[2],
+            link.format(row["id"]),
+            row["statement"],
+            value(row, "paper"),
+            value(row, "ours"),
+            row["verdict"],
+            row["why"].partition("; ")[2],
         ]
-        for r in t.sort_values("verdict", kind="stable").itertuples()
+        for row in t.to_dict("records")
     ]
-    return table(
-        ["Claim", "What the paper says", "Paper", "Counted or set", "Verdict", "Why"],
-        rows,
-        "Where the paper miscounts, and where its text differs from its authors' program",
-    )
+    heads = ["Claim", "What the paper says", "Paper", "Counted or set", "Verdict", "Why"]
+    caption = "Where the paper miscounts, and where its text differs from its authors' program"
+    return table(heads, rows, caption, "cards") if rows else None
 
 
-def architecture_sentences(ctx: Context) -> Html:
-    """The two findings of the page in words, from the layer table."""
+def architecture_sentences(ctx: Context) -> Html | None:
+    """The findings of the page in words, from the layer table; None without it."""
     net = ctx.results.layers.get("alexnet")
     if net is None:
-        return note("There is no layer table yet.")
+        return None
     rows = {row["name"]: row for row in net["layers"]}
     total = net["totals"]["parameters"]
-    above = [
-        f"{name} ({100 * row['parameters'] / total:.2f} %)"
-        for name, row in rows.items()
-        if row["kind"] == "conv" and row["parameters"] > total / 100
-    ]
-    conv1 = rows["conv1"]
+    shares = {row["name"]: 100 * row["parameters"] / total for row in net["layers"] if row["kind"] in ("conv", "fc")}
     printed = ctx.claims["fig2-layer1"].number if "fig2-layer1" in ctx.claims else None
-    first = f"The first layer has {' × '.join(map(str, conv1['output_shape']))} = {conv1['units']:,} units"
-    first += f"; Fig. 2 prints {printed:,.0f}." if printed and printed != conv1["units"] else "."
-    second = (
-        f"More than 1 % of the {total:,} parameters are in {' and '.join(above)}, so “no more than 1 %” is not true of every convolutional layer."
-        if above
-        else ""
+    above = {name: share for name, share in shares.items() if name.startswith("conv") and share > 1}
+    return render(
+        "architecture.html.j2", conv1=rows["conv1"], printed=printed, total=total, above=above, fc6=shares["fc6"]
     )
-    fc6 = rows["fc6"]["parameters"]
-    return say(first, second, f"The first fully connected layer alone holds {100 * fc6 / total:.1f} %.")
 
 
-def layer_tables(ctx: Context) -> Html:
+def layer_tables(ctx: Context) -> Html | None:
     """The base network's table, and those of the other experiments folded away: one of each that has other layers."""
-    nets = ctx.results.layers
-    base = layer_table(nets["alexnet"]) if "alexnet" in nets else None
-    seen = [nets["alexnet"]["layers"]] if "alexnet" in nets else []
-    folds = []
-    for name, net in nets.items():
-        if _sizes(net["layers"]) not in map(_sizes, seen):
-            seen.append(net["layers"])
-            folds.append(folded(f"Layers of {name}", stack(_changes(net), layer_table(net))))
-    return stack(base, *folds)
+    nets = dict(ctx.results.layers)
+    base = nets.pop("alexnet", None)
+    seen = [_sizes(base["layers"])] if base else []
+    others = []
+    for net in nets.values():
+        if _sizes(net["layers"]) not in seen:
+            seen.append(_sizes(net["layers"]))
+            others.append(stack(_changes(net), layer_table(net)))
+    more = folded(f"Layers of {plural(len(others), 'other net')}", stack(*others)) if others else None
+    return stack(layer_table(base) if base else None, more)
 
 
 def _sizes(layers: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
@@ -117,51 +107,44 @@ BATCH = 128  # images, s. 5
 VALUE = 4  # bytes of a float32
 
 
-def communication(ctx: Context) -> Html:
+def communication(ctx: Context) -> Html | None:
     """What two devices exchange for an image in training: by towers, and if each trained the whole net on half a batch."""
     net = ctx.results.layers.get("alexnet")
-    if net is None:
-        return note("There is no layer table yet.")
-    if "exchange" not in net:
-        return note("The layer table is of an older version, which did not count what towers exchange.")
-    rows = []
-    total = 0.0
-    for place in net["exchange"]:
-        sent = VALUE * (place["forward"] + place["backward"])
-        total += sent
-        rows.append([place["place"], f"{place['forward']:,.0f}", f"{place['backward']:,.0f}", f"{sent / 1000:,.1f} kB"])
-    rows.append(["towers, all", "", "", f"{total / 1000:,.1f} kB"])
-    parallel = VALUE * net["totals"]["parameters"] / BATCH
-    rows.append([f"whole nets on half batches of {BATCH}", "", "", f"{parallel / 1000:,.1f} kB"])
-    shown = table(
-        ["Where", "Values forward", "Values back", "Sent by a device for an image"],
-        rows,
-        "What crosses between two devices in training, float32",
-    )
+    if net is None or "exchange" not in net:  # a layer table of an older version
+        return None
+    sent = [VALUE * (place["forward"] + place["backward"]) / 1000 for place in net["exchange"]]
+    rows = [
+        [place["place"], f"{place['forward']:,.0f}", f"{place['backward']:,.0f}", f"{kilobytes:,.1f} kB"]
+        for place, kilobytes in zip(net["exchange"], sent, strict=True)
+    ]
+    parallel = VALUE * net["totals"]["parameters"] / BATCH / 1000
+    rows.append(["towers, all", "", "", f"{sum(sent):,.1f} kB"])
+    rows.append([f"whole nets on half batches of {BATCH}", "", "", f"{parallel:,.1f} kB"])
+    runs = ctx.results.runs.items()
     measured = [
-        (key, run["traffic"]["bytes_sent_per_image"])
-        for key, run in sorted(ctx.results.runs.items())
+        ("/".join(map(str, key)), run["traffic"]["bytes_sent_per_image"])
+        for key, run in sorted(runs)
         if "traffic" in run
     ]
-    seen = "; ".join(f"{'/'.join(map(str, key))}: {sent:,.0f} bytes" for key, sent in measured)
+    heads = ["Where", "Values forward", "Values back", "Sent by a device for an image"]
+    times, parameters = parallel / sum(sent), net["totals"]["parameters"]
     return stack(
-        shown,
-        say(
-            f"The paper's scheme sends {parallel / total:.1f} times less than data parallelism would, which sums the "
-            f"gradients of all {net['totals']['parameters']:,} parameters once a batch. `--devices 2` sends exactly this, "
-            "counted as it runs (tested)."
-        ),
-        note(f"Runs of this report on two devices sent for an image: {seen}.") if seen else None,
+        table(heads, rows, "What crosses between two devices in training, float32"),
+        render("communication.html.j2", times=times, parameters=parameters, measured=measured),
     )
 
 
-def shares_figure(ctx: Context) -> Html:
-    """Where parameters and multiply-adds of the base network sit."""
+def shares_figure(ctx: Context) -> Html | None:
+    """Where parameters and multiply-adds of the base network sit; None without a layer table."""
     net = ctx.results.layers.get("alexnet")
     if net is None:
-        return note("There is no layer table yet.")
-    rows = [row for row in net["layers"] if row["kind"] in ("conv", "fc")]
-    parts = (f"{row['name']} {100 * row['parameters'] / net['totals']['parameters']:.1f} %" for row in rows)
-    alt = f"Bars: share of the parameters in each layer ({', '.join(parts)}) beside its share of the multiply-adds"
-    caption = "The fully connected layers hold the parameters, the convolutional layers do the work."
-    return figure(figures.shares(net), alt, caption)
+        return None
+    data = figures.share_table(net)
+    parts = (f"{row.layer} {row.share:.1f} % of the {row.of}" for row in data.itertuples())
+    return chart(
+        lambda narrow: figures.shares(data, narrow),
+        "The fully connected layers hold the parameters, the convolutional layers do the work",
+        f"Bars: {'; '.join(parts)}",
+        "Share of each learned layer of the full-size network.",
+        data,
+    )

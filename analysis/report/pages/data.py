@@ -7,36 +7,58 @@ from collections import Counter
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from analysis.report import figures
+from analysis.report.chart import chart
 from analysis.report.context import Context
-from analysis.report.page import Html, figure, heading, image, note, say, stack, table
+from analysis.report.page import Html, folded, heading, image, note, say, stack, table
 from analysis.report.pages.what_the_net_sees import sample_sheet
 from analysis.results.evidence import Results, Study
 
 
-def data(ctx: Context, study: Study) -> Html:
-    """Everything that is known about the data of one study."""
-    results = ctx.results
-    parts: list[Html | None] = [
-        heading(study.title),
-        say(f"{study.data.rstrip('.')}."),
+def data(ctx: Context) -> Html:
+    """Everything that is known about the data, once for all studies that were run on the same."""
+    same: dict[tuple[str, ...], list[Study]] = {}
+    for study in ctx.studies:
+        key = tuple(str(m.get("fingerprint", of)) for of, m in ctx.results.manifests.items() if of[0] == study.name)
+        if key:
+            same.setdefault(key, []).append(study)
+    return stack(*(_of_one(ctx, studies) for studies in same.values()))
+
+
+def _of_one(ctx: Context, studies: list[Study]) -> Html:
+    """Everything about the data of studies that share them."""
+    results, study = ctx.results, studies[0]
+    sets = {name: manifest for (of, name), manifest in results.manifests.items() if of == study.name}
+    details = [make(results, study) for make in (repairs_table, undecodable_table, archives_table)]
+    return stack(
+        heading(" and ".join(each.title for each in studies)),
+        say(f"{study.data.rstrip('.')}.", *filter(None, map(source_of, sets.values()))),
         split_table(results, study),
         empty_classes(results, study),
-    ]
-    parts += [source_of(manifest) for (of, _), manifest in results.manifests.items() if of == study.name]
-    parts += [sample_sheet(results, study), baselines_table(ctx, study)]
-    for (of, name), manifest in results.manifests.items():
-        if of != study.name or not manifest.get("rgb"):
-            continue
-        parts.append(mean_image(results, study, name))
-        spread = ", ".join(f"{max(value, 0) ** 0.5:.1f}" for value in manifest["rgb"]["eigenvalues"])
-        mean = ", ".join(f"{value:.1f}" for value in manifest["rgb"]["mean"])
-        alt = f"Principal axes of colour of {name}: standard deviations {spread} grey levels; mean colour {mean}"
-        caption = f"Principal axes of colour of {name} (0 to 255): colour noise moves images along them, a tenth of their standard deviation at a time. Mean red, green, blue: {mean}."
-        parts.append(figure(figures.color_axes(manifest["rgb"]), alt, caption))
-    tables = (repairs_table, undecodable_table, archives_table)
-    return stack(*parts, *(make(results, study) for make in tables))
+        sample_sheet(results, study),
+        *(baselines_table(ctx, each) for each in studies),
+        *(mean_image(results, study, name) for name, manifest in sets.items() if manifest.get("rgb")),
+        *(_color_axes(name, manifest["rgb"]) for name, manifest in sets.items() if manifest.get("rgb")),
+        folded("Archives and odd files", stack(*details)) if any(details) else None,
+    )
+
+
+def _color_axes(name: str, rgb: dict[str, Any]) -> Html:
+    spread = ", ".join(f"{max(value, 0) ** 0.5:.1f}" for value in rgb["eigenvalues"])
+    mean = ", ".join(f"{value:.1f}" for value in rgb["mean"])
+    vectors = pd.DataFrame(rgb["eigenvectors"], index=["red", "green", "blue"]).rename(
+        columns=lambda i: f"axis {i + 1}"
+    )
+    return chart(
+        lambda narrow: figures.color_axes(rgb, narrow),
+        f"Principal axes of colour of {name}",
+        f"Principal axes of colour of {name}: standard deviations {spread} grey levels; mean colour {mean}",
+        "Colour noise moves images along them, a tenth of their standard deviation at a time (grey levels, 0 to 255). "
+        f"Mean red, green, blue: {mean}.",
+        vectors.reset_index(names="weight of"),
+    )
 
 
 def split_table(results: Results, study: Study) -> Html:
@@ -44,30 +66,12 @@ def split_table(results: Results, study: Study) -> Html:
     rows = []
     for (of, name), manifest in results.manifests.items():
         for split, record in manifest["splits"].items() if of == study.name else ():
-            per_class = record["per_class"] or [0]
-            balance = (
-                f"{min(per_class):,}"
-                if min(per_class) == max(per_class)
-                else f"{min(per_class):,} – {max(per_class):,}"
-            )
-            rows.append(
-                [
-                    f"{name} {split}",
-                    f"{record['images']:,}",
-                    str(len(manifest["classes"])),
-                    balance,
-                    str(len(record["repaired"])),
-                    storage(manifest),
-                    f"{manifest['image_size']} px",
-                ]
-            )
-    if not rows:
-        return note("No data set of this study is packed yet.")
-    return table(
-        ["Split", "Images", "Classes", "Images a class", "Repaired files", "Storage", "Side"],
-        rows,
-        f"Packed data of {study.name}",
-    )
+            low, high = min(record["per_class"] or [0]), max(record["per_class"] or [0])
+            balance = f"{low:,}" if low == high else f"{low:,} – {high:,}"
+            counts = [f"{record['images']:,}", str(len(manifest["classes"])), balance, str(len(record["repaired"]))]
+            rows.append([f"{name} {split}", *counts, storage(manifest), f"{manifest['image_size']} px"])
+    heads = ["Split", "Images", "Classes", "Images a class", "Repaired files", "Storage", "Side"]
+    return table(heads, rows, f"Packed data of {study.name}")
 
 
 def empty_classes(results: Results, study: Study) -> Html | None:
@@ -88,19 +92,18 @@ def storage(manifest: dict[str, Any]) -> str:
     return f"JPEG, quality {manifest['jpeg']['quality']} (deviation: encoded twice)"
 
 
-def source_of(manifest: dict[str, Any]) -> Html | None:
-    """Which form of the data was read, and how pictures were made smaller."""
-    variant = f"; form: {manifest['variant']}" if manifest.get("variant") else ""
-    error = [record.get("mean_squared_error") for record in manifest["splits"].values()]
-    known = [value for value in error if value is not None]
+def source_of(manifest: dict[str, Any]) -> str:
+    """Which form of the data was read, and how pictures were made smaller; nothing if the manifest does not say."""
+    if not manifest.get("interpolation"):
+        return ""
+    form = f"; form: {manifest['variant']}" if manifest.get("variant") else ""
+    known = [e for record in manifest["splits"].values() if (e := record.get("mean_squared_error")) is not None]
     again = (
-        f" Stored as JPEG files: the second encoding changes the pixels by {max(known) ** 0.5:.1f} grey levels (root mean square)."
+        f" The second JPEG encoding changes pixels by {max(known) ** 0.5:.1f} grey levels (root mean square)."
         if known
         else ""
     )
-    if not manifest.get("interpolation"):
-        return None
-    return say(f"Read by the adapter {manifest['source']}{variant}. Resized: {manifest['interpolation']}.{again}")
+    return f"Read by the adapter {manifest['source']}{form}. Resized: {manifest['interpolation']}.{again}"
 
 
 def undecodable_table(results: Results, study: Study) -> Html | None:
@@ -139,7 +142,11 @@ def archives_table(results: Results, study: Study) -> Html | None:
             record["file"],
             f"{record['bytes']:,}",
             Html("<code>{}…</code>").format(str(record["sha256"])[:16]),
-            f"yes, by {record['verified']}" if record.get("verified") else "no checksum to compare",
+            "no: packed again, allowed by the configuration"
+            if record.get("repacked")
+            else f"yes, by {record['verified']}"
+            if record.get("verified")
+            else "no checksum to compare",
         ]
         for (of, _), manifest in results.manifests.items()
         if of == study.name

@@ -1,4 +1,4 @@
-"""The page on Fig. 1: ratio by condition, curves, epochs by learning rate."""
+"""The page on Fig. 1: ratio by condition, curves, epochs by learning rate, and the same of the full net at equal rates."""
 
 from __future__ import annotations
 
@@ -8,22 +8,25 @@ from statistics import geometric_mean
 import pandas as pd
 
 from analysis.measures import races
-from analysis.measures.convergence import Reached, earlier, ratio_of, shown_ratio
-from analysis.measures.races import Choice
+from analysis.measures.convergence import Reached, earlier, epochs_to, ratio_of, shown_ratio
 from analysis.report import figures
 from analysis.report.badges import badge
+from analysis.report.chart import chart
 from analysis.report.context import Context
-from analysis.report.figures import Lane
-from analysis.report.page import Html, figure, folded, heading, note, say, stack, table
+from analysis.report.figures import as_curve, curves_frame
+from analysis.report.names import condition_name
+from analysis.report.page import Html, folded, heading, note, say, stack, table
 from analysis.report.pages.fig1_sentences import (
     chosen_rates,
     claims_of,
     contrasts_of,
+    curves_of,
     pairs_of,
     plain,
     ratio_of_pair,
     reading,
 )
+from analysis.report.pages.training import differences_table
 from analysis.results.campaign import several
 from analysis.results.evidence import Study
 from analysis.text import plural
@@ -31,33 +34,72 @@ from analysis.verdicts.table import interval, number
 
 # Training errors at which the ratio is also looked at, above the one of the race.
 MARKS = (0.50, 0.45, 0.40, 0.35, 0.30)
+Pairs = list[tuple[str, str]]  # races: tanh, ReLU
 
 
-def fig1(ctx: Context, study: Study) -> Html:
-    """All races of a study: what holds under which condition, and on what that rests."""
+def fig1(ctx: Context, study: Study) -> Html | None:
+    """All races of a study: what holds under which condition, and on what that rests; None before the first race."""
     run = pairs_of(ctx, study)
     if not run:
-        return stack(heading(study.title), note("No race of this study has finished a run of both nets yet."))
+        return None
     mark = 100 * study.races[run[0][0]]["train_error"]
     verdicts = (
         Html("<p>{}: {} {}</p>").format(o.claim.statement, badge(o.verdict, o.evidence, o.dataset), o.why)
         for o in claims_of(ctx, study)
     )
     waits = len(races.pairs(study)) - len(run)
+    more = {
+        "How each condition differs from the judged one": choices(ctx, study, run),
+        "How the learning rates were chosen": _rates(ctx, study, run, mark),
+        "What other ways of counting would give": sensitivity(ctx, study, run),
+        "Epochs of every run": every_run(ctx, study),
+    }
     return stack(
         heading(study.title),
         say(f"{study.data.rstrip('.')}.", *reading(ctx, study)),
         *verdicts,
         conditions(ctx, study, run),
-        choices(ctx, study, run),
-        say(*_setting(ctx, study, run)),
         note(f"{plural(waits, 'condition')} not run yet.") if waits else None,
         _curves(ctx, study, run, mark),
-        _rates(ctx, study, run, mark),
-        by_mark(ctx, study, run),
-        folded("What counting at the middle of an epoch would change", middles(ctx, study, run)),
-        folded("What a finer grid of rates could change", finer_rates(ctx, study, run)),
-        folded("Epochs of every run", every_run(ctx, study)),
+        say(*_setting(ctx, study, run)),
+        *(folded(words, part) for words, part in more.items() if part),
+    )
+
+
+def at_equal_rates(ctx: Context, study: Study) -> Html | None:
+    """ReLU against tanh in the full net of a study without races: curves, ratio, epochs of every seed."""
+    nets = {"ReLU": "zero_biases", "tanh": "tanh"}
+    runs = {label: ctx.results.curves(study.name, name) for label, name in nets.items()}
+    if study.races or not all(runs.values()):
+        return None
+    found = [o for o in ctx.outcomes(study, {"ratio"}) if o.claim.experiment == "tanh"]
+    drawn = {label: [as_curve(curve) for curve in seeds.values()] for label, seeds in runs.items()}
+    ends = "; ".join(
+        f"{label} ends at {sum(e[-1] for _, e in seeds) / len(seeds):.1f} %" for label, seeds in drawn.items()
+    )
+    rows = []
+    for label, seeds in runs.items():
+        for seed, curve in seeds.items():
+            reached = epochs_to(curve, study.threshold)
+            rows.append([label, str(seed), races.shown(reached), f"{100 * curve['train_error'].iloc[-1]:.1f} %"])
+    heads = ["Net", "Seed", "Epochs", "Training error at the end"]
+    said = (
+        f"The tanh net needs {o.bound}{number(o.ours, 'x', 2)} times the epochs of the ReLU net {interval(o.low, o.high, 'x')}, whose biases start at zero "
+        f"too, where every mark counts ({o.counted}): {o.why}."
+        for o in found
+    )
+    return stack(
+        heading(study.title),
+        say(f"{study.data.rstrip('.')}.", *said),
+        chart(
+            lambda narrow: figures.races({study.title: drawn}, 100 * study.threshold, narrow, 2.6),
+            f"ReLU against tanh in the full net, on {study.title}",
+            f"Running training error over epochs: {ends}",
+            f"A line a seed, both nets at the same rates; dotted: {100 * study.threshold:g} % training error.",
+            curves_frame(drawn),
+        ),
+        differences_table(found) if found else None,
+        folded("Epochs of every run", table(heads, rows, f"Epochs until {100 * study.threshold:g} % training error")),
     )
 
 
@@ -67,7 +109,7 @@ CONDITION_HEADS = [
 ]
 
 
-def conditions(ctx: Context, study: Study, run: list[tuple[str, str]]) -> Html:
+def conditions(ctx: Context, study: Study, run: Pairs) -> Html:
     """One line a condition: rates, mean epochs of both nets, their ratio with its interval."""
     return table(CONDITION_HEADS, _condition_rows(ctx, study, run), _condition_caption(ctx, study, run))
 
@@ -81,13 +123,13 @@ def markdown(ctx: Context, study: Study) -> str:
     return f"{_condition_caption(ctx, study, run)}:\n\n" + "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
-def _condition_caption(ctx: Context, study: Study, run: list[tuple[str, str]]) -> str:
+def _condition_caption(ctx: Context, study: Study, run: Pairs) -> str:
     mark = 100 * study.races[run[0][0]]["train_error"]
     data = ctx.results.form(study.name, study.training_set)
     return f"Epochs to {mark:g} % running training error on {data}, by condition"
 
 
-def _condition_rows(ctx: Context, study: Study, run: list[tuple[str, str]]) -> list[list[str]]:
+def _condition_rows(ctx: Context, study: Study, run: Pairs) -> list[list[str]]:
     rows: list[list[str]] = []
     for pair in run:
         e = ratio_of_pair(ctx, study, pair)
@@ -117,7 +159,7 @@ def _condition_rows(ctx: Context, study: Study, run: list[tuple[str, str]]) -> l
     return rows
 
 
-def choices(ctx: Context, study: Study, run: list[tuple[str, str]]) -> Html | None:
+def choices(ctx: Context, study: Study, run: Pairs) -> Html | None:
     """How each condition differs from that in which the claim is judged: both nets' epochs, and their ratio with its interval."""
     found = contrasts_of(ctx, study, run)
     rows = [
@@ -145,66 +187,81 @@ def _epochs(side: list[Reached]) -> str:
     return f"≥ {mean:.1f} ({late} of {len(side)} never)" if late else f"{mean:.1f}"
 
 
-def _curves(ctx: Context, study: Study, run: list[tuple[str, str]], mark: float) -> Html:
+def _curves(ctx: Context, study: Study, run: Pairs, mark: float) -> Html:
     """A panel a condition with the running training error of both nets, at the chosen rates."""
-    lanes: dict[str, list[Lane]] = {}
-    said = []
+    lanes, said = {}, []
     for pair in run:
-        words = study.races[pair[0]]["condition"]
-        for label, name, choice in zip(("ReLU", "tanh"), pair[::-1], chosen_rates(ctx, study, pair[::-1]), strict=True):
-            curves = ctx.results.curves(study.name, choice.experiment)
-            others = [curves[seed] for seed in races.judges(study, name) if seed in curves]
-            drawn = others or list(curves.values())
-            points = [(curve["epoch"].to_numpy(float), 100 * curve["train_error"].to_numpy(float)) for curve in drawn]
-            lanes.setdefault(words, []).append(Lane(label, points))
-            side = list(races.judged(ctx.results, study, name).values())
-            said.append(f"{words}, {label} at rate {choice.rate:g}: {_epochs(side)} epochs")
-    caption = f"{study.title}: running training error over epochs, a line a seed, each net at the rate in the table; the line is at {mark:g} %. A run ends an epoch after it crossed; the panels differ in their epochs."
-    return figure(figures.lanes(lanes, mark), f"A panel a condition: {'; '.join(said)}", caption)
+        words = condition_name(study.races[pair[0]]["condition"])
+        nets = dict(zip(("ReLU", "tanh"), pair[::-1], strict=True))
+        lanes[words] = {label: curves_of(ctx, study, name) for label, name in nets.items()}
+        for (label, name), choice in zip(nets.items(), chosen_rates(ctx, study, pair[::-1]), strict=True):
+            epochs = _epochs(list(races.judged(ctx.results, study, name).values()))
+            said.append(f"{words}, {label} at rate {choice.rate:g}: {epochs} epochs")
+    data = pd.concat([curves_frame(nets).assign(condition=words) for words, nets in lanes.items()])
+    return chart(
+        lambda narrow: figures.races(lanes, mark, narrow),
+        "Both nets in each condition, on the same axes",
+        f"A panel a condition: {'; '.join(said)}",
+        f"{study.title}: running training error, a line a seed, each net at the rate in the table; dotted: {mark:g} %. A run ends an "
+        "epoch after it crossed. Full: ReLU; dashed: tanh.",
+        data,
+    )
 
 
-def _rates(ctx: Context, study: Study, run: list[tuple[str, str]], mark: float) -> Html | None:
+def _rates(ctx: Context, study: Study, run: Pairs, mark: float) -> Html | None:
     """A panel a condition with the epochs of the first seed over learning rates."""
-    sweeps: dict[str, dict[str, Choice]] = {}
-    said = []
+    sweeps: dict[str, dict[str, tuple[dict[float, Reached], float]]] = {}
+    rows = []
     for pair in run:
-        words = study.races[pair[0]]["condition"]
+        words = condition_name(study.races[pair[0]]["condition"])
         for label, choice in zip(("ReLU", "tanh"), chosen_rates(ctx, study, pair[::-1]), strict=True):
-            if choice.given:
-                continue
-            sweeps.setdefault(words, {})[label] = choice
-            swept = ", ".join(f"{rate:g}: {races.shown(r)}" for rate, r in choice.swept.items())
-            said.append(f"{words}, {label}: {swept}")
+            if not choice.given:
+                sweeps.setdefault(words, {})[label] = choice.swept, choice.rate
+                rows += [(words, label, rate, races.shown(r), rate == choice.rate) for rate, r in choice.swept.items()]
     if not sweeps:
         return None
     seed = study.races[run[0][0]]["seeds"][0]
-    caption = f"{study.title}: epochs to {mark:g} % over the learning rate, seed {seed} alone, which chose the rates (filled) and is not judged. Triangles: not reached within the epochs given; a run whose error falls ever slower is given up when at its last pace it would not get there."
-    swept_only = {
-        words: {label: (choice.swept, choice.rate) for label, choice in nets.items()} for words, nets in sweeps.items()
-    }
-    return figure(figures.sweeps(swept_only), f"Epochs by rate: {'; '.join(said)}", caption)
+    return chart(
+        lambda narrow: figures.sweeps(sweeps, narrow),
+        f"Epochs to {mark:g} % over the learning rate",
+        "Epochs by rate: "
+        + "; ".join(f"{words}, {label} at {rate:g}: {shown}" for words, label, rate, shown, _ in rows),
+        f"{study.title}, seed {seed} alone, which chose the rates (filled) and is not judged. Triangles: not reached within the epochs "
+        "given. A run is stopped early when its pace shows that it would miss the mark.",
+        pd.DataFrame(rows, columns=["condition", "net", "rate", "epochs", "chosen"]),
+    )
 
 
-def by_mark(ctx: Context, study: Study, run: list[tuple[str, str]]) -> Html:
-    """The ratio at other training errors than that of the race, and how well both nets do on test images when they get there."""
-    last = study.races[run[0][0]]["train_error"]
-    marks = [*(mark for mark in MARKS if mark > last), last]
+def sensitivity(ctx: Context, study: Study, run: Pairs) -> Html:
+    """The ratio of each condition if epochs, rates or marks were counted in other ways, and how well both nets do on test images."""
+    about = study.races[run[0][0]]
+    marks = [mark for mark in MARKS if mark > about["train_error"]]
     rows = []
     for pair in run:
-        nets = [list(races.judged_curves(ctx.results, study, name).values()) for name in pair]
-        if not all(nets):
+        judged = [races.judged(ctx.results, study, name) for name in pair]
+        ends = ratio_of_pair(ctx, study, pair)
+        if ends is None or not all(judged):
             continue
+        nets = [list(races.judged_curves(ctx.results, study, name).values()) for name in pair]
+        slow, fast = (races.finer(choice) for choice in chosen_rates(ctx, study, pair))
         cap = study.races[pair[0]]["epochs"]
-        ratios = [shown_ratio(*([races.reached(curve, mark, cap) for curve in net] for net in nets)) for mark in marks]
-        errors = [_validation_at(net, last) for net in nets[::-1]]
-        rows.append([study.races[pair[0]]["condition"], *ratios, *errors])
+        at = [shown_ratio(*([races.reached(curve, mark, cap) for curve in net] for net in nets)) for mark in marks]
+        errors = [_validation_at(net, about["train_error"]) for net in nets[::-1]]
+        middle = ratio_of(earlier(judged[0]), earlier(judged[1]), *pair, "the mark")
+        gain = _change(None if slow is None or fast is None else slow / fast)
+        words = condition_name(study.races[pair[0]]["condition"])
+        rows.append(
+            [words, plain(ends), f"{plain(middle)} {interval(middle.low, middle.high, 'x')}", gain, *at, *errors]
+        )
     heads = [
-        *("Condition", *(f"{100 * mark:g} %" for mark in marks)),
+        *("Condition", "As judged", "At the middle of epochs", "Change by finer rates"),
+        *(f"At {100 * mark:g} %" for mark in marks),
         *("Validation error, ReLU", "Validation error, tanh"),
     ]
     caption = (
-        f"{study.title}: tanh ÷ ReLU at other marks of the running training error (same runs, so these are no further evidence), and mean "
-        f"validation error at the end of the epoch in which {100 * last:g} % was reached"
+        f"{study.title}: tanh ÷ ReLU. An epoch's running error is its mean; taken as that of its middle, both nets cross half an epoch earlier. "
+        f"Finer rates: the lowest point of a parabola through the fastest rate and its neighbours (seed {about['seeds'][0]}, logarithms). Other "
+        f"marks: the same runs, so no further evidence. Validation error: where {100 * about['train_error']:g} % was reached"
     )
     return table(heads, rows, caption)
 
@@ -216,7 +273,7 @@ def _validation_at(side: list[pd.DataFrame], mark: float) -> str:
     return f"{100 * sum(there) / len(there):.1f} %" if there else "–"
 
 
-def _setting(ctx: Context, study: Study, run: list[tuple[str, str]]) -> list[str]:
+def _setting(ctx: Context, study: Study, run: Pairs) -> list[str]:
     """How the nets of the first condition are built and trained, from the configuration of one of their runs."""
     about = study.races[run[0][0]]
     keys = [key for key in ctx.results.configs if key[0] == study.name and key[1] in about["rates"]]
@@ -243,40 +300,6 @@ def _setting(ctx: Context, study: Study, run: list[tuple[str, str]]) -> list[str
         f"{stages[0]['biases'] / stages[0]['weights']:g} times that of the weights{constant}; {'' if augmented else 'no '}augmentation, "
         f"{'' if dropped else 'no '}dropout. A hidden layer more where the condition says so."
     ]
-
-
-def middles(ctx: Context, study: Study, run: list[tuple[str, str]]) -> Html:
-    """The ratio of each condition with crossings counted at the end and at the middle of epochs, a line a condition."""
-    rows = []
-    for pair in run:
-        nets = [races.judged(ctx.results, study, name) for name in pair]
-        ends = ratio_of_pair(ctx, study, pair)
-        if ends is None or not all(nets):
-            continue
-        middle = ratio_of(earlier(nets[0]), earlier(nets[1]), *pair, "the mark")
-        cells = [cell for e in (ends, middle) for cell in (plain(e), interval(e.low, e.high, "x") or "–")]
-        rows.append([study.races[pair[0]]["condition"], *cells])
-    heads = ["Condition", "At the end, as judged", "95 % interval", "At the middle", "95 % interval"]
-    caption = (
-        f"{study.title}: tanh ÷ ReLU. The running error of an epoch is a mean over it; it is counted at the epoch's end, and taken "
-        "as that of the middle both nets cross half an epoch earlier"
-    )
-    return table(heads, rows, caption)
-
-
-def finer_rates(ctx: Context, study: Study, run: list[tuple[str, str]]) -> Html:
-    """How much the ratio of each condition could move if the rates stood closer, a line a condition."""
-    rows = []
-    for pair in run:
-        slow, fast = (races.finer(choice) for choice in chosen_rates(ctx, study, pair))
-        ratio = None if slow is None or fast is None else slow / fast
-        rows.append([study.races[pair[0]]["condition"], *map(_change, (fast, slow, ratio))])
-    heads = ["Condition", "Epochs, ReLU", "Epochs, tanh", "tanh ÷ ReLU"]
-    caption = (
-        f"{study.title}: change if each net had the rate at which a parabola through its fastest rate and that one's neighbours (seed "
-        f"{study.races[run[0][0]]['seeds'][0]}, logarithms) has its lowest point; – where a neighbour is missing or never got there"
-    )
-    return table(heads, rows, caption)
 
 
 def _change(factor: float | None) -> str:

@@ -5,17 +5,23 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
+import pandas as pd
+
 from analysis.measures import races
 from analysis.measures.convergence import shown_ratio
 from analysis.measures.estimates import NoEstimate
 from analysis.measures.inference import Estimate
 from analysis.measures.races import Choice
+from analysis.report import figures
+from analysis.report.chart import chart
 from analysis.report.context import Context
+from analysis.report.figures import Row, as_curve, curves_frame
+from analysis.report.names import condition_name
+from analysis.report.page import Html, render
 from analysis.results.evidence import Study
-from analysis.stats import axes
 from analysis.text import plural
-from analysis.verdicts.rules import Outcome, misses_range
-from analysis.verdicts.table import interval, number
+from analysis.verdicts.rules import Outcome
+from analysis.verdicts.table import number
 
 SIX = 6  # "six times faster" (section 3.1)
 
@@ -25,41 +31,89 @@ def reading(ctx: Context, study: Study) -> list[str]:
     run = pairs_of(ctx, study)
     if not run:
         return []
+    changes = by_reading(ctx, study, run)
+    return [
+        _together(ctx, study),
+        *(f"{word[:1].upper()}{word[1:]}: {'; '.join(names)}." for word, names in changes.items()),
+    ]
+
+
+def by_reading(ctx: Context, study: Study, run: list[tuple[str, str]]) -> dict[str, list[str]]:
+    """The conditions by what they change against the one in which the claim is judged."""
     found = contrasts_of(ctx, study, run)
-    by_reading = {word: [c.condition for c in found if c.reading == word] for word in CONTRASTS}
-    changes = [f"{word[:1].upper()}{word[1:]}: {'; '.join(names)}." for word, names in by_reading.items() if names]
-    return [_together(ctx, study), *changes]
+    names = {word: [condition_name(c.condition) for c in found if c.reading == word] for word in CONTRASTS}
+    return {word: conditions for word, conditions in names.items() if conditions}
 
 
-def fails_in(ctx: Context, study: Study) -> list[str]:
-    """A sentence a condition in which the interval misses the range that counts as the paper's value of a claim on races."""
-    found = []
-    for outcome in claims_of(ctx, study):
-        for pair, e in _known(ctx, study):
-            judged = (outcome.claim.experiment, outcome.claim.baseline) == pair
-            if judged or not e.conclusive or not misses_range(outcome.claim, e):
-                continue
-            found.append(
-                f"{outcome.claim.statement}: does not hold under another condition ({study.races[pair[0]]['condition']}), {_times(e)} "
-                f"{interval(e.low, e.high, 'x')} on {study.title}."
-            )
-    return found
+def story(ctx: Context) -> Html | None:
+    """The conditions of Fig. 1 beside each other with a line at six, and Fig. 1 drawn again where the claim is judged."""
+    told = [(study, found) for study in ctx.studies if study.races and (found := _known(ctx, study))]
+    if not told:
+        return None
+    study, known = max(told, key=lambda item: (sum(e.conclusive for _, e in item[1]), len(item[1])))
+    names = {pair: condition_name(study.races[pair[0]]["condition"]) for pair, _ in known}
+    own = [(o.claim.experiment, o.claim.baseline) for o in claims_of(ctx, study)]
+    judged = next((pair for pair in own if pair in names), known[0][0])
+    known = sorted(known, key=lambda item: -item[1].value)
+    rows = [
+        Row(
+            names[pair],
+            (e.value, e.low, e.high),
+            open=not e.conclusive,
+            note=f"{_times(e)}{', judged here' * (pair in own)}",
+        )
+        for pair, e in known
+    ]
+    forest = chart(
+        lambda narrow: figures.forest(
+            rows, "epochs of the tanh net ÷ epochs of the ReLU net", narrow, SIX, "six", cut=False, other=1
+        ),
+        _title(known),
+        "; ".join(f"{names[pair]}: {_times(e)}, from {e.low:.2f} to {e.high:.2f}" for pair, e in known),
+        f"{study.title}: how many times longer tanh takes to the mark, by condition; 95 % intervals over seeds. Grey: too few pairs for a verdict.",
+        pd.DataFrame(
+            [(names[p], e.value, e.low, e.high, e.seeds) for p, e in known],
+            columns=["condition", "ratio", "low", "high", "pairs"],
+        ),
+    )
+    mark = 100 * study.races[judged[0]]["train_error"]
+    nets = dict(zip(("ReLU", "tanh"), (curves_of(ctx, study, name) for name in judged[::-1]), strict=True))
+    drawn = chart(
+        lambda narrow: figures.races({names[judged]: nets}, mark, narrow, 3.0),
+        "Fig. 1 of the paper, run again",
+        f"Running training error over epochs, {names[judged]}: {'; '.join(f'{net} ends at epoch {max(c[0][-1] for c in seeds):g}' for net, seeds in nets.items() if seeds)}",
+        f"{study.title}, {names[judged]}: a line a seed; dotted: {mark:g} % training error. Full: ReLU; dashed: tanh.",
+        curves_frame(nets),
+    )
+    return render(
+        "findings/relu.html.j2",
+        figures=(forest, drawn),
+        study=study,
+        count=len(known),
+        fastest=(names[known[0][0]], _times(known[0][1])),
+        slowest=(names[known[-1][0]], _times(known[-1][1])),
+        six=sum(e.low <= SIX <= e.high for _, e in known),
+        nothing=sum(e.low <= 1 for _, e in known),
+        undecided=sum(not e.conclusive for _, e in known),
+        pairs=max(e.seeds for _, e in known),
+        remark=dict(known)[judged].remark.partition(";")[0] or "too few pairs of seeds",
+        changes=by_reading(ctx, study, [pair for pair, _ in known]),
+    )
 
 
-def elsewhere(ctx: Context) -> list[str]:
-    """How many other conditions miss the range in which a claim on races holds, a sentence a claim that holds in its own."""
-    said = []
-    for study in ctx.studies:
-        for outcome in claims_of(ctx, study) if study.races else []:
-            own = (outcome.claim.experiment, outcome.claim.baseline)
-            others = [e for pair, e in _known(ctx, study) if pair != own and e.conclusive]
-            missed = sum(misses_range(outcome.claim, e) for e in others)
-            if outcome.size == axes.MATCHES and others:
-                said.append(
-                    f"The factor of {outcome.claim.paper} between ReLU and tanh holds in the one condition in which it is judged; in {missed} of "
-                    f"{plural(len(others), 'other condition')} the interval misses it."
-                )
-    return said
+def _title(known: list[tuple[tuple[str, str], Estimate]]) -> str:
+    high, low = known[0][1], known[-1][1]
+    if len(known) == 1:
+        return f"tanh takes {_times(high)} the epochs of ReLU"
+    return f"tanh takes {_times(low).removesuffix(' times')} to {_times(high)} the epochs of ReLU, by the settings"
+
+
+def curves_of(ctx: Context, study: Study, race: str) -> list[figures.Curve]:
+    """Epochs and running training errors (%) of the seeds that judge a race, at its chosen rate; of all seeds before they ran."""
+    choice = races.choose(ctx.results, study, race)
+    curves = ctx.results.curves(study.name, choice.experiment)
+    others = [curves[seed] for seed in races.judges(study, race) if seed in curves]
+    return [as_curve(curve) for curve in others or curves.values()]
 
 
 def judged_under(ctx: Context, row: dict[str, Any]) -> str:

@@ -1,65 +1,34 @@
-"""The page that reads the verdicts: where the paper holds, where not, what depends on what.
-
-Each line is made of a row of the verdict table or of an estimate, and leads to where its numbers stand.
-"""
+"""The findings: a few stories with one large figure each, true for whatever has been run; a story without its runs is left out."""
 
 from __future__ import annotations
 
+from statistics import mean
 from typing import Any
 
-from analysis.measures.estimates import untrained
-from analysis.report.badges import badge, value
+import pandas as pd
+
+from analysis.measures.estimates import DEAD
+from analysis.paper.lab_logs import load_lab_logs
+from analysis.report import figures
+from analysis.report.chart import chart
 from analysis.report.context import Context
-from analysis.report.page import Html, heading, listed, note, say, stack
-from analysis.report.pages import fig1_sentences
+from analysis.report.figures import Row
+from analysis.report.names import plain_name, point_name
+from analysis.report.page import Html, render, stack
+from analysis.report.pages import fig1_sentences, imagenet_run, lab_logs
+from analysis.report.pages.campaign_state import progress
+from analysis.report.pages.training import differences_frame, part_name, row_of, spoken
 from analysis.results.evidence import Study
-from analysis.text import plural
-from analysis.verdicts import effects
-from analysis.verdicts.effects import Effect
-from analysis.verdicts.labels import AGAINST, DIFFERS, FOR, MEASURED, MISCOUNTS, OPEN
-from analysis.verdicts.table import interval, number, verdict_words
+from analysis.verdicts.labels import AGAINST, CANNOT_TELL, FOR, NOT_SHOWN
+from analysis.verdicts.rules import Outcome
 
-PLANNED = (
-    "So many seeds settle a number that stays where it is. New seeds move it, so that a campaign of this size settles it about every "
-    "second time."
-)
+NAN = float("nan")
 
 
-def holds(ctx: Context) -> Html:
-    """The claims that training bears out, a line each, with their numbers."""
-    return _claims(ctx, FOR, "No run bears out a claim of the paper yet.")
-
-
-def fails(ctx: Context) -> Html:
-    """The claims that training contradicts, and where the paper contradicts itself."""
-    elsewhere = [line for study in ctx.studies if study.races for line in fig1_sentences.fails_in(ctx, study)]
-    found = _claims(
-        ctx,
-        AGAINST,
-        "No claim gets the verdict that it does not hold." if elsewhere else "No run contradicts a claim of the paper.",
-    )
-    parts = [found, listed(elsewhere) if elsewhere else None]
-    counts = ctx.table["verdict"].value_counts()
-    itself = [f"{counts[word]} {word}" for word in (MISCOUNTS, DIFFERS) if word in counts]
-    if itself:
-        parts.append(Html('<p>{}: <a href="#architecture">Architecture</a>.</p>').format("; ".join(itself)))
-    return stack(*parts)
-
-
-def stays_open(ctx: Context) -> Html:
-    """The claims that were tried and not settled, with what would settle them."""
-    found = _claims(ctx, OPEN, "Nothing that was tried is open.")
-    if not (ctx.table["verdict"].isin(OPEN) & ctx.table["needed"].str.contains("would settle")).any():
-        return found
-    return stack(found, note(PLANNED))
-
-
-def _claims(ctx: Context, verdicts: tuple[str, ...], nothing: str) -> Html:
-    """Rows of the verdict table that rest on training, strongest evidence first; a direction that may be luck is open."""
-    t = ctx.table[ctx.table["evidence"].isin(MEASURED) & (ctx.table["verdict"].isin([*verdicts, *FOR, *AGAINST]))]
-    found = [row for row in t.to_dict("records") if (OPEN[0] if lucky(row) else row["verdict"]) in verdicts]
-    rows = sorted(found, key=lambda row: -MEASURED.index(row["evidence"]))
-    return listed([_line(ctx, row) for row in rows]) if rows else note(nothing)
+def stories(ctx: Context) -> Html:
+    """All stories that the results can tell."""
+    told = (printed_text, fig1_sentences.story, authors_logs, parts_of_the_net, imagenet_run.story)
+    return stack(*(tell(ctx) for tell in told))
 
 
 def lucky(row: dict[str, Any]) -> bool:
@@ -67,98 +36,187 @@ def lucky(row: dict[str, Any]) -> bool:
     return row["verdict"] in (*FOR, *AGAINST) and row["p_holm"] >= 0.05
 
 
-def _line(ctx: Context, row: dict[str, Any]) -> Html:
-    """The paper's sentence, its number, ours with its interval, on what, and the verdict."""
-    span = interval(row["low"], row["high"], row["unit"])
-    bound = row["bound"].replace(">=", "at least ").replace("<=", "at most ")
-    title = ctx.results.studies[row["study"]].title if row["study"] in ctx.results.studies else row["study"]
-    whose = (
-        "mark" if row["relation"] in ("greater", "at_least", "less", "at_most") else "paper"
-    )  # a mark: the paper has words
-    numbers = [f"{whose} {value(row, 'paper')}" if row["paper"] else "", f"here {bound}{value(row, 'ours')}"]
-    words = f"{', '.join(filter(None, numbers))} {span}".strip()
-    reason = row["needed"] or row["why"].partition(";")[0]
-    needed = f"; {reason}" if row["verdict"] in OPEN else ""
-    under = fig1_sentences.judged_under(ctx, row)
-    where = f"{title}, {under}" if under else title
-    holm = f"; not shown once all core claims are counted (Holm: p = {row['p_holm']:.2g})" if lucky(row) else ""
-    said = f": {words} on {where}{needed}{holm}. "
-    judged = badge(row["verdict"], row["evidence"], row["dataset"])
-    return Html('<a href="#claim-{}">{}</a>{}{}').format(row["id"], row["statement"], said, judged)
+# The printed text -------------------------------------------------------------------------------------------------
 
 
-# What depends on what ---------------------------------------------------------------------------------------------
+def last_errors(ctx: Context, study: Study, name: str) -> list[float]:
+    """Validation error of each seed at the end of its training, in %."""
+    return [100 * float(curve["validation_error"].iloc[-1]) for curve in ctx.results.curves(study.name, name).values()]
 
 
-def depends(ctx: Context) -> Html:
-    """What changes a result: conditions of Fig. 1, the study, the side of a departure, a variant."""
-    parts = [*_races(ctx), _studies(ctx), *(_points(ctx, study) for study in ctx.studies)]
-    found = [part for part in parts if part is not None]
-    return stack(*found) if found else note("Nothing has been run under two conditions yet.")
-
-
-def _races(ctx: Context) -> list[Html]:
-    """What the conditions of Fig. 1 say together."""
-    out = []
-    for study in ctx.studies:
-        said = fig1_sentences.reading(ctx, study) if study.races else []
-        if said:
-            out.append(stack(heading(f"ReLU against tanh on {study.title}"), say(*said)))
-    return out
-
-
-def _studies(ctx: Context) -> Html | None:
-    """Claims that several studies judge, where they do not say the same."""
-    from analysis.verdicts.judge import judge
-
-    lines = []
-    for id_, claim in ctx.claims.items():
-        if claim.kind in ("arithmetic", "dataset"):
-            continue
-        found = [o for o in judge(claim, ctx.results) if o.study and o.verdict != "pending"]
-        if len({o.verdict for o in found}) < 2:
-            continue
-        each = (
-            f"{ctx.results.studies[o.study].title}: {f'{o.bound} {number(o.ours, claim.unit, 2)}'.strip()} "
-            f"{interval(o.low, o.high, claim.unit)} {verdict_words(o.verdict, o.evidence, o.dataset)}"
-            for o in found
-        )
-        lines.append(Html('<a href="#claim-{}">{}</a>: {}.').format(id_, claim.statement, "; ".join(each)))
-    if not lines:
+def printed_text(ctx: Context) -> Html | None:
+    """Whether the text trains where its authors' program does, and which of its points keeps it from that."""
+    study = next((study for study in ctx.studies if {"alexnet", "paper"} <= set(ctx.trained(study))), None)
+    if study is None:
         return None
-    return stack(heading("Claims on which studies differ"), listed(lines))
+    listed = {row["name"]: row for row in ctx.results.departures.get("departures", []) if row.get("base") != "text"}
+    trained = ctx.trained(study)
+    recipes = [name for name in trained if study.kind(name) in ("base", "recipe")]
+    points = [name for name in listed if name in trained]
+    errors = {name: last_errors(ctx, study, name) for name in [*recipes, *points]}
+    dead = {name for name, found in errors.items() if min(found) > 100 * DEAD * study.chance}
+    blamed = [listed[name] for name in points if name in dead] if "alexnet" not in dead else []
+    changes = {key for row in blamed for key in row["changes"]}
+    mended = [
+        name
+        for name in recipes
+        if study.experiments[name]["baseline"] == "paper"
+        and name not in dead
+        and set(study.experiments[name]["difference"] or {}) <= changes
+    ]
+    values: dict[str, Any] = {
+        "study": study,
+        "seeds": len(errors["paper"]),
+        "chance": 100 * study.chance,
+        "errors": {name: mean(found) for name, found in errors.items()},
+        "dead": dead,
+        "blamed": blamed,
+        "mended": mended,
+        "others": [name for name in points if name not in dead],
+    }
+    known = study.chance == study.chance  # a study may not say how many classes it has
+    rows = [Row("Whole recipes"), *(_seeds(plain_name(name), errors[name], name in dead) for name in recipes)]
+    if points:
+        rows.append(Row("The program with one point of the text"))
+        rows += [_seeds(point_name(study, list(listed.values()), name), errors[name], name in dead) for name in points]
+    data = pd.DataFrame(
+        [(name, seed, error) for name, found in errors.items() for seed, error in enumerate(found, 1)],
+        columns=["experiment", "run", "validation_error"],
+    )
+    drawn = chart(
+        lambda narrow: figures.forest(
+            rows,
+            "validation error, %",
+            narrow,
+            100 * study.chance if known else 100,
+            "guessing" if known else "",
+            "mean; small dots: single seeds",
+            cut=False,
+        ),
+        _title_of_text(values),
+        "Validation error at the end: " + "; ".join(f"{name} {mean(found):.1f} %" for name, found in errors.items()),
+        f"{study.title}: validation error after the last epoch, centre view. Grey: stays at chance. Unscaled: initial weights not adapted to the smaller net.",
+        data,
+    )
+    return render("findings/printed_text.html.j2", figure=drawn, **values)
 
 
-def _points(ctx: Context, study: Study) -> Html | None:
-    """Departures and variants that change the error of a study, and how many show nothing."""
-    names = [name for name, about in study.experiments.items() if about["kind"] in ("departure", "variant")]
-    found = [e for e in effects.effects(ctx.results, study, names) if e.estimate is not None]
-    dead = untrained(ctx.results, study.name) & set(names)
-    lines = [_effect(study, e) for e in found if e.words in ("worse", "better") or e.words.startswith("stays")]
-    blind = [e for e in found if e.words == "no difference shown"]
-    unread = len(found) - len(lines) - len(blind)
-    if not found:
-        return None
-    rest = []
-    if blind:
-        width = sorted((e.points[2] - e.points[1]) / 2 for e in blind)[len(blind) // 2]
-        rest.append(
-            f"{plural(len(blind), 'other point')} show{'s' if len(blind) == 1 else ''} no difference: the interval of half of them "
-            f"reaches {number(width, 'points', 1)} points to either side or further."
-        )
-    if unread:
-        rest.append(f"{unread} cannot be read, as there are too few seeds.")
-    if dead:
-        rest.append("A net that stays at chance has learned nothing, so its distance is no size of an effect.")
-    return stack(
-        heading(f"Text, program and other readings on {effects.titled(study)}"),
-        listed(lines) if lines else None,
-        say(*rest),
+def _title_of_text(values: dict[str, Any]) -> str:
+    if "paper" not in values["dead"]:
+        return "The printed text trains"
+    if "alexnet" in values["dead"]:
+        return "Neither text nor program has left chance"
+    topics = [row["topic"].lower() for row in values["blamed"]]
+    blame = f": {' and '.join(topics)}" if topics else ""
+    return (
+        f"One point of the printed text keeps it at chance{blame}"
+        if len(topics) == 1
+        else f"The printed text stays at chance{blame}"
     )
 
 
-def _effect(study: Study, effect: Effect) -> Html:
-    about = study.experiments[effect.experiment]["about"]
-    return Html("{} (<code>{}</code>): {} points of top-1 error against <code>{}</code>, {}: {}.").format(
-        about, effect.experiment, effect.shown, effect.baseline, effect.counted, effect.words
+def _seeds(label: str, errors: list[float], dead: bool) -> Row:
+    return Row(
+        label,
+        (mean(errors), NAN, NAN),
+        spread=tuple(errors),
+        open=dead,
+        note="stays at chance" if dead else f"{mean(errors):.1f} %",
     )
+
+
+# The authors' logs ------------------------------------------------------------------------------------------------
+
+
+def authors_logs(ctx: Context) -> Html:
+    """Which differences of the paper the authors' own runs show, and which are within their noise."""
+    logs = load_lab_logs()
+    found = [d for d in lab_logs.differences(logs, "top1_error") if d.claim in ctx.claims]
+    shown = [d for d in found if d.value - d.half > 0]
+    noise = [d for d in found if d not in shown]
+    spread, _ = lab_logs.twins_sd(logs, "top1_error")
+    printed = {d.claim: float(ctx.claims[d.claim].paper) for d in found}
+    title = f"{len(shown)} of {len(found)} printed gains stand out from the noise of the authors’ own runs"
+    rows = [
+        Row(
+            d.words,
+            lab=(d.value, d.value - d.half, d.value + d.half),
+            paper=printed[d.claim],
+            note="shown" if d in shown else "within the noise",
+        )
+        for d in found
+    ]
+    drawn = chart(
+        lambda narrow: figures.forest(rows, "rise of the top-1 error, percentage points", narrow),
+        title,
+        "; ".join(
+            f"{d.words}: {d.value:.2f} points, from {d.value - d.half:.2f} to {d.value + d.half:.2f}" for d in found
+        ),
+        "One logged run against one. Intervals hold 95 %: choice of images and spread between near-identical nets.",
+        pd.DataFrame(
+            [(d.words, printed[d.claim], d.value, d.value - d.half, d.value + d.half) for d in found],
+            columns=["change", "paper", "log", "low", "high"],
+        ),
+    )
+    return render(
+        "findings/authors_logs.html.j2", figure=drawn, shown=shown, noise=noise, spread=spread, count=len(found)
+    )
+
+
+# What each part is worth ------------------------------------------------------------------------------------------
+
+
+def parts_of_the_net(ctx: Context) -> Html | None:
+    """What removing each part costs in the study that says most, beside the paper and the logs."""
+    told = {study.name: _top1(ctx, study) for study in ctx.studies if "alexnet" in ctx.trained(study)}
+    told = {name: found for name, found in told.items() if found}
+    if not told:
+        return None
+    name = max(told, key=lambda name: (sum(o.verdict != CANNOT_TELL for o in told[name]), len(told[name])))
+    study, found = ctx.results.studies[name], told[name]
+    words = {key: [part_name(o) for o in found if o.verdict in of] for key, of in WORDS.items()}
+    above = [o for o in found if o.low is not None and o.low > 0]
+    elsewhere = [
+        part_name(o)
+        for o in found
+        if o.low is not None and o.high is not None and o.claim.number and not o.low <= o.claim.number <= o.high
+    ]
+    limits = pd.Series([o.limit for o in found if o.verdict == CANNOT_TELL and o.limit]).value_counts()
+    rows = [row_of(o) for o in found]
+    if words["open"] and len(words["open"]) == len(found):
+        title = f"On {study.title}, no part carries a verdict yet"
+    else:
+        title = (
+            f"On {study.title}, {len(words['agrees'])} of {len(found)} parts are shown to help"
+            if len(words["agrees"]) != 1
+            else f"On {study.title}, 1 of {len(found)} parts is shown to help"
+        )
+    drawn = chart(
+        lambda narrow: figures.forest(rows, "rise of the top-1 error without it, percentage points", narrow),
+        title,
+        "; ".join(spoken(o) for o in found),
+        f"{study.title}. Blue: carries a verdict; grey: none.",
+        differences_frame(found),
+    )
+    return render(
+        "findings/parts_of_the_net.html.j2",
+        figure=drawn,
+        study=study,
+        count=len(found),
+        rises=sum(float(o.ours or 0) > 0 for o in found),
+        above=len(above),
+        words=words,
+        elsewhere=elsewhere,
+        limit=limits.index[0] if len(limits) else "",
+        limited=int(limits.iloc[0]) if len(limits) else 0,
+        progress=progress(ctx, study),
+        campaign=any(s.plan for s in ctx.studies),
+    )
+
+
+WORDS = {"agrees": FOR, "contradicts": AGAINST, "not_shown": (NOT_SHOWN,), "open": (CANNOT_TELL,)}
+
+
+def _top1(ctx: Context, study: Study) -> list[Outcome]:
+    found = ctx.outcomes(study, {"difference", "view_gain"})
+    return [o for o in found if o.claim.metric == "top1_error" and isinstance(o.ours, float)]

@@ -15,68 +15,62 @@ from analysis.measures.probed import to_show
 from analysis.measures.registry import EXAMINED
 from analysis.report import figures
 from analysis.report.badges import badge
+from analysis.report.chart import chart
 from analysis.report.context import Context
-from analysis.report.page import Html, figure, heading, image, note, say, stack, table
+from analysis.report.page import Html, folded, heading, joined, listed, picture, render, say, stack, table
 from analysis.results.evidence import Study
 from analysis.stats.intervals import CONFIDENCE
-from analysis.verdicts.table import interval, number, paper_value
+from analysis.verdicts.table import interval, number
 
 BASE = "alexnet"
-WIDE = 560  # CSS pixels of the picture of kernels, at most
+KERNEL = 60  # CSS pixels of a kernel's picture
+COLUMNS = 6  # kernels side by side in the picture of a tower
 
 
-def inside(ctx: Context, study: Study) -> Html:
-    """Everything that was measured inside the finished nets of a study."""
+def inside(ctx: Context, study: Study) -> Html | None:
+    """Everything that was measured inside the finished nets of a study; None if none was examined."""
     seeds = to_show(ctx.results, study.name, BASE)
     if not seeds:
-        return stack(
-            heading(study.title), note("No finished net of this study was examined yet (`python -m alexnet examine`).")
-        )
+        return None
+    first = next(iter(seeds.values()))
+    pictures = [part for seed, record in seeds.items() if (part := kernels_picture(seed, record))]
     return stack(
         heading(study.title),
-        say(f"{study.data.rstrip('.')}.", *_samples(seeds)),
-        heading("First layer, tower by tower", 4),
-        *first_layer(ctx, study, seeds),
-        heading("Nearest neighbours, and halved outputs", 4),
-        neighbours(seeds),
-        heading("Training and validation error of the finished nets", 4),
-        gaps(ctx, study),
-        heading("What the paper says about it", 4),
-        verdicts(ctx, study),
+        render("inside_the_net.html.j2", study=study, seeds=seeds, sample=first["sample"], queries=first["queries"]),
+        heading("All kernels of the first layer, tower by tower", 4) if pictures else None,
+        *pictures,
+        colour(study, seeds),
+        claims_about(ctx, study),
+        folded("Kernels that are oriented or coloured, counted", counts)
+        if (counts := kernel_counts(ctx, study))
+        else None,
+        folded("Nearest neighbours, and halved outputs", neighbours(seeds)),
+        folded("Training and validation error of the finished nets", gaps(ctx, study)),
     )
 
 
-def _samples(seeds: dict[int, dict[str, Any]]) -> list[str]:
-    first = next(iter(seeds.values()))
-    sample, queries = first["sample"], first["queries"]
-    return [
-        f"{len(seeds)} finished {'net was' if len(seeds) == 1 else 'nets were'} examined with {sample['images']:,} of {sample['of']:,} training "
-        f"images and {queries['images']:,} of {queries['of']:,} validation images, the same for all."
-    ]
-
-
-def first_layer(ctx: Context, study: Study, seeds: dict[int, dict[str, Any]]) -> list[Html]:
-    """Kernels of the first layer as pictures, what they are by tower, and the share of colour in each."""
-    parts = [part for seed, record in seeds.items() if (part := kernels_picture(study, seed, record))]
-    try:
-        parts.append(kernel_counts(ctx, study))
-    except NoEstimate as reason:
-        parts.append(note(f"{reason}."))
+def colour(study: Study, seeds: dict[int, dict[str, Any]]) -> Html | None:
+    """How much of the kernels is colour, by tower; None where there are no two towers."""
     chroma = {seed: _chroma(record) for seed, record in seeds.items()}
     if min(len(side) for pair in chroma.values() for side in pair) < 2:
-        return [*parts, note(f"{BASE} has no two towers whose kernels could be compared.")]
-    spoken = "; ".join(
+        return None
+    means = [
         f"seed {seed}: {100 * a.mean():.1f} % in tower 1, {100 * b.mean():.1f} % in tower 2"
         for seed, (a, b) in chroma.items()
-    )
+    ]
     before = np.mean([_before(record)["chroma"] for record in seeds.values()])
-    words = (
-        f"Share of a kernel's energy that is colour, mean over kernels: {spoken}. "
-        f"Before training it is {100 * before:.1f} %: three independent channels have two thirds."
+    kernels_of = [
+        (seed, tower, share) for seed, pair in chroma.items() for tower, side in enumerate(pair, 1) for share in side
+    ]
+    apart = [abs(a.mean() - b.mean()) for a, b in chroma.values()]
+    return chart(
+        lambda narrow: figures.chroma_by_tower(chroma, narrow),
+        f"The towers differ by {100 * min(apart):.0f} to {100 * max(apart):.0f} points in how colourful their kernels are",
+        f"A dot a kernel: share of its energy that is colour. {'; '.join(means)}",
+        f"{study.title}: colour in the kernels of the first layer, lines: means of the towers. Before training it is {100 * before:.1f} %, as "
+        "three independent channels have two thirds.",
+        pd.DataFrame(kernels_of, columns=["seed", "tower", "colour"]),
     )
-    alt = f"A dot a kernel: share of its energy that is colour, by tower and seed. {spoken}"
-    caption = f"{study.title}: colour in the kernels of the first layer; lines: means of the towers."
-    return [*parts, say(words), figure(figures.chroma_by_tower(chroma), alt, caption)]
 
 
 def _chroma(record: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
@@ -91,13 +85,12 @@ def _before(record: dict[str, Any]) -> dict[str, list[float]]:
     return known
 
 
-def kernel_counts(ctx: Context, study: Study) -> Html:
-    """How many first kernels are oriented, coloured, or coloured blobs: by seed and tower, and before training.
-
-    Raises:
-        NoEstimate: no record says so.
-    """
-    tables = kernels.kernel_tables(ctx.results, study.name, BASE)
+def kernel_counts(ctx: Context, study: Study) -> Html | None:
+    """How many first kernels are oriented, coloured, or coloured blobs: by seed and tower, and before training; None: no record says so."""
+    try:
+        tables = kernels.kernel_tables(ctx.results, study.name, BASE)
+    except NoEstimate:
+        return None
     rows: list[list[object]] = []
     for seed, (after, before) in tables.items():
         rows += [[f"seed {seed}, tower {tower + 1}", *_counts(part)] for tower, part in after.groupby("tower")]
@@ -118,27 +111,26 @@ def _counts(part: pd.DataFrame) -> list[str]:
     return [str(count), *map(str, columns), *(f"{100 * b.low:.0f} to {100 * b.high:.0f} %" for b in bounds)]
 
 
-def kernels_picture(study: Study, seed: int, record: dict[str, Any]) -> Html | None:
-    """The first layer's kernels of a seed, each stretched to its own range, tower 1 above tower 2 (Fig. 3)."""
+def kernels_picture(seed: int, record: dict[str, Any]) -> Html | None:
+    """The first layer's kernels of a seed, each stretched to its own range, a picture a tower (Fig. 3); None where they are not recorded."""
     path = Path(record["folder"]) / "kernels.npy"
     if not path.is_file():
         return None
     from PIL import Image
 
-    stored = np.load(path, allow_pickle=False)
-    towers = np.array(record["kernels"]["tower"])
-    columns = min(16, max(1, int(np.max(np.bincount(towers)))))
-    bands = [grid(stored[towers == tower], columns) for tower in np.unique(towers)]
-    gap = np.full((3, bands[0].shape[1], 4), 0, np.uint8)
-    pixels = np.concatenate([part for band in bands for part in (band, gap)][:-1])
-    zoom = max(1, WIDE // pixels.shape[1])
-    picture = Image.fromarray(pixels).resize((pixels.shape[1] * zoom, pixels.shape[0] * zoom), Image.Resampling.NEAREST)
-    buffer = io.BytesIO()
-    picture.save(buffer, format="PNG", optimize=True)
-    side = stored.shape[1]
-    alt = f"{len(stored)} kernels of {side} by {stored.shape[2]} pixels, in {len(bands)} groups, one a tower"
-    caption = f"{study.title}: kernels of the first layer, seed {seed}; the upper group is tower 1. Each is stretched to its own range."
-    return image(buffer.getvalue(), alt, caption, picture.width)
+    stored, towers = np.load(path, allow_pickle=False), np.array(record["kernels"]["tower"])
+    parts = []
+    for tower in np.unique(towers):
+        pixels = grid(stored[towers == tower], COLUMNS)
+        buffer = io.BytesIO()
+        Image.fromarray(pixels).save(buffer, format="PNG", optimize=True)
+        size = f"{stored.shape[1]} by {stored.shape[2]} pixels"
+        alt = f"{(towers == tower).sum()} kernels of {size}, tower {tower + 1}, seed {seed}"
+        parts.append(picture(buffer.getvalue(), alt, pixels.shape[1] * KERNEL // stored.shape[2]))
+    words = f"Seed {seed}: tower 1, then tower 2. Each kernel is stretched to its own range."
+    return Html('<figure class="raster towers"><div>{}</div><figcaption>{}</figcaption></figure>').format(
+        joined(parts), words
+    )
 
 
 def grid(kernels: np.ndarray, columns: int) -> np.ndarray:
@@ -235,27 +227,14 @@ def gaps(ctx: Context, study: Study) -> Html:
     return table(heads, rows, caption)
 
 
-def verdicts(ctx: Context, study: Study) -> Html:
-    """The claims that examinations answer, as this study answers them."""
-    rows = []
+def claims_about(ctx: Context, study: Study) -> Html | None:
+    """The claims that examinations answer, as this study answers them, a line each."""
+    lines = []
     for o in ctx.outcomes(study, set(EXAMINED)):
         unit = o.claim.unit
-        span = interval(o.low, o.high, unit) if o.low is not None and o.high is not None else "–"
-        rows.append(
-            [
-                Html('<a href="#claim-{0}">{0}</a>').format(o.claim.id),
-                o.claim.statement,
-                paper_value(o.claim.paper, unit, o.claim.relation),
-                number(o.ours, unit, 2) if unit in ("%", "points") else number(o.ours, unit),
-                span or "–",
-                f"{o.seeds} vs {o.baseline_seeds}" if o.baseline_seeds else str(o.seeds),
-                badge(o.verdict, o.evidence, o.dataset),
-                o.why,
-            ]
+        ours = f"{number(o.ours, unit, 2 if unit in ('%', 'points') else None)} {interval(o.low, o.high, unit)}".strip()
+        line = Html('<a href="#claim-{}">{}</a>: {} {}')
+        lines.append(
+            line.format(o.claim.id, o.claim.statement.partition(" (")[0], ours, badge(o.verdict, o.evidence, o.dataset))
         )
-    heads = ["Claim", "What the paper says", "Paper", "Ours", "95 % interval", "Seeds", "Verdict", "Why"]
-    return (
-        table(heads, rows, "Claims about the finished net; shares and errors in points or %")
-        if rows
-        else note("None yet.")
-    )
+    return listed(lines) if lines else None

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import textwrap
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
+from matplotlib.patches import Rectangle
+
+from analysis.report.chart import chart
 from analysis.report.context import Context
-from analysis.report.page import INK, Html, figure, note
-from analysis.report.style import COLORS, canvas
+from analysis.report.figures import NARROW, OTHER, OURS, SMALL, WIDE
+from analysis.report.page import INK, Html
+from analysis.report.style import canvas
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-STEP = 1.0  # from volume to volume
-APART = 2.15  # from tower to tower
 
 
 @dataclass(frozen=True)
@@ -68,101 +70,70 @@ def printed(ctx: Context) -> dict[str, int]:
     return out
 
 
-def towers(ctx: Context) -> Html:
-    """Fig. 2 with the sizes of the layer table; a layer whose printed size differs is marked."""
+def towers(ctx: Context) -> Html | None:
+    """Fig. 2 with the sizes of the layer table; a layer whose printed size differs is marked. None without that table."""
     net = ctx.results.layers.get("alexnet")
     if net is None:
-        return note("There is no layer table yet, so the towers cannot be drawn.")
+        return None
     found, paper = stages(net), printed(ctx)
-    wrong = [s for s in found if s.name in paper and paper[s.name] != s.units]
+    wrong = [f"{paper[s.name]:,} for {s.name}" for s in found if s.name in paper and paper[s.name] != s.units]
     sizes = "; ".join(f"{s.name} {_size(s)} in each tower, {s.units:,} units" for s in found[1:])
     crossing = ", ".join(s.name for s in found[1:] if s.reads == "all")
-    alt = f"Diagram of two towers. {sizes}. Read both towers: {crossing}."
-    caption = (
-        f"Fig. 2 redrawn from the layer table: maps × rows × columns in each of {net['towers']} towers; dashed lines cross between "
-        "towers (devices). Heights follow the rows of a map, widths the number of maps."
+    marked = f" Fig. 2 prints another number: {', '.join(wrong)}." if wrong else ""
+    rows = [(s.name, s.kernel, s.maps, s.side, s.units, s.reads, paper.get(s.name)) for s in found]
+    return chart(
+        lambda narrow: draw(found, net["towers"], paper, narrow),
+        f"{net['towers']} towers that meet only before {crossing.removeprefix('conv1, ')}",
+        f"Diagram of {net['towers']} towers. {sizes}. Read both towers: {crossing}.",
+        "Fig. 2 redrawn from the layer table: maps × rows × columns in each tower; dashed lines cross between the devices. Widths follow "
+        f"the number of maps, heights the rows of a map.{marked}",
+        pd.DataFrame(rows, columns=["layer", "kernel", "maps_in_a_tower", "side", "units", "reads", "fig2"]),
     )
-    caption += (
-        " Orange: Fig. 2 prints another number: " + ", ".join(f"{paper[s.name]:,} for {s.name}" for s in wrong) + "."
-        if wrong
-        else ""
-    )
-    return figure(draw(found, net["towers"], paper), alt, caption)
 
 
 def _size(stage: Stage) -> str:
     return f"{stage.maps} × {stage.side} × {stage.side}" if stage.side > 1 else f"{stage.maps:,}"
 
 
-def _extent(stage: Stage) -> tuple[float, float, float]:
-    """Width, height and depth of a volume as drawn."""
-    if stage.side == 1:
-        return 0.12, 0.35 + 0.75 * (stage.maps / 2048) ** 0.5, 0.06
-    return 0.06 + 0.024 * stage.maps**0.5, 0.1 + 0.09 * stage.side**0.5, 0.1 + 0.02 * stage.side**0.5
-
-
-def draw(found: list[Stage], count: int, paper: dict[str, int]) -> Figure:
-    """The diagram of `count` towers."""
-    fig, (axis,) = canvas(width=9.6, height=1.2 + 1.75 * count)
-    bottom = -APART * (count - 1) - 1.15
-    axis.set(xlim=(-0.45, STEP * len(found) - 0.15), ylim=(bottom, 1.55))
+def draw(found: list[Stage], count: int, paper: dict[str, int], narrow: bool) -> Figure:
+    """The diagram of `count` towers, layers from the top down: name, towers, units; on a phone sizes stand below the boxes."""
+    pitch, gap = (0.74, "\n") if narrow else (0.56, " ")
+    fig, (axis,) = canvas(width=NARROW if narrow else WIDE, height=pitch * len(found) + 0.5)
+    axis.set(xlim=(0, 1), ylim=(0.4 - len(found), 0.9))
     axis.axis("off")
-    middle = -APART * (count - 1) / 2
+    left, step = (0.3, 0.31) if narrow else (0.24, 0.3)
+    places = [left + 0.06 + step * tower for tower in range(count)]
+    text: dict[str, Any] = {"fontsize": SMALL, "color": INK, "va": "center"}
     for i, stage in enumerate(found):
-        x = i * STEP
-        rows = [middle] if i == 0 else [-APART * tower for tower in range(count)]
-        for tower, y in enumerate(rows):
-            hue = INK if i == 0 else COLORS[tower % len(COLORS)]
-            _volume(axis, x, y, stage, hue)
-            if i:
-                _arrows(axis, found[i - 1], stage, i, tower, count, middle)
-        heads = [stage.name, stage.kernel, " ".join(("+", *stage.then)) if stage.then else ""]
-        axis.text(x + 0.1, 1.5, "\n".join(heads), ha="center", va="top", fontsize=7.5, color=INK, linespacing=1.35)
-        if stage.name in paper and paper[stage.name] != stage.units:
-            said, hue = f"{stage.units:,}\n(Fig. 2: {paper[stage.name]:,})", COLORS[1]
-        else:
-            said, hue = f"{stage.units:,}", INK
-        axis.text(x + 0.1, bottom + 0.3, said, ha="center", va="top", fontsize=7.5, color=hue)
-    axis.text(-0.45, bottom + 0.34, "units, all towers", ha="left", va="bottom", fontsize=7, color=INK)
+        kernel = f"{stage.kernel} {' '.join(('+', *stage.then)) if stage.then else ''}".strip()
+        axis.text(0, -i, f"{stage.name}\n{textwrap.fill(kernel, 13)}" if narrow else stage.name, **text)
+        if not narrow:
+            axis.text(0.08, -i, textwrap.fill(kernel, 16), **text)
+        xs = [sum(places) / count] if i == 0 else places
+        for tower, x in enumerate(xs):
+            wide, high = 0.0055 * stage.maps**0.5 * (0.6 if narrow else 0.5), 0.06 + 0.03 * stage.side**0.5
+            hue = INK if i == 0 else (OURS, OTHER)[tower % 2]
+            box = Rectangle((x - wide / 2, -i - high / 2), wide, high, facecolor=hue, edgecolor=hue, alpha=0.55)
+            axis.add_patch(box)
+            at = (x, -i - high / 2 - 0.13) if narrow else (x + wide / 2 + 0.012, -i)
+            axis.text(at[0], at[1], _size(stage), **text, ha="center" if narrow else "left")
+            sources = [(other, place) for other, place in enumerate(places) if other == tower or stage.reads == "all"]
+            for other, source in [(tower, sum(places) / count)] if i == 1 else sources if i else []:
+                crosses = i > 1 and other != tower
+                style = {
+                    "arrowstyle": "-|>",
+                    "color": INK,
+                    "lw": 0.8,
+                    "alpha": 0.6,
+                    "linestyle": (0, (4, 3)) if crosses else "-",
+                }
+                shift = 0.018 if narrow else 0.0  # past the size that stands below the box
+                axis.annotate("", (x + shift, -i + high / 2), (source + shift, 1 - i - 0.3), arrowprops=style)
+        known = paper.get(stage.name, stage.units)
+        said = f"{stage.units:,}"
+        if known != stage.units:
+            said += f"\n(Fig. 2:{gap}{known:,})"
+        axis.text(1, -i, said, **text, ha="right", weight="normal" if known == stage.units else "bold")
+    for x, words in [*zip(places, (f"tower {i + 1}" for i in range(count)), strict=True), (0.97, "units")]:
+        axis.text(x, 0.75, words, **text, ha="center", weight="bold")
     return fig
-
-
-def _volume(axis: Axes, x: float, y: float, stage: Stage, hue: str) -> None:
-    """A box in oblique projection, centred at `y`, with its size below."""
-    from matplotlib.patches import Polygon
-
-    width, height, depth = _extent(stage)
-    low, top = y - height / 2, y + height / 2
-    faces = [
-        [(x, low), (x + width, low), (x + width, top), (x, top)],
-        [(x, top), (x + width, top), (x + width + depth, top + depth), (x + depth, top + depth)],
-        [(x + width, low), (x + width, top), (x + width + depth, top + depth), (x + width + depth, low + depth)],
-    ]
-    for face, strength in zip(faces, (0.35, 0.2, 0.5), strict=True):
-        axis.add_patch(Polygon(face, closed=True, facecolor=hue, alpha=strength, edgecolor="none"))
-        axis.add_patch(Polygon(face, closed=True, fill=False, edgecolor=hue, linewidth=0.9))
-    axis.text(x + width / 2 + 0.04, low - 0.07, _size(stage), ha="center", va="top", fontsize=7.5, color=INK)
-
-
-def _arrows(axis: Axes, before: Stage, stage: Stage, i: int, tower: int, count: int, middle: float) -> None:
-    """Who is read by tower `tower` of a stage: its own tower by a full line, the others by a dashed one."""
-    width, _, depth = _extent(before)
-    start, end = (i - 1) * STEP + width + depth + 0.02, i * STEP - 0.03
-    y = -APART * tower
-    if i == 1:
-        sources = [middle]
-    else:
-        sources = [-APART * other for other in range(count) if other == tower or stage.reads == "all"]
-    for source in sources:
-        crosses = i > 1 and source != y
-        style = (0, (4, 2)) if crosses else "-"
-        line = {
-            "arrowstyle": "-|>",
-            "color": INK,
-            "lw": 0.9,
-            "linestyle": style,
-            "alpha": 0.75,
-            "shrinkA": 0,
-            "shrinkB": 0,
-        }
-        axis.annotate("", xy=(end, y), xytext=(start, source), arrowprops=line)

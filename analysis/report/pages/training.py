@@ -1,143 +1,112 @@
-"""The pages on ablations, ReLU against tanh, and training."""
+"""The page on ablations and training: what each part is worth, how the nets ended, their learning rates and test errors."""
 
 from __future__ import annotations
 
+import math
+
 import pandas as pd
 
-from analysis.measures.convergence import epochs_to
+from analysis.paper.lab_logs import load_lab_logs
 from analysis.report import figures
 from analysis.report.badges import badge
+from analysis.report.chart import chart
 from analysis.report.context import Context
-from analysis.report.page import Html, figure, folded, heading, note, say, stack, table
+from analysis.report.figures import Row, as_curve, curves_frame
+from analysis.report.names import plain_name
+from analysis.report.page import Html, folded, stack, table
+from analysis.report.pages import lab_logs
+from analysis.report.pages.departure_tables import effects_table
 from analysis.results.evidence import Results, Study
-from analysis.text import plural
-from analysis.verdicts.effects import compared_on
-from analysis.verdicts.labels import AGAINST, FOR
+from analysis.verdicts.effects import Effect, compared_on, effects
+from analysis.verdicts.labels import CANNOT_TELL
 from analysis.verdicts.rules import Outcome
 from analysis.verdicts.table import interval, number, paper_value
 
-NOTHING = "Nothing has been run yet: no study has finished a run."
+FEWEST = 3  # rows of a forest: fewer say no more than their table
+NAN = math.nan
 
 
-def ablations(ctx: Context, study: Study) -> Html:
-    """Forest plot and table of all differences that a study measures."""
-    found = ctx.outcomes(study, {"difference", "view_gain"})
-    gaps = ctx.outcomes(study, {"gap", "generalization_gap", "sample_difference"})
-    if not found:
-        return stack(heading(study.title), note("This study has no two experiments to compare yet."))
-    agree = sum(o.verdict in FOR for o in found)
-    against = sum(o.verdict in AGAINST for o in found)
-    rest = len(found) - agree - against
-    words = (
-        f"Of {plural(len(found), 'difference')} between two nets, or of one net's views, {agree} point the paper's way with an interval that excludes zero, "
-        f"{against} point the other way, and {rest} stay open."
-    )
-    sentence = f"{study.data.rstrip('.')}. {words}"
-    alt = "Forest plot: " + "; ".join(_spoken(o) for o in found)
-    caption = f"{study.title}: differences in points with 95 % intervals. Blue: the interval lies on the paper's side of zero; orange: on the other; grey: it holds zero, or there is one seed and so no interval."
+# Ablations --------------------------------------------------------------------------------------------------------
+
+
+def ablations(ctx: Context) -> Html:
+    """A forest for each study that measures several differences, and the numbers of all."""
+    found = {study.name: _measured(ctx, study) for study in ctx.studies}
+    hows = {"difference", "view_gain", "gap", "generalization_gap", "sample_difference"}
+    outcomes = [o for study in ctx.studies for o in ctx.outcomes(study, hows)]
+    forests = [_forest(study, *found[study.name]) for study in ctx.studies]
+    others = [(study, found[study.name][1]) for study in ctx.studies if found[study.name][1]]
     return stack(
-        heading(study.title),
-        say(sentence),
-        figure(figures.forest(found), alt, caption),
-        differences_table([*found, *gaps]),
+        *forests,
+        folded("The numbers, with images, seeds and data", differences_table(outcomes)) if outcomes else None,
+        *(
+            folded(f"Parts to whose effect the paper gives no number, on {s.title}", effects_table(s, of))
+            for s, of in others
+        ),
     )
 
 
-def _spoken(o: Outcome) -> str:
+def _measured(ctx: Context, study: Study) -> tuple[list[Outcome], list[Effect]]:
+    """The top-1 differences that claims of the paper ask for, and those of the other parts that were taken away."""
+    claimed = [o for o in ctx.outcomes(study, {"difference", "view_gain"}) if o.claim.metric == "top1_error"]
+    nets = {(o.claim.experiment, o.claim.baseline) for o in claimed}
+    names = [name for name, about in study.experiments.items() if about["kind"] == "ablation"]
+    found = effects(ctx.results, study, names)
+    return claimed, [e for e in found if e.estimate is not None and (e.experiment, e.baseline) not in nets]
+
+
+def _forest(study: Study, claimed: list[Outcome], others: list[Effect]) -> Html | None:
+    if len(claimed) + len(others) < FEWEST:
+        return None
+    rows = [*map(row_of, claimed), *map(figures.effect_row, others)]
+    columns = ["part", "ours", "low", "high", "verdict"]
+    more = pd.DataFrame([(plain_name(e.experiment), *e.points, e.words) for e in others], columns=columns)
+    said = [*map(spoken, claimed), *(f"{row.part} {row.ours:.2f} points, {row.verdict}" for row in more.itertuples())]
+    return chart(
+        lambda narrow: figures.forest(rows, "rise of the top-1 error without it, percentage points", narrow),
+        f"What is lost on {study.title} when one part is taken away",
+        "; ".join(said),
+        f"{study.data.rstrip('.')}. Error without the part minus error with it, same images. Blue: carries a word; grey: none, or zero "
+        "is not excluded.",
+        pd.concat([differences_frame(claimed), more]),
+    )
+
+
+def part_name(outcome: Outcome) -> str:
+    """What the net of a difference lacks; the number of views is no part of a net."""
+    if outcome.claim.how == "view_gain":
+        return "One view in place of ten"
+    name = plain_name(outcome.claim.experiment)
+    return f"{name}, base as printed" if outcome.claim.baseline.startswith("text_") else name
+
+
+def row_of(outcome: Outcome) -> Row:
+    """A difference as a row of a forest, with the paper's value and the log's."""
+    claim = outcome.claim
+    span = [NAN if end is None else end for end in (outcome.low, outcome.high)]
+    logged = lab_logs.differences(load_lab_logs(), claim.metric)
+    log = next(((d.value, d.value - d.half, d.value + d.half) for d in logged if d.claim == claim.id), None)
+    if log is None and claim.lab_value is not None:
+        log = claim.lab_value, NAN, NAN
+    ours = float(outcome.ours or 0), span[0], span[1]
+    return Row(
+        part_name(outcome), ours, claim.number or NAN, log, open=outcome.verdict == CANNOT_TELL, note=outcome.verdict
+    )
+
+
+def spoken(o: Outcome) -> str:
+    """A difference in words, for those who do not see the figure."""
     span = f", from {o.low:.2f} to {o.high:.2f}" if o.low is not None and o.high is not None else ""
     paper = f", paper {o.claim.paper}" if o.claim.number else ""
-    return f"{o.claim.id} {float(o.ours or 0):.2f} points{span}{paper}"
+    return f"{part_name(o)} {float(o.ours or 0):.2f} points{span}{paper}, {o.verdict}"
 
 
-def race(ctx: Context, study: Study) -> Html:
-    """ReLU against tanh in one study: curves, ratio, epochs of every seed."""
-    names = [name for name in ctx.trained(study) if name in ("zero_biases", "tanh")]
-    if len(names) < 2:
-        return stack(heading(study.title), note("This study has not trained both nets yet."))
-    found = [o for o in ctx.outcomes(study, {"ratio"}) if o.claim.experiment == "tanh"]
-    sentence = f"{study.data.rstrip('.')}. "
-    if found:
-        o = found[0]
-        bound = {">=": "at least ", "<=": "at most "}.get(o.bound, "")
-        span = interval(o.low, o.high, "x") if o.low is not None and o.high is not None else ""
-        sentence += f"The tanh net needs {bound}{float(o.ours or 0):.2f} times the epochs of the ReLU net {span}, whose biases start at zero too, where every mark counts ({o.counted}): {o.why}."
-    ends = (f"{name} ends at {100 * _end(ctx.results, study, name, 'train_error'):.1f} %" for name in names)
-    alt = f"Training error over epochs, mean and range over seeds: {'; '.join(ends)}; threshold {100 * study.threshold:g} %"
-    caption = f"{study.title}: running training error; band from the lowest to the highest seed."
-    return stack(
-        heading(study.title),
-        say(sentence),
-        figure(figures.race(ctx.results, study.name, names, study.threshold), alt, caption),
-        race_table(ctx, study, names),
-        differences_table(found) if found else None,
-    )
-
-
-def _end(results: Results, study: Study, name: str, column: str) -> float:
-    ends = [float(curve[column].iloc[-1]) for curve in results.curves(study.name, name).values()]
-    return sum(ends) / len(ends)
-
-
-def training(ctx: Context, study: Study) -> Html:
-    """Curves, learning rates, errors at the end, one view against ten."""
-    trained = ctx.trained(study)
-    if not trained:
-        return stack(heading(study.title), note("No run of this study has finished yet."))
-    compared = [name for name in trained if _shown(study, name)]
-    ends = (f"{name} {100 * _end(ctx.results, study, name, 'validation_error'):.1f} %" for name in compared)
-    alt = f"A panel an experiment with its training and validation error over epochs; validation ends at: {'; '.join(ends)}"
-    caption = f"{study.title}: mean over seeds, band from the lowest to the highest. Training error is measured with dropout and augmentation on, so it can lie above the validation error."
-    parts = [heading(study.title)]
-    if compared:
-        parts.append(figure(figures.training(ctx.results, study.name, compared), alt, caption))
-    if rates := rate_changes(ctx.results, study):
-        parts.append(folded("Learning rates of the base network, and why they changed", rates))
-    frame = views_frame(ctx, study)
-    if not len(frame):
-        return stack(*parts, note("No run of this study has been evaluated yet."))
-    main = frame["experiment"].map(lambda name: _shown(study, name))
-    parts.append(final_errors(ctx, study, set(frame.loc[main, "experiment"])))
-    if not main.all():
-        others = final_errors(ctx, study, set(frame.loc[~main, "experiment"]))
-        parts.append(folded("Test errors of the other recipes, readings and departures", others))
-    gain = frame["center"] - frame["ten"]
-    parts.append(
-        say(
-            f"Ten views lower the top-1 error by {number(gain.mean(), '%', 2)} points on average over the {len(frame)} evaluations, from {number(gain.min(), '%', 2)} to {number(gain.max(), '%', 2)}."
-        )
-    )
-    place = compared_on(study)
-    compared_there = (frame["set"] == place[0]) & (frame["split"] == place[1])
-    shown = frame[main & (compared_there | (frame["experiment"] == "alexnet"))]
-    if len(shown):
-        spoken = "; ".join(f"{r.label} {r.center:.1f} to {r.ten:.1f} %" for r in shown.itertuples())
-        parts.append(
-            figure(
-                figures.views(shown),
-                f"Top-1 error with the centre view and with ten views: {spoken}",
-                f"{study.title}: what ten views bring, mean over seeds; on {' '.join(place)}, of the base network on all sets.",
-            )
-        )
-    return stack(*parts)
-
-
-def _shown(study: Study, name: str) -> bool:
-    """Whether an experiment belongs to the comparisons of the paper, which the pages show unfolded."""
-    return study.kind(name) in ("base", "ablation")
-
-
-def rate_changes(results: Results, study: Study) -> Html | None:
-    """Each change of the base network's learning rates in its first seed, with the reason."""
-    runs = sorted(key for key in results.runs if key[:2] == (study.name, "alexnet"))
-    changes = results.runs[runs[0]].get("rate_changes", []) if runs else []
-    rows = []
-    for change in changes:
-        own = [f"{layer} {kind} {rate:g}" for layer, rates in change["layers"].items() for kind, rate in rates.items()]
-        noise = "on" if change["color_noise"] else "off"
-        numbers = [f"{change['weights']:g}", f"{change['biases']:g}"]
-        rows.append([f"{change['epoch']}", *numbers, ", ".join(own) or "–", noise, change["reason"]])
-    heads = ["From epoch", "Weights", "Biases", "Layers that differ", "Colour noise", "Reason"]
-    return table(heads, rows, f"Learning rates of alexnet, seed {runs[0][2]}") if rows else None
+def differences_frame(found: list[Outcome]) -> pd.DataFrame:
+    """The numbers of a forest of differences."""
+    rows = [
+        (o.claim.id, part_name(o), o.claim.number, o.claim.lab_value, o.ours, o.low, o.high, o.verdict) for o in found
+    ]
+    return pd.DataFrame(rows, columns=["claim", "part", "paper", "log", "ours", "low", "high", "verdict"])
 
 
 def differences_table(outcomes: list[Outcome]) -> Html:
@@ -174,44 +143,99 @@ def differences_table(outcomes: list[Outcome]) -> Html:
     return table(heads, rows, "Differences in percentage points, ratios as factors")
 
 
-def race_table(ctx: Context, study: Study, names: list[str]) -> Html:
-    """Epochs to the threshold of every seed."""
-    rows = []
-    for name in names:
-        for seed, curve in ctx.results.curves(study.name, name).items():
-            reached = epochs_to(curve, study.threshold)
-            text = f"not within {reached.epoch:.0f}" if reached.censored else f"{reached.epoch:.2f}"
-            rows.append([name, str(seed), text, f"{100 * curve['train_error'].iloc[-1]:.1f} %"])
-    return table(
-        ["Experiment", "Seed", "Epochs", "Training error at the end"],
-        rows,
-        f"Epochs until {100 * study.threshold:g} % training error",
+# Training ---------------------------------------------------------------------------------------------------------
+
+ENDS = ["training", "one view", "ten views"]
+
+
+def training(ctx: Context) -> Html:
+    """How the nets of the paper's comparisons ended, normalisation over the epochs, learning rates and test errors."""
+    ran = [study for study in ctx.studies if ctx.trained(study)]
+    pairs = [("alexnet", "no_lrn"), ("cifar_lrn", "cifar_no_lrn")]
+    parts = [*(_ends(ctx, study) for study in ran), *(_normalisation(ctx, *pair) for pair in pairs)]
+    for study in ran:
+        rates, errors = rate_changes(ctx.results, study), final_errors(ctx, study)
+        parts += [
+            folded(f"Learning rates of the base network, and why they changed, on {study.title}", rates)
+            if rates
+            else None,
+            folded(f"Test errors of all nets on {study.title}", errors) if errors else None,
+        ]
+    return stack(*parts)
+
+
+def _ends(ctx: Context, study: Study) -> Html | None:
+    """Errors at the end of training, with one view and with ten, a row a net."""
+    set_, split = compared_on(study)
+    rows = {}
+    for name in [name for name in ctx.trained(study) if study.kind(name) in ("base", "ablation")]:
+        last = [curve["train_error"].iloc[-1] for curve in ctx.results.curves(study.name, name).values()]
+        tests = [ctx.results.chosen(study.name, name, set_, split, view)["top1_error"] for view in ("center", "ten")]
+        rows[plain_name(name)] = [100 * pd.Series(errors, dtype=float).mean() for errors in (last, *tests)]
+    frame = pd.DataFrame.from_dict(rows, orient="index", columns=ENDS).dropna()
+    if len(frame) < FEWEST:
+        return None
+    gain = frame["one view"] - frame["ten views"]
+    means = [number(value, "%", 2) for value in (gain.mean(), gain.min(), gain.max())]
+    said = (f"{row.Index} {row[1]:.1f}, {row[2]:.1f} and {row[3]:.1f} %" for row in frame.itertuples())
+    return chart(
+        lambda narrow: figures.dots(frame, "top-1 error, %", narrow),
+        f"Ten views lower the error of the nets on {study.title} by {means[0]} points on average, from {means[1]} to {means[2]}",
+        f"Top-1 error in training, with one view and with ten: {'; '.join(said)}",
+        f"Means over seeds, on {set_} {split}. Training error is the running one, with dropout and augmentation on, so it can lie above the others.",
+        frame.reset_index(names="net"),
     )
 
 
-def final_errors(ctx: Context, study: Study, names: set[str]) -> Html:
-    """Mean and range over seeds of every evaluation of the named experiments, one and ten views."""
-    e = ctx.results.evals
-    e = e[(e["study"] == study.name) & e["experiment"].isin(names)]
+def _normalisation(ctx: Context, *pair: str) -> Html | None:
+    """A net with and without response normalisation in one panel, of the study that trained it longest."""
+    found = []
+    for study in ctx.studies:
+        runs = {plain_name(name): ctx.results.curves(study.name, name).values() for name in pair}
+        nets = {name: [as_curve(curve, "validation_error") for curve in curves] for name, curves in runs.items()}
+        if all(nets.values()):
+            found.append((max(epochs[-1] for seeds in nets.values() for epochs, _ in seeds), study, nets))
+    if not found:
+        return None
+    _, study, nets = max(found, key=lambda item: item[0])
+    ends = {name: sum(errors[-1] for _, errors in seeds) / len(seeds) for name, seeds in nets.items()}
+    return chart(
+        lambda narrow: figures.curves(nets, "validation error (%)", narrow),
+        f"With and without response normalisation on {study.title}: {' and '.join(f'{end:.1f} %' for end in ends.values())}",
+        f"Validation error over epochs: {'; '.join(f'{name} ends at {end:.1f} %' for name, end in ends.items())}",
+        "A line a seed, centre view.",
+        curves_frame(nets),
+    )
+
+
+def rate_changes(results: Results, study: Study) -> Html | None:
+    """Each change of the base network's learning rates in its first seed, with the reason."""
+    runs = sorted(key for key in results.runs if key[:2] == (study.name, "alexnet"))
+    changes = results.runs[runs[0]].get("rate_changes", []) if runs else []
     rows = []
-    for (name, set_, split), group in e.groupby(["experiment", "set", "split"], sort=True):
+    for change in changes:
+        own = [f"{layer} {kind} {rate:g}" for layer, rates in change["layers"].items() for kind, rate in rates.items()]
+        noise = "on" if change["color_noise"] else "off"
+        numbers = [f"{change['weights']:g}", f"{change['biases']:g}"]
+        rows.append([f"{change['epoch']}", *numbers, ", ".join(own) or "–", noise, change["reason"]])
+    heads = ["From epoch", "Weights", "Biases", "Layers that differ", "Colour noise", "Reason"]
+    return table(heads, rows, f"Learning rates of alexnet, seed {runs[0][2]}") if rows else None
+
+
+def final_errors(ctx: Context, study: Study) -> Html | None:
+    """Mean and range over seeds of every evaluation of a study, one and ten views; None before the first."""
+    e = ctx.results.evals
+    rows = []
+    for (name, set_, split), group in e[e["study"] == study.name].groupby(["experiment", "set", "split"], sort=True):
         cells = [name, f"{set_} {split}", f"{group['images'].iloc[0]:,}", str(group["seed"].nunique())]
         for view in ("center", "ten"):
-            for metric in ("top1_error", "top5_error"):
-                cells.append(_mean_range(group.loc[group["view"] == view, metric]))
+            of = group[group["view"] == view]
+            cells += [_mean_range(of[metric]) for metric in ("top1_error", "top5_error")]
         rows.append(cells)
-    heads = [
-        "Experiment",
-        "Data",
-        "Images",
-        "Seeds",
-        "Top-1, centre",
-        "Top-5, centre",
-        "Top-1, ten views",
-        "Top-5, ten views",
-    ]
+    views = [f"{metric}, {view}" for view in ("centre", "ten views") for metric in ("Top-1", "Top-5")]
     rows.sort(key=lambda cells: (cells[1], cells[0] != "alexnet", cells[0]))
-    return table(heads, rows, "Test errors in %: mean over seeds (lowest – highest)")
+    caption = "Test errors in %: mean over seeds (lowest – highest)"
+    return table(["Experiment", "Data", "Images", "Seeds", *views], rows, caption) if rows else None
 
 
 def _mean_range(values: pd.Series) -> str:
@@ -219,15 +243,3 @@ def _mean_range(values: pd.Series) -> str:
         return "–"
     shown = f"{100 * values.mean():.1f}"
     return shown if len(values) == 1 else f"{shown} ({100 * values.min():.1f} – {100 * values.max():.1f})"
-
-
-def views_frame(ctx: Context, study: Study) -> pd.DataFrame:
-    """Mean top-1 error (%) of every evaluation with one and with ten views."""
-    e = ctx.results.evals
-    e = e[e["study"] == study.name]
-    mean = e.pivot_table(index=["experiment", "set", "split"], columns="view", values="top1_error") * 100
-    if mean.empty or not {"center", "ten"} <= set(mean.columns):
-        return pd.DataFrame(columns=["experiment", "label", "center", "ten"])
-    mean = mean.dropna().reset_index()
-    mean["label"] = mean["experiment"].str.replace("_", " ") + ", " + mean["set"] + " " + mean["split"]
-    return mean.sort_values(["set", "split", "experiment"])

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from analysis.measures.probed import to_show
 from analysis.report.context import Context
-from analysis.report.page import Html, heading, joined, note, picture, say, stack, table
+from analysis.report.page import Html, heading, note, picture, render, stack, table
 from analysis.results.evidence import Results, Study
 from analysis.text import plural
 
@@ -119,8 +119,11 @@ def sample_sheet(results: Results, study: Study) -> Html | None:
 # Fig. 4 -----------------------------------------------------------------------------------------------------------
 
 
-def what_the_net_sees(ctx: Context, study: Study) -> Html:
-    """Validation images with the five labels that the base net, else another one, finds most probable, and nearest training images."""
+def what_the_net_sees(ctx: Context, study: Study) -> Html | None:
+    """Validation images with the five labels that the base net, else another one, finds most probable, and nearest training images.
+
+    None where no examination recorded pictures.
+    """
     nets = {key[1] for key in ctx.results.examined if key[0] == study.name}
     told = [
         record
@@ -129,21 +132,17 @@ def what_the_net_sees(ctx: Context, study: Study) -> Html:
         if record.get("pictures")
     ]
     if not told:
-        why = "was examined before pictures were recorded" if nets else "was not examined yet"
-        return stack(heading(study.title), note(f"The net {why} (`python -m alexnet examine`)."))
+        return None
     record = told[0]
     pixels = pixels_of(ctx.results, study, record)
     manifest = ctx.results.manifests.get((study.name, study.training_set), {})
-    parts = [
-        heading(study.title),
-        heading("Five most probable labels", 4),
+    gone = note("The images are not here: their licence keeps them from travelling with the records.")
+    return stack(
+        heading(f"Single images of {study.title}"),
+        None if pixels else gone,
         five_labels(record, manifest, pixels),
-        heading("Nearest training images", 4),
         neighbours(record, manifest, pixels),
-    ]
-    if not pixels:
-        parts.insert(1, note("The images are not here: their licence keeps them from travelling with the records."))
-    return stack(*parts)
+    )
 
 
 def pixels_of(results: Results, study: Study, record: dict[str, Any]) -> dict[tuple[str, int], Image]:
@@ -170,33 +169,17 @@ def five_labels(record: dict[str, Any], manifest: dict[str, Any], pixels: dict[t
     """Images, chosen by position and not by result, with bars of the five most probable labels."""
     cards, first, among = [], 0, 0
     for entry in record["pictures"]:
-        truth, labels = int(entry["label"]), [int(label) for label in entry["top5"]]
+        truth, own = int(entry["label"]), pixels.get((record["validation_split"], entry["index"]))
+        labels = [int(label) for label in entry["top5"]]
         first, among = first + (labels[0] == truth), among + (truth in labels)
-        bars = list(zip(labels, entry["probabilities"], strict=True))
-        cards.append(_card(pixels.get((record["validation_split"], entry["index"])), manifest, truth, bars))
-    words = (
-        f"{plural(len(cards), 'image')} of {record['set']} {record['validation_split']}, spread evenly over those that were asked, so not chosen "
-        f"by how well they went. The right label is the most probable one in {first} and among the five in {among}; "
-        f"{record['experiment']}, seed {record['seed']}, centre view."
-    )
-    return stack(say(words), Html('<div class="seen">{}</div>').format(joined(cards)))
-
-
-def _card(pixels: Image | None, manifest: dict[str, Any], truth: int, bars: list[tuple[int, float]]) -> Html:
-    """A picture, where it is here, its label, and five bars; the right one is marked in a word and a colour."""
-    name = short_name(manifest, truth)
-    lines = []
-    for label, probability in bars:
-        right = label == truth
-        mark = Html(' <span class="right">right</span>' if right else "")
-        line = Html('<li><span class="bar{0}" style="width:{1:.1f}%"></span><span>{2}{3} {1:.0f}\u00a0%</span></li>')
-        shown = [" good" if right else "", 100 * float(probability), short_name(manifest, label), mark]
-        lines.append(line.format(*shown))
-    alt = f"Validation image of the class {name}"
-    image = Html("") if pixels is None else picture(strip([pixels], LARGE), alt, LARGE, "jpeg")
-    return Html('<figure class="picture">{}<figcaption><b>{}</b><ol>{}</ol></figcaption></figure>').format(
-        image, name, joined(lines)
-    )
+        name = short_name(manifest, truth)
+        bars = [
+            (short_name(manifest, label), 100 * float(share), label == truth)
+            for label, share in zip(labels, entry["probabilities"], strict=True)
+        ]
+        alt = f"Validation image of the class {name}"
+        cards.append({"name": name, "bars": bars, "image": None if own is None else _strip([own], alt, LARGE)})
+    return render("five_labels.html.j2", cards=cards, record=record, first=first, among=among)
 
 
 def neighbours(record: dict[str, Any], manifest: dict[str, Any], pixels: dict[tuple[str, int], Image]) -> Html:
@@ -205,25 +188,13 @@ def neighbours(record: dict[str, Any], manifest: dict[str, Any], pixels: dict[tu
     for entry in filter(lambda entry: entry.get("neighbours"), record["pictures"]):
         name, near = short_name(manifest, int(entry["label"])), entry["neighbours"]
         classes = ", ".join(short_name(manifest, int(one["label"])) for one in near)
-        cells: list[object] = [name]
+        cells: list[object] = [classes]
         if pixels:
             own = [pixels[record["validation_split"], entry["index"]]]
             found = [pixels[record["train_split"], one["index"]] for one in near]
-            cells.append(_strip(own, f"Validation image of the class {name}"))
-            cells.append(_strip(found, f"Its nearest training images, of the classes {classes}"))
-        else:
-            cells.append(classes)
-        rows.append([*cells, f"{sum(one['label'] == entry['label'] for one in near)} of {len(near)}"])
-    of, queries = record["neighbours"], record["queries"]
-    words = (
-        f"{plural(len(rows), 'validation image')} among them, with the {of['count']} training images nearest in {of['layer']} "
-        f"(L2, {of['dimensions']:,} dimensions), nearest first; {record['experiment']}, seed {record['seed']}. Of all {queries['images']:,} images asked, "
-        f"{100 * queries['same_class']:.1f} % of the neighbours are of the same class, {100 * queries['same_class_pixels']:.1f} % by pixels, "
-        f"{100 * queries['chance']:.1f} % by chance."
-    )
-    heads = [
-        "Class",
-        *(["Image", "Nearest in the layer"] if pixels else ["Classes of the nearest in the layer"]),
-        "Of its class",
-    ]
-    return stack(say(words), table(heads, rows, "Nearest training images", "pictures"))
+            alt = f"Its nearest training images, of the classes {classes}"
+            cells = [_strip(own, f"Validation image of the class {name}"), _strip(found, alt)]
+        rows.append([name, *cells, f"{sum(one['label'] == entry['label'] for one in near)} of {len(near)}"])
+    shown = ["Image", "Nearest in the layer"] if pixels else ["Classes of the nearest in the layer"]
+    words = render("neighbours.html.j2", record=record, count=len(rows))
+    return stack(words, table(["Class", *shown, "Of its class"], rows, "Nearest training images", "pictures"))

@@ -1,0 +1,50 @@
+"""A figure of the report: title, one drawing for wide and one for narrow screens, caption, SVG and CSV to download."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+import pandas as pd
+
+from analysis.report.page import Html, render, svg
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# A downloaded drawing has neither the page's colours nor its fonts.
+ALONE = {"currentColor": "#1b1f24", "var(--font)": "Helvetica, Arial, 'DejaVu Sans', sans-serif"}
+
+
+def chart(draw: Callable[[bool], Figure], title: str, alt: str, caption: str, data: pd.DataFrame) -> Html:
+    """A figure with its takeaway as title.
+
+    Args:
+        draw: makes the figure; for a narrow screen (labels above bars, panels below each other) if it is given True.
+        alt: what the drawing shows, with its numbers.
+        data: the numbers that are drawn, to download as CSV.
+    """
+    wide, narrow = svg(draw(False), alt), svg(draw(True), alt, "narrow")
+    name = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")[:60].rstrip("-")
+    files = {
+        "svg": f"data:image/svg+xml,{_quoted(_alone(wide))}",
+        "csv": f"data:text/csv;charset=utf-8,{_quoted(data.to_csv(index=False))}",
+    }
+    return render("chart.html.j2", title=title, caption=caption, wide=wide, narrow=narrow, name=name, files=files)
+
+
+SAFE = " /:;=,()[]{}.-_~!*'@+|^`\\?&"  # needs no escape in a data address within quotes
+
+
+def _quoted(text: str) -> str:
+    """Text as the body of a data address; no blank stands before a percent sign, which templates would make unbreakable."""
+    return quote(text, safe=SAFE).replace(" %", "%20%")
+
+
+def _alone(drawing: Html) -> str:
+    text = re.sub(r' style="--w:([\d.]+in)"', r' width="\1"', str(drawing), count=1)
+    for ours, plain in ALONE.items():
+        text = text.replace(ours, plain)
+    return text

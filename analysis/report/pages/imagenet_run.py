@@ -1,0 +1,129 @@
+"""What runs on ImageNet would settle, and what they take: hours, disk, command, claims for each GPU-hour."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pandas as pd
+
+from analysis.calibration.power import NETS, RUN_HOURS
+from analysis.measures.inference import fewest
+from analysis.report import figures
+from analysis.report.chart import chart
+from analysis.report.context import Context
+from analysis.report.names import plain_name
+from analysis.report.page import Html, render
+from analysis.report.pages.calibration import REFERENCE
+from analysis.report.pages.cost import SUSTAINED
+from analysis.report.pages.speed import IMAGES, RAW_BYTES
+from analysis.text import plural
+
+Runs = Counter[tuple[str, str]]  # runs of a net (data set, experiment)
+SHOWN = 9  # steps of the plan that have a row of their own
+TITLES = {"ilsvrc2010": "ILSVRC-2010", "ilsvrc2012": "ILSVRC-2012"}
+
+
+def wanted(ctx: Context) -> dict[str, Runs]:
+    """Runs that give each claim not tested at full size a verdict with 80 % power, if the paper is right; none if nothing does."""
+    path = REFERENCE / "power.csv"
+    if not path.exists():
+        return {}
+    seeds = pd.read_csv(path).set_index("claim")["seeds_80"].dropna().astype(int)
+    left = ctx.table[ctx.table["evidence"].ne("paper scale")]["id"]
+    found = {}
+    for id_ in left[left.isin(seeds.index)]:
+        claim = ctx.claims[id_]
+        if claim.dataset in TITLES:
+            needed = Counter[tuple[str, str]]()
+            for name in filter(None, (claim.experiment, claim.baseline)):
+                net = "alexnet" if name in NETS else name
+                needed[claim.dataset, net] = int(seeds[id_]) * NETS.get(name, 1)
+            found[id_] = needed
+    return found
+
+
+def plan(claims: dict[str, Runs]) -> list[tuple[Runs, list[str]]]:
+    """Which runs to add at each step, and the claims that they settle, so that each step settles most claims for each run."""
+    left, have, steps = dict(claims), Runs(), []
+    while left:
+        gains = {id_: _gain(have, needed, left) for id_, needed in left.items()}
+        best = max(gains, key=gains.__getitem__)
+        added = (have | left[best]) - have
+        have = have | left[best]
+        settled = [id_ for id_, needed in left.items() if needed <= have]
+        steps.append((added, settled))
+        left = {id_: needed for id_, needed in left.items() if id_ not in settled}
+    return steps
+
+
+def _gain(have: Runs, more: Runs, left: dict[str, Runs]) -> float:
+    """Claims that become settled, for each further run."""
+    after = have | more
+    return sum(needed <= after for needed in left.values()) / max((after - have).total(), 1)
+
+
+def story(ctx: Context) -> Html | None:
+    """The first steps of the plan as a staircase, and what the very first takes."""
+    net, claims = ctx.results.layers.get("alexnet"), wanted(ctx)
+    if net is None or not claims or not {"abs-train-size", "cycles-90"} <= set(ctx.claims):
+        return None
+    images = float(ctx.claims["abs-train-size"].paper) * float(ctx.claims["cycles-90"].paper)
+    hours = {
+        rate: 6 * net["totals"]["macs"] * images / rate / 3.6e15 for rate in SUSTAINED
+    }  # forward and both gradients
+    rate = SUSTAINED[1]
+    steps = plan(claims)
+    runs = pd.Series([added.total() for added, _ in steps]).cumsum()
+    settled = pd.Series([len(ids) for _, ids in steps]).cumsum()
+    labels = [_added(added) for added, _ in steps]
+    data = pd.DataFrame(
+        {
+            "added": labels,
+            "runs": runs,
+            "gpu_hours": runs * hours[rate],
+            "claims": settled,
+            "settled": [" ".join(ids) for _, ids in steps],
+        }
+    )
+    first, shown = steps[0], min(len(steps), SHOWN)
+    rows = [
+        (label, added.total() * hours[rate], f"+ {len(ids)}: {total} of {len(claims)} claims")
+        for label, (added, ids), total in zip(labels, steps[:shown], settled, strict=False)
+    ]
+    if rest := len(steps) - shown:
+        left = int(runs.iloc[-1] - runs.iloc[shown - 1])
+        rows.append((f"{left} more runs, in {plural(rest, 'step')}", left * hours[rate], f"all {len(claims)} claims"))
+    drawn = chart(
+        lambda narrow: figures.waterfall(rows, f"GPU-hours added up, of a card that keeps up {rate} TFLOP/s", narrow),
+        f"The first {first[0].total()} runs settle {len(first[1])} of {len(claims)} claims that wait for ImageNet",
+        "; ".join(f"{row.runs} runs, {row.gpu_hours:.0f} GPU-hours: {row.claims} claims" for row in data.itertuples()),
+        "Fewest runs with which a claim gets its verdict in four of five campaigns, if the paper is exactly right. "
+        "The steps that settle most for each run come first.",
+        data,
+    )
+    study = first[0].most_common(1)[0][0][0]
+    command = ctx.table.set_index("id")["command"].get(first[1][0], "")
+    return render(
+        "findings/imagenet_run.html.j2",
+        figure=drawn,
+        hours=(hours[SUSTAINED[-1]], hours[SUSTAINED[0]]),
+        rates=(SUSTAINED[-1], SUSTAINED[0]),
+        paper_hours=RUN_HOURS,
+        gigabytes=IMAGES[TITLES[study]] * RAW_BYTES / 1e9,
+        title=TITLES[study],
+        command=command,
+        first=first,
+        runs=first[0].total(),
+        fewest=fewest("paper", False),
+        names=[ctx.claims[id_].statement for id_ in first[1]],
+        all_runs=int(runs.iloc[-1]),
+        all_hours=float(data["gpu_hours"].iloc[-1]),
+        count=len(claims),
+    )
+
+
+def _added(added: Runs) -> str:
+    said = [
+        f"{n} × {plain_name(net).partition(',')[0]} ({TITLES[dataset][-4:]})" for (dataset, net), n in added.items()
+    ]
+    return " + ".join(said)
