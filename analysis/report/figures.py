@@ -167,11 +167,13 @@ def _weight(row: Row) -> str:
     return "normal" if row.values else "bold"
 
 
-def panels(count: int, narrow: bool, columns: int = 2, height: float = 2.3) -> tuple[Figure, list[Axes]]:
-    """So many panels with the same axes, `columns` a row, on a phone half as many."""
+def panels(
+    count: int, narrow: bool, columns: int = 2, height: float = 2.3, share: bool = True
+) -> tuple[Figure, list[Axes]]:
+    """So many panels, with the same axes if `share`, `columns` a row, on a phone half as many."""
     columns = min(count, max(1, columns // 2) if narrow else columns)
     rows = -(-count // columns)
-    fig, axes = canvas(rows, columns, NARROW if narrow else WIDE, height * rows + 0.7, share=True)
+    fig, axes = canvas(rows, columns, NARROW if narrow else WIDE, height * rows + 0.7, share)
     for axis in axes[count:]:
         axis.set_visible(False)
     return fig, axes[:count]
@@ -200,12 +202,10 @@ def races(
     fig, axes = panels(len(by_condition), narrow, height=height)
     for axis, (words, nets) in zip(axes, by_condition.items(), strict=True):
         for label, seeds in nets.items():
-            hue, dash = SIDES[label]
-            for epochs, errors in seeds:
-                axis.plot(epochs, errors, color=hue, linestyle=dash, linewidth=1.4, label=label)
+            _lines(axis, seeds, *SIDES[label], label)
         axis.axhline(mark, color=INK, linewidth=1, linestyle=(0, (1, 2)))
         axis.set(xlabel="epoch", ylabel="training error (%)", ylim=(0, None))
-        _titled(axis, words, narrow)
+        _titled(axis, words)
     _outer(fig, axes, 2)
     return fig
 
@@ -223,12 +223,12 @@ def sweeps(by_condition: Mapping[str, Mapping[str, tuple[dict[float, Reached], f
         axis.set(xscale="log", yscale="log", xlabel="learning rate of the weights", ylabel="epochs", ylim=(3, 90))
         axis.set_yticks([5, 10, 20, 40, 80], ["5", "10", "20", "40", "80"], minor=False)
         axis.minorticks_off()
-        _titled(axis, words, narrow)
+        _titled(axis, words)
     _outer(fig, axes, 2)
     return fig
 
 
-def _titled(axis: Axes, words: str, narrow: bool) -> None:
+def _titled(axis: Axes, words: str) -> None:
     axis.set_title(textwrap.fill(words, 46), color=INK, fontsize=9)
 
 
@@ -239,15 +239,21 @@ def _outer(fig: Figure, axes: Sequence[Axes], columns: int) -> None:
     legend_below(fig, axes[0], columns)
 
 
-def curves(nets: Mapping[str, Sequence[Curve]], ylabel: str, narrow: bool) -> Figure:
-    """Errors of two nets over epochs in one panel, a line a seed; the first is ours, the second the other."""
-    fig, (axis,) = panels(1, narrow, height=2.6)
-    for (label, seeds), (hue, dash) in zip(nets.items(), SIDES.values(), strict=False):
-        for epochs, errors in seeds:
-            axis.plot(epochs, errors, color=hue, linestyle=dash, linewidth=1.4, label=label)
-    axis.set(xlabel="epoch", ylabel=ylabel)
-    legend_below(fig, axis, 1 if narrow else 2)
+def curves(by_study: Mapping[str, Mapping[str, Sequence[Curve]]], ylabel: str, narrow: bool) -> Figure:
+    """A panel a study: errors of two nets over epochs, a line a seed; the first net is ours, the second the other."""
+    fig, axes = panels(len(by_study), narrow, height=2.4, share=False)
+    for axis, (title, nets) in zip(axes, by_study.items(), strict=True):
+        for seeds, (hue, dash), label in zip(nets.values(), SIDES.values(), ("with", "without"), strict=True):
+            _lines(axis, seeds, hue, dash, label)
+        axis.set(xlabel="epoch", ylabel=ylabel)
+        _titled(axis, title)
+    legend_below(fig, axes[0], 2)
     return fig
+
+
+def _lines(axis: Axes, seeds: Sequence[Curve], hue: str, dash: Any, label: str) -> None:
+    for epochs, errors in seeds:
+        axis.plot(epochs, errors, color=hue, linestyle=dash, linewidth=1.4, label=label)
 
 
 def dots(table: pd.DataFrame, xlabel: str, narrow: bool) -> Figure:
@@ -339,43 +345,3 @@ def effect_row(effect: Effect) -> Row:
     """An effect as a row of a forest; blue where its interval excludes zero."""
     name, said = plain_name(effect.experiment), effect.words
     return Row(name, effect.points, open=said not in ("worse", "better"), note=said)
-
-
-def lab_differences(
-    labels: Sequence[str], values: np.ndarray, halves: np.ndarray, printed: Sequence[float], narrow: bool = False
-) -> Figure:
-    """Differences of the authors' own runs in points: values with half-widths, and the printed number of each (NaN: none)."""
-    rows = [
-        Row(label, lab=(value, value - half, value + half), paper=paper)
-        for label, value, half, paper in zip(labels, values, halves, printed, strict=True)
-    ]
-    return forest(rows, "difference of the top-1 error (points)", narrow)
-
-
-def error_rates(settings: pd.DataFrame, kinds: dict[str, str], allowed: float) -> Figure:
-    """Rate of wrong verdicts (%) in settings, by kind of claim and by seeds of the net with fewer; equal tenths are one dot."""
-    fig, (axis,) = canvas(height=3.8)
-    repeats = settings["repeats"].min()
-    fewer = settings[["seeds", "baseline_seeds"]].where(lambda t: t > 0).min(axis=1)
-    settings = settings.assign(rate=settings["rate"].round(3), fewer=fewer)
-    settings = settings.drop_duplicates(["kind", "fewer", "rate"])
-    fewer = settings["fewer"]
-    counts = sorted(set(fewer))
-    present = [kind for kind in kinds if (settings["kind"] == kind).any()]
-    rng = np.random.default_rng(0)  # places dots beside each other
-    for i, n in enumerate(counts):
-        chosen = settings[fewer == n]
-        place = np.array([present.index(kind) for kind in chosen["kind"]], float)
-        place += 0.7 * ((i + 0.5) / len(counts) - 0.5) + rng.uniform(-0.04, 0.04, len(chosen))
-        label = f"{n:.0f} seed" if n == 1 else f"{n:.0f} seeds"
-        look: dict[str, Any] = {"color": COLORS[i % len(COLORS)], "marker": "os^Dv"[i % 5]}
-        axis.plot(place, 100 * chosen["rate"], linestyle="", ms=2.8, alpha=0.7, label=label, **look)
-    error = 3 * (allowed * (1 - allowed) / repeats) ** 0.5
-    axis.axhline(100 * allowed, color=INK, lw=1)
-    axis.axhspan(100 * (allowed - error), 100 * (allowed + error), color=INK, alpha=0.08, lw=0)
-    axis.set_xticks(range(len(present)), [textwrap.fill(kinds[kind], 13) for kind in present])
-    axis.set_ylabel("wrong verdicts, %")
-    axis.set_ylim(bottom=-0.2)
-    axis.grid(axis="x", visible=False)
-    legend_below(fig, axis, len(counts))
-    return fig

@@ -177,7 +177,9 @@ def svg(fig: Figure, alt: str, which: str = "") -> Html:
     text = buffer.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.S)
-    text = re.sub(r"(\.\d\d)\d+|( transform=\"rotate\(-?0 [^\"]*\")", r"\1", text)  # a hundredth of a point is fine enough
+    text = re.sub(
+        r"(\.\d\d)\d+|( transform=\"rotate\(-?0 [^\"]*\")", r"\1", text
+    )  # a hundredth of a point is fine enough
     text = _own_ids(text, f"f{salt}")
     text = text.replace(INK, "currentColor")
     # Text of the page: one size per figure unit, the page's fonts

@@ -15,7 +15,7 @@ from analysis.report.chart import chart
 from analysis.report.context import Context
 from analysis.report.figures import as_curve, curves_frame
 from analysis.report.names import condition_name
-from analysis.report.page import Html, folded, heading, note, say, stack, table
+from analysis.report.page import Html, folded, heading, note, render, say, stack, table
 from analysis.report.pages.fig1_sentences import (
     chosen_rates,
     claims_of,
@@ -26,7 +26,6 @@ from analysis.report.pages.fig1_sentences import (
     ratio_of_pair,
     reading,
 )
-from analysis.report.pages.training import differences_table
 from analysis.results.campaign import several
 from analysis.results.evidence import Study
 from analysis.text import plural
@@ -49,6 +48,8 @@ def fig1(ctx: Context, study: Study) -> Html | None:
     )
     waits = len(races.pairs(study)) - len(run)
     more = {
+        "How the nets are built and trained": setting(ctx, study, run),
+        "Rates, epochs and ratio in each condition": conditions(ctx, study, run),
         "How each condition differs from the judged one": choices(ctx, study, run),
         "How the learning rates were chosen": _rates(ctx, study, run, mark),
         "What other ways of counting would give": sensitivity(ctx, study, run),
@@ -58,10 +59,8 @@ def fig1(ctx: Context, study: Study) -> Html | None:
         heading(study.title),
         say(f"{study.data.rstrip('.')}.", *reading(ctx, study)),
         *verdicts,
-        conditions(ctx, study, run),
         note(f"{plural(waits, 'condition')} not run yet.") if waits else None,
         _curves(ctx, study, run, mark),
-        say(*_setting(ctx, study, run)),
         *(folded(words, part) for words, part in more.items() if part),
     )
 
@@ -98,7 +97,6 @@ def at_equal_rates(ctx: Context, study: Study) -> Html | None:
             f"A line a seed, both nets at the same rates; dotted: {100 * study.threshold:g} % training error.",
             curves_frame(drawn),
         ),
-        differences_table(found) if found else None,
         folded("Epochs of every run", table(heads, rows, f"Epochs until {100 * study.threshold:g} % training error")),
     )
 
@@ -273,33 +271,16 @@ def _validation_at(side: list[pd.DataFrame], mark: float) -> str:
     return f"{100 * sum(there) / len(there):.1f} %" if there else "–"
 
 
-def _setting(ctx: Context, study: Study, run: Pairs) -> list[str]:
+def setting(ctx: Context, study: Study, run: Pairs) -> Html | None:
     """How the nets of the first condition are built and trained, from the configuration of one of their runs."""
-    about = study.races[run[0][0]]
-    keys = [key for key in ctx.results.configs if key[0] == study.name and key[1] in about["rates"]]
-    if not keys:
-        return []
-    config = ctx.results.configs[min(keys)]
-    layers = config.get("model", {}).get("layers", {})
-    optimizer = config.get("optimizer", {})
+    rates = study.races[run[0][0]]["rates"]
+    keys = [key for key in ctx.results.configs if key[0] == study.name and key[1] in rates]
+    config = ctx.results.configs[min(keys)] if keys else {}
+    layers, optimizer = config.get("model", {}).get("layers"), config.get("optimizer")
     if not layers or not optimizer:
-        return []
-    convs = [layer for layer in layers.values() if "maps" in layer]
+        return None
     size = ctx.results.runs.get(min(keys), {}).get("parameters")
-    shapes = ", ".join(f"{layer['maps']} maps of {layer['kernel']} x {layer['kernel']}" for layer in convs)
-    stages, augmentation = optimizer["schedule"]["stages"], config["augmentation"]
-    constant = ", which stays as it is to the end" if len(stages) == 1 else ""
-    augmented = any(augmentation[key] for key in ("random_crop", "horizontal_flip", "color_noise"))
-    dropped = any("dropout" in layer["after"] for layer in layers.values())
-    order = "in a new order each epoch" if augmentation["reshuffle"] else "in the same order each epoch"
-    return [
-        f"Each net: {shapes}, then {plural(len(layers) - len(convs), 'fully connected layer')}"
-        + (f"; {size:,} parameters" if size else "")
-        + f". Minibatches of {optimizer['batch_size']}, {order}; momentum "
-        f"{optimizer['momentum']:g}, weight decay {optimizer['weight_decay']:g}, rate of the biases "
-        f"{stages[0]['biases'] / stages[0]['weights']:g} times that of the weights{constant}; {'' if augmented else 'no '}augmentation, "
-        f"{'' if dropped else 'no '}dropout. A hidden layer more where the condition says so."
-    ]
+    return render("race_setting.html.j2", config=config, layers=layers, optimizer=optimizer, parameters=size)
 
 
 def _change(factor: float | None) -> str:

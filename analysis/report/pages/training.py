@@ -151,8 +151,7 @@ ENDS = ["training", "one view", "ten views"]
 def training(ctx: Context) -> Html:
     """How the nets of the paper's comparisons ended, normalisation over the epochs, learning rates and test errors."""
     ran = [study for study in ctx.studies if ctx.trained(study)]
-    pairs = [("alexnet", "no_lrn"), ("cifar_lrn", "cifar_no_lrn")]
-    parts = [*(_ends(ctx, study) for study in ran), *(_normalisation(ctx, *pair) for pair in pairs)]
+    parts = [*(_ends(ctx, study) for study in ran), _normalisation(ctx, ran)]
     for study in ran:
         rates, errors = rate_changes(ctx.results, study), final_errors(ctx, study)
         parts += [
@@ -187,24 +186,27 @@ def _ends(ctx: Context, study: Study) -> Html | None:
     )
 
 
-def _normalisation(ctx: Context, *pair: str) -> Html | None:
-    """A net with and without response normalisation in one panel, of the study that trained it longest."""
-    found = []
-    for study in ctx.studies:
-        runs = {plain_name(name): ctx.results.curves(study.name, name).values() for name in pair}
-        nets = {name: [as_curve(curve, "validation_error") for curve in curves] for name, curves in runs.items()}
-        if all(nets.values()):
-            found.append((max(epochs[-1] for seeds in nets.values() for epochs, _ in seeds), study, nets))
-    if not found:
+def _normalisation(ctx: Context, ran: list[Study]) -> Html | None:
+    """The nets with and without response normalisation, a panel a study."""
+    nets: dict[str, dict[str, list[figures.Curve]]] = {}
+    for study in ran:
+        for pair in (("alexnet", "no_lrn"), ("cifar_lrn", "cifar_no_lrn")):
+            runs = {plain_name(name): ctx.results.curves(study.name, name).values() for name in pair}
+            if all(runs.values()):
+                nets[study.title] = {k: [as_curve(c, "validation_error") for c in of] for k, of in runs.items()}
+    if not nets:
         return None
-    _, study, nets = max(found, key=lambda item: item[0])
-    ends = {name: sum(errors[-1] for _, errors in seeds) / len(seeds) for name, seeds in nets.items()}
+    last = {
+        title: [sum(errors[-1] for _, errors in seeds) / len(seeds) for seeds in pair.values()]
+        for title, pair in nets.items()
+    }
+    said = "; ".join(f"{title}: {a:.1f} % with and {b:.1f} % without" for title, (a, b) in last.items())
     return chart(
         lambda narrow: figures.curves(nets, "validation error (%)", narrow),
-        f"With and without response normalisation on {study.title}: {' and '.join(f'{end:.1f} %' for end in ends.values())}",
-        f"Validation error over epochs: {'; '.join(f'{name} ends at {end:.1f} %' for name, end in ends.items())}",
-        "A line a seed, centre view.",
-        curves_frame(nets),
+        "Response normalisation: with it and without",
+        f"Validation error over epochs, at the end {said}",
+        f"A line a seed, centre view; means at the end: {said}.",
+        pd.concat([curves_frame(pair).assign(study=title) for title, pair in nets.items()]),
     )
 
 
