@@ -6,7 +6,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help reproduce test check bench reference format lock hooks bootstrap clean distclean
+.PHONY: help reproduce test check bench reference screenshot format lock hooks bootstrap clean distclean
 
 PYTHON ?=
 ARGS ?=
@@ -35,10 +35,15 @@ check: bootstrap ## formats, lint, types, import contracts, workflow, notebooks
 bench: bootstrap ## ingest, loader and training step beside the usual programs: results/bench/bench.csv
 	@$(in_venv) snakemake bench --cores all --forcerun bench $(ARGS)
 
-reference: bootstrap ## the report of the published runs again, and the README's tables; trains nothing
+reference: bootstrap ## the report of the published runs again, its figures and the tables in READMEs; trains nothing
 	@$(in_venv) python -m analysis rebuild --results reports/reference/results --out reports/reference/alexnet.html
-	@$(in_venv) python -m analysis table --claims reports/reference/claims.csv --results reports/reference/results --into README.md
-	@$(in_venv) python -m analysis departures --results reports/reference/results --into README.md
+	@$(in_venv) python -m analysis table --claims reports/reference/claims.csv --results reports/reference/results --into reports/reference/README.md
+	@$(in_venv) python -m analysis departures --results reports/reference/results --into reports/reference/README.md
+	@$(in_venv) python -m analysis answer --claims reports/reference/claims.csv --results reports/reference/results --into README.md
+
+screenshot: ## docs/report.png, the first screen of the published report (needs chromium)
+	@chromium --headless --no-sandbox --disable-gpu --hide-scrollbars --window-size=1280,900 \
+	    --screenshot=docs/report.png "file://$$PWD/reports/reference/alexnet.html"
 
 format: bootstrap ## rewrite sources as `make check` wants them
 	$(in_venv) ruff format .

@@ -207,8 +207,10 @@ def test_on_paper_there_is_nothing_to_click(browser: Any, report: Path) -> None:
     tab = context.new_page()
     tab.emulate_media(media="print", color_scheme="dark")
     tab.goto(report.as_uri())
-    for gone in ("nav", "form.filter", "details.code", "#claim-lrn-delta-top1 details"):
+    for gone in ("nav", "form.filter", "details.code"):
         assert not tab.locator(gone).first.is_visible(), gone
+    assert tab.locator("#claim-lrn-delta-top1").get_by_text("explain lrn-delta-top1").first.is_visible()  # unfolded
+    assert tab.evaluate("document.querySelector('#part-answer').offsetHeight") < 2 * 1123
     assert tab.locator("#claim-lrn-delta-top1").is_visible()
     colors = tab.evaluate("[getComputedStyle(document.body).color, getComputedStyle(document.body).backgroundColor]")
     assert colors == ["rgb(0, 0, 0)", "rgb(255, 255, 255)"]

@@ -153,7 +153,7 @@ def test_the_report_is_built_from_what_is_kept(results: Path, tmp_path: Path) ->
     assert table.read_bytes() == check(results, tmp_path / "all.csv")
     html = out.read_text()
     assert "Traceback" not in html and 'id="claim-lrn-delta-top1"' in html
-    names = {"alexnet.html", "claims.csv", "claims.json", "ro-crate-metadata.json", "workflow.smk"}
+    names = {"alexnet.html", "claims.csv", "claims.json", "ro-crate-metadata.json", "workflow.smk", "headline.svg"}
     assert {path.name for path in out.parent.iterdir()} == names
 
 
@@ -197,9 +197,13 @@ def test_the_published_verdicts_are_those_of_the_published_runs(tmp_path: Path) 
 
 
 @pytest.mark.skipif(not (REFERENCE / "results").is_dir(), reason="no runs are published yet")
-def test_the_readme_shows_the_published_verdicts(tmp_path: Path) -> None:
-    readme = tmp_path / "README.md"
-    shutil.copy(ROOT / "README.md", readme)
-    runs = ["--results", str(REFERENCE / "results"), "--into", str(readme)]
-    assert main(["table", "--claims", str(REFERENCE / "claims.csv"), *runs]) == main(["departures", *runs]) == 0
-    assert readme.read_text() == (ROOT / "README.md").read_text(), "run `make reference` and commit what it writes"
+def test_the_readmes_show_the_published_verdicts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    claims = ["--claims", "reports/reference/claims.csv"]
+    for readme, verbs in (("README.md", ["answer"]), ("reports/reference/README.md", ["table", "departures"])):
+        copy = tmp_path / "README.md"
+        shutil.copy(readme, copy)
+        for verb in verbs:
+            of = [] if verb == "departures" else claims
+            assert main([verb, *of, "--results", "reports/reference/results", "--into", str(copy)]) == 0
+        assert copy.read_text() == Path(readme).read_text(), "run `make reference` and commit what it writes"

@@ -218,7 +218,7 @@ def test_three_studies_at_once(tmp_path: Path) -> None:
     assert [study.name for study in ctx.studies] == ["ilsvrc2012", "imagenette", "demo"]
     full = ctx.table[ctx.table["evidence"].eq("paper scale") & ctx.table["verdict"].ne("pending")]
     lead = text(answer.first_screen(ctx))
-    assert f"At full size, of {len(full)} claims tested," in lead and "On ImageNet, " in lead
+    assert f"At full size, {len(full)} claims were tested:" in lead and "On ImageNet, " in lead
     assert "untested" not in lead
     opened = text(details(ctx, "lrn-delta-lab"))
     assert "Data: study ilsvrc2012" in opened

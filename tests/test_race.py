@@ -300,7 +300,7 @@ def test_the_first_page_says_that_the_factor_depends_on_the_condition(tmp_path):
     ctx = context(tmp_path)
     said = re.sub(r"<[^>]+>", "", answer.first_screen(ctx)).replace("\u00a0", " ")
     factor = MEANS[1] / MEANS[0]
-    assert f"learns depends on the settings: {factor / 0.8:.2f} [" in said
+    assert f"learns depends on the settings: {factor / 0.8:.2f} times [" in said
     assert f"{factor / 2:.2f} times in another of 2 conditions" in said
     row = claims_table.claims(ctx).partition('id="claim-relu-speedup-cifar10"')[2].partition("</article>")[0]
     text = re.sub(r"<[^>]+>", "", row)

@@ -1,7 +1,9 @@
-"""The README's two parts that are made of results: the verdict table with the races of Fig. 1, and recipes with departures."""
+"""What READMEs hold of results: the answer, the verdict table with the races of Fig. 1, and recipes with departures."""
 
 from __future__ import annotations
 
+import html
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,7 +11,9 @@ import pandas as pd
 
 from analysis.errors import UserError
 from analysis.report.context import Context
-from analysis.report.pages import departure_tables, fig1_races, fig1_sentences
+from analysis.report.page import render
+from analysis.report.pages import answer as first_page
+from analysis.report.pages import departure_tables, fig1_races, fig1_sentences, headline
 from analysis.results.campaign import sentences
 from analysis.results.evidence import load_results
 from analysis.verdicts.table import markdown, read_table
@@ -24,6 +28,18 @@ def verdicts(table: Path, folder: Path | None) -> list[str]:
     conditions = {row["id"]: fig1_sentences.judged_under(ctx, row) for row in found.to_dict("records")}
     raced = (fig1_races.markdown(ctx, study) for study in ctx.studies if study.races)
     return ["\n".join(sentences(ctx.results)), markdown(found, conditions), *filter(None, raced)]
+
+
+def answer(table: Path, folder: Path, figures: str) -> list[str]:
+    """The headline figure, as the file in the folder `figures`, and a line a sentence of the report's first screen."""
+    ctx = Context(load_results(folder), read_table(table))
+    alt = html.escape(headline.takeaway(headline.panels(ctx)))
+    lines = re.findall(r"<p[^>]*>(.*?)</p>", render("answer_lead.html.j2", **first_page.facts(ctx)), re.S)
+    plain = (html.unescape(re.sub(r"<[^>]+>", "", re.sub(r"</?b>", "**", line))) for line in lines)
+    return [
+        f'<img src="{figures}/headline.svg" alt="{alt}" width="55%" align="right">',
+        "\n".join(f"- {line}" for line in plain),
+    ]
 
 
 def departures(folder: Path, studies: Sequence[str]) -> list[str]:

@@ -9,12 +9,15 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from analysis.errors import UserError
+from analysis.files import write_text
 from analysis.paper.claims import CLAIMS, load_claims
 from analysis.report.build import build
+from analysis.report.context import Context
 from analysis.report.notebooks import execute
+from analysis.report.pages import headline
 from analysis.results.evidence import load_results
 from analysis.verdicts.judge import judge_all
-from analysis.verdicts.table import write_table
+from analysis.verdicts.table import read_table, write_table
 
 NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
 
@@ -22,7 +25,7 @@ NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
 def rebuild(
     folder: Path, out: Path, jobs: int = 2, notebooks: Iterable[Path] = (), executed: Path | None = None
 ) -> Path:
-    """Judge what `folder` holds, and write the HTML file `out` with claims.csv and the rest beside it.
+    """Judge what `folder` holds, and write the HTML file `out` with claims.csv, headline.svg and the rest beside it.
 
     Args:
         jobs: pages that are executed at once.
@@ -47,6 +50,8 @@ def rebuild(
         for page in made:
             page.result()
     build(copies, table, out, folder)
+    ctx = Context(load_results(folder), read_table(table))
+    write_text(out.with_name("headline.svg"), headline.svg(ctx, alone=True))
     if not executed:
         shutil.rmtree(room)
     return table

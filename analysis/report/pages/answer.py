@@ -78,32 +78,44 @@ EVIDENCE = {
 RECIPES = ("paper", "alexnet", "paper_color_deviations")
 
 
+def facts(ctx: Context) -> dict[str, Any]:
+    """What the sentences of the answer are made of."""
+    t = ctx.table
+    return {
+        "runs": len(ctx.results.runs),
+        "real": len(_real(ctx)),
+        "errors": [row for panel in headline.panels(ctx) if panel.unit == "%" for row in panel.rows],
+        "waiting": int((t["verdict"].eq(PENDING) & t["command"].str.contains("ilsvrc")).sum()),
+        "one_net": _one_net(t),
+        "effects": [part for full in (True, False) if (part := _effects(ctx, full))],
+        "race": _race(ctx),
+        "recipes": _recipes(ctx),
+        "logs": _logs(),
+    }
+
+
 def first_screen(ctx: Context) -> Html:
     """What this is, the answer beside the headline figure, the counts of verdicts, and what a reader must know before the numbers."""
-    results, t = ctx.results, ctx.table
-    real = [key for key in results.runs if key[0] not in results.studies or results.studies[key[0]].tier != "demo"]
-    found = headline.panels(ctx)
+    runs = ctx.results.runs
     return render(
         "answer.html.j2",
-        day=max([day(run) for run in results.runs.values()], default=""),
-        runs=len(results.runs),
-        nets=len({(key[0], _net(ctx, key)) for key in results.runs}),
-        real=len(real),
-        data=_named(study for study in ctx.studies if any(key[0] == study.name for key in real)),
-        errors=[row for panel in found if panel.unit == "%" for row in panel.rows],
-        waiting=(t["verdict"].eq(PENDING) & t["command"].str.contains("ilsvrc")).sum(),
-        one_run=_one_run(t),
-        effects=[part for full in (True, False) if (part := _effects(ctx, full))],
-        race=_race(ctx),
-        recipes=_recipes(ctx),
-        logs=_logs(),
-        tiles=_tiles(t),
-        claims=len(t),
-        takeaway=headline.takeaway(found),
+        **facts(ctx),
+        day=max([day(run) for run in runs.values()], default=""),
+        nets=len({(key[0], _net(ctx, key)) for key in runs}),
+        data=_named(study for study in ctx.studies if any(key[0] == study.name for key in _real(ctx))),
+        tiles=_tiles(ctx.table),
+        claims=len(ctx.table),
+        takeaway=headline.takeaway(headline.panels(ctx)),
         figures=headline.svg(ctx) + headline.svg(ctx, narrow=True),
         download=headline.svg(ctx, alone=True),
-        warnings=warnings(ctx) or "",
+        warnings=warnings(ctx),
     )
+
+
+def _real(ctx: Context) -> list[tuple[str, str, int]]:
+    """Runs on images that the bench did not generate."""
+    studies = ctx.results.studies
+    return [key for key in ctx.results.runs if key[0] not in studies or studies[key[0]].tier != "demo"]
 
 
 def _named(studies: Iterable[Study]) -> list[str]:
@@ -115,7 +127,7 @@ def _net(ctx: Context, key: tuple[str, str, int]) -> str:
     return ctx.results.studies[key[0]].net(key[1]) if key[0] in ctx.results.studies else key[1]
 
 
-def _one_run(t: pd.DataFrame) -> int:
+def _one_net(t: pd.DataFrame) -> int:
     """How many pending claims wait for the base network on ILSVRC-2010 alone."""
     alone = t["experiment"].eq("alexnet") & t["baseline"].eq("")
     return int((alone & t["verdict"].eq(PENDING) & t["command"].str.contains("ilsvrc2010", regex=False)).sum())
@@ -177,9 +189,9 @@ def _race(ctx: Context) -> dict[str, Any] | None:
     least = min(found, key=lambda item: item[1].value)
     return {
         "paper": row["paper"],
-        "ours": f"{row['bound']} {number(row['ours'], 'x', 2)} {interval(row['low'], row['high'], 'x')}".strip(),
+        "ours": f"{row['bound']} {number(row['ours'], 'x', 2)} times {interval(row['low'], row['high'], 'x')}".strip(),
         "own": own,
-        "least": (least[0], f"{least[1].bound} {number(least[1].value, 'x', 2)}".strip()),
+        "least": (least[0], f"{least[1].bound} {number(least[1].value, 'x', 2)} times".strip()),
         "depends": float(row["ours"]) / least[1].value >= 2,
         "conditions": len(found),
         "verdict": verdict_words(row["verdict"], row["evidence"], row["dataset"]),
@@ -195,7 +207,7 @@ def _recipes(ctx: Context) -> dict[str, Any] | None:
             continue
         means = {name: sum(found) / len(found) for name, found in ends.items() if found}
         return {
-            "study": study.title,
+            "study": _named([study])[0],
             "shrunk": bool(study.shrunk),
             "chance": 100 * study.chance,
             "stuck": {name for name, found in ends.items() if found and min(found) > DEAD * 100 * study.chance},

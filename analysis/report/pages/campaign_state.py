@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from analysis.report.context import Context
-from analysis.report.page import Html, heading, note, stack
+from analysis.report.page import Html, render
 from analysis.results import golden
 from analysis.results.evidence import Results, Study
 from analysis.text import plural
@@ -116,10 +116,6 @@ def _on_gpu(run: dict[str, Any]) -> bool:
     return any(name != "cpu" for name in run.get("devices") or ())
 
 
-def _were(count: int) -> str:
-    return "was" if count == 1 else "were"
-
-
 def outdated(results: Results) -> set[RunKey]:
     """Runs by other code than this checkout's of which it is not known that this computes the same."""
     return {key for key, run in results.runs.items() if _by_other_code(run) and not _proven(run)}
@@ -139,77 +135,48 @@ def progress(ctx: Context, study: Study) -> str:
     return f"{done:,} of {plural(asked, 'run')}{more} finished."
 
 
-def warnings(ctx: Context) -> Html | None:
-    """What a reader must know before the numbers: nothing run, runs missing or failed, code changed since."""
-    results, parts = ctx.results, []
-    if not results.runs:
-        parts.append(note("Nothing has been trained yet, so only counted numbers have a verdict."))
-    left = unfinished(results)
-    failed, begun = [run for run in left if run.failed], [run for run in left if not run.failed]
-    if failed:
-        names = ", ".join(_named(run.key) for run in failed[:6]) + (" …" if len(failed) > 6 else "")
-        parts.append(_warning("failed", f"{plural(len(failed), 'run')} failed: {names}."))
-    if begun:
-        parts.append(_warning("unfinished", f"{plural(len(begun), 'run')} begun but not finished."))
-    parts += _about_code(results)
-    if results.set_aside:
-        count = plural(len(results.set_aside), "result")
-        parts.append(_warning("not used", f"{count} found but set aside as out of date or incomplete."))
-    return stack(*parts) if parts else None
-
-
-def _about_code(results: Results) -> list[Html]:
-    """That runs were made by other code than this checkout's: those of which it is known that it computes the same, and the rest."""
-    runs, unproven = results.runs, outdated(results)
-    proven = [runs[key] for key in runs if _by_other_code(runs[key]) and key not in unproven]
-    parts = []
-    if proven:
-        codes = {str(run["provenance"]["code_sha256"]) for run in proven}
-        values, now = golden.known(), {stage: str(code_now(stage)) for stage in ("train", "examine")}
-        machines = {machine for code in codes for machine in values.where_same("train", code, now["train"])}
-        named = sorted({f"{cpu}, {vectors}, torch {torch}" for cpu, vectors, torch, *_ in machines})
-        changed = {what for code in codes for what in values.measures("examine", code, now["examine"])[1]}
-        probes = f", but not when examined: {', '.join(sorted(changed))}" if changed else ""
-        words = (
-            f"{len(proven):,} of {plural(len(runs), 'run')} {_were(len(proven))} made by {plural(len(codes), 'other version')} of the code. "
-            f"{len(values.nets)} small nets, which have each kind of layer, schedule and augmentation of the published runs, came to "
-            f"the same bits with these and with this checkout's code when trained and evaluated ({'; '.join(named)}){probes}."
-        )
-        parts.append(_warning("other code, same computation", words))
-    if unproven:
-        of = [runs[key] for key in unproven]
-        why = {
-            "from files that no commit has": sum(bool(run.get("provenance", {}).get("git_dirty")) for run in of),
-            "on a GPU, of which there are no such values": sum(map(_on_gpu, of)),
-        }
-        reasons = [f"{count} of them {words}" for words, count in why.items() if count]
-        words = (
-            f"{len(of):,} of {plural(len(runs), 'run')} {_were(len(of))} made by training code that is not this checkout's and that "
-            f"is not shown to compute the same{'; ' * bool(reasons)}{', '.join(reasons)}."
-        )
-        parts.append(_warning("code has changed since this run", words))
-    return parts
-
-
-def _warning(label: str, text: str) -> Html:
-    return Html('<p class="note"><span class="stale">{}</span> {} <a href="#provenance">See provenance</a></p>').format(
-        label, text
+def warnings(ctx: Context) -> Html:
+    """What a reader must know before the numbers: runs missing or failed, code changed since; empty if there is nothing."""
+    results, left = ctx.results, unfinished(ctx.results)
+    return render(
+        "warnings.html.j2",
+        failed=[_named(run.key) for run in left if run.failed],
+        begun=sum(not run.failed for run in left),
+        set_aside=len(results.set_aside),
+        runs=len(results.runs),
+        proven=_proven_runs(results),
+        unproven=_unproven_runs(results),
     )
+
+
+def _proven_runs(results: Results) -> dict[str, Any] | None:
+    """Of the runs by other code than this checkout's those known to compute the same: how many, and how it is known; None: no run."""
+    unproven = outdated(results)
+    proven = [run for key, run in results.runs.items() if _by_other_code(run) and key not in unproven]
+    if not proven:
+        return None
+    codes = {str(run["provenance"]["code_sha256"]) for run in proven}
+    values, now = golden.known(), {stage: str(code_now(stage)) for stage in ("train", "examine")}
+    machines = {machine for code in codes for machine in values.where_same("train", code, now["train"])}
+    return {
+        "count": len(proven),
+        "codes": len(codes),
+        "nets": len(values.nets),
+        "machines": sorted({f"{cpu}, {vectors}, torch {torch}" for cpu, vectors, torch, *_ in machines}),
+        "changed": sorted({what for code in codes for what in values.measures("examine", code, now["examine"])[1]}),
+    }
+
+
+def _unproven_runs(results: Results) -> dict[str, int]:
+    """How many runs are outdated, and how many of these say why: a changed checkout, or a GPU."""
+    runs = [results.runs[key] for key in outdated(results)]
+    dirty = sum(bool(run.get("provenance", {}).get("git_dirty")) for run in runs)
+    return {"count": len(runs), "dirty": dirty, "gpu": sum(map(_on_gpu, runs))}
 
 
 def unfinished_runs(results: Results) -> Html | None:
     """Each run that failed or did not end, with the last lines of its log; None if there are none."""
     left = unfinished(results)
-    if not left:
-        return None
-    parts = [heading("Runs without a result")]
-    for run in left:
-        label = "failed" if run.failed else "not finished: still running, or interrupted"
-        opened = " open" if run.failed else ""
-        parts.append(
-            Html(
-                '<details class="log"{}><summary><span class="stale">{}</span> {}</summary>'
-                '<pre tabindex="0">{}</pre></details>'
-            ).format(opened, label, _named(run.key), run.tail)
-        )
-    return stack(*parts)
+    return (
+        render("unfinished.html.j2", runs=[(_named(run.key), run.failed, run.tail) for run in left]) if left else None
+    )
