@@ -17,11 +17,11 @@ from analysis.paper.claims import Claim
 from analysis.paper.lab_logs import LabLog, load_lab_logs, logged, rows_of, view_gains
 from analysis.report.context import Context
 from analysis.report.number_line import Marks, number_line, shared_axis
-from analysis.report.page import Html, folded, render, say, stack, table
+from analysis.report.page import Html, render
 from analysis.report.program import linked
 from analysis.stats.intervals import Noise, half_width
-from analysis.text import plural, series
-from analysis.verdicts.table import interval, number, paper_value, with_unit
+from analysis.text import series
+from analysis.verdicts.table import interval, paper_value, with_unit
 
 IMAGES = {("ilsvrc2010", "test"): 150_000, ("ilsvrc2010", "val"): 50_000, ("ilsvrc2012", "val"): 50_000}
 TWINS = ("169", "170", "171", "175", "170-256-double")
@@ -153,38 +153,29 @@ def _where(log: LabLog) -> str:
 def side_by_side(ctx: Context) -> Html:
     """Paper, lab log and ours for every claim with a logged number, and on which data each was logged."""
     logs = load_lab_logs()
-    t = ctx.table.set_index("id")
-    rows, data, rounded = [], set(), 0
+    verdicts = {row["id"]: row for row in ctx.table.to_dict("records")}
+    rows = []
     for claim in ctx.claims.values():
-        value = logged(claim, logs)
+        value, row = logged(claim, logs), verdicts[claim.id]
         if value is None:
             continue
-        of, row = rows_of(claim, logs), t.loc[claim.id]
-        rounded += rounds_to(value, claim)
-        data.add(_where(of[0]))
+        of = rows_of(claim, logs)
         # an error among ten classes is not comparable
         comparable = row["ours"] != "" and (claim.how != "value" or row["evidence"] == "paper scale")
         ours = with_unit(row["ours"], claim.unit, 2 if row["study"] else None)
         rows.append(
-            [
-                Html('<a href="#claim-{0}">{0}</a>').format(claim.id),
-                paper_value(claim.paper, claim.unit, claim.relation),
-                with_unit(value, claim.unit, 3 if claim.unit in ("%", "points") else None),
-                "yes" if rounds_to(value, claim) else "no",
-                _where(of[0]),
-                series(list(dict.fromkeys(log.net for log in of))),
-                linked(", ".join(log.source for log in of)),
-                (ours + (f" ({row['study']})" if row["study"] else "")) if comparable else "–",
-            ]
+            {
+                "claim": claim.id,
+                "paper": paper_value(claim.paper, claim.unit, claim.relation),
+                "log": with_unit(value, claim.unit, 3 if claim.unit in ("%", "points") else None),
+                "rounds": rounds_to(value, claim),
+                "where": _where(of[0]),
+                "nets": list(dict.fromkeys(log.net for log in of)),
+                "files": linked(", ".join(log.source for log in of)),
+                "ours": (ours + (f" ({row['study']})" if row["study"] else "")) if comparable else "",
+            }
         )
-    heads = ["Claim", "Paper", "Authors' log", "Rounds to it", "Logged on", "Nets", "File and line", "Ours"]
-    words = (
-        f"The logs hold {plural(len(rows), 'printed number')}; {rounded} of them round to what is printed. Each is one run or the difference "
-        f"of two, and they come from several data sets: {series(sorted(data))}."
-    )
-    return stack(
-        say(words), table(heads, rows, "Paper, log and ours; an absolute error of ours stands here at paper scale only")
-    )
+    return render("lab_logs_and_ours.html.j2", rows=rows, data=sorted({str(row["where"]) for row in rows}))
 
 
 def rounds_to(value: float, claim: Claim) -> bool:
@@ -197,46 +188,13 @@ def rounds_to(value: float, claim: Claim) -> bool:
     return abs(round(value, decimals) - claim.number) < 1e-9
 
 
-def all_logs(ctx: Context) -> Html:
+def all_logs() -> Html:
     """Every logged run, folded by period, with what ten views win."""
     logs = load_lab_logs()
     gains = np.array(list(view_gains(logs).values()))
-    (top1, top5), (sd1, sd5) = gains.mean(axis=0), gains.std(axis=0, ddof=1)
-    words = (
-        f"In {len(gains)} nets that were logged both ways on ILSVRC-2012 validation data, ten views win {top1:.2f} ± {sd1:.2f} points of top-1 "
-        f"and {top5:.2f} ± {sd5:.2f} points of top-5 error (mean and standard deviation over nets)."
-    )
-    by_period = {title: [log for log in logs if log.period == period] for period, title in PERIODS.items()}
-    return stack(
-        say(words), *(folded(f"{t} ({plural(len(of), 'note')})", _logs_table(of, t)) for t, of in by_period.items())
-    )
-
-
-def _logs_table(logs: list[LabLog], title: str) -> Html:
-    rows = [
-        [
-            log.net,
-            log.variant,
-            _where(log),
-            *(number(v, "%") if v is not None else "–" for v in (log.top1_error, log.top5_error)),
-            f"{log.loss:.6f}" if log.loss else "–",
-            log.drops,
-            f"{log.epochs:g}" if log.epochs else "–",
-            log.outcome,
-            linked(log.source),
-        ]
-        for log in logs
-    ]
-    heads = [
-        "Net",
-        "What it is",
-        "Data",
-        "Top-1, %",
-        "Top-5, %",
-        "Loss",
-        "Rate divided at",
-        "Epochs",
-        "In words",
-        "File",
-    ]
-    return table(heads, rows, title)
+    periods = {
+        title: [(log, _where(log), linked(log.source)) for log in logs if log.period == period]
+        for period, title in PERIODS.items()
+    }
+    means, spreads = gains.mean(axis=0), gains.std(axis=0, ddof=1)
+    return render("lab_logs_all.html.j2", nets=len(gains), means=means, spreads=spreads, periods=periods)
