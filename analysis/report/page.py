@@ -46,7 +46,7 @@ class Html(Markup):
 def templates() -> Environment:
     """The templates of the report: they escape whatever is no Html, and a name without a value is an error.
 
-    `plural(n, "run")` and the filters `tight` (no line ends before a unit) and `base64` are there for all.
+    All of them have `plural(n, "run")` and the filter `base64`.
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -58,7 +58,7 @@ def templates() -> Environment:
         lstrip_blocks=True,
     )
     made.globals["plural"] = plural
-    made.filters.update(tight=_tight, base64=lambda text: base64.b64encode(text.encode()).decode())
+    made.filters["base64"] = lambda text: base64.b64encode(text.encode()).decode()
     return made
 
 
@@ -131,8 +131,8 @@ def framed(inner: Html, caption: str, css: str = "") -> Html:
 
 
 def _tight(text: str) -> str:
-    """No line ends before a unit."""
-    return text.replace(" %", "\u00a0%").replace(" ×", "\u00a0×")
+    """No line ends before a unit; the escapes of an address, such as %0A, are none."""
+    return re.sub(r" (?=%(?![0-9A-F]{2})|×)", "\u00a0", text)
 
 
 def _cell(value: object) -> str | Html:
