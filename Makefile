@@ -6,13 +6,16 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help reproduce test check bench reference screenshot format lock hooks bootstrap clean distclean
+.PHONY: help reproduce test quick verify check bench reference screenshot format lock hooks bootstrap clean distclean
 
 PYTHON ?=
 ARGS ?=
 UV ?= uv
 export PYTHON
-in_venv := PATH="$$PWD/.venv/bin:$$PATH"
+in = env -u PYTHONPATH PYTHONNOUSERSITE=1 PATH="$$PWD/$(1)/bin:$$PATH"
+in_venv := $(call in,.venv)
+in_verify := $(call in,.venv-verify)
+published := reports/reference
 
 help: ## show this list
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -22,6 +25,13 @@ reproduce: bootstrap ## archives to report: snakemake --cores all
 
 test: bootstrap ## the tests, two files at a time
 	@$(in_venv) python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+
+verify: ## the published verdicts and their report once more, without torch: 0.7 GB, some minutes
+	@workflow/scripts/bootstrap.sh verify
+	@$(in_verify) python -m analysis verify --results $(published)/results
+	@$(in_verify) python -m analysis rebuild --results $(published)/results --out results/verify/alexnet.html
+	@for file in claims.csv claims.json alexnet.html; do cmp $(published)/$$file results/verify/$$file; done
+	@echo "claims.csv, claims.json and alexnet.html are those of $(published), byte for byte."
 
 check: bootstrap ## formats, lint, types, import contracts, workflow, notebooks
 	$(in_venv) ruff format --check .
@@ -54,15 +64,16 @@ format: bootstrap ## rewrite sources as `make check` wants them
 hooks: bootstrap ## run the fast checks before each commit
 	@$(in_venv) pre-commit install
 
-lock: ## renew requirements.lock from pyproject.toml (needs uv; ARGS=--upgrade takes the newest versions)
+# The second lock holds the same versions: its constraint is the first.
+lock: ## renew both lock files from pyproject.toml (needs uv; ARGS=--upgrade takes the newest versions)
 	@command -v $(UV) >/dev/null || { echo "error: make lock needs uv; install it or name it: make lock UV=/path/to/uv" >&2; exit 2; }
-	@cp requirements.lock requirements.lock.new
-	@$(UV) pip compile pyproject.toml --extra dev --universal --python-version 3.11 --fork-strategy fewest \
-	    --generate-hashes --no-annotate --no-header --quiet $(ARGS) -o requirements.lock.new
-	@{ echo "# Exact versions and hashes of everything in .venv, for Linux and Python 3.11 to 3.14."; \
-	   echo "# Made from pyproject.toml by \`make lock\`; do not edit by hand."; \
-	   cat requirements.lock.new; } > requirements.lock
-	@rm requirements.lock.new
+	@renew() { cp "$$1" "$$1.new"; \
+	    $(UV) pip compile "$${@:3}" --universal --python-version 3.11 --fork-strategy fewest --generate-hashes \
+	        --no-annotate --no-header --quiet $(ARGS) -o "$$1.new"; \
+	    { echo "# Exact versions and hashes of everything in $$2, for Linux and Python 3.11 to 3.14."; \
+	      echo "# Made from pyproject.toml by \`make lock\`; do not edit by hand."; cat "$$1.new"; } > "$$1"; rm "$$1.new"; }; \
+	renew requirements.lock .venv pyproject.toml --extra dev; \
+	renew requirements-verify.lock .venv-verify --group pyproject.toml:verify -c requirements.lock
 
 bootstrap:
 	@workflow/scripts/bootstrap.sh
@@ -74,4 +85,4 @@ clean: ## remove the report, the demo's results and every cache; results of othe
 	find alexnet analysis tests workflow -name __pycache__ -prune -exec rm -rf {} +
 
 distclean: clean ## also remove .venv and Snakemake's memory of past runs; results of other studies stay
-	rm -rf .venv .bootstrap.lock .snakemake
+	rm -rf .venv .venv-verify .bootstrap.lock .bootstrap-verify.lock .snakemake

@@ -81,6 +81,7 @@ def _pack(list_sources: bool, source: str | None, archives: list[Path] | None, o
     folders, download, plan = _folders(archives), named.pop("download"), named.pop("plan")
     if not source or not folders or out is None:
         raise UserError("pack needs --source, --out, and --archives or the variable ALEXNET_DATA")
+    named["repacked"] = named["repacked"] or os.environ.get("ALEXNET_REPACKED", "").split(os.pathsep)
     missing = sources.missing_archives(source, folders, named["splits"])
     url = download or json.loads(os.environ.get("ALEXNET_DOWNLOADS", "{}")).get(source)
     if missing and url and not plan:
@@ -91,7 +92,7 @@ def _pack(list_sources: bool, source: str | None, archives: list[Path] | None, o
         downloads.fetch_missing(missing, url, folders[0], account, sys.stderr)
     if plan:
         if not named["stand_ins"]:
-            pack.check_first(source, folders, named["splits"])
+            pack.check_first(source, folders, named["splits"], named["repacked"])
         catalogue = sources.open_source(source, folders, named["splits"])
         print(json.dumps(pack.plan(catalogue, out, named["image_size"], named["storage"]), indent=2))
     else:
@@ -244,6 +245,7 @@ VERBS = [
           _count("--allow-undecodable", "images that may be left out (default: 0)", 0, least=0),
           _text("--download", "base URL for archives that are in no folder; see config/README.md", metavar="URL"),
           _flag("--stand-ins", "the archives only bear official names; compare no hashes"),
+          _text("--repacked", "archives that were packed again: compare no hash of theirs", nargs="+", metavar="NAME"),
           _flag("--archive-order", "ILSVRC images as their archives have them, not by label and name"),
           _flag("--plan", "say what it would take, and stop")]),
     Verb("verify", "packed sets -> whether every image and label is what was packed", _verify,

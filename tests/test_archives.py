@@ -163,6 +163,22 @@ def test_members_may_lie_in_a_folder(copy):
     assert {(p.name, p.label) for p in drain(open_source("ilsvrc2012", copy), "val")} == before
 
 
+@pytest.mark.parametrize("source", ["ilsvrc2012", "ilsvrc2010"])
+def test_litter_of_macos_and_windows_is_no_image(copy, source):
+    def soil(members):
+        clean = list(members.items())
+        members.clear()
+        members["./.DS_Store"] = b"Bud1"
+        for name, data in clean:
+            members |= {f"./._{name}": b"\0\5\26\7", f"./{name}": data}
+        members["Thumbs.db"] = b"x"
+
+    before = [[(p.name, p.label, p.read()) for p in s.pictures()] for s in open_source(source, copy).splits]
+    for path in [*copy.glob("*img*.tar"), *copy.glob("*images*.tar")]:
+        change(path, soil)
+    assert [[(p.name, p.label, p.read()) for p in s.pictures()] for s in open_source(source, copy).splits] == before
+
+
 # What is needed ---------------------------------------------------------------------------------------------
 
 

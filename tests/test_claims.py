@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,8 @@ from analysis.errors import UserError
 from analysis.measures import arithmetic
 from analysis.measures.registry import MEASURES
 from analysis.paper.claims import CLAIMS, Claim, load_claims
+from analysis.results.evidence import load_results
+from analysis.verdicts.judge import judge
 
 
 @pytest.fixture(scope="module")
@@ -141,7 +144,7 @@ def test_a_definition_names_the_test_that_checks_it(claims: dict[str, Claim]) ->
 
     checked = 0
     for claim in claims.values():
-        for file, name in re.findall(r"(tests/\w+\.py)::(\w+)", claim.reason):
+        for file, name in re.findall(r"(tests/\w+\.py)::(\w+)", claim.document):
             assert f"def {name}(" in (CLAIMS.parents[1] / file).read_text(), claim.id
             checked += 1
     assert checked >= 7
@@ -149,17 +152,36 @@ def test_a_definition_names_the_test_that_checks_it(claims: dict[str, Claim]) ->
 
 def test_every_row_reaches_a_status_of_its_own_evidence(claims: dict[str, Claim], tmp_path: Path) -> None:
     """Without any result: what is counted, cited or not testable, and pending with a command or a reason."""
-    from analysis.results.evidence import load_results
-    from analysis.verdicts.judge import judge
-
     results = load_results(tmp_path)
     for claim in claims.values():
         (outcome,) = judge(claim, results)
-        assert outcome.verdict in ("pending", "not testable", "cited"), claim.id
+        assert outcome.verdict in ("pending", "not testable", "cited", *["holds"] * bool(claim.document)), claim.id
         assert outcome.why, claim.id
         if outcome.verdict == "pending":
             assert bool(claim.how) == bool(outcome.command) or "needs " in claim.reason or not claim.group, claim.id
         assert "no experiment of this project" not in outcome.why, claim.id
+
+
+def test_what_a_document_says_holds_by_it_and_five_rows_stay_without_a_test(claims: dict[str, Claim]) -> None:
+    read = {id_: claim for id_, claim in claims.items() if claim.document}
+    assert len(read) >= 15
+    for claim in read.values():
+        (outcome,) = judge(claim, load_results(Path(__file__).parent))
+        assert (outcome.verdict, outcome.evidence, outcome.why) == ("holds", "document", claim.document)
+        assert re.search(r"\.(cfg|cu|py|html|txt)\b|code\.google\.com|caption", claim.document), (
+            claim.id
+        )  # a file, a page, a place
+    places = [
+        page for claim in read.values() for page in re.findall(r"\w+\.(?:cu|py):(\d+)(?:-(\d+))?", claim.document)
+    ]
+    assert len(places) >= 7 and all(int(end or start) >= int(start) for start, end in places)
+    without = {id_ for id_, claim in claims.items() if not claim.testable and claim.kind != "cited"}
+    assert without == {"relu-lr-independent", "relu-noreg", "f09-split", "f09-cnn", "fig4-top5"}
+
+
+def test_a_document_takes_the_place_of_a_measure(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="column `document`: the row is measured"):
+        load_claims(changed(tmp_path, "lrn-k", document="layers-145.cfg:1"))
 
 
 def test_settings_that_the_program_of_2012_contradicts_say_so(tmp_path: Path) -> None:

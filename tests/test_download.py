@@ -781,7 +781,7 @@ def test_what_is_missing_says_the_sizes():
     assert re.search(r"ILSVRC2012_img_train\.tar +147\.9 GB +md5 1d675b47d978889d74fa0da5fadfb00e", text)
     assert re.search(r"ILSVRC2012_devkit_t12\.tar\.gz +size not published +md5 fa75699e", text)
     assert "  downloads: {ilsvrc2012: https://image-net.org/data/ILSVRC}\n" in text
-    many = describe_missing("ilsvrc2012", list(KNOWN), [f"/folder/{i}" for i in range(30)], None)
+    many = describe_missing("ilsvrc2010", list(KNOWN), [f"/folder/{i}" for i in range(30)], None)
     assert len(many.splitlines()) <= 24 and "and 26 more" in many and f"and {len(KNOWN) - 7} more" in many
 
 

@@ -97,6 +97,8 @@ def words(claim: dict[str, str], wide: tuple[float, float], narrow: tuple[float,
     if sign * (wide[0] - null) < 0 and sign * (wide[1] - null) < 0:
         return "contradicts", size
     effect = paper if paper is not None and paper != null else null + sign * slack
+    if up or down:  # more than the effect is claimed too, so an interval beyond it leaves nothing out
+        return ("not shown" if (narrow[1] < effect if up else narrow[0] > effect) else "cannot tell"), size
     return ("cannot tell" if narrow[0] <= effect <= narrow[1] else "not shown"), size
 
 
@@ -118,6 +120,48 @@ def test_every_number_and_word_comes_out_again_with_scipy(name: str, tmp_path: P
             expected = ("cannot tell", "unknown")
         assert (row["direction"], row["size"]) == expected, claim["id"]
         assert row["why"]
+
+
+def test_tables_drawn_at_random_come_out_by_the_definitions(tmp_path: Path) -> None:
+    """300 claims of each kind on arms that share all, some or no seeds, with runs that died; sides as the claim's sign has them."""
+    rng = np.random.default_rng(23)
+    rows = []
+    for i in range(40):
+        first, seeds = int(rng.choice([1, 1, 3, 20])), int(rng.integers(4, 9))
+        centre = rng.normal(10, 2)
+        for seed in range(first, first + seeds):
+            value = "" if rng.random() < 0.05 else f"{abs(rng.normal(centre, 1.5)) + 0.01:.6f}"
+            rows.append(f"arm{i},{seed},{value},")
+    claims = []
+    for i in range(300):
+        a, b = rng.choice(40, 2, replace=False)
+        how = ("value", "difference", "ratio")[i % 3]
+        relation = str(rng.choice(["about", "equal", "greater", "less", "at_least", "at_most"]))
+        null = 1.0 if how == "ratio" else 0.0
+        beyond = abs(rng.normal(0, 0.3 if how == "ratio" else 2))
+        up = relation in ("greater", "at_least") or (relation in ("about", "equal") and rng.random() < 0.5)
+        paper = f"{rng.normal(10, 2) if how == 'value' else null + (beyond if up else -min(beyond, 0.9)):.3f}"
+        paper = "" if how != "value" and relation == "greater" and rng.random() < 0.3 else paper
+        tolerance = f"{abs(rng.normal(0, 0.1 if how == 'ratio' else 1)):.3f}"
+        claims.append(f"c{i},,{how},arm{a},{'' if how == 'value' else f'arm{b}'},{relation},{paper},{tolerance},")
+    files = one(tmp_path, "\n".join(claims), "\n".join(rows))
+    got, arms, seen = run(*files, tmp_path / "out", "--minimum", "2"), arms_of(files[1]), set()
+    for row, claim in zip(got, table(files[0]), strict=True):
+        pairs = sorted(set(arms[claim["arm"]]) & set(arms[claim["baseline"] or claim["arm"]]))
+        if row["seeds"] in ("0", "1"):
+            assert row["size"] == "unknown" and row["direction"] in ("", "cannot tell")
+            continue
+        value, *wide = again(claim, arms, 0.95)
+        _, *narrow = again(claim, arms, 0.90)
+        numbers = [float(row[column]) for column in ("ours", "low", "high", "low90", "high90")]
+        assert numbers == pytest.approx([value, *wide, *narrow], rel=1e-9), claim["id"]
+        if pairs and claim["how"] != "value":
+            assert int(row["seeds"]) == len(pairs)
+        assert (row["direction"], row["size"]) == words(claim, tuple(wide), tuple(narrow)), claim
+        seen.add((row["direction"], row["size"]))
+    assert {word for pair in seen for word in pair} == {
+        *("", "agrees", "not shown", "contradicts", "cannot tell"), *("matches", "differs", "unknown")
+    }  # fmt: skip
 
 
 def test_the_published_mean_of_200_runs_matches_and_does_not_show_that_it_reaches_94(tmp_path: Path) -> None:

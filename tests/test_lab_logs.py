@@ -108,9 +108,9 @@ def test_the_page_says_what_the_numbers_say(tmp_path: Path) -> None:
     assert "0.39 points of overlapping pooling are 1.3 unpaired standard errors" in judged
     assert "pooling without overlap (top-1)" in judged and "pooling without overlap (top-5)" in judged
     side = lab_logs.side_by_side(ctx)
-    assert "ILSVRC-2010 test ten views, ILSVRC-2012 val ten views" in side.replace("centre view, ", "", 1)
-    assert "layer-params-147.cfg:174, layer-params-145.cfg:182" in side
-    assert lab_logs.all_logs(ctx).count("<tr>") > len(LOGS)
+    assert "ILSVRC-2010 test centre view, ILSVRC-2010 test ten views and ILSVRC-2012 val ten views" in side
+    assert "layer-params-147.cfg:174, layer-params-145.cfg:182" in re.sub(r"<[^>]+>", "", side)
+    assert lab_logs.all_logs().count("<tr>") > len(LOGS)
 
 
 def test_an_error_among_ten_classes_does_not_stand_beside_the_papers(tmp_path: Path) -> None:

@@ -624,6 +624,12 @@ def test_an_archive_that_is_not_the_published_one(archives, tmp_path, monkeypatc
     with pytest.raises(UserError, match=f"{name} has md5 {found}, but {expected} was published"):
         pack_published("ilsvrc2012", archives, tmp_path, image_size=SIZE, splits=["val"], progress=io.StringIO())
     assert not (tmp_path / "manifest.json").exists()
+    allowed = [name, "ILSVRC2012_img_val.tar"]
+    more = {"image_size": SIZE, "splits": ["val"], "progress": io.StringIO()}
+    with pytest.raises(UserError, match="ILSVRC2012_img_val.tar has md5"):
+        pack_published("ilsvrc2012", archives, tmp_path, repacked=allowed[:1], **more)
+    records = pack_published("ilsvrc2012", archives, tmp_path, repacked=allowed, **more)["archives"]
+    assert [(r["file"], r["repacked"], "verified" in r) for r in records] == [(n, True, False) for n in allowed]
 
 
 @pytest.mark.parametrize("more", [[], ["--plan"]])

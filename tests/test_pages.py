@@ -45,7 +45,9 @@ def test_training_draws_ablations_and_folds_the_tables(ctx: Context) -> None:
 
 def test_views_are_drawn_where_nets_are_compared(ctx: Context) -> None:
     shown, _ = split_folds(training.training(ctx))
-    spoken = re.findall(r'aria-label="Top-1 error in training, with one view and with ten: ([^"]*)"', shown)[0]
+    spoken = re.findall(
+        r'aria-label="Top-1 error in training, with one view and with ten: ([^"]*)"', shown.replace("\xa0", " ")
+    )[0]
     drawn = dict(re.findall(r"([^;]+?) [\d.]+, [\d.]+ and ([\d.]+) %(?:; )?", spoken))
     e = ctx.results.evals
     there = e[(e["set"] == "ilsvrc2012") & (e["split"] == "val") & (e["view"] == "ten")]
@@ -157,15 +159,21 @@ def test_the_page_on_trust_says_what_was_counted(ctx: Context, tmp_path: Path, m
 
     published = pd.read_csv(calibration.REFERENCE / "calibration.csv", keep_default_na=False)
     counted = published[published["broken"] == ""]
-    html = calibration.page(ctx)
+    html = calibration.short().replace("\u00a0", " ")
     assert f"in {len(counted):,} settings with {published['repeats'].min():,} campaigns each" in html
-    assert f"at most in {100 * counted['rate'].max():.1f}\u00a0%" in html
-    assert "behaves differently now" not in html
+    assert (
+        f"in at most {100 * counted['rate'].max():.1f} %" in html and f"{100 * counted['rate'].mean():.1f} % on" in html
+    )
+    assert "behaves differently now" not in html and "in no setting is that more than 5 %" in html
+    for kind, group in counted.groupby("kind"):
+        of = html.partition(calibration.KINDS[kind])[2].partition("</svg>")[0]
+        assert f"{len(group)} setting" in of and of.count('class="seed"') == group["rate"].mul(100).round(1).nunique()
+    html = str(calibration.page(ctx))
     power = pd.read_csv(calibration.REFERENCE / "power.csv")
     assert all(f'<th scope="row">{name}</th>' in html for name in power["claim"])
     tested = ctx.table["p"].dropna()
     assert f"{len(tested)} claims here have a p-value" in html
-    assert f"Below 0.05: {(tested < 0.05).sum()} as they are" in html
+    assert f"Below 0.05: {(tested < 0.05).sum()} unadjusted" in html
     # another rule, errors that are too many, and nothing published
     for name in ("calibration.csv", "calibration.json", "power.csv"):
         (tmp_path / name).write_bytes((calibration.REFERENCE / name).read_bytes())
@@ -174,9 +182,9 @@ def test_the_page_on_trust_says_what_was_counted(ctx: Context, tmp_path: Path, m
     (tmp_path / "calibration.json").write_text(json.dumps(record | {"behaviour": []}))
     published.loc[published.index[:3], "low"] = 0.06
     published.to_csv(tmp_path / "calibration.csv", index=False)
-    html = calibration.page(ctx)
-    assert "behaves differently now" in html and "in 3 of them more often than 5\u00a0%" in html
+    html = calibration.short().replace("\u00a0", " ")
+    assert "behaves differently now" in html and "<b>3 of the settings</b>" in html
     (tmp_path / "power.csv").unlink()
     assert "No power table is published" in calibration.page(ctx)
     (tmp_path / "calibration.csv").unlink()
-    assert "No calibration is published" in calibration.page(ctx)
+    assert "No calibration is published" in calibration.page(ctx) and "is published" in calibration.short()

@@ -374,7 +374,7 @@ def test_a_training_waits_for_one_that_is_about_to_end(configure, packed_set, tm
     monkeypatch.setattr(train, "LOCK_SECONDS", 0.2)
     folder = tmp_path / "run" / "checkpoint"
     folder.mkdir(parents=True)
-    script = "import sys, time; from pathlib import Path; from alexnet.runtime.files import held\nwith held(Path(sys.argv[1])) as ours:\n    print(ours, flush=True); time.sleep(float(sys.argv[2]))"
+    script = "import sys, time; from pathlib import Path; from alexnet.runtime.files import locked\nwith locked(Path(sys.argv[1])):\n    print(True, flush=True); time.sleep(float(sys.argv[2]))"
     holder = subprocess.Popen([sys.executable, "-c", script, folder / "lock", "60"], cwd=ROOT, stdout=subprocess.PIPE)
     assert holder.stdout.readline() == b"True\n"
     with pytest.raises(UserError, match="another training is running"):

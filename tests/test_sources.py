@@ -145,7 +145,7 @@ LINE = r"LOC_val_solution\.csv, line 4: "
         ),
         (
             lambda k, wnid: (k / "ILSVRC/Data/CLS-LOC/train" / wnid).rename(k / wnid),
-            "class {wnid} .*has no images in split train of ILSVRC/Data/CLS-LOC",
+            "class {wnid} .*has no images in split train of .*ILSVRC/Data/CLS-LOC",
         ),
         (
             lambda k, wnid: [f.unlink() for f in (k / "ILSVRC/Data/CLS-LOC/train" / wnid).iterdir()],

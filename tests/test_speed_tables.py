@@ -1,6 +1,7 @@
 """The page on speed against numbers worked out by hand."""
 
 import json
+import re
 
 import pandas as pd
 
@@ -25,12 +26,14 @@ ROWS = [
 ]  # fmt: skip
 
 
-def test_extrapolation_is_images_by_rate_and_bytes():
-    html = speed.extrapolation(pd.DataFrame(ROWS, columns=COLUMNS), 2)
+def test_packing_is_images_by_rate_and_bytes(tmp_path):
+    (tmp_path / "bench").mkdir()
+    pd.DataFrame(ROWS, columns=COLUMNS).to_csv(tmp_path / "bench/bench.csv", index=False)
+    html = speed.speed(tmp_path).replace("\u00a0", " ")
     # 1,331,167 / (500 * 2 * 0.9) = 1,479 s; 16 cores: 184.9 s; 1,461,406 / 900 = 1,623.8 s
     for cell in ("25 min", "3 min", "27 min", "262 GB", "67 GB", "287 GB", "73 GB", "1,461,406"):
         assert f">{cell}<" in html, cell
-    assert "assumption" in html
+    assert "images / (500 images/s on one core × cores × 0.90)" in html
 
 
 def test_hours():
@@ -62,14 +65,17 @@ STEP = [
 ]  # fmt: skip
 
 
-def test_rows_stand_under_their_part_and_layers_are_drawn():
+def test_rows_stand_under_their_part_and_layers_are_drawn(tmp_path):
     bench = pd.DataFrame(ROWS + STEP, columns=COLUMNS)
     assert [speed.part_of(name) for name in bench["benchmark"]] == [
-        "Packing", "Packing", "Packing", "Training step", "Training step", "Packing", "", "",
+        "Packing", "Packing", "Packing", "Training step", "Training step", "Packing", "Other", "Other",
     ]  # fmt: skip
-    html = speed.parts(bench)
+    (tmp_path / "bench").mkdir()
+    bench.to_csv(tmp_path / "bench/bench.csv", index=False)
+    html = speed.speed(tmp_path).replace("\u00a0", " ")
     assert html.index("Packing") < html.index("packing many") < html.index("Training step") < html.index("0.67 [0.60")
-    assert "the whole step:" not in html  # drawn instead
-    drawn = speed.layers(bench)
-    assert "conv1 20 %" in drawn and "1,000 ms" in drawn and "75 %" in drawn
-    assert speed.layers(bench[:5]) is None
+    assert "the whole step:" not in html and "<h3>Other</h3>" not in html  # drawn instead
+    assert "(1,000 ms)" in html and "counts twice: 75 %" in html
+    drawn = re.findall(r'<span>([^<]+)</span><span><span class="meter" style="width:([\d.]+)%"', html)
+    assert drawn == [("conv1", "20.0"), ("lrn conv1", "5.0")]
+    assert speed.layer_shares(bench[:0]) == []

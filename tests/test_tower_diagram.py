@@ -53,7 +53,7 @@ def test_every_size_is_drawn_and_the_slip_is_marked(ctx: Context) -> None:
         html.unescape(re.sub(r"<[^>]+>", "", text)) for text in re.findall(r"<text[^>]*>(.*?)</text>", shown, re.S)
     ]
     for size in ("48 × 55 × 55", "128 × 27 × 27", "192 × 13 × 13", "128 × 13 × 13", "2,048", "500"):
-        assert sum(size == text.strip() for text in texts) >= 2, size  # once a tower
+        assert sum(size == text.strip().replace("\xa0", " ") for text in texts) >= 2, size  # once a tower
     assert sum("(Fig. 2:" in text for text in texts) == 2  # wide and narrow
     assert any("(Fig. 2: 253,440)" in text for text in texts)
     assert "prints another number: 253,440 for conv1." in shown

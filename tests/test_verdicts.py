@@ -573,7 +573,7 @@ def test_a_whole_campaign_is_judged_as_its_evidence_allows(tmp_path: Path) -> No
     assert outcomes["fig2-layer1"].ours == 290400
     assert outcomes["abs-second"].verdict == "cited"
     for outcome in outcomes.values():
-        assert outcome.evidence in ("demo", "arithmetic", "")
+        assert outcome.evidence in ("demo", "arithmetic", "document", "")
         assert outcome.why, outcome.claim.id
 
 
@@ -595,13 +595,18 @@ def test_arithmetic_claims_are_counted_from_the_full_size_net(tmp_path: Path) ->
     }  # fmt: skip
     assert not by_word["does not hold"] and not by_word["not testable"]
     read = {id_ for id_ in by_word["holds"] if CLAIMS[id_].setting}
-    assert len(read) == 32 and len(by_word["holds"]) == 42  # a 33rd is about a net that is not described here
+    assert len(read) == 32 and len(by_word["holds"]) == 44  # a 33rd is about a net that is not described here
     for id_ in read:  # text and program agree, and the row says by what line
         assert "authors' 2012 source release, " in got[id_].why and ("cfg" in got[id_].why or ":" in got[id_].why)
     assert by_word["holds"] - read == {
         "abs-params", "abs-neurons", "gpu-half-params", "gpu-half-bias-favour", "gpu-most-params-fc1", "arch-input",
-        "fig2-layer2", "fig2-layer34", "fig2-layer5", "aug-10bits",
+        "fig2-layer2", "fig2-layer34", "fig2-layer5", "aug-10bits", "gpu-time", "intro-traintime",
     }  # fmt: skip
+    assert got["gpu-time"].ours == pytest.approx(724_406_816 / 2 / 391_514_384)
+    flop = (
+        2 * 3 * 724_406_816 * 1_200_000 * 90
+    )  # two a multiply-add; forward, and the gradients of weights and of inputs
+    assert got["intro-traintime"].ours == pytest.approx(flop / (2 * 512 * 1.544e9 * 2) / 86_400, rel=1e-4)
 
 
 def test_a_net_that_differs_from_the_paper_does_not_hold(tmp_path: Path) -> None:
@@ -628,7 +633,8 @@ def test_counts_of_the_papers_own_data_are_judged(tmp_path: Path) -> None:
 
 def test_nothing_run_means_everything_pending_cited_or_not_testable(tmp_path: Path) -> None:
     outcomes = judge_all(list(CLAIMS.values()), load_results(tmp_path))
-    assert {outcome.verdict for outcome in outcomes} == {"pending", "cited", "not testable"}
+    assert {outcome.verdict for outcome in outcomes} == {"pending", "cited", "not testable", "holds"}
+    assert {outcome.evidence for outcome in outcomes if outcome.verdict == "holds"} == {"document"}
     assert all(outcome.command for outcome in outcomes if outcome.verdict == "pending" and outcome.claim.group)
 
 

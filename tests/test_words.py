@@ -8,7 +8,7 @@ from alexnet.experiments import definitions
 from analysis.report import glossary
 from analysis.report.pages import answer
 from analysis.text import plural, series, tally
-from analysis.verdicts.labels import ALLOWED, LABELS
+from analysis.verdicts.labels import ALLOWED, EVIDENCE, LABELS
 
 CONFIG = Path(__file__).resolve().parent.parent / "config"
 
@@ -20,14 +20,15 @@ def test_every_verdict_strength_of_evidence_and_kind_is_explained():
     style = (Path(glossary.__file__).parent / "template" / "style.css").read_text()
     assert all(f".v-{label.tone} " in style for label in LABELS.values() if label.tone)
     assert all(label.means and label.mark and len(label.said) == 2 for label in LABELS.values())
-    assert set(glossary.EVIDENCE) == set(answer.EVIDENCE) - {""}
+    assert all(evidence.short and evidence.words for evidence in EVIDENCE.values())
+    assert [name for name, evidence in EVIDENCE.items() if not evidence.means] == [""]
     experiments = definitions.load(str(CONFIG))["experiments"]
     assert set(glossary.KINDS) == {about["kind"] for about in experiments.values()}
 
 
 def test_the_glossary_holds_all_terms_folded_away():
     html = glossary.glossary()
-    terms = [*LABELS, *glossary.EVIDENCE, *glossary.KINDS, *glossary.TERMS]
+    terms = [*LABELS, *filter(None, EVIDENCE), *glossary.KINDS, *glossary.TERMS]
     assert html.count("<dt>") == html.count("<dd>") == len(terms)
     assert html.startswith("<details>") and all(f"{term}<" in html for term in terms)
 

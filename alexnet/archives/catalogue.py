@@ -108,6 +108,26 @@ class Catalogue:
     variant: str = ""  # which of several forms of the data, where they differ
 
 
+@dataclass(frozen=True)
+class Found:
+    """What was asked of a source, where its files are or would be, and their reader."""
+
+    source: str
+    splits: list[str]
+    folders: list[Path]
+    paths: dict[str, Path]  # by name, in the order in which the layout names them
+    read: Callable[[Found], Catalogue]
+    archive_order: bool = False
+
+    @property
+    def first(self) -> Path:
+        return next(iter(self.paths.values()))
+
+    @property
+    def missing(self) -> list[str]:
+        return [name for name, path in self.paths.items() if not path.exists()]
+
+
 Listed = Iterable[tuple[str, Lazy]]  # name and bytes of each image
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from alexnet.archives import tars, zips
 from alexnet.archives.catalogue import SPLITS, Catalogue, ImageClass, Lazy, Place, splits_of
 from alexnet.archives.local_folders import images, subfolders
-from alexnet.archives.members import printable
+from alexnet.archives.members import is_litter, printable
 from alexnet.errors import UserError
 
 IMAGENETTE = {
@@ -37,7 +37,7 @@ def places_of(path: Path, roots: Sequence[Path]) -> Iterator[Place]:
     members: Iterator[tuple[str, Lazy]] = (zips if path.suffix == ".zip" else tars).members(path, folders=True)
     for name, data in members:
         parts = name.split("/")  # [...]/<split>/<class>/<image>, of a folder without the image; all else is no image
-        if len(parts) > 2 and parts[-3] in SPLITS and not parts[-2].startswith(".") and not parts[-1].startswith("."):
+        if len(parts) > 2 and parts[-3] in SPLITS and not is_litter(parts[-2]) and not is_litter(parts[-1]):
             listed_here = found.setdefault((parts[-3], printable(parts[-2])), [])
             if parts[-1]:
                 listed_here.append((printable(parts[-1]), data))

@@ -25,7 +25,7 @@ from alexnet.archives.known_files import CREDENTIALS, KNOWN, human_size, public
 from alexnet.archives.parts import Part
 from alexnet.archives.web import Interrupted, Session, ask, check_url, tried, within
 from alexnet.errors import UserError
-from alexnet.runtime.files import held
+from alexnet.runtime.files import locked
 from alexnet.runtime.progress import clock
 
 BLOCK = 1 << 17
@@ -254,7 +254,7 @@ def fetch(url: str, target: Path, **more: Any) -> Download:
     waits = "waits for another process that fetches it"
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with job.session, held(lock, float("inf"), lambda: job.note(waits)), contextlib.ExitStack() as stack:
+        with job.session, locked(lock, -1, lambda: job.note(waits)), contextlib.ExitStack() as stack:
             stack.callback(lock.unlink, missing_ok=True)
             job.run()
     except OSError as error:

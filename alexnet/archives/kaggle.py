@@ -1,7 +1,7 @@
-"""Reads the folders of Kaggle's "ImageNet Object Localization Challenge" as ILSVRC-2012.
+"""Reads the lists of Kaggle's "ImageNet Object Localization Challenge", whose images are those of ILSVRC-2012.
 
-The images and their 1000 classes are those of ILSVRC-2012; classes come from LOC_synset_mapping.txt, labels of
-the validation images from LOC_val_solution.csv (image, then class and box of each object: the class counts).
+Classes come from LOC_synset_mapping.txt, labels of the validation images from LOC_val_solution.csv (image, then class and
+box of each object: the class counts), the names of the training images from train_cls.txt.
 """
 
 from __future__ import annotations
@@ -10,17 +10,11 @@ import csv
 from collections.abc import Sequence
 from pathlib import Path
 
-from alexnet.archives.catalogue import Catalogue, ImageClass, Place, single, splits_of
-from alexnet.archives.class_folders import places_of
-from alexnet.archives.local_folders import images
+from alexnet.archives.catalogue import ImageClass, Listed, Place, single
 from alexnet.errors import UserError
 
 IMAGES, MAPPING, SOLUTION = "ILSVRC/Data/CLS-LOC", "LOC_synset_mapping.txt", "LOC_val_solution.csv"
-
-
-def needed(splits: Sequence[str]) -> list[str]:
-    """Paths, below the folder of the unpacked download, of what some splits are read from."""
-    return [MAPPING, *[SOLUTION] * ("val" in splits), *(f"{IMAGES}/{split}" for split in splits)]
+LIST = "ILSVRC/ImageSets/CLS-LOC/train_cls.txt"
 
 
 def _lines(path: Path) -> list[str]:
@@ -65,26 +59,34 @@ def read_solution(path: Path, classes: Sequence[ImageClass]) -> dict[str, str]:
     return found
 
 
-def open_kaggle(source: str, splits: Sequence[str], paths: dict[str, Path], folders: Sequence[Path]) -> Catalogue:
-    """Look through the folders; `paths` has those that `needed` names, `folders` are those that the user named.
+def check_list(path: Path, places: Sequence[Place]) -> None:
+    """Compare training images with train_cls.txt: <wnid>/<name without ending> and a number a line.
 
     Raises:
-        UserError: see `read_classes`, `read_solution` and `local_folders.images`; a class or an image is missing
-            or unknown.
+        UserError: an image is not both listed and there.
     """
-    classes = read_classes(paths[MAPPING])
-    places: list[Place] = []
-    for split in splits:
-        root = paths[f"{IMAGES}/{split}"]
-        roots = [path.resolve() for path in (*folders, root)]
-        if split == "train":
-            places += places_of(root, roots)
-            continue
-        wnid_of, found = read_solution(paths[SOLUTION], classes), images(root, roots)
-        odd = sorted(wnid_of.keys() ^ {Path(name).stem for name, _ in found})
-        if odd:
-            raise UserError(f"{root}: image {odd[0]} is not both there and in {SOLUTION} ({len(odd)} are not)")
-        places += single(split, f"{IMAGES}/val", [(name, wnid_of[Path(name).stem], data) for name, data in found])
-    files = tuple(path for path in paths.values() if path.is_file())
-    opened = splits_of(places, splits, classes, f"{IMAGES} and {MAPPING}")
-    return Catalogue(source, classes, opened, files, "Kaggle folders")
+    listed: dict[str, set[str]] = {}
+    for line in filter(None, _lines(path)):
+        wnid, _, name = line.split()[0].partition("/")
+        listed.setdefault(wnid, set()).add(name)
+    for place in places:
+        expected = listed.get(place.wnid, set())
+        if place.images != len(expected):
+            odd = sorted(expected ^ {Path(name).stem for name, _ in place.listed()})
+            raise UserError(
+                f"{place.archive} has {place.images} images, but {path.name} lists {len(expected)}: "
+                f"{odd[0] if odd else 'one twice'} is not both there and listed; fetch it again"
+            )
+
+
+def labelled_by(path: Path, where: str, images: Listed, classes: Sequence[ImageClass]) -> list[Place]:
+    """Validation images, with the classes that LOC_val_solution.csv gives them.
+
+    Raises:
+        UserError: see `read_solution`; an image is not both there and in the list.
+    """
+    wnid_of, found = read_solution(path, classes), list(images)
+    odd = sorted(wnid_of.keys() ^ {Path(name).stem for name, _ in found})
+    if odd:
+        raise UserError(f"{where}: image {odd[0]} is not both there and in {path.name} ({len(odd)} are not)")
+    return single("val", where, [(name, wnid_of[Path(name).stem], data) for name, data in found])

@@ -6,10 +6,13 @@ None. Nothing is published about ILSVRC-2010 but the names. Free of torch and qu
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from urllib.parse import urlsplit
 
 WIDTH, MOST_FILES, MOST_FOLDERS = 110, 7, 4
@@ -25,6 +28,18 @@ BASE_URLS = {
     "imagenette": "https://s3.amazonaws.com/fast-ai-imageclas",
     "cifar10": "https://www.cs.toronto.edu/~kriz",
     "tiny_imagenet": "http://cs231n.stanford.edu",
+}
+
+
+# How a source may be held besides as its published archives.
+LAYOUTS = {
+    "ilsvrc2012": (
+        "Kaggle's ILSVRC/Data/CLS-LOC with LOC_synset_mapping.txt and LOC_val_solution.csv",
+        "train/<wnid>/ and val/<wnid>/",
+        "val/ILSVRC2012_val_*.JPEG with the devkit, LOC_val_solution.csv or imagenet_2012_validation_synset_labels.txt",
+        "Hugging Face's parquet (train-00000-of-00294.parquet)",
+        "WebDataset shards (imagenet1k-train-0000.tar)",
+    )
 }
 
 
@@ -44,54 +59,43 @@ class KnownFile:
     most: int = 50_000_000
 
 
-def _ilsvrc(year: int, name: str, size: int | None = None, md5: str | None = None, most: int = 50_000_000) -> KnownFile:
-    return KnownFile(name, f"{year}/{name}", size, md5, None, IMAGE_NET, size or most)
+_PAGES = {
+    "image-net": IMAGE_NET,
+    "cifar": "https://www.cs.toronto.edu/~kriz/cifar.html",
+    "imagenette": "https://github.com/fastai/imagenette",
+    "tiny": "http://cs231n.stanford.edu/tiny-imagenet-200.zip",
+    "lossy": f"{NOT_PUBLIC}a lossy copy of CIFAR-10; cifar-10-python.tar.gz is public",
+    "shrunk": f"{NOT_PUBLIC}Imagenette with its shorter side at 224 pixels; imagenette2-320.tgz, which is public, will do too",
+    "full": f"{NOT_PUBLIC}400 ILSVRC images at their original size, for tests",
+}
+_FILES: tuple[tuple[str, str, int | None, str, int], ...] = (  # path, page, size, md5 or sha256, most that is fetched
+    ("2012/ILSVRC2012_img_train.tar", "image-net", 147_897_477_120, "1d675b47d978889d74fa0da5fadfb00e", 147_897_477_120),
+    ("2012/ILSVRC2012_img_val.tar", "image-net", 6_744_924_160, "29b22e2961454d5413ddabcf34fc5622", 6_744_924_160),
+    ("2012/ILSVRC2012_devkit_t12.tar.gz", "image-net", None, "fa75699e90414af021442c21a62c3abf", 50_000_000),
+    ("2010/ILSVRC2010_images_train.tar", "image-net", None, "", 200_000_000_000),
+    ("2010/ILSVRC2010_images_val.tar", "image-net", None, "", 10_000_000_000),
+    ("2010/ILSVRC2010_images_test.tar", "image-net", None, "", 30_000_000_000),
+    ("2010/ILSVRC2010_devkit-1.0.tar.gz", "image-net", None, "", 50_000_000),
+    ("2010/ILSVRC2010_test_ground_truth.txt", "image-net", None, "", 50_000_000),
+    ("2010/patch_images.tar", "image-net", None, "", 3_000_000_000),
+    ("cifar-10-python.tar.gz", "cifar", 170_498_071, "c58f30108f718f92721af3b95e74349a", 170_498_071),
+    ("imagenette2.tgz", "imagenette", None, "fe2fc210e6bb7c5664d602c3cd71e612", 3_000_000_000),
+    ("imagenette2-320.tgz", "imagenette", None, "3df6f0d01a2c9592104656642f5e78a3", 3_000_000_000),
+    ("imagenette2-160.tgz", "imagenette", None, "e793b78cc4c9e9a4ccc0c1155377a412", 3_000_000_000),
+    ("tiny-imagenet-200.zip", "tiny", None, "", 3_000_000_000),
+    ("cifar10-jpeg75.tar.gz", "lossy", None, "5bbd2193f3b9982b20b3e62de1fcb9691706d5884e1bfe2840596f4c5f9b9bec", 0),
+    ("imagenette2-224-train.tar.gz", "shrunk", None, "088a62fcae332601f0e792253430b88237e91f3c94457d65db8a9d6d26c2e456", 0),
+    ("imagenette2-224-val.tar.gz", "shrunk", None, "94a7c9d5517576f77ac5fb2781f0a39e4a9c15a6ae72dfe80f800ef3acbf5ca3", 0),
+    ("ilsvrc-fullsize-400.tar", "full", None, "6e00cb0e3fa5f7c11cdda114d8ae9ba5abe6b4000d628934682e55091f553276", 0),
+)  # fmt: skip
 
 
-def _public(name: str, size: int | None, md5: str | None, page: str) -> KnownFile:
-    return KnownFile(name, name, size, md5, None, page, size or 3_000_000_000)
+def _known(path: str, page: str, size: int | None, digest: str, most: int) -> KnownFile:
+    md5, sha256 = (digest if len(digest) == length else None for length in (32, 64))
+    return KnownFile(path.rpartition("/")[2], path, size, md5, sha256, _PAGES[page], most or 50_000_000)
 
 
-def _at_hand(name: str, sha256: str, what: str) -> KnownFile:
-    return KnownFile(name, name, None, None, sha256, NOT_PUBLIC + what)
-
-
-_CIFAR = "https://www.cs.toronto.edu/~kriz/cifar.html"
-_IMAGENETTE = "https://github.com/fastai/imagenette"
-_TINY = "http://cs231n.stanford.edu/tiny-imagenet-200.zip"
-_SHRUNK = "Imagenette with its shorter side at 224 pixels; imagenette2-320.tgz, which is public, will do too"
-
-_FILES = (
-    _ilsvrc(2012, "ILSVRC2012_img_train.tar", 147_897_477_120, "1d675b47d978889d74fa0da5fadfb00e"),
-    _ilsvrc(2012, "ILSVRC2012_img_val.tar", 6_744_924_160, "29b22e2961454d5413ddabcf34fc5622"),
-    _ilsvrc(2012, "ILSVRC2012_devkit_t12.tar.gz", None, "fa75699e90414af021442c21a62c3abf"),
-    _ilsvrc(2010, "ILSVRC2010_images_train.tar", most=200_000_000_000),
-    _ilsvrc(2010, "ILSVRC2010_images_val.tar", most=10_000_000_000),
-    _ilsvrc(2010, "ILSVRC2010_images_test.tar", most=30_000_000_000),
-    _ilsvrc(2010, "ILSVRC2010_devkit-1.0.tar.gz"),
-    _ilsvrc(2010, "ILSVRC2010_test_ground_truth.txt"),
-    _ilsvrc(2010, "patch_images.tar", most=3_000_000_000),
-    _public("cifar-10-python.tar.gz", 170_498_071, "c58f30108f718f92721af3b95e74349a", _CIFAR),
-    _public("imagenette2.tgz", None, "fe2fc210e6bb7c5664d602c3cd71e612", _IMAGENETTE),
-    _public("imagenette2-320.tgz", None, "3df6f0d01a2c9592104656642f5e78a3", _IMAGENETTE),
-    _public("imagenette2-160.tgz", None, "e793b78cc4c9e9a4ccc0c1155377a412", _IMAGENETTE),
-    _public("tiny-imagenet-200.zip", None, None, _TINY),
-    _at_hand(
-        "cifar10-jpeg75.tar.gz",
-        "5bbd2193f3b9982b20b3e62de1fcb9691706d5884e1bfe2840596f4c5f9b9bec",
-        "a lossy copy of CIFAR-10; cifar-10-python.tar.gz is public",
-    ),
-    _at_hand(
-        "imagenette2-224-train.tar.gz", "088a62fcae332601f0e792253430b88237e91f3c94457d65db8a9d6d26c2e456", _SHRUNK
-    ),
-    _at_hand("imagenette2-224-val.tar.gz", "94a7c9d5517576f77ac5fb2781f0a39e4a9c15a6ae72dfe80f800ef3acbf5ca3", _SHRUNK),
-    _at_hand(
-        "ilsvrc-fullsize-400.tar",
-        "6e00cb0e3fa5f7c11cdda114d8ae9ba5abe6b4000d628934682e55091f553276",
-        "400 ILSVRC images at their original size, for tests",
-    ),
-)
-KNOWN: dict[str, KnownFile] = {file.name: file for file in _FILES}
+KNOWN = {file.name: file for file in (_known(*row) for row in _FILES)}
 
 
 def human_size(count: int) -> str:
@@ -133,6 +137,17 @@ def _first(words: Sequence[str], most: int) -> str:
     return ", ".join(words[:most]) + more
 
 
+def instead(source: str, folders: Sequence[str | Path]) -> str:
+    """How else a source may be held, and what is in the folders, as a sentence; "" if in no other way."""
+    if source not in LAYOUTS:
+        return ""
+    there: list[str] = []
+    for folder in folders:
+        with contextlib.suppress(OSError):
+            there += sorted(entry.name + "/" * entry.is_dir() for entry in os.scandir(folder))
+    return f"Each split is also taken as {'; '.join(LAYOUTS[source])}. What is there: {_first(there, MOST_FILES) or 'nothing'}."
+
+
 def _advice(source: str, known: list[KnownFile], folders: list[str], base_url: str | None) -> list[str]:
     """Sentences, and lines to copy (indented): where a person, or the bench, gets the files."""
     pages = list(dict.fromkeys(file.page for file in known))
@@ -140,6 +155,7 @@ def _advice(source: str, known: list[KnownFile], folders: list[str], base_url: s
         page[0].upper() + page[1:] + "." if page.startswith(NOT_PUBLIC) else f"Where to get them: {page}."
         for page in pages
     ]
+    lines += filter(None, [instead(source, folders)])
     lines.append(
         f"Put them into {folders[0] if folders else 'a folder'}, or name their folder in `archives` of "
         "config/config.yaml or in the environment variable ALEXNET_DATA."

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from alexnet.archives.catalogue import Extent
-from alexnet.archives.members import MAX_BYTES, printable
+from alexnet.archives.members import MAX_BYTES, is_litter, printable
 from alexnet.errors import UserError
 
 
@@ -19,7 +19,7 @@ def subfolders(folder: Path, roots: Sequence[Path]) -> list[tuple[str, Path]]:
         UserError: see `images`.
     """
     found = [Path(entry.path) for entry in os.scandir(folder) if entry.is_dir()]
-    return sorted((printable(p.name), _inside(p, roots)) for p in found if not p.name.startswith("."))
+    return sorted((printable(p.name), _inside(p, roots)) for p in found if not is_litter(p.name))
 
 
 def images(folder: Path, roots: Sequence[Path]) -> list[tuple[str, Extent]]:
@@ -34,7 +34,7 @@ def images(folder: Path, roots: Sequence[Path]) -> list[tuple[str, Extent]]:
     """
     found = []
     for entry in os.scandir(folder):
-        if entry.name.startswith("."):
+        if is_litter(entry.name):
             continue
         path = Path(entry.path)
         if entry.is_symlink():

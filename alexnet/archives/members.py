@@ -61,6 +61,11 @@ def basename(name: str) -> str:
     return name.rsplit("/", 1)[-1]
 
 
+def is_litter(name: str) -> bool:
+    """Whether a file or folder is hidden, or what macOS and Windows leave beside images: those are passed over."""
+    return basename(name).startswith(".") or basename(name) in ("Thumbs.db", "desktop.ini")
+
+
 class Spool:
     """A nameless temporary file for what `source` unpacks to; closed with its last reader."""
 

@@ -12,32 +12,14 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from alexnet.archives import cifar, ilsvrc, kaggle, synset_tars, tiny_imagenet
-from alexnet.archives.catalogue import SPLITS, Catalogue
+from alexnet.archives import cifar, ilsvrc, imagenet, synset_tars, tiny_imagenet
+from alexnet.archives.catalogue import SPLITS, Catalogue, Found
 from alexnet.archives.class_folders import open_class_folders
+from alexnet.archives.known_files import LAYOUTS, instead
 from alexnet.errors import UserError
 
 Folders = Path | str | Sequence[Path | str]
 LOOSE = (".tar", ".tar.gz", ".tgz", ".zip")
-
-
-@dataclass(frozen=True)
-class Found:
-    """What was asked of a source, and where its files are or would be."""
-
-    source: str
-    splits: list[str]
-    folders: list[Path]
-    paths: dict[str, Path]  # by name, in the order in which the layout names them
-    archive_order: bool = False
-
-    @property
-    def first(self) -> Path:
-        return next(iter(self.paths.values()))
-
-    @property
-    def missing(self) -> list[str]:
-        return [name for name, path in self.paths.items() if not path.exists()]
 
 
 @dataclass(frozen=True)
@@ -89,15 +71,9 @@ def _class_folders(*names: str) -> Layout:
 
 SOURCES = {
     "ilsvrc2012": Source(
-        "ILSVRC2012_img_train.tar, ILSVRC2012_img_val.tar, ILSVRC2012_devkit_t12.tar.gz; or Kaggle's "
-        "folders: ILSVRC/Data/CLS-LOC/{train,val}, LOC_synset_mapping.txt, LOC_val_solution.csv",
+        f"ILSVRC2012_img_{{train,val}}.tar with ILSVRC2012_devkit_t12.tar.gz; {'; '.join(LAYOUTS['ilsvrc2012'])}",
         ilsvrc.OFFERED[2012],
-        (
-            _official(2012),
-            Layout(
-                kaggle.needed, lambda found: kaggle.open_kaggle(found.source, found.splits, found.paths, found.folders)
-            ),
-        ),
+        (),
         account=True,
         unlabelled=True,
         year=2012,
@@ -187,19 +163,36 @@ def find(source: str, folders: Folders, splits: Sequence[str] | None = None, arc
             secret = " (the labels of its test images were never published)" * about.unlabelled
             raise UserError(f"source {source} has no split {split!r}{secret}; choose from {', '.join(about.splits)}")
     searched = [Path(folders)] if isinstance(folders, str | Path) else [Path(folder) for folder in folders]
-    if source == "folders":
-        there = {path.name: path for path in _loose(searched, splits)}
-        example = "train/<class>/<image>"
-        return Found(source, list(splits or ()), searched, there or {example: searched[0] / example})
+    try:
+        return _find(source, searched, splits, archive_order)
+    except OSError as error:
+        raise UserError(
+            f"{error.filename} cannot be read ({error.strerror or error}); give yourself the right to, or name another folder"
+        ) from None
+
+
+def _find(source: str, folders: list[Path], splits: Sequence[str] | None, archive_order: bool) -> Found:
+    about = SOURCES[source]
     wanted = [split for split in about.splits if not splits or split in splits]
+    if source == "ilsvrc2012":
+        return imagenet.find(source, folders, wanted, archive_order)
+    if source == "folders":
+        there = {path.name: path for path in _loose(folders, splits)}
+        example = "train/<class>/<image>"
+
+        def read(found: Found) -> Catalogue:
+            return open_class_folders(source, splits, list(found.paths.values()), folders)
+
+        return Found(source, list(splits or ()), folders, there or {example: folders[0] / example}, read)
     if source == "ilsvrc2010" and not splits:
-        present = [s for s in wanted if _locate(ilsvrc.IMAGES[2010].format(s), searched).exists()]
+        present = [s for s in wanted if _locate(ilsvrc.IMAGES[2010].format(s), folders).exists()]
         wanted = present or wanted
-    layouts = [{name: _locate(name, searched) for name in layout.needed(wanted)} for layout in about.layouts]
-    paths = next(
-        (p for enough in (all, any) for p in layouts if enough(path.exists() for path in p.values())), layouts[0]
+    layouts = [({name: _locate(name, folders) for name in one.needed(wanted)}, one.open) for one in about.layouts]
+    paths, opener = next(
+        (pair for enough in (all, any) for pair in layouts if enough(path.exists() for path in pair[0].values())),
+        layouts[0],
     )
-    return Found(source, wanted, searched, paths, archive_order)
+    return Found(source, wanted, folders, paths, opener, archive_order)
 
 
 def missing_archives(source: str, folders: Folders, splits: Sequence[str] | None = None) -> list[str]:
@@ -231,12 +224,9 @@ def open_source(
         one = len(found.missing) == 1
         raise UserError(
             f"{', '.join(found.missing)} {'is' if one else 'are'} missing: put {'it' if one else 'them'} into "
-            f"{' or '.join(map(str, found.folders))}"
+            f"{' or '.join(map(str, found.folders))}. {instead(source, found.folders)}".removesuffix(". ")
         )
     odd = next((path for path in found.paths.values() if not (path.is_file() or path.is_dir())), None)
     if odd:
         raise UserError(f"{odd} is neither a file nor a folder; take it away")
-    if source == "folders":
-        return open_class_folders(source, splits, list(found.paths.values()), found.folders)
-    layout = next(one for one in SOURCES[source].layouts if one.needed(found.splits) == list(found.paths))
-    return layout.open(found)
+    return found.read(found)

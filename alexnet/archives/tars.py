@@ -14,7 +14,7 @@ from tarfile import EOFHeaderError, HeaderError, ReadError  # type: ignore[attr-
 from typing import Any, Self
 
 from alexnet.archives.catalogue import Extent
-from alexnet.archives.members import MAX_BYTES, Spool, check, most_unpacked, readable
+from alexnet.archives.members import MAX_BYTES, Spool, check, is_litter, most_unpacked, readable
 from alexnet.errors import UserError
 
 UNDECODABLE = "backslashreplace"  # names that are not UTF-8 stand in the index as \\xff
@@ -104,7 +104,8 @@ def _unpacked(path: Path, size: int, changed: int) -> Extent:
 def members(
     path: Path, folders: bool = False, within: Extent | None = None, where: str = "", most: float = MAX_BYTES
 ) -> Iterator[tuple[str, Extent]]:
-    """Name and bytes of each regular file of a tar, compressed or not, in archive order and in constant memory.
+    """Name and bytes of each regular file of a tar, compressed or not, in archive order and in constant memory;
+    litter is passed over.
 
     Args:
         folders: yield folders as well, as no bytes under a name that ends in a slash.
@@ -132,7 +133,7 @@ def members(
                     raise EOFError("it breaks off")
                 at = tar.offset
                 check(where, member.name, member.isdir() or member.isreg(), member.size, most)
-                if member.isreg() or folders:
+                if (member.isreg() or folders) and not is_litter(member.name):
                     name = f"{member.name}/" if member.isdir() else member.name
                     yield name, Extent(whole.path, member.offset_data, member.size, whole.keep)
             if tar.offset >= end:  # what follows an inner tar is not its end

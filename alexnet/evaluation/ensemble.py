@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from alexnet.batches.views import VIEWS
 from alexnet.errors import UserError
 from alexnet.evaluation.evaluate import Scores, identity, probabilities_of, write_scores
 from alexnet.experiments.resolve import read_config
-from alexnet.runtime.files import sha256
+from alexnet.runtime.files import read_record, sha256
 
 
 def ensemble(config_path: Path, members: list[Path], out: Path) -> dict[str, Any]:
@@ -75,18 +74,15 @@ def ensemble(config_path: Path, members: list[Path], out: Path) -> dict[str, Any
 
 
 def _record(path: Path) -> dict[str, Any]:
-    try:
-        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    def evaluation(record: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
         for key in ("config_fingerprint", "set", "split", "data_fingerprint", "weights_sha256"):
             if not isinstance(record[key], str):
                 raise TypeError(f"`{key}` is no text")
-        _ = record["images"]
-        named = {path.parent / Path(name).name: value for name, value in record.get("files", {}).items()}
-    except FileNotFoundError:
-        raise UserError(f"{path} does not exist; evaluate that member first") from None
-    except (AttributeError, OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path} is no evaluation of a net ({error}); evaluate again") from None
-    for file, value in named.items():
+        return {"images": record["images"]} | record, dict(record.get("files", {}))
+
+    record, files = read_record(path, evaluation, "evaluate that member")
+    for name, value in files.items():
+        file = path.parent / Path(name).name
         if file.is_file() and sha256(file) != value:
             raise UserError(f"{file} has changed since {path.name} was written beside it; evaluate again")
     return record

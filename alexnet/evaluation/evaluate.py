@@ -74,6 +74,38 @@ def predict(
         yield logits.softmax(1).unflatten(0, (-1, count)).mean(1)
 
 
+def finished(
+    config_path: Path, weights: Path, devices: str, threads: int | None
+) -> tuple[dict[str, Any], AlexNet, dict[str, Any], torch.device]:
+    """A finished run's configuration, its net, all of its model.pt, and the one device that it is used on, set up.
+
+    Raises:
+        UserError: an average of nets, or weights that are not of this configuration.
+    """
+    config = read_config(config_path)
+    if "members" in config:
+        raise UserError(f"{config_path}: {config['experiment']} is an average of nets; take one of its members")
+    net, saved = finished_net(config, weights)
+    execution = plan("1" if devices in ("2", "auto") else devices, threads or config["training"]["threads"])
+    execution.apply()
+    return config, net, saved, execution.device()
+
+
+def split_for(config: dict[str, Any], saved: dict[str, Any], data: Path, name: str) -> tuple[Split, NDArray[np.int64]]:
+    """A split that a finished net may be asked about, and the net's output unit of each of its labels.
+
+    Raises:
+        UserError: other classes or sizes than the net was trained on, or no images.
+    """
+    split, size = open_split(data, name), config["data"]["image_size"]
+    units = same_classes(saved["wnids"], split)
+    if split.images.shape[1] != size:
+        raise UserError(f"{data}: images are not of {size} pixels; pack the set again")
+    if not len(split):
+        raise UserError(f"{data}: split {name!r} holds no images")
+    return split, units
+
+
 def evaluate(
     config_path: Path,
     data: Path,
@@ -94,15 +126,8 @@ def evaluate(
         UserError: files that do not belong together, or a count that contradicts the manifest.
     """
     started = time.monotonic()
-    config = read_config(config_path)
-    net, saved = finished_net(config, weights)
-    execution = plan("1" if devices in ("2", "auto") else devices, threads or config["training"]["threads"])
-    execution.apply()
-    device = execution.device()
-    split = open_split(data, split_name or config["data"]["validation_split"])
-    units = same_classes(saved["wnids"], split)
-    if split.images.shape[1] != config["data"]["image_size"]:
-        raise UserError(f"{data}: images are not of {config['data']['image_size']} pixels; pack the set again")
+    config, net, saved, device = finished(config_path, weights, devices, threads)
+    split, units = split_for(config, saved, data, split_name or config["data"]["validation_split"])
     split.check()
     net.to(device)
     mean, crop, rule = saved["mean"].numpy(), config["data"]["crop"], config["augmentation"]["mean"]

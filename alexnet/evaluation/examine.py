@@ -42,15 +42,12 @@ from torch import Tensor, nn
 from alexnet.batches.views import mean_views, test_views, to_batch
 from alexnet.errors import UserError
 from alexnet.evaluation import probe_pictures, probe_retrieval
-from alexnet.evaluation.evaluate import BATCH, identity, same_classes, save_array
+from alexnet.evaluation.evaluate import BATCH, finished, identity, save_array, split_for
 from alexnet.evaluation.probe_dropout import MASKS, against_thinned_nets
 from alexnet.evaluation.probe_kernels import selectivity
-from alexnet.experiments.resolve import read_config
-from alexnet.net.execution import plan
 from alexnet.net.metrics import log_loss, top_k_error
 from alexnet.net.model import AlexNet, build
-from alexnet.net.weights import finished_net
-from alexnet.packed.packed_set import Split, open_split
+from alexnet.packed.packed_set import Split
 from alexnet.runtime.files import hashes, sha256, write_atomically, write_json
 
 SAMPLE, QUERIES = 50_000, 500  # images; all of a smaller split
@@ -109,16 +106,11 @@ def _pictures(data: Path, split_name: str, wanted: int, config: dict[str, Any], 
     Raises:
         UserError: other images than the net was trained on, or none.
     """
-    split, of = open_split(data, split_name), config["data"]
-    if split.images.shape[1] != of["image_size"]:
-        raise UserError(f"{data}: images are not of {of['image_size']} pixels; pack the set again")
-    if not len(split):
-        raise UserError(f"{data}: split {split_name!r} holds no images")
-    units = same_classes(saved["wnids"], split)
-    chosen = fixed_sample(len(split), wanted)
+    split, units = split_for(config, saved, data, split_name)
+    chosen, crop = fixed_sample(len(split), wanted), config["data"]["crop"]
     split.check(chosen)
-    means = mean_views(saved["mean"].numpy(), of["crop"], "center", config["augmentation"]["mean"])
-    return _Pictures(split, chosen, torch.from_numpy(units[split.labels[chosen]]), means, of["crop"])
+    means = mean_views(saved["mean"].numpy(), crop, "center", config["augmentation"]["mean"])
+    return _Pictures(split, chosen, torch.from_numpy(units[split.labels[chosen]]), means, crop)
 
 
 @dataclass(frozen=True)
@@ -165,13 +157,7 @@ def examine(
         UserError: files that do not belong together, or a split without images.
     """
     started = time.monotonic()
-    config = read_config(config_path)
-    if "members" in config:
-        raise UserError(f"{config_path}: {config['experiment']} is an average of nets; examine one of its members")
-    net, saved = finished_net(config, weights)
-    execution = plan("1" if devices in ("2", "auto") else devices, threads or config["training"]["threads"])
-    execution.apply()
-    device = execution.device()
+    config, net, saved, device = finished(config_path, weights, devices, threads)
     trained = _pictures(data, config["data"]["train_split"], sample, config, saved)
     asked = _pictures(data, config["data"]["validation_split"], queries, config, saved)
     start = build(config)

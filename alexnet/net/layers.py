@@ -174,12 +174,6 @@ class LocalResponseNorm(nn.Module):
         out: Tensor = _Normalize.apply(wide, self.size, self.coefficient, self.beta, self.k, towers)
         return out.to(x.dtype)
 
-    def extra_repr(self) -> str:
-        return (
-            f"size={self.size}, alpha={self.alpha:g}, beta={self.beta:g}, k={self.k:g}, mode={self.mode!r}, "
-            f"divide_alpha_by_size={self.divide_alpha_by_size}, towers={self.towers}"
-        )
-
 
 class Dropout(nn.Module):
     """Dropout as in s. 4.2: units are zeroed in training; at test all are kept and scaled by the keep rate.
@@ -207,9 +201,6 @@ class Dropout(nn.Module):
         if self.units:
             draws = draws[:, self.first : self.first + x.shape[1]]
         return x * (draws < self.keep)
-
-    def extra_repr(self) -> str:
-        return f"keep={self.keep:g}"
 
 
 class _Local(torch.autograd.Function):
@@ -302,9 +293,3 @@ class LocallyConnected2d(nn.Module):
         x = F.pad(x.permute(2, 3, 0, 1), (0, 0, 0, 0, *(self.padding,) * 4)).contiguous()
         out: Tensor = _Local.apply(x, weight, bias, self.kernel_size, self.stride)
         return out.unflatten(0, self.output_size).permute(2, 3, 0, 1)
-
-    def extra_repr(self) -> str:
-        return (
-            f"{self.in_channels}, {self.out_channels}, input_size={self.input_size}, kernel_size={self.kernel_size}, "
-            f"stride={self.stride}, padding={self.padding}"
-        )

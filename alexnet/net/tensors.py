@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import os
+import io
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,37 +18,14 @@ class Refused(Exception):
     """A file that is not a checkpoint to go on from; the text says why."""
 
 
-class _Hashing:
-    """A file to write to that keeps the hash of what went in, and the error of a disk that took no more."""
-
-    def __init__(self, target: BinaryIO) -> None:
-        self.target, self.digest = target, hashlib.sha256()
-        self.error: OSError | None = None
-
-    def write(self, data: bytes) -> int:
-        try:
-            written = self.target.write(data)
-        except OSError as error:
-            self.error = error
-            raise
-        self.digest.update(data)
-        return written
-
-    def flush(self) -> None:
-        self.target.flush()
-
-
 def write_hashed(path: Path, record: Mapping[str, Any], mark: bytes = b"") -> None:
+    """Write what torch.save makes of a record, and behind a `mark` its sha256; through memory, as torch hides what ails a disk."""
+    made = io.BytesIO()
+    torch.save(dict(record), made)
     with open(path, "wb") as target:
-        hashing = _Hashing(target)
-        try:
-            torch.save(dict(record), hashing)  # type: ignore[arg-type]
-        except RuntimeError:  # torch's, which does not say what was wrong with the disk
-            if hashing.error is None:
-                raise
-            raise OSError(hashing.error.errno, os.strerror(hashing.error.errno or 0), str(path)) from None
+        target.write(made.getbuffer())
         if mark:
-            target.write(mark + hashing.digest.hexdigest().encode() + b"\n")
+            target.write(mark + hashlib.sha256(made.getbuffer()).hexdigest().encode() + b"\n")
 
 
 def save_tensors(path: Path, record: Mapping[str, Any]) -> None:

@@ -18,7 +18,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
@@ -26,6 +26,7 @@ from threading import Event
 from typing import Any, TextIO
 
 import numpy as np
+from filelock import Timeout
 
 from alexnet.archives.catalogue import SPLITS, Catalogue
 from alexnet.archives.known_files import KNOWN
@@ -36,7 +37,7 @@ from alexnet.packed import moments
 from alexnet.packed.chunks import CHUNK, ImageFormat, Row
 from alexnet.packed.manifest import FORMAT, fingerprint, hash_file, read_manifest, record_hash
 from alexnet.packed.split_packer import SplitPacker
-from alexnet.runtime.files import held, sha256, write_atomically
+from alexnet.runtime.files import locked, sha256, write_atomically
 from alexnet.runtime.progress import clock
 
 __all__ = ["list_sources", "missing_archives", "pack", "plan", "read_manifest"]
@@ -131,7 +132,9 @@ def publish(partial: Path, out: Path, manifest: dict[str, Any]) -> None:
     shutil.rmtree(partial)
 
 
-def check_first(source: str, archives: Folders, splits: Sequence[str] | None) -> dict[Path, dict[str, Any]]:
+def check_first(
+    source: str, archives: Folders, splits: Sequence[str] | None, repacked: Collection[str] = ()
+) -> dict[Path, dict[str, Any]]:
     """Compare the hashes of archives before anything in them is looked at; their records, which `hash_file` made.
 
     Plain tars are left out: the hundreds of gigabytes of images, of which only the headers are read before they are
@@ -140,7 +143,8 @@ def check_first(source: str, archives: Folders, splits: Sequence[str] | None) ->
     Raises:
         UserError: one is not what was published under its name.
     """
-    known = {path: KNOWN[path.name] for path in located(source, archives, splits) if path.name in KNOWN}
+    names = KNOWN.keys() - set(repacked)
+    known = {path: KNOWN[path.name] for path in located(source, archives, splits) if path.name in names}
     for path, file in known.items():
         size = path.stat().st_size
         if file.bytes not in (None, size):
@@ -161,6 +165,7 @@ def pack(
     quality: int = QUALITY,
     allow_undecodable: int = 0,
     stand_ins: bool = False,
+    repacked: Collection[str] = (),
     archive_order: bool = False,
     progress: TextIO | None = None,
 ) -> dict[str, Any]:
@@ -172,6 +177,7 @@ def pack(
         storage: "raw" or "jpeg"; `quality` is that of the JPEG files.
         allow_undecodable: so many images may be left out; they are listed in the manifest.
         stand_ins: the archives only bear official names (generated ones do), so that no hash was published.
+        repacked: names of archives that their owner packed again, which have other hashes than the published ones.
         archive_order: see `open_source`; the demo's results stand on the order of the generated archives.
         progress: where lines go, stderr by default.
 
@@ -187,7 +193,7 @@ def pack(
         raise UserError(f"storage is {storage!r}; choose raw or jpeg")
     workers = workers or len(os.sched_getaffinity(0))
     progress = progress or sys.stderr
-    compared = {} if stand_ins else check_first(source, archives, splits)
+    compared = {} if stand_ins else check_first(source, archives, splits, repacked)
     catalogue = open_source(source, archives, splits, archive_order)
     partial = out / ".partial"
     needed = plan(catalogue, out, image_size, storage)
@@ -208,14 +214,17 @@ def pack(
         "files": [[str(f), f.stat().st_size, f.stat().st_mtime_ns] for f in catalogue.files],
     }
     partial.mkdir(parents=True, exist_ok=True)
+    known = {} if stand_ins else {name: file for name, file in KNOWN.items() if name not in repacked}
     stop = Event()
-    with held(partial / "lock") as alone, ThreadPoolExecutor(1, thread_name_prefix="hash") as hasher:
-        if not alone:
-            raise UserError(f"another process is packing into {out}; wait for it or end it")
+    try:
+        lock = locked(partial / "lock")
+    except Timeout:
+        raise UserError(f"another process is packing into {out}; wait for it or end it") from None
+    with lock, ThreadPoolExecutor(1, thread_name_prefix="hash") as hasher:
         try:
             forget_another(partial, job)
             hashes = {  # taken beside the packing: sha256 leaves the interpreter free
-                path: hasher.submit(hash_file, path, None if stand_ins else KNOWN.get(path.name), stop)
+                path: hasher.submit(hash_file, path, known.get(path.name), stop)
                 for path in catalogue.files
                 if path.is_file() and path not in compared
             }
@@ -238,7 +247,11 @@ def pack(
                 "interpolation": INTERPOLATION,
                 "classes": [{"wnid": c.wnid, "name": c.name} for c in catalogue.classes],
                 "splits": {name: result.record for name, result in packed.items()},
-                "archives": [records[path] for path in catalogue.files if path in records],
+                "archives": [
+                    records[path] | ({"repacked": True} if path.name in repacked else {})
+                    for path in catalogue.files
+                    if path in records
+                ],
                 "tools": {name: version(name) for name in ("numba", "numpy", "pillow", "scipy", "simplejpeg")},
             }
             if storage == "jpeg":

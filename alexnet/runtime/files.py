@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from threading import Event
 from typing import Any, TypeVar
+
+from filelock import AcquireReturnProxy, FileLock, Timeout
 
 from alexnet.errors import UserError
 
@@ -60,35 +60,24 @@ def remove_leftovers(folder: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-@contextmanager
-def held(path: Path, seconds: float = 0.0, wait: Callable[[], object] = lambda: None) -> Iterator[bool]:
-    """Hold a lock that ends with this process, however that ends; yields whether it was to be had.
+def locked(path: Path, seconds: float = 0.0, waiting: Callable[[], object] = lambda: None) -> AcquireReturnProxy:
+    """Take a lock that ends with this process, however that ends; `with` gives it back.
 
     Args:
         path: the lock's file, which is made; deleting it while holding it is allowed.
-        seconds: how long to wait for another holder; `wait` is called once if there is one.
+        seconds: how long to wait for another holder, for ever if negative; `waiting` is called if there is one.
+
+    Raises:
+        Timeout: another one holds it.
     """
-    end = time.monotonic() + seconds
-    called = False
-    while True:
-        lock = open(path, "a")  # noqa: SIM115 - closed below
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            current = os.stat(path)
-            if (current.st_ino, current.st_dev) == (os.fstat(lock.fileno()).st_ino, os.fstat(lock.fileno()).st_dev):
-                break
-        except OSError:  # held by another, or deleted by the one that held it
-            pass
-        lock.close()
-        if time.monotonic() >= end:
-            yield False
-            return
-        if not called:
-            wait()
-            called = True
-        time.sleep(0.05)
-    with lock:
-        yield True
+    lock = FileLock(path)
+    try:
+        return lock.acquire(timeout=0)
+    except Timeout:
+        if not seconds:
+            raise
+        waiting()
+        return lock.acquire(timeout=seconds)
 
 
 def write_json(path: Path, record: Any) -> None:

@@ -8,7 +8,7 @@ Tested with a list of cards that a test makes up, and by tests/test_gpu.py with 
 
 from __future__ import annotations
 
-import math
+import itertools
 import os
 import re
 import shutil
@@ -17,11 +17,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
+from filelock import Timeout
+
 from alexnet.errors import UserError
-from alexnet.runtime.files import held
+from alexnet.runtime.files import locked
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 SECONDS = 0.2  # between two looks for a card that is free
@@ -116,27 +119,18 @@ def leased(devices: str, towers: int = 1) -> Iterator[list[str]]:
 
 
 def _take(names: list[str], count: int, folder: Path, stack: ExitStack) -> list[str]:
-    said = False
-
-    def say() -> None:
-        nonlocal said
-        if not said:
-            print(f"waiting for {count} of {len(names)} GPUs to be free", file=sys.stderr, flush=True)
-        said = True
-
+    say = partial(print, f"waiting for {count} of {len(names)} GPUs to be free", file=sys.stderr, flush=True)
     taken: list[str] = []
-    with held(folder / "queue", math.inf, say):
-        while True:
+    with locked(folder / "queue", -1, say):
+        for look in itertools.count():
             for name in names:
-                if name in taken or len(taken) == count:
-                    continue
-                lock = held(folder / f"{name.replace('/', '_')}.lock")
-                if lock.__enter__():
-                    stack.push(lock)
-                    taken.append(name)
-                else:
-                    lock.__exit__(None, None, None)
+                if name not in taken and len(taken) < count:
+                    with suppress(Timeout):
+                        stack.enter_context(locked(folder / f"{name.replace('/', '_')}.lock"))
+                        taken.append(name)
             if len(taken) == count:
-                return taken
-            say()
+                break
+            if not look:
+                say()
             time.sleep(SECONDS)
+    return taken

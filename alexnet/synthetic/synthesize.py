@@ -20,12 +20,14 @@ from pathlib import Path
 
 import numpy as np
 
+from alexnet.archives.ilsvrc import DEVKIT, IMAGES, TEST_GROUND_TRUTH
 from alexnet.archives.tars import add, plain_tar
 from alexnet.errors import UserError
 from alexnet.synthetic.scenes import render
 from alexnet.synthetic.synsets import MAX_CLASSES, Synset, devkit, synsets
 
 GRAYSCALE = 0.04  # fraction of the images
+KEYS = {"train": 1, "val": 2, "test": 3}  # of the random numbers of a split
 
 
 @dataclass(frozen=True)
@@ -82,11 +84,6 @@ def flat_orders(
     ids = np.random.default_rng([*key, 1]).permutation(np.repeat(sorted(leaves), per_class))
     orders = [Order((*key, 2, k), leaves[i].shape, leaves[i].texture, image_size, "JPEG") for k, i in enumerate(ids)]
     return orders, [int(i) for i in ids]
-
-
-def write_flat(path: Path, prefix: str, files: list[bytes], order: list[int]) -> None:
-    """A flat tar of <prefix>_00000001.JPEG ... in the given order: nothing promises that it is sorted."""
-    path.write_bytes(plain_tar([(f"{prefix}_{k + 1:08d}.JPEG", files[k]) for k in order]))
 
 
 def leaves_of(rows: list[Synset]) -> list[Synset]:
@@ -149,39 +146,32 @@ def synthesize(
     for name, number in (("train", train_per_class), ("val", val_per_class), ("test", test_per_class)):
         if number < 1:
             raise UserError(f"{name} images per class is {number}; choose 1 or more")
-    workers = workers or os.cpu_count() or 1
-    rows12, rows10 = synsets(2012, seed, classes), synsets(2010, seed, classes)
-
-    train = train_orders(rows12, train_per_class, (seed, 2012, 1), image_size, odd=True)
-    val, val_ids = flat_orders(rows12, val_per_class, (seed, 2012, 2), image_size)
-    test, test_ids = flat_orders(rows10, test_per_class, (seed, 2010, 3), image_size)
-
-    before: list[Order] = []
-    before_val: list[Order] = []
-    before_val_ids: list[int] = []
-    if pretraining_per_class:
-        before = train_orders(rows10, pretraining_per_class, (seed, 2010, 1), image_size, odd=False)
-        fifth = max(1, pretraining_per_class // 5)
-        before_val, before_val_ids = flat_orders(rows10, fifth, (seed, 2010, 2), image_size)
+    rows = {year: synsets(year, seed, classes) for year in (2012, 2010)}
+    before = pretraining_per_class
+    counts = {(2012, "train"): train_per_class, (2012, "val"): val_per_class, (2010, "test"): test_per_class}
+    if before:
+        counts |= {(2010, "train"): before, (2010, "val"): max(1, before // 5)}
+    orders: dict[tuple[int, str], list[Order]] = {}
+    ids: dict[tuple[int, str], list[int]] = {(2010, "val"): []}
+    for (year, split), count in counts.items():
+        key = (seed, year, KEYS[split])
+        if split == "train":
+            orders[year, split] = train_orders(rows[year], count, key, image_size, odd=year == 2012)
+        else:
+            orders[year, split], ids[year, split] = flat_orders(rows[year], count, key, image_size)
 
     out.mkdir(parents=True, exist_ok=True)
-    files = drawn([*train, *val, *test, *before, *before_val], workers)
+    files = drawn([order for some in orders.values() for order in some], workers or os.cpu_count() or 1)
     shuffle = np.random.default_rng([seed, 3])
-    write_train(out / "ILSVRC2012_img_train.tar", rows12, train_per_class, files, shuffle)
-    for orders, name, prefix in (
-        (val, "ILSVRC2012_img_val.tar", "ILSVRC2012_val"),
-        (test, "ILSVRC2010_images_test.tar", "ILSVRC2010_test"),
-    ):
-        drawn_files = [next(files) for _ in orders]
-        write_flat(out / name, prefix, drawn_files, shuffle.permutation(len(orders)).tolist())
-    if pretraining_per_class:
-        write_train(out / "ILSVRC2010_images_train.tar", rows10, pretraining_per_class, files, shuffle)
-        order = shuffle.permutation(len(before_val)).tolist()
-        write_flat(out / "ILSVRC2010_images_val.tar", "ILSVRC2010_val", [next(files) for _ in before_val], order)
-    (out / "ILSVRC2012_devkit_t12.tar.gz").write_bytes(
-        devkit("ILSVRC2012_devkit_t12", 2012, rows12, train_per_class, val_ids)
-    )
-    (out / "ILSVRC2010_devkit-1.0.tar.gz").write_bytes(
-        devkit("devkit-1.0", 2010, rows10, pretraining_per_class or train_per_class, before_val_ids)
-    )
-    (out / "ILSVRC2010_test_ground_truth.txt").write_text("".join(f"{i}\n" for i in test_ids))
+    for (year, split), count in counts.items():
+        path = out / IMAGES[year].format(split)
+        if split == "train":
+            write_train(path, rows[year], count, files, shuffle)
+            continue
+        found = [next(files) for _ in orders[year, split]]
+        unsorted = shuffle.permutation(len(found))  # nothing promises that an archive is sorted
+        path.write_bytes(plain_tar([(f"ILSVRC{year}_{split}_{k + 1:08d}.JPEG", found[k]) for k in unsorted]))
+    roots = {2012: ("ILSVRC2012_devkit_t12", train_per_class), 2010: ("devkit-1.0", before or train_per_class)}
+    for year, (root, count) in roots.items():
+        (out / DEVKIT[year]).write_bytes(devkit(root, year, rows[year], count, ids[year, "val"]))
+    (out / TEST_GROUND_TRUTH).write_text("".join(f"{i}\n" for i in ids[2010, "test"]))

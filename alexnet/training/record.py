@@ -17,12 +17,10 @@ from alexnet.training.trainer import Run
 
 def lost_epoch(run: Run, epoch: int, seconds: float) -> dict[str, float]:
     """The row of an epoch in which the loss stopped being finite: rates, and nothing measured."""
-    current = run.rates(epoch)
-    row = {"images": (epoch + 1) * run.images, "learning_rate": current.weights}
-    row |= {"bias_learning_rate": current.biases, "conv1_learning_rate": current.of("conv1.weights")}
-    row["color_noise"] = run.config["augmentation"]["color_noise"] * current.color_noise
     measured = [f"{of}_{what}" for of in ("train", "validation") for what in ("loss", "error", "top5_error")]
-    return row | dict.fromkeys(measured, math.nan) | {"seconds": seconds, "images_per_second": math.nan}
+    return (
+        run.rates_row(epoch) | dict.fromkeys(measured, math.nan) | {"seconds": seconds, "images_per_second": math.nan}
+    )
 
 
 def publish(run: Run) -> None:

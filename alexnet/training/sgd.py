@@ -22,17 +22,9 @@ class PaperSGD(torch.optim.Optimizer):
     Args:
         params: parameters, or groups of them with settings of their own (see `parameter_groups`).
         lr, momentum, weight_decay: settings of groups that do not name theirs.
-
-    Raises:
-        ValueError: a negative rate or decay, or a momentum outside [0, 1).
     """
 
     def __init__(self, params: Any, lr: float = 0.01, momentum: float = 0.9, weight_decay: float = 5e-4) -> None:
-        if lr < 0 or weight_decay < 0 or not 0 <= momentum < 1:
-            raise ValueError(
-                f"PaperSGD: lr ({lr:g}) and weight_decay ({weight_decay:g}) must be at least 0, momentum "
-                f"({momentum:g}) at least 0 and below 1"
-            )
         super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
 
     @torch.no_grad()

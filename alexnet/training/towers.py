@@ -10,7 +10,6 @@ that both devices see the whole softmax. It is the mathematics of one device: lo
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -26,24 +25,6 @@ class PeerLost(UserError):
     """The other tower's process is gone, or does not answer in time."""
 
 
-@dataclass(frozen=True)
-class Traffic:
-    """What one device sent to the other, and how long its exchanges took (waiting included)."""
-
-    bytes_sent: int
-    exchanges: int
-    seconds: float
-
-    def since(self, earlier: Traffic) -> Traffic:
-        return Traffic(
-            self.bytes_sent - earlier.bytes_sent, self.exchanges - earlier.exchanges, self.seconds - earlier.seconds
-        )
-
-    def of_images(self, images: int) -> dict[str, float]:
-        """For run.json; of the training of so many images."""
-        return {"bytes_sent_per_image": self.bytes_sent / images, "exchanges": self.exchanges, "seconds": self.seconds}
-
-
 class Link:
     """The way to the other tower, and what went over it.
 
@@ -55,10 +36,15 @@ class Link:
 
     def __init__(self, rank: int, timeout: float, control: dist.ProcessGroup | None = None) -> None:
         self.rank, self.timeout, self.control = rank, timeout, control
+        self.count_anew()
+
+    def count_anew(self) -> None:
         self.bytes_sent, self.exchanges, self.seconds = 0, 0, 0.0
 
-    def traffic(self) -> Traffic:
-        return Traffic(self.bytes_sent, self.exchanges, self.seconds)
+    def traffic(self, images: int) -> dict[str, float]:
+        """What went over it since `count_anew`, for run.json: in the training of so many images, waiting included."""
+        sent = self.bytes_sent / images
+        return {"bytes_sent_per_image": sent, "exchanges": self.exchanges, "seconds": self.seconds}
 
     def swap(self, mine: Tensor, theirs: tuple[int, ...]) -> Tensor:
         """Send `mine`, return what the other tower sends: a tensor of shape `theirs` and of the same type.
@@ -106,10 +92,6 @@ class Link:
         self._exchange(sent, received, self.control)
         both = [sent.item(), received.item()]
         return both if self.rank == 0 else both[::-1]
-
-    def agree(self, mine: int) -> list[int]:
-        """The same for a whole number: what each tower wants."""
-        return [int(number) for number in self.numbers(mine)]
 
 
 def _bytes(x: Tensor) -> Tensor:
@@ -235,6 +217,3 @@ class Tower(nn.Module):
     def whole(self, name: str, part: Tensor) -> Tensor:
         """The whole net's tensor, from both towers; each of them must call this, in the same order."""
         return self.link.join(part.detach(), self.rows[name] - len(part), 0)
-
-
-# Two processes ---------------------------------------------------------------------------------------------------

@@ -16,11 +16,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from filelock import Timeout
+
 from alexnet.errors import UserError
 from alexnet.experiments.resolve import read_config
 from alexnet.net.execution import Execution, plan
 from alexnet.runtime import interruption, provenance
-from alexnet.runtime.files import from_the_future, held, remove_leftovers
+from alexnet.runtime.files import from_the_future, locked, remove_leftovers
 from alexnet.runtime.gpu_leases import leased
 from alexnet.runtime.progress import Progress
 from alexnet.runtime.provenance import now
@@ -95,12 +97,13 @@ def _alone(out: Path) -> Iterator[None]:
     folder = out / "checkpoint"
     folder.mkdir(parents=True, exist_ok=True)
 
-    def waiting() -> None:
-        print(f"another training is running in {out}; waiting for its end", file=sys.stderr, flush=True)
-
-    with held(folder / "lock", LOCK_SECONDS, waiting) as ours:
-        if not ours:
-            raise UserError(f"another training is running in {out}; wait for it, or end it, and try again")
+    busy = f"another training is running in {out}"
+    say = partial(print, f"{busy}; waiting for its end", file=sys.stderr, flush=True)
+    try:
+        lock = locked(folder / "lock", LOCK_SECONDS, say)
+    except Timeout:
+        raise UserError(f"{busy}; wait for it, or end it, and try again") from None
+    with lock:
         remove_leftovers(folder)
         remove_leftovers(out)
         yield
@@ -128,22 +131,20 @@ def _train(
 
 
 def _epochs(run: Run) -> None:
-    state, session = run.state, run.session
-    progress = Progress(
-        run.name, run.images, state.epoch, run.config["training"]["epochs"], silent=run.rank > 0, spent=state.seconds
-    )
+    state, link, epochs = run.state, run.link, run.config["training"]["epochs"]
+    progress = Progress(run.name, run.images, state.epoch, epochs, silent=run.rank > 0, spent=state.seconds)
     run.saved = time.monotonic()
-    for epoch in range(state.epoch, run.config["training"]["epochs"]):
-        if over(
-            run.config["optimizer"], [past["train_error"] for past in state.history], run.config["training"]["epochs"]
-        ):
+    for epoch in range(state.epoch, epochs):
+        if over(run.config["optimizer"], [past["train_error"] for past in state.history], epochs):
             break
         run.epoch_started = progress.epoch_started = time.monotonic() - state.seconds
         current = run.rates(epoch)
         if epoch == 0 or replace(current, reason="") != replace(run.rates(epoch - 1), reason=""):
             progress.note(f"epoch {epoch + 1}: rates {describe_rates(current)} ({current.reason})")
         row: dict[str, float] = {"epoch": epoch + 1}
-        before, traffic = state.images, run.link.traffic() if run.link else None
+        before = state.images
+        if link:
+            link.count_anew()
         try:
             row |= run.train_epoch(epoch, partial(progress.batch, epoch))
         except Diverged as reason:
@@ -153,8 +154,8 @@ def _epochs(run: Run) -> None:
             state.history.append(row | lost_epoch(run, epoch, time.monotonic() - run.epoch_started))
             state.begin_epoch(epoch + 1)
             break
-        if run.link and traffic and state.images > before:
-            session["traffic"] = run.link.traffic().since(traffic).of_images(state.images - before)
+        if link and state.images > before:
+            run.session["traffic"] = link.traffic(state.images - before)
         seconds = state.seconds
         row |= run.validate()
         row |= {"seconds": time.monotonic() - run.epoch_started, "images_per_second": run.images / seconds}

@@ -140,13 +140,13 @@ class Run:
         own = {name: (rows.get(name, len(tensor)), *tensor.shape[1:]) for name, tensor in self.net.state_dict().items()}
         try:
             state = State(**json.loads(saved["state"]))
-            shapes = {name: tuple(tensor.shape) for name, tensor in saved["net"].items()}
-            moving = {name: tuple(tensor.shape) for name, tensor in saved["velocity"].items()}
-            fits = shapes == own and all(
-                isinstance(getattr(state, name), int | float if isinstance(value, float) else type(value))
-                for name, value in vars(State()).items()
-            )
-            fits = fits and all(own[name] == shape for name, shape in moving.items())
+            parts = (saved["net"], saved["velocity"])
+            net, moving = ({name: tuple(tensor.shape) for name, tensor in part.items()} for part in parts)
+            kinds = {
+                name: (int, float) if type(value) is float else type(value) for name, value in vars(State()).items()
+            }
+            fits = all(isinstance(getattr(state, name), kind) for name, kind in kinds.items())
+            fits = fits and net == own and moving.items() <= own.items()
             fits = fits and len(state.history) == state.epoch and len(state.sums) == 3
         except (AttributeError, KeyError, TypeError, ValueError):
             fits = False
@@ -161,18 +161,16 @@ class Run:
         velocity = {
             name: state[parameter]["velocity"] for name, parameter in self.net.named_parameters() if parameter in state
         }
-        if isinstance(self.net, Tower):
-            tower = self.net
-            net = {name: tower.whole(name, tensor) for name, tensor in net.items()}
-            velocity = {name: tower.whole(name, tensor) for name, tensor in velocity.items()}
+        if isinstance(tower := self.net, Tower):
+            net, velocity = ({name: tower.whole(name, own) for name, own in part.items()} for part in (net, velocity))
         return net, velocity
 
     def load_state(self, net: dict[str, torch.Tensor], velocity: dict[str, torch.Tensor]) -> None:
         """Take over what `whole_state` returned."""
-        if isinstance(self.net, Tower):
-            tower = self.net
-            net = {name: tower.part(name, tensor) for name, tensor in net.items()}
-            velocity = {name: tower.part(name, tensor) for name, tensor in velocity.items()}
+        if isinstance(tower := self.net, Tower):
+            net, velocity = (
+                {name: tower.part(name, whole) for name, whole in part.items()} for part in (net, velocity)
+            )
         self.net.load_state_dict(net)
         for name, parameter in self.net.named_parameters():
             if name in velocity:  # laid out in memory as the parameter is, which the fused update counts on
@@ -213,22 +211,20 @@ class Run:
         steps = {"until_step": self.state.step} if self.state.step else {}
         return self.session | {"finished": now(), "until_epoch": self.state.epoch, **steps}
 
+    def _agreed(self, wanted: int) -> int:
+        """What both towers do: the most that one of them wants."""
+        return int(max(self.link.numbers(wanted))) if self.link else wanted
+
     def due(self) -> int:
-        """What to do between two steps: go on, save, or save and stop; both towers call it, and agree."""
-        wanted = GO_ON
-        if time.monotonic() - self.saved >= 60 * self.cadence.minutes:
-            wanted = SAVE
-        if self.cadence.steps and self.state.step % self.cadence.steps == 0:
-            wanted = SAVE
-        if interruption.asked():
-            wanted = STOP
-        return max(self.link.agree(wanted)) if self.link else wanted
+        """What to do between two steps: go on, save, or save and stop; both towers call it, and get the same answer."""
+        minutes, steps = self.cadence.minutes, self.cadence.steps
+        save = time.monotonic() - self.saved >= 60 * minutes or bool(steps and self.state.step % steps == 0)
+        return self._agreed(STOP if interruption.asked() else SAVE if save else GO_ON)
 
     def stop(self) -> NoReturn:
         """Write a checkpoint and end, as the signal asked."""
         self.save_checkpoint()
-        if self.link:
-            self.link.agree(STOP)  # the first tower has written it
+        self._agreed(STOP)  # the first tower has written it
         number = interruption.asked() or signal.SIGTERM  # the other tower was asked
         raise interruption.Interrupted(
             number, f"{self.name}: stopped", f" {self.state.place}; the same command goes on there"
@@ -260,29 +256,31 @@ class Run:
             sums += torch.stack([loss * len(labels), *errors]).double()
             done += len(labels)
             if waiting:  # looked at a step late: a device need not stop for it
-                self._look(epoch, *waiting, current, report)
+                self._look(epoch, *waiting, report)
             waiting = step, done, loss
             state.step, state.images = step + 1, done
             if what := self.due():
-                self._look(epoch, *waiting, current, report)
+                self._look(epoch, *waiting, report)
                 waiting = None
                 self._note_place(sums)
                 if what == STOP:
                     self.stop()
                 self.save_checkpoint()
         if waiting:
-            self._look(epoch, *waiting, current, report)
+            self._look(epoch, *waiting, report)
         self._note_place(sums)
         loss, error, top5 = (sums / done).tolist()
+        return self.rates_row(epoch) | {"train_loss": loss, "train_error": error, "train_top5_error": top5}
+
+    def rates_row(self, epoch: int) -> dict[str, float]:
+        """What an epoch's row of metrics.csv begins with: images seen by its end, learning rates, colour noise."""
+        current = self.rates(epoch)
         return {
             "images": (epoch + 1) * self.images,
             "learning_rate": current.weights,
             "bias_learning_rate": current.biases,
             "conv1_learning_rate": current.of("conv1.weights"),
-            "color_noise": config["augmentation"]["color_noise"] * current.color_noise,
-            "train_loss": loss,
-            "train_error": error,
-            "train_top5_error": top5,
+            "color_noise": self.config["augmentation"]["color_noise"] * current.color_noise,
         }
 
     def _note_place(self, sums: torch.Tensor) -> None:
@@ -319,32 +317,24 @@ class Run:
             pixels = np.ascontiguousarray(central_crop(split.images[start : start + 256], crop))
             labels = torch.from_numpy(split.labels[start : start + 256]).to(self.device)
             logits = self.net(to_batch(pixels, self.views[0]).to(self.device))
-            sums[0] += F.cross_entropy(logits, labels, reduction="sum").item()
-            sums[1] += top_k_error(logits, labels, 1).sum().item()
-            sums[2] += top_k_error(logits, labels, 5).sum().item()
-            if interruption.asked() or self.link:
-                wanted = STOP if interruption.asked() else GO_ON
-                if (max(self.link.agree(wanted)) if self.link else wanted) == STOP:
-                    self.stop()  # it will validate again, from the end of the training steps
+            errors = [top_k_error(logits, labels, k).sum() for k in (1, 5)]
+            sums += torch.stack([F.cross_entropy(logits, labels, reduction="sum"), *errors]).double().cpu()
+            if self._agreed(STOP if interruption.asked() else GO_ON) == STOP:
+                self.stop()  # it will validate again, from the end of the training steps
         loss, error, top5 = (sums / len(split)).tolist()
         return {"validation_loss": loss, "validation_error": error, "validation_top5_error": top5}
 
-    def _look(
-        self, epoch: int, step: int, done: int, loss: torch.Tensor, current: Rates, report: Callable[[int, float], None]
-    ) -> None:
+    def _look(self, epoch: int, step: int, done: int, loss: torch.Tensor, report: Callable[[int, float], None]) -> None:
         """Report the loss of a step, or end the run if it is not finite."""
-        value = loss.item()
-        if not math.isfinite(value):
-            self._give_up(epoch, step, value, current)
-        report(done, value)
-
-    def _give_up(self, epoch: int, step: int, loss: float, current: Rates) -> None:
-        evidence = self.out / "failed.json"
+        if math.isfinite(value := loss.item()):
+            report(done, value)
+            return
         if self.rank:
-            raise Diverged(f"{self.name}: the loss became {loss}")  # the first tower says more
-        record = {"epoch": epoch + 1, "step": step, "loss": str(loss), "rates": asdict(current)}
+            raise Diverged(f"{self.name}: the loss became {value}")  # the first tower says more
+        evidence, current = self.out / "failed.json", self.rates(epoch)
+        record = {"epoch": epoch + 1, "step": step, "loss": str(value), "rates": asdict(current)}
         write_json(evidence, record | {"history": self.state.history})
         raise Diverged(
-            f"{self.name}: the loss became {loss} in epoch {epoch + 1}, step {step} (rate {current.weights:g}); "
+            f"{self.name}: the loss became {value} in epoch {epoch + 1}, step {step} (rate {current.weights:g}); "
             f"lower the learning rates; the history is kept in {evidence}"
         )

@@ -9,6 +9,8 @@ from itertools import pairwise
 from typing import Any
 
 Describe = dict[str, Any]
+CYCLES, IMAGES = 90, 1.2e6  # sections 5 and 2
+CARDS, PEAK = 2, 1.581e12  # GTX 580: 512 cores at 1.544 GHz, two operations a cycle in single precision
 
 
 class Absent(Exception):
@@ -50,6 +52,16 @@ def _ratio(asked: Asked) -> float:
     return min(_number(look_up(asked.net, path)) / _number(look_up(asked.base, path)) for path in asked.metric.split())
 
 
+def _ratio_per_tower(asked: Asked) -> float:
+    ours, base = (_number(look_up(net, asked.metric)) / net["towers"] for net in (asked.net, asked.base))
+    return ours / base
+
+
+def _least_days(asked: Asked) -> float:
+    """Days of training on `CARDS` GTX 580 at their peak: each multiply-add is two operations, forward and in both gradients."""
+    return 3 * 2 * asked.number * IMAGES * CYCLES / (CARDS * PEAK) / 86_400
+
+
 MEASURES: dict[str, Callable[[Asked], float | str]] = {
     "value": lambda a: a.number,
     "share": lambda a: 100 * a.number / a.total,
@@ -63,6 +75,8 @@ MEASURES: dict[str, Callable[[Asked], float | str]] = {
     "crops": _crops,
     "drops": _drops,
     "ratio_of_nets": _ratio,
+    "ratio_per_tower": _ratio_per_tower,
+    "least_days": _least_days,
 }
 
 

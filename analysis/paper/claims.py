@@ -40,6 +40,7 @@ class Claim:
     base_gap: float | None
     testable: bool
     reason: str
+    document: str
     lab_value: float | None
     lab_source: str
     note: str
@@ -98,6 +99,10 @@ def _check_sense(where: str, claim: Claim) -> None:
     """Rules that span columns."""
     if not claim.testable and claim.kind != "cited" and not claim.reason:
         raise UserError(f"{where}, column `reason`: a row that is not testable must say why")
+    if claim.document and (claim.how or not claim.testable):
+        raise UserError(
+            f"{where}, column `document`: the row is measured or not testable; it holds by reading or not at all"
+        )
     if claim.how and not (claim.metric and claim.experiment and claim.relation and claim.paper):
         raise UserError(f"{where}, column `how`: a measured row needs experiment, metric, relation and paper")
     if claim.measure and claim.measure.compared and not claim.baseline:

@@ -29,13 +29,18 @@ def chart(draw: Callable[[bool], Figure], title: str, alt: str, caption: str, da
     wide, narrow = svg(draw(False), alt), svg(draw(True), alt, "narrow")
     name = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")[:60].rstrip("-")
     files = {
-        "svg": f"data:image/svg+xml,{quote(_alone(wide), safe=SAFE)}",
-        "csv": f"data:text/csv;charset=utf-8,{quote(data.to_csv(index=False), safe=SAFE)}",
+        "svg": f"data:image/svg+xml,{_quoted(_alone(wide))}",
+        "csv": f"data:text/csv;charset=utf-8,{_quoted(data.to_csv(index=False))}",
     }
     return render("chart.html.j2", title=title, caption=caption, wide=wide, narrow=narrow, name=name, files=files)
 
 
 SAFE = " /:;=,()[]{}.-_~!*'@+|^`\\?&"  # needs no escape in a data address within quotes
+
+
+def _quoted(text: str) -> str:
+    """Text as the body of a data address; no blank stands before a percent sign, which templates would make unbreakable."""
+    return quote(text, safe=SAFE).replace(" %", "%20%")
 
 
 def _alone(drawing: Html) -> str:

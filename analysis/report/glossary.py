@@ -4,20 +4,13 @@ from __future__ import annotations
 
 from analysis.report.badges import badge
 from analysis.report.page import Html, folded, joined, say, stack
-from analysis.verdicts.labels import LABELS
+from analysis.verdicts.labels import EVIDENCE, LABELS, STRENGTH
 
 TERMINOLOGY = (
     "A verdict names two things: the direction of an effect (agrees, not shown, contradicts, cannot tell) and its size (matches, "
     "differs, unknown). Replicated is meant as the ACM and ReScience mean it: this is an independent implementation; to reproduce "
     "would be to run the authors' own program again."
 )
-EVIDENCE = {
-    "paper scale": "The paper's data, the full network, the full training (or, on CIFAR-10, until the mark is reached).",
-    "arithmetic": "Counted on the full-size network, or read in the authors' program; nothing is trained.",
-    "reduced scale": "The paper's data with a smaller network, smaller pictures, fewer classes or a shorter training, or a lossy copy of them.",
-    "proxy": "Real pictures of other data than the paper's.",
-    "demo": "Pictures that the bench generates; proves the machinery and says nothing about ImageNet.",
-}
 KINDS = {
     "base": "The network that the others are compared with.",
     "ablation": "The base with one part taken away, or one choice of the paper undone.",
@@ -48,7 +41,8 @@ TERMS = {
 def glossary() -> Html:
     """All terms, folded away."""
     verdicts = _terms([(badge(label.word, ""), label.means) for label in LABELS.values()])
-    groups = (("Evidence", EVIDENCE), ("Kinds of experiments", KINDS), ("Measures", TERMS))
+    evidence = {name: EVIDENCE[name].means for name in reversed(STRENGTH) if name}
+    groups = (("Evidence", evidence), ("Kinds of experiments", KINDS), ("Measures", TERMS))
     rest = (
         Html("<h4>{}</h4>{}").format(
             title, _terms([(Html("<b>{}</b>").format(word), text) for word, text in found.items()])

@@ -59,8 +59,14 @@ def _reach(one: Marks) -> float:
     return max(map(abs, [*one.points, *(one.span or ())]))
 
 
-def number_line(marks: Marks, alt: str, unit: str = "", axis: tuple[float, float] | None = None) -> Html:
-    """The line as SVG; whatever lies outside of `axis` (default: `limits`) stands at its end as an arrow."""
+def number_line(
+    marks: Marks, alt: str, unit: str = "", axis: tuple[float, float] | None = None, lab: bool = False
+) -> Html:
+    """The line as SVG; whatever lies outside of `axis` (default: `limits`) stands at its end as an arrow.
+
+    Args:
+        lab: `ours` and `span` are the authors' numbers, and have the colour of those.
+    """
     from matplotlib.ticker import MaxNLocator
 
     low, high = axis or limits([marks])
@@ -73,6 +79,7 @@ def number_line(marks: Marks, alt: str, unit: str = "", axis: tuple[float, float
     return render(
         "number_line.svg.j2",
         alt=alt,
+        css=" from-lab" if lab else "",
         ours=None if marks.ours is None else at(marks.ours),
         beyond=marks.ours is not None and not low <= marks.ours <= high,
         span=span and [at(end) for end in span],

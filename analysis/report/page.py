@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
-from analysis.text import plural
+from analysis.text import plural, series
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -46,9 +46,12 @@ class Html(Markup):
 def templates() -> Environment:
     """The templates of the report: they escape whatever is no Html, and a name without a value is an error.
 
-    All of them have `plural(n, "run")` and the filter `base64`.
+    `plural(n, "run")` and the filters `base64`, `commas` (`commas(1)`: a decimal), `number`,
+    `with_unit` and `series` are there for all.
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    from analysis.verdicts.table import number, with_unit
 
     made = Environment(
         loader=FileSystemLoader(TEMPLATE),
@@ -58,13 +61,24 @@ def templates() -> Environment:
         lstrip_blocks=True,
     )
     made.globals["plural"] = plural
-    made.filters["base64"] = lambda text: base64.b64encode(text.encode()).decode()
+    made.filters.update(
+        base64=lambda text: base64.b64encode(text.encode()).decode(),
+        commas=_commas,
+        number=number,
+        with_unit=with_unit,
+        series=series,
+    )
     return made
 
 
 def render(template: str, **values: object) -> Html:
     """A template of `template/` filled with `values`; text among them is escaped, Html is not."""
     return Html(_tight(templates().get_template(template).render(**values)))
+
+
+def _commas(value: float | None, digits: int = 0) -> str:
+    """A number with thousands separated; nothing for None and NaN."""
+    return "" if value is None or value != value else f"{value:,.{digits}f}".replace("-", "−")
 
 
 def joined(pieces: Iterable[str], between: str = "") -> Html:
@@ -168,6 +182,9 @@ def svg(fig: Figure, alt: str, which: str = "") -> Html:
     text = buffer.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.S)
+    text = re.sub(
+        r"(\.\d\d)\d+|( transform=\"rotate\(-?0 [^\"]*\")", r"\1", text
+    )  # a hundredth of a point is fine enough
     text = _own_ids(text, f"f{salt}")
     text = text.replace(INK, "currentColor")
     # Text of the page: one size per figure unit, the page's fonts

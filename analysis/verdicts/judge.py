@@ -13,13 +13,22 @@ from analysis.paper.claims import Claim
 from analysis.results.evidence import COPIES, Results, Study
 from analysis.text import plural
 from analysis.verdicts import contrasts
-from analysis.verdicts.labels import CANNOT_TELL, CITED, DIFFERS, HOLDS, HOLDS_NOT, MISCOUNTS, NOT_TESTABLE, PENDING
+from analysis.verdicts.labels import (
+    CANNOT_TELL,
+    CITED,
+    DIFFERS,
+    HOLDS,
+    HOLDS_NOT,
+    MISCOUNTS,
+    NOT_TESTABLE,
+    PENDING,
+    STRENGTH,
+)
 from analysis.verdicts.rules import Outcome, adjusted, command, matches, of_estimate, scaled
 
 BASE = "alexnet"
 FEW_CLASSES = 20  # up to which five answers are right too often by chance
 RATE = "rate not tuned: the nets share a learning rate that was chosen for one of them"
-STRENGTH = ("", "demo", "proxy", "reduced scale", "arithmetic", "paper scale")
 
 
 def judge_all(claims: list[Claim], results: Results) -> list[Outcome]:
@@ -31,6 +40,8 @@ def judge(claim: Claim, results: Results) -> list[Outcome]:
     """Every outcome of one claim, strongest evidence first; at least one."""
     if claim.kind == "cited":
         return [Outcome(claim, CITED, claim.reason or "the paper quotes others")]
+    if claim.document:
+        return [Outcome(claim, HOLDS, claim.document, "document")]
     if claim.kind == "arithmetic" and claim.how:
         return [_arithmetic(claim, results)]
     if not claim.testable:

@@ -37,7 +37,7 @@ LABELS = {
     label.word: label
     for label in (
         Label(REPLICATED, "✓", "good", "At the paper's scale, by this independent implementation: direction agrees (where there is one) and size matches: the 95 % interval lies on the paper's side of no effect, the 90 % interval within the range that counts as the paper's value.", ("is replicated", "are replicated")),
-        Label(HOLDS, "✓", "good", "Untrained: the count agrees with the printed number, or text and authors' program agree.", ("holds", "hold")),
+        Label(HOLDS, "✓", "good", "Untrained: the count agrees with the printed number, text and authors' program agree, or a document says the same.", ("holds", "hold")),
         Label(AGREES, "↗", "mild", "The 95 % interval lies on the paper's side of no effect. Says nothing about the size, which at the paper's scale differs or is not settled.", ("points the paper's way", "point the paper's way")),
         Label(NOT_SHOWN, "○", "odd", "The 95 % interval shows neither side, and the 90 % interval leaves out the paper's effect: evidence that there is less than that here.", ("is not shown", "are not shown")),
         Label(CONTRADICTS, "↘", "bad", "On lesser evidence: the 95 % interval lies on the other side of no effect.", ("points the other way", "point the other way")),
@@ -56,14 +56,32 @@ AGAINST = (NOT_REPLICATED, CONTRADICTS)
 OPEN = (CANNOT_TELL, NOT_SHOWN)
 COUNTED = (HOLDS, HOLDS_NOT, MISCOUNTS, DIFFERS)
 WEAK = (AGREES, NOT_SHOWN, CONTRADICTS, CANNOT_TELL, PENDING)
-ALLOWED: dict[str, tuple[str, ...]] = {
-    "paper scale": (REPLICATED, AGREES, NOT_SHOWN, NOT_REPLICATED, CANNOT_TELL, PENDING, HOLDS, HOLDS_NOT),
-    "arithmetic": (*COUNTED, NOT_TESTABLE),
-    "reduced scale": WEAK,
-    "proxy": WEAK,
-    "demo": WEAK,
-    "": (PENDING, NOT_TESTABLE, CITED),
-}
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a verdict rests on: beside a count, in a sentence, and the words that it can say."""
+
+    short: str
+    means: str
+    words: tuple[str, ...]
+
+
+EVIDENCE = {  # the weakest first
+    "": Evidence("no evidence", "", (PENDING, NOT_TESTABLE, CITED)),
+    "demo": Evidence("demo data", "Pictures that the bench generates; proves the machinery and says nothing about ImageNet.", WEAK),
+    "proxy": Evidence("proxy data", "Real pictures of other data than the paper's.", WEAK),
+    "reduced scale": Evidence("paper's data, reduced", "The paper's data with a smaller network, smaller pictures, fewer classes or a shorter training, or a lossy copy of them.", WEAK),
+    "document": Evidence("by a document", "Settled by reading: a line of the authors' program, or a page of the time, says the same; nothing is run.", (HOLDS,)),
+    "arithmetic": Evidence("untrained", "Counted on the full-size network, or read in the authors' program; nothing is trained.", (*COUNTED, NOT_TESTABLE)),
+    "paper scale": Evidence("paper scale", "The paper's data, the full network, the full training (or, on CIFAR-10, until the mark is reached).", (REPLICATED, AGREES, NOT_SHOWN, NOT_REPLICATED, CANNOT_TELL, PENDING, HOLDS, HOLDS_NOT)),
+}  # fmt: skip
+STRENGTH = tuple(EVIDENCE)
+LESSER = tuple(
+    name for name, evidence in EVIDENCE.items() if evidence.words is WEAK
+)  # measured, on less than the paper's data and size
+MEASURED = (*LESSER, "paper scale")
+ALLOWED = {name: evidence.words for name, evidence in EVIDENCE.items()}
 
 
 def label(direction: str, size: str, evidence: str) -> str:

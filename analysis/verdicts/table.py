@@ -12,6 +12,7 @@ import pandas as pd
 from analysis.errors import UserError
 from analysis.files import write_text
 from analysis.results.evidence import COPIES
+from analysis.verdicts.labels import LESSER, MEASURED
 from analysis.verdicts.rules import Outcome
 
 COLUMNS = [
@@ -120,7 +121,7 @@ def paper_value(paper: str, unit: str, relation: str) -> str:
 
 def weakness(evidence: str, dataset: str) -> str:
     """In what evidence falls short of the paper's data at full size, in a word or two; nothing if in nothing."""
-    return copied(dataset) or (evidence if evidence in ("demo", "proxy", "reduced scale") else "")
+    return copied(dataset) or (evidence if evidence in LESSER else "")
 
 
 def copied(dataset: str) -> str:
@@ -167,7 +168,7 @@ def markdown(table: pd.DataFrame, conditions: Mapping[str, str] | None = None) -
         ["claim", "paper, or mark", "lab log", "ours, 95 % interval", "images", "seeds", "evidence", "verdict"],
     ]
     rows.append(["---"] * 8)
-    trained = ~table["evidence"].isin(["", "arithmetic"]) & (table["verdict"] != "pending")
+    trained = table["evidence"].isin(MEASURED) & (table["verdict"] != "pending")
     for row in table[trained].itertuples():
         ours = f"{row.bound} {number(row.ours, row.unit, 2)} {interval(row.low, row.high, row.unit)}".strip()
         seeds = "" if math.isnan(row.seeds) else f"{row.seeds:.0f}"

@@ -8,11 +8,7 @@ from pathlib import Path
 from snakemake.utils import validate
 
 # The bench is imported from the folder of this workflow, and `python` in a rule is the Python that runs Snakemake.
-ROOT = next(
-    folder
-    for folder in (Path(workflow.basedir), *Path(workflow.basedir).parents)
-    if (folder / "workflow" / "plan.py").exists()
-)
+ROOT = Path(workflow.current_basedir.get_path_or_uri(secret_free=True)).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
 os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
@@ -39,6 +35,7 @@ CLAIMS_OUT = str(Path(config["report"]).with_name("claims.csv"))
 # Where archives are searched. In the environment and not in params: moving archives repacks nothing.
 os.environ["ALEXNET_DATA"] = os.pathsep.join(plan.archives)
 os.environ["ALEXNET_DOWNLOADS"] = json.dumps(config["downloads"])
+os.environ["ALEXNET_REPACKED"] = os.pathsep.join(config["repacked"])
 
 if internals.is_main(workflow):
     workflow_lock.remove_torn(Path(RESULTS))

@@ -1,6 +1,9 @@
 #!/usr/bin/env bash
 # Turns a checkout into a ready environment: .venv holds what requirements.lock pins, and the project itself.
 #
+#   bootstrap.sh           everything: .venv from requirements.lock
+#   bootstrap.sh verify    what recomputes the published verdicts, without torch: .venv-verify from requirements-verify.lock
+#
 # The Makefile calls it before everything else. Once .venv is ready, a call costs a few hundredths of a second.
 #   PYTHON=...   the Python to build .venv with (default: the first of python3.13, .12, .11, .14 and python3)
 # Package indexes, proxies and certificates come from the machine's own pip configuration.
@@ -9,11 +12,19 @@
 set -euo pipefail
 
 readonly oldest="3.11" newest="3.14" # what requirements.lock is resolved for
-readonly needed_mb=10000 # measured: 6.6 GB installed, and 3.4 GB of wheels before they are unpacked
+case ${1:-} in # measured in MB: the wheels before they are unpacked, and what is installed
+"") suffix="" needed_mb=10000 size="some 7 GB, a few minutes" ;;
+verify) suffix=-verify needed_mb=1200 size="some 0.7 GB" ;;
+*)
+    echo "error: bootstrap.sh takes nothing or the word verify, not '$1'" >&2
+    exit 2
+    ;;
+esac
+readonly suffix needed_mb size
 
 root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/../.." && pwd -P)
 cd -- "$root"
-readonly root venv="$root/.venv"
+readonly root venv="$root/.venv$suffix" lock="requirements$suffix.lock"
 readonly stamp="$venv/.bootstrap-stamp" unfinished="$venv/.bootstrap-unfinished" log="$venv/bootstrap.log"
 
 # An activated .venv must not become the base of its own successor.
@@ -38,7 +49,7 @@ supported() { # PYTHON
 
 state() { # VERSION -> all that .venv depends on, as text
     printf '%s\n' "format 1" "python $1" "root $root"
-    sha256sum requirements.lock pyproject.toml
+    sha256sum "$lock" pyproject.toml
 }
 
 ready() { # is .venv complete, up to date, and of the Python that was asked for?
@@ -101,8 +112,33 @@ require_space() {
 report_progress() { # until this script ends; its sleep holds no pipe of the caller open
     local started=$SECONDS
     while sleep 20 >/dev/null 2>&1 && kill -0 $$ 2>/dev/null; do
-        printf '  ... %d s, %s in .venv\n' $((SECONDS - started)) "$(du -sh "$venv" 2>/dev/null | cut -f1)"
+        printf '  ... %d s, %s in %s\n' $((SECONDS - started)) "$(du -sh "$venv" 2>/dev/null | cut -f1)" "${venv##*/}"
     done
+}
+
+imported() { # imports each package that pyproject.toml asks for, from .venv; prints a sentence if one is not there
+    "$venv/bin/python" -I - "$suffix" <<'EOF'
+import importlib, importlib.metadata, re, sys, tomllib
+
+with open("pyproject.toml", "rb") as file:
+    project = tomllib.load(file)
+asked = project["dependency-groups"]["verify"] if sys.argv[1] else project["project"].get("dependencies", [])
+modules = {}
+for module, names in importlib.metadata.packages_distributions().items():
+    for name in names:
+        modules.setdefault(re.sub(r"[-_.]+", "-", name).lower(), []).append(module)
+for name in (re.match(r"[\w.-]+", line)[0].lower() for line in asked):
+    named = name.replace("-", "_")
+    found = modules.get(name, [named])
+    for module in [named] if named in found else [m for m in found if m[0] != "_" and m.isidentifier()]:
+        try:
+            loaded = importlib.import_module(module)
+        except Exception as error:
+            sys.exit(f"{module} of package {name} cannot be imported: {type(error).__name__}: {error}".splitlines()[0])
+        where = loaded.__file__ or next(iter(loaded.__path__))
+        if not where.startswith(sys.prefix):
+            sys.exit(f"package {name} is not in {sys.prefix}, but comes from {where}")
+EOF
 }
 
 pip() { # ARGUMENTS
@@ -116,9 +152,9 @@ pip() { # ARGUMENTS
 ! ready || exit 0
 
 if command -v flock >/dev/null; then
-    exec 9>"$root/.bootstrap.lock"
+    exec 9>"$root/.bootstrap$suffix.lock"
     if ! flock -n 9; then
-        echo "Another call is setting up .venv; waiting for it."
+        echo "Another call is setting up ${venv##*/}; waiting for it."
         flock 9
     fi
     ! ready || exit 0
@@ -127,13 +163,13 @@ fi
 python=""
 if [[ -e $venv ]] && ! reusable; then
     find_python # before anything is removed
-    echo "Removing an unfinished or unusable .venv."
+    echo "Removing an unfinished or unusable ${venv##*/}."
     rm -rf -- "$venv"
 fi
 if [[ ! -e $venv ]]; then
     [[ -n $python ]] || find_python
     require_space
-    echo "Making .venv with $python (Python $(version_of "$python"))."
+    echo "Making ${venv##*/} with $python (Python $(version_of "$python"))."
     mkdir -- "$venv"
     : >"$unfinished"
     "$python" -m venv "$venv" >"$log" 2>&1 ||
@@ -145,15 +181,18 @@ else
     : >"$log"
 fi
 
-echo "Installing the packages of requirements.lock into .venv: some 7 GB, a few minutes (log: .venv/bootstrap.log)."
+echo "Installing the packages of $lock into ${venv##*/}: $size (log: ${venv##*/}/bootstrap.log)."
 report_progress 9>&- &
 progress=$!
 trap 'kill "$progress" 2>/dev/null || true' EXIT
-export PIP_USER=0 PIP_DISABLE_PIP_VERSION_CHECK=1
+# Where to install, and which versions, is settled here; whence is the user's to say.
+unset PYTHONPATH PIP_TARGET PIP_PREFIX PIP_ROOT PIP_CONSTRAINT PIP_REQUIREMENT PIP_NO_DEPS PIP_DRY_RUN PIP_UPGRADE
+export PYTHONNOUSERSITE=1 PIP_USER=0 PIP_DISABLE_PIP_VERSION_CHECK=1
 export TMPDIR="$venv/tmp" # wheels of gigabytes: /tmp may be a small memory disk
 mkdir -p -- "$TMPDIR"
-pip install -r requirements.lock
+pip install -r "$lock"
 pip install --no-deps --no-build-isolation -e .
+reason=$(imported 2>&1) || fail 3 "the packages were installed but do not work: ${reason:0:300}; look into pip's configuration (python3 -m pip config debug)"
 rm -rf -- "$TMPDIR" "$unfinished"
 state "$(version_of "$venv/bin/python")" >"$stamp.new"
 mv -- "$stamp.new" "$stamp"

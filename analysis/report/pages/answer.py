@@ -32,6 +32,7 @@ from analysis.verdicts.labels import (
     CONTRADICTS,
     COUNTED,
     DIFFERS,
+    EVIDENCE,
     FOR,
     HOLDS,
     HOLDS_NOT,
@@ -43,6 +44,7 @@ from analysis.verdicts.labels import (
     OPEN,
     PENDING,
     REPLICATED,
+    STRENGTH,
 )
 from analysis.verdicts.table import interval, number, verdict_words
 
@@ -65,14 +67,6 @@ KINDS = {
     "proxy": "other data than the paper's",
     "reduced": "the paper's data at reduced scale",
     "paper": "the paper's data",
-}
-EVIDENCE = {
-    "paper scale": "paper scale",
-    "arithmetic": "untrained",
-    "reduced scale": "paper's data, reduced",
-    "proxy": "proxy data",
-    "demo": "demo data",
-    "": "no evidence",
 }
 # The recipes that are compared: the printed text, its authors' program, and the text with the program's colour noise.
 RECIPES = ("paper", "alexnet", "paper_color_deviations")
@@ -258,7 +252,7 @@ def verdicts(ctx: Context) -> Html:
         found = ctx.table[ctx.table["verdict"] == word]
         if len(found):
             counts = found["evidence"].value_counts()
-            parts = [_linked(counts[evidence], word, evidence) for evidence in EVIDENCE if evidence in counts]
+            parts = [_linked(counts[evidence], word, evidence) for evidence in reversed(STRENGTH) if evidence in counts]
             claims = Html('<a href="#claims" data-verdict="{1}">{0}</a>').format(len(found), word)
             rows.append([badge(word, ""), claims, joined(parts, ", "), _why(found), _needs(found, word)])
     heads = ["Verdict", "Claims", "By evidence", "Commonest reasons", "What it would take"]
@@ -267,7 +261,7 @@ def verdicts(ctx: Context) -> Html:
 
 def _linked(count: int, verdict: str, evidence: str) -> Html:
     return Html('<a href="#claims" data-verdict="{0}" data-evidence="{1}">{2} {3}</a>').format(
-        verdict, evidence or "none", count, EVIDENCE[evidence]
+        verdict, evidence or "none", count, EVIDENCE[evidence].short
     )
 
 

@@ -16,18 +16,16 @@ from analysis.report.badges import badge, value
 from analysis.report.context import Context
 from analysis.report.number_line import Marks, number_line
 from analysis.report.page import Html, render
-from analysis.report.pages.campaign_state import outdated
+from analysis.report.pages.campaign_state import RunKey, outdated
 from analysis.report.pages.fig1_sentences import judged_under
 from analysis.report.pages.provenance import anchor
 from analysis.report.program import linked
 from analysis.results.campaign import machine, several
 from analysis.verdicts.judge import judge
-from analysis.verdicts.labels import COUNTED, PENDING
+from analysis.verdicts.labels import COUNTED, LESSER, MEASURED, PENDING
 from analysis.verdicts.rules import Outcome
 from analysis.verdicts.table import interval, number, verdict_words, with_unit
 
-TRAINED = ["demo", "proxy", "reduced scale", "paper scale"]
-LESSER = TRAINED[:-1]  # other classes or sizes: an absolute number says nothing about the paper's
 COUNTS = ("arithmetic", "dataset", "cited")  # kinds of claims that no training tests
 NO_EFFECT = {"points": 0.0, "x": 1.0, "nats": 0.0}  # by unit: where a difference or a ratio shows nothing
 FILTERS = ("verdict", "evidence", "section")
@@ -41,8 +39,11 @@ def claims(ctx: Context) -> Html:
     t = ctx.table
     main = t["id"].isin(experimental(ctx))
     choices = {name: t[name].replace("", "none").value_counts(sort=name != "section") for name in FILTERS}
-    groups = [(title, [_card(ctx, row) for row in part.to_dict("records")]) for title, part in _groups(t[main])]
-    rest = [(title, [_card(ctx, row) for row in part.to_dict("records")]) for title, part in _groups(t[~main])]
+    old = outdated(ctx.results)
+    groups, rest = (
+        [(title, [_card(ctx, row, old) for row in part.to_dict("records")]) for title, part in _groups(t[chosen])]
+        for chosen in (main, ~main)
+    )
     return render("claims.html.j2", choices=choices, groups=groups, rest=rest, total=len(t), others=int((~main).sum()))
 
 
@@ -59,7 +60,7 @@ def _contrast(claim: Claim) -> tuple[str, ...]:
 
 def _groups(t: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     """The claims under the headings of the page: tested, counted, waiting, and the rest; empty groups are left out."""
-    trained = t["evidence"].isin(TRAINED) & (t["verdict"] != PENDING)
+    trained = t["evidence"].isin(MEASURED) & (t["verdict"] != PENDING)
     settled = t["verdict"].isin(COUNTED) & ~trained
     pending = (t["verdict"] == PENDING) & ~settled
     parts = [
@@ -71,7 +72,7 @@ def _groups(t: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     return [(title, t[chosen]) for title, chosen in parts if chosen.any()]
 
 
-def _card(ctx: Context, row: dict[str, Any]) -> dict[str, Any]:
+def _card(ctx: Context, row: dict[str, Any], old: set[RunKey]) -> dict[str, Any]:
     """What the template shows of one claim."""
     claim = ctx.claims.get(row["id"])
     return {
@@ -91,7 +92,7 @@ def _card(ctx: Context, row: dict[str, Any]) -> dict[str, Any]:
         "slack_reason": claim.tolerance_reason if claim else "",
         "lab_source": linked(row["lab_source"]),
         "note": linked(row["note"]),
-        "runs": _runs(ctx, row),
+        "runs": _runs(ctx, row, old),
         "data_of": _data(ctx, row),
         "elsewhere": _elsewhere(ctx, row, claim),
         "commands": _commands(ctx, row),
@@ -185,12 +186,12 @@ def _trained(ctx: Context, row: dict[str, Any]) -> list[str]:
     return found
 
 
-def _runs(ctx: Context, row: dict[str, Any]) -> list[dict[str, Any]]:
+def _runs(ctx: Context, row: dict[str, Any], old: set[RunKey]) -> list[dict[str, Any]]:
     """Of each net that the number was read from: its runs, where each came from, and their machines and code."""
     if not row["study"] or row["kind"] == "dataset":
         return []
     results, study = ctx.results, row["study"]
-    found, old = [], outdated(results)
+    found = []
     for name in _trained(ctx, row):
         keys = sorted(key for key in results.runs if key[:2] == (study, name))
         made = [results.runs[key] for key in keys]

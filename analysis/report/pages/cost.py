@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
 from analysis.calibration.power import DAYS, GPUS, RUN_HOURS
 from analysis.report.context import Context
-from analysis.report.page import Html, heading, note, say, stack, table
+from analysis.report.page import Html, note, render, table
 from analysis.report.pages.speed import IMAGES, RAW_BYTES, number, read_bench
 from analysis.results.campaign import elapsed, evaluation_hours, machine
 from analysis.text import plural
@@ -21,40 +23,34 @@ BYTES = 4  # of a float32
 
 def cost(ctx: Context) -> Html:
     """Measured hours of each study, and the extrapolation to the paper's data and size."""
-    return stack(
-        heading("What the runs here took"), measured(ctx), heading("What the paper's scale takes"), extrapolated(ctx)
-    )
+    return render("cost.html.j2", measured=measured(ctx), extrapolated=extrapolated(ctx))
 
 
 def measured(ctx: Context) -> Html:
-    """Wall time, speed and memory of the finished runs of each study."""
+    """Wall time, speed and memory of the finished runs of each study, and of its pilot."""
     rows = []
-    kinds = [
-        (study, of, pilot) for study in ctx.studies for pilot, of in enumerate((ctx.results.runs, ctx.results.pilots))
-    ]
-    for study, of, pilot in kinds:
-        runs = [run for key, run in of.items() if key[0] == study.name]
-        seconds = [run["wall_seconds"] for run in runs if run.get("wall_seconds")]
-        if not seconds:
-            continue
-        speeds = [run["final"]["images_per_second"] for run in runs if run.get("final", {}).get("images_per_second")]
-        peaks = [run["peak_memory_mb"] for run in runs if run.get("peak_memory_mb")]
-        machines = sorted(
-            {f"{machine(run) or 'an unknown processor'}, {plural(run.get('threads', 1), 'thread')}" for run in runs}
-        )
-        rows.append(
-            [
-                f"{study.title}{', pilot' * pilot}",
-                f"{len(runs):,}",
-                f"{sum(seconds) / 3600:,.2f}",
-                f"{within:,.2f}" if (within := elapsed(runs)) else "–",
-                "–" if pilot else f"{evaluation_hours(ctx.results, study.name):,.2f}",
-                f"{np.median(seconds) / 60:,.1f}",
-                f"{np.median(speeds):,.0f}" if speeds else "–",
-                f"{max(peaks):,.0f}" if peaks else "–",
-                "; ".join(machines),
-            ]
-        )
+    for study in ctx.studies:
+        for pilot, of in enumerate((ctx.results.runs, ctx.results.pilots)):
+            runs = [run for key, run in of.items() if key[0] == study.name]
+            seconds = [run["wall_seconds"] for run in runs if run.get("wall_seconds")]
+            if not seconds:
+                continue
+            speeds = [speed for run in runs if (speed := run.get("final", {}).get("images_per_second"))]
+            peaks = [run["peak_memory_mb"] for run in runs if run.get("peak_memory_mb")]
+            within = elapsed(runs)
+            rows.append(
+                [
+                    f"{study.title}{', pilot' * pilot}",
+                    f"{len(runs):,}",
+                    f"{sum(seconds) / 3600:,.2f}",
+                    f"{within:,.2f}" if within else "–",
+                    "–" if pilot else f"{evaluation_hours(ctx.results, study.name):,.2f}",
+                    f"{np.median(seconds) / 60:,.1f}",
+                    f"{np.median(speeds):,.0f}" if speeds else "–",
+                    f"{max(peaks):,.0f}" if peaks else "–",
+                    "; ".join(sorted({_machine(run) for run in runs})),
+                ]
+            )
     if not rows:
         return note("No run has finished yet, so nothing was measured.")
     heads = [
@@ -69,10 +65,14 @@ def measured(ctx: Context) -> Html:
         "On",
     ]
     caption = (
-        "Measured: hours of all finished runs added up, hours in which at least one of them was training, hours of their evaluations "
-        "added up; minutes and images/s are medians"
+        "Hours of all finished runs added up, hours in which at least one of them was training, hours of their evaluations added up; "
+        "minutes and images/s are medians"
     )
     return table(heads, rows, caption)
+
+
+def _machine(run: dict[str, Any]) -> str:
+    return f"{machine(run) or 'an unknown processor'}, {plural(run.get('threads', 1), 'thread')}"
 
 
 def nets_wanted(table_: pd.DataFrame) -> list[str]:
@@ -97,19 +97,21 @@ def extrapolated(ctx: Context) -> Html:
     ways += [(f"A card that keeps up {rate} TFLOP/s (GPU-hours)", work / rate / 3.6e15) for rate in SUSTAINED]
     ways += _here(ctx, images)
     rows = [[name, number(hours), number(hours * runs)] for name, hours in ways]
-    kept = BYTES * FLOATS * net["totals"]["parameters"] / 1e9
-    stored = sum(count * RAW_BYTES for count in IMAGES.values()) / 1e9
-    words = (
-        f"One net sees {images / 1e6:,.0f} million images ({claims['cycles-90'].paper} passes over {float(claims['abs-train-size'].paper):,.0f}), "
-        f"{work / 1e15:,.0f} PFLOP: forward and both gradients, {net['totals']['macs']:,} multiply-adds each. {plural(len(nets), 'network')} wait for the "
-        f"paper's scale; with {SEEDS} seeds each that is {plural(runs, 'run')}."
+    heads = ["How", "Hours for a run", f"Hours for all {runs:,}"]
+    return render(
+        "cost_extrapolated.html.j2",
+        images=images / 1e6,
+        passes=claims["cycles-90"].paper,
+        size=float(claims["abs-train-size"].paper),
+        work=work / 1e15,
+        macs=net["totals"]["macs"],
+        nets=len(nets),
+        seeds=SEEDS,
+        runs=runs,
+        kept=BYTES * FLOATS * net["totals"]["parameters"] / 1e9,
+        stored=sum(count * RAW_BYTES for count in IMAGES.values()) / 1e9,
+        table=table(heads, rows, "Extrapolated: training alone, one run after the other"),
     )
-    disk = (
-        f"Disk: {stored:,.0f} GB for both data sets as raw pixels, and {kept:.2f} GB a run for weights and checkpoint, {kept * runs:,.0f} GB for all; "
-        "the rates of cards are assumptions, the rest is counted or measured."
-    )
-    heads = ["How", "Hours for a run", f"Hours for all {runs}"]
-    return stack(say(words), table(heads, rows, "Extrapolated: training alone, one run after the other"), say(disk))
 
 
 def _here(ctx: Context, images: float) -> list[tuple[str, float]]:

@@ -142,7 +142,11 @@ def archives_table(results: Results, study: Study) -> Html | None:
             record["file"],
             f"{record['bytes']:,}",
             Html("<code>{}…</code>").format(str(record["sha256"])[:16]),
-            f"yes, by {record['verified']}" if record.get("verified") else "no checksum to compare",
+            "no: packed again, allowed by the configuration"
+            if record.get("repacked")
+            else f"yes, by {record['verified']}"
+            if record.get("verified")
+            else "no checksum to compare",
         ]
         for (of, _), manifest in results.manifests.items()
         if of == study.name

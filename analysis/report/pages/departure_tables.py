@@ -9,7 +9,7 @@ from analysis.measures.estimates import DEAD, untrained
 from analysis.paper.quotes import load_quotes
 from analysis.report.context import Context
 from analysis.report.number_line import Marks, number_line, shared_axis
-from analysis.report.page import Html, folded, note, render, table
+from analysis.report.page import Html, note, render, table
 from analysis.report.program import linked
 from analysis.results.evidence import Study
 from analysis.text import plural, series, tally
@@ -206,29 +206,9 @@ def _brief(value: Any) -> str:
 
 
 def effects_table(study: Study, found: list[Effect]) -> Html:
-    """The numbers of the forest plot, with what each experiment is."""
-    rows = []
-    for effect in found:
-        assert effect.estimate is not None
-        value, low, high = effect.points
-        p = effect.p_holm
-        rows.append(
-            [
-                effect.experiment,
-                study.experiments[effect.experiment]["about"],
-                effect.baseline,
-                number(value, "points", 2),
-                interval(low, high, "points") or "\u2013",
-                "\u2013" if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}",
-                f"{effect.estimate.images:,}",
-                effect.seeds,
-                effect.words,
-            ]
-        )
-    heads = ["Experiment", "What it is", "Against", "Points", "95 % interval", "p (Holm)", "Images", "Seeds", "Reading"]
+    """The numbers of some effects, with what each experiment is."""
     where = f"{found[0].dataset} {found[0].split}"
-    caption = f"Effects in {study.title}, {where}, ten views; p is adjusted over the rows of this table"
-    return table(heads, rows, caption)
+    return render("effects_table.html.j2", study=study, where=where, effects=found, interval=interval)
 
 
 def recipes_side_by_side(ctx: Context) -> Html:
@@ -236,13 +216,8 @@ def recipes_side_by_side(ctx: Context) -> Html:
     known = ctx.results.departures.get("recipes", {})
     if not known:
         return note(NO_DEPARTURES)
-    keys = list(dict.fromkeys(key for recipe in known.values() for key in recipe))
-    rows = []
-    for key in keys:
-        values = [recipe.get(key) for recipe in known.values()]
-        if any(value != values[0] for value in values):
-            rows.append([Html("<code>{}</code>").format(key), *("\u2013" if v is None else _brief(v) for v in values)])
-    return folded(
-        f"The {len(rows)} values in which the recipes differ, at full size",
-        table(["Value", *known], rows, "The recipes side by side; a dash: this recipe has no such value"),
-    )
+    keys = dict.fromkeys(key for recipe in known.values() for key in recipe)
+    values = {key: [recipe.get(key) for recipe in known.values()] for key in keys}
+    differ = {key: of for key, of in values.items() if any(value != of[0] for value in of)}
+    rows = [(key, ["" if value is None else _brief(value) for value in of]) for key, of in differ.items()]
+    return render("recipes_side_by_side.html.j2", names=list(known), rows=rows)

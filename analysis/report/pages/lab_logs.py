@@ -15,15 +15,22 @@ import numpy as np
 
 from analysis.paper.claims import Claim
 from analysis.paper.lab_logs import LabLog, load_lab_logs, logged, rows_of, view_gains
-from analysis.report import figures
 from analysis.report.context import Context
-from analysis.report.page import Html, figure, folded, note, say, stack, table
+from analysis.report.number_line import Marks, number_line, shared_axis
+from analysis.report.page import Html, render
+from analysis.report.program import linked
 from analysis.stats.intervals import Noise, half_width
-from analysis.verdicts.table import number, paper_value, with_unit
+from analysis.text import series
+from analysis.verdicts.table import interval, paper_value, with_unit
 
 IMAGES = {("ilsvrc2010", "test"): 150_000, ("ilsvrc2010", "val"): 50_000, ("ilsvrc2012", "val"): 50_000}
 TWINS = ("169", "170", "171", "175", "170-256-double")
 NAMES = {"ilsvrc2010": "ILSVRC-2010", "ilsvrc2012": "ILSVRC-2012", "fall2009": "Fall 2009", "cifar10": "CIFAR-10"}
+PERIODS = {
+    "contest": "Before and around the contest, June to November 2012",
+    "after": "After the paper, December 2012 to February 2013",
+    "cifar10": "The public CIFAR-10 files",
+}
 VIEWS = {"center": "centre view", "ten": "ten views"}
 # Comparisons that the logs allow: the paper's own (with their claims), and others that bear on what it says.
 ABLATIONS = [
@@ -49,6 +56,11 @@ class Difference:
     run_error: float
     half: float
     rows: tuple[LabLog, LabLog]
+
+    @property
+    def reading(self) -> str:
+        """Whether the interval leaves out zero, and on which side."""
+        return "shown" if self.value > self.half else "reversed" if self.value < -self.half else "within the noise"
 
     @property
     def image_errors(self) -> float:
@@ -86,64 +98,52 @@ def differences(logs: list[LabLog], metric: str) -> list[Difference]:
 
 
 def judged(ctx: Context) -> Html:
-    """The paper's ablations judged by its own logs: sentences, figure, table."""
+    """The paper's ablations judged by its own logs: a line each for the top-1 and the top-5 error."""
     logs = load_lab_logs()
-    top1, top5 = differences(logs, "top1_error"), differences(logs, "top5_error")
-    pooling = next(d for d in top1 if d.claim == "pool-delta-top1")
-    sd, _ = twins_sd(logs, "top1_error")
-    shown = [d for d in [*top1, *top5] if d.claim and d.value - d.half > 0]
-    open_ = [d for d in [*top1, *top5] if d.claim and d.value - d.half <= 0]
-    first = (
-        f"Each ablation of the paper is one run against one run. Of its {len(shown) + len(open_)} printed differences the logs themselves show "
-        f"{len(shown)}, with an interval that excludes zero"
-    )
-    first += f"; {_listed(open_)} {'is' if len(open_) == 1 else 'are'} within the noise." if open_ else "."
-    second = (
-        f"The {pooling.value:.2f} points of overlapping pooling are {pooling.image_errors:.1f} unpaired standard errors over "
-        f"images ({pooling.image_error:.2f} points); nets that differ in little but their rates vary by another {sd:.2f} points."
-    )
-    printed = [float(ctx.claims[d.claim].paper) if d.claim in ctx.claims else math.nan for d in top1]
-    alt = "Forest plot of differences of the top-1 error: " + "; ".join(
-        f"{d.words} {d.value:.2f} points, from {d.value - d.half:.2f} to {d.value + d.half:.2f}" for d in top1
-    )
-    caption = "The lab's own runs: differences with 95 % intervals (blue: above zero), diamonds: what the paper prints. One run each."
-    drawn = figures.lab_differences(
-        [d.words for d in top1], np.array([d.value for d in top1]), np.array([d.half for d in top1]), printed
-    )
-    return stack(say(first, second), figure(drawn, alt, caption), _differences_table([*top1, *top5], ctx))
-
-
-def _listed(found: list[Difference]) -> str:
-    names = [f"{d.words[:1].lower() + d.words[1:]} ({d.metric[:4].replace('p', 'p-')})" for d in found]
-    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
-
-
-def _differences_table(found: list[Difference], ctx: Context) -> Html:
-    rows = []
-    for d in found:
-        claim = ctx.claims.get(d.claim)
-        link = Html(' (<a href="#claim-{0}">{0}</a>)').format(d.claim) if claim else ""
-        nets = f"{d.rows[0].net} − {d.rows[1].net}"
-        reading = "shown" if d.value - d.half > 0 else "reversed" if d.value + d.half < 0 else "within the noise"
-        rows.append(
-            [
-                Html("{}{}").format(d.words, link),
-                d.metric[:4].replace("p", "p-"),
-                nets,
-                _where(d.rows[0]),
-                number(claim.paper, "points") if claim else "–",
-                number(d.value, "points", 2),
-                f"{d.image_error:.2f}",
-                number(d.image_errors, "points", 1),
-                f"[{d.value - d.half:.2f}, {d.value + d.half:.2f}]".replace("-", "−"),
-                reading,
-            ]
-        )
-    heads = [
-        *("Without or changed", "Error", "Nets", "Data", "Paper", "Log", "SE of images", "In such SE"),
-        *("95 % interval, with runs", "Reading"),
+    found = {metric: differences(logs, metric) for metric in ("top1_error", "top5_error")}
+    both = [*found["top1_error"], *found["top5_error"]]
+    marks = {id(d): _marks(d, ctx) for d in both}
+    axis = shared_axis(marks.values())
+    lines = [
+        {
+            "words": one.words,
+            "nets": f"{one.rows[0].net} − {one.rows[1].net}, {_where(one.rows[0])}",
+            "parts": [
+                {
+                    "d": d,
+                    "top": d.metric[3],
+                    "line": number_line(marks[id(d)], _spoken(d), "points", axis, lab=True),
+                    "paper": with_unit(ctx.claims[d.claim].paper, "points") if d.claim in ctx.claims else "",
+                    "span": interval(d.value - d.half, d.value + d.half, "points"),
+                }
+                for d in (one, other)
+            ],
+        }
+        for one, other in zip(*found.values(), strict=True)
     ]
-    return table(heads, rows, "Differences between the lab's own runs, points")
+    printed = [d for d in both if d.claim]
+    return render(
+        "lab_logs.html.j2",
+        lines=lines,
+        shown=sum(d.reading == "shown" for d in printed),
+        printed=len(printed),
+        within=series([_named(d) for d in printed if d.reading == "within the noise"]),
+        pooling=next(d for d in both if d.claim == "pool-delta-top1"),
+        spread=twins_sd(logs, "top1_error")[0],
+    )
+
+
+def _marks(d: Difference, ctx: Context) -> Marks:
+    paper = ctx.claims[d.claim].number if d.claim in ctx.claims else None
+    return Marks(ours=d.value, span=(d.value - d.half, d.value + d.half), paper=paper, zero=0.0)
+
+
+def _spoken(d: Difference) -> str:
+    return f"{d.words}: {d.value:.2f} points, from {d.value - d.half:.2f} to {d.value + d.half:.2f}"
+
+
+def _named(d: Difference) -> str:
+    return f"{d.words[:1].lower()}{d.words[1:]} (top-{d.metric[3]})"
 
 
 def _where(log: LabLog) -> str:
@@ -153,41 +153,29 @@ def _where(log: LabLog) -> str:
 def side_by_side(ctx: Context) -> Html:
     """Paper, lab log and ours for every claim with a logged number, and on which data each was logged."""
     logs = load_lab_logs()
-    rows, data, singles, rounded = [], set(), 0, 0
-    t = ctx.table.set_index("id")
+    verdicts = {row["id"]: row for row in ctx.table.to_dict("records")}
+    rows = []
     for claim in ctx.claims.values():
-        value = logged(claim, logs)
+        value, row = logged(claim, logs), verdicts[claim.id]
         if value is None:
             continue
         of = rows_of(claim, logs)
-        singles += 1
-        agrees = rounds_to(value, claim)
-        rounded += agrees
-        data.add(_where(of[0]))
-        row = t.loc[claim.id]
-        digits = 2 if row["study"] else None
         # an error among ten classes is not comparable
-        comparable = claim.how != "value" or row["evidence"] == "paper scale"
-        ours = with_unit(row["ours"], claim.unit, digits) + (f" ({row['study']})" if row["study"] else "")
+        comparable = row["ours"] != "" and (claim.how != "value" or row["evidence"] == "paper scale")
+        ours = with_unit(row["ours"], claim.unit, 2 if row["study"] else None)
         rows.append(
-            [
-                Html('<a href="#claim-{0}">{0}</a>').format(claim.id),
-                paper_value(claim.paper, claim.unit, claim.relation),
-                with_unit(value, claim.unit, 3 if claim.unit in ("%", "points") else None),
-                "yes" if agrees else "no",
-                _where(of[0]),
-                " and ".join(dict.fromkeys(log.net for log in of)),
-                ", ".join(log.source for log in of),
-                ours if row["ours"] != "" and comparable else "–",
-            ]
+            {
+                "claim": claim.id,
+                "paper": paper_value(claim.paper, claim.unit, claim.relation),
+                "log": with_unit(value, claim.unit, 3 if claim.unit in ("%", "points") else None),
+                "rounds": rounds_to(value, claim),
+                "where": _where(of[0]),
+                "nets": list(dict.fromkeys(log.net for log in of)),
+                "files": linked(", ".join(log.source for log in of)),
+                "ours": (ours + (f" ({row['study']})" if row["study"] else "")) if comparable else "",
+            }
         )
-    words = (
-        f"{singles} printed numbers stand in the lab's logs; {rounded} of them are what the log rounds to. Each is a single run, or the "
-        f"difference of two single runs, and they are not all of one data set: {', '.join(sorted(data))}."
-    )
-    heads = ["Claim", "Paper", "Lab log", "Rounds to it", "Logged on", "Nets", "File and line", "Ours"]
-    caption = "Paper, the lab's log, and the strongest evidence here; an absolute error stands here at paper scale only"
-    return stack(say(words), table(heads, rows, caption))
+    return render("lab_logs_and_ours.html.j2", rows=rows, data=sorted({str(row["where"]) for row in rows}))
 
 
 def rounds_to(value: float, claim: Claim) -> bool:
@@ -200,53 +188,13 @@ def rounds_to(value: float, claim: Claim) -> bool:
     return abs(round(value, decimals) - claim.number) < 1e-9
 
 
-def all_logs(ctx: Context) -> Html:
+def all_logs() -> Html:
     """Every logged run, folded by period, with what ten views win."""
     logs = load_lab_logs()
     gains = np.array(list(view_gains(logs).values()))
-    mean, sd = gains.mean(axis=0), gains.std(axis=0, ddof=1)
-    words = (
-        f"The table behind this page holds {len(logs)} notes. In {len(gains)} nets logged both ways on ILSVRC-2012 validation ten views win "
-        f"{mean[0]:.2f} ± {sd[0]:.2f} points top-1 and {mean[1]:.2f} ± {sd[1]:.2f} points top-5 (mean and standard deviation over nets)."
-    )
-    titles = {
-        "contest": "Before and around the contest, June to November 2012",
-        "after": "After the paper, December 2012 to February 2013",
-        "cifar10": "The public CIFAR-10 files",
+    periods = {
+        title: [(log, _where(log), linked(log.source)) for log in logs if log.period == period]
+        for period, title in PERIODS.items()
     }
-    folds = [
-        folded(f"{title} ({len(chosen)})", _logs_table(chosen, title))
-        for period, title in titles.items()
-        if (chosen := [log for log in logs if log.period == period])
-    ]
-    return stack(say(words), *folds)
-
-
-def _logs_table(logs: list[LabLog], title: str) -> Html:
-    rows = [
-        [
-            log.net,
-            log.variant,
-            _where(log),
-            *(number(v, "%") if v is not None else "–" for v in (log.top1_error, log.top5_error)),
-            f"{log.loss:.6f}" if log.loss else "–",
-            log.drops,
-            f"{log.epochs:g}" if log.epochs else "–",
-            log.outcome,
-            log.source,
-        ]
-        for log in logs
-    ]
-    heads = [
-        "Net",
-        "What it is",
-        "Data",
-        "Top-1, %",
-        "Top-5, %",
-        "Loss",
-        "Rate divided at",
-        "Epochs",
-        "In words",
-        "File",
-    ]
-    return table(heads, rows, title) if rows else note("No log.")
+    means, spreads = gains.mean(axis=0), gains.std(axis=0, ddof=1)
+    return render("lab_logs_all.html.j2", nets=len(gains), means=means, spreads=spreads, periods=periods)

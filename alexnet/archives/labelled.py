@@ -1,0 +1,85 @@
+"""Images that come one after another with a name and a label, in shards that mix the classes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from functools import partial
+
+from alexnet.archives.catalogue import ImageClass, Lazy, Place
+from alexnet.archives.members import basename, printable
+from alexnet.errors import UserError
+
+SPLIT_WORDS = {"train": ("train",), "val": ("validation", "val"), "test": ("test",)}  # in names of shards
+OF_CLASS = re.compile(r"(n\d{8})_\d+")
+WITH_CLASS = re.compile(r"(.+)_(n\d{8})")  # Hugging Face appends the class to the official name
+
+
+def official_name(name: str) -> tuple[str, str | None]:
+    """The name that an image has in the official archives, and the wnid in it; "" if there is none, None if there are two."""
+    stem = basename(name).rpartition(".")[0] or basename(name)
+    appended = WITH_CLASS.fullmatch(stem)
+    stem, wnid = (appended[1], appended[2]) if appended else (stem, "")
+    own = OF_CLASS.fullmatch(stem)
+    own_class = own[1] if own else ""
+    return f"{printable(stem)}.JPEG", None if own and wnid not in ("", own_class) else wnid or own_class
+
+
+class Samples:
+    """The images of a split, by label."""
+
+    def __init__(self, split: str) -> None:
+        self.split = split
+        self.images: dict[int, list[tuple[str, Lazy]]] = {}
+        self.first: dict[int, tuple[str, str]] = {}  # where a label was first seen, and of which wnid
+        self.archives: dict[int, str] = {}
+        self.names: set[str] = set()
+
+    def add(self, where: str, archive: str, name: object, label: object, data: Lazy) -> None:
+        """Take an image; `where` names file and row.
+
+        Raises:
+            UserError: it has no name or label, was there before, or its name is of another class than its label.
+        """
+        try:
+            official, wnid = official_name(str(name or ""))
+            number = int(label)  # type: ignore[call-overload]
+        except (TypeError, ValueError):
+            raise UserError(f"{where}: {label!r} is no label; fetch the shard again") from None
+        if not name or number < 0 or wnid is None:
+            what = "has no name" if not name else f"has label {number}" if number < 0 else f"{name} is of two classes"
+            raise UserError(f"{where}: the image {what}; fetch the shard again")
+        if official in self.names:
+            raise UserError(f"{where}: {official} is there twice; fetch the shards again")
+        before, known = self.first.setdefault(number, (where, wnid))
+        if wnid != known:
+            raise UserError(
+                f"{where}: label {number} is of class {wnid or 'none'}, but of {known or 'none'} in {before}"
+            )
+        self.names.add(official)
+        self.archives[number] = archive
+        self.images.setdefault(number, []).append((official, data))
+
+    @property
+    def wnids(self) -> set[str]:
+        return {wnid for _, wnid in self.first.values() if wnid}
+
+    def places(self, classes: Sequence[ImageClass]) -> list[Place]:
+        """The images by class.
+
+        Raises:
+            UserError: a label is outside of the classes, or is not the rank of its class.
+        """
+        places = []
+        for label, (where, wnid) in self.first.items():
+            if label >= len(classes):
+                raise UserError(
+                    f"{where}: label {label} is none of {len(classes)} classes; put ILSVRC2012_devkit_t12.tar.gz or "
+                    "LOC_synset_mapping.txt beside the shards if they do not name the classes, else fetch them again"
+                )
+            own = classes[label].wnid
+            if wnid not in ("", own):
+                raise UserError(f"{where}: label {label} is class {own}, but the image is of class {wnid}")
+            images = self.images[label]
+            places.append(Place(self.split, own, self.archives[label], len(images), partial(iter, images)))
+        return places
