@@ -12,7 +12,7 @@ import pandas as pd
 
 from analysis.errors import UserError
 from analysis.report.context import Context
-from analysis.report.page import render
+from analysis.report.page import Html, render
 from analysis.report.pages import answer as first_page
 from analysis.report.pages import departure_tables, fig1_races, fig1_sentences, headline
 from analysis.report.pages.findings import stories
@@ -35,13 +35,10 @@ def verdicts(table: Path, folder: Path | None) -> list[str]:
 def answer(table: Path, folder: Path, figures: str) -> list[str]:
     """The headline figure, as the file in the folder `figures`, and a line a sentence of the report's first screen."""
     ctx = Context(load_results(folder), read_table(table))
-    alt = html.escape(headline.takeaway(headline.panels(ctx)))
+    image = Html('<img src="{}/headline.svg" alt="{}" width="55%" align="right">')
     lines = re.findall(r"<p[^>]*>(.*?)</p>", render("answer_lead.html.j2", **first_page.facts(ctx)), re.S)
     plain = (html.unescape(re.sub(r"<[^>]+>", "", re.sub(r"</?b>", "**", line))) for line in lines)
-    return [
-        f'<img src="{figures}/headline.svg" alt="{alt}" width="55%" align="right">',
-        "\n".join(f"- {line}" for line in plain),
-    ]
+    return [image.format(figures, headline.takeaway(headline.panels(ctx))), "\n".join(f"- {line}" for line in plain)]
 
 
 def thumbnails(page: str) -> list[tuple[str, str]]:
@@ -58,9 +55,8 @@ def thumbnails(page: str) -> list[tuple[str, str]]:
 def findings(table: Path, folder: Path, figures: str) -> list[str]:
     """The titles of `thumbnails` and the figures, as the files in the folder `figures`, side by side."""
     titles = [title for title, _ in thumbnails(stories(Context(load_results(folder), read_table(table))))]
-    images = [
-        f'<img src="{figures}/finding-{n}.svg" alt="{html.escape(t)}" width="300">' for n, t in enumerate(titles, 1)
-    ]
+    image = Html('<img src="{}/finding-{}.svg" alt="{}" width="300">')
+    images = [image.format(figures, number, title) for number, title in enumerate(titles, 1)]
     return ["\n".join(f"| {' | '.join(row)} |" for row in (titles, ["---"] * len(titles), images))] if titles else []
 
 
