@@ -159,7 +159,8 @@ def takeaway(found: list[Panel]) -> str:
         said.append("the errors on ImageNet are untested")
     elif errors:
         good = sum(row.verdict == REPLICATED for row in run)
-        said.append(f"{good} of {plural(len(run), 'error')} on ImageNet {'is' if good == 1 else 'are'} replicated")
+        which = f"{good or 'none'} of {plural(len(run), 'error')}"
+        said.append(f"{which} on ImageNet {'are' if good > 1 else 'is'} replicated")
     return "; ".join(said)
 
 
