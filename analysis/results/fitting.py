@@ -86,10 +86,8 @@ def run(guard: Guard, path: Path, record: Record) -> pd.DataFrame:
     source = path.with_name("metrics.csv")
     name = guard.name(source)
     guard.small(source, record)
-    try:
+    with guard.reading(source, "table"):
         table = pd.read_csv(source, nrows=record["epochs"] + 1)
-    except Exception as error:  # whatever a torn file makes of the reader
-        raise Unfit(f"{name} is no table that can be read ({error.__class__.__name__})") from None
     for column in MEASURED:
         if column not in table or table[column].dtype.kind not in "fiu":
             raise Unfit(f"{name} lacks the column {column}, or it holds no numbers")
