@@ -6,7 +6,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help reproduce test quick verify check bench reference screenshot format lock hooks bootstrap clean distclean
+.PHONY: help reproduce test quick verify check mutants bench reference screenshot format lock hooks bootstrap clean distclean
 
 PYTHON ?=
 ARGS ?=
@@ -26,6 +26,9 @@ reproduce: bootstrap ## archives to report: snakemake --cores all
 test: bootstrap ## the tests, two files at a time
 	@$(in_venv) python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
+quick: bootstrap ## the tests that train nothing, run no Snakemake and open no browser: two minutes
+	@$(in_venv) python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not heavy" $(ARGS)
+
 verify: ## the published verdicts and their report once more, without torch: 0.7 GB, some minutes
 	@workflow/scripts/bootstrap.sh verify
 	@$(in_verify) python -m analysis verify --results $(published)/results
@@ -41,6 +44,9 @@ check: bootstrap ## formats, lint, types, import contracts, workflow, notebooks
 	$(in_venv) snakefmt --check Snakefile workflow
 	$(in_venv) python workflow/scripts/lint.py
 	$(in_venv) nbstripout --keep-id --verify analysis/notebooks/*.ipynb
+
+mutants: bootstrap ## small mistakes in the core that no test notices: results/mutants.csv, an hour and more
+	@$(in_venv) python tests/mutants.py $(ARGS)
 
 bench: bootstrap ## ingest, loader and training step beside the usual programs: results/bench/bench.csv
 	@$(in_venv) snakemake bench --cores all --forcerun bench $(ARGS)

@@ -157,7 +157,8 @@ def _answer(options: Options) -> None:
     from analysis.report import markdown
 
     figures = options.claims.parent.as_posix()
-    _put(options.into, "answer", markdown.answer(options.claims, options.results, figures))
+    for name, made in (("answer", markdown.answer), ("findings", markdown.findings)):
+        _put(options.into, name, made(options.claims, options.results, figures))
 
 
 def _departures(options: Options) -> None:
@@ -320,8 +321,8 @@ VERBS = [
     Verb("table", "print the verdict table's counts and trained claims as Markdown", _table,
          [TABLE, _into("verdict"),
           _path("--results", "DIR", "results folder: which runs they are is told before the tables", required=False)]),
-    Verb("answer", "print the report's answer in a few sentences as Markdown", _answer,
-         [TABLE, RESULTS, _into("answer")]),
+    Verb("answer", "print the report's answer and first findings as Markdown", _answer,
+         [TABLE, RESULTS, _into("answer and finding")]),
     Verb("departures", "print recipes and departures of studies as Markdown", _departures,
          [RESULTS, _studies("default: all that have trained two recipes or a departure"), _into("departure")]),
     Verb("baselines", "errors of two classifiers that see no shapes, on a packed data set", _baselines,

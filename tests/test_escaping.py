@@ -70,7 +70,7 @@ def test_html_is_made_of_text_in_the_code_alone():
         found = made_of_values(path.read_text())
         if path.name == "page.py":
             assert found == [
-                "Html(templates().get_template(template).render(**values))",
+                "Html(_tight(templates().get_template(template).render(**values)))",
                 "Html(text.replace('<svg ', opened, 1).strip())",
             ]
         elif path.name == "build.py":

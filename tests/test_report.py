@@ -13,7 +13,7 @@ import pytest
 
 from analysis.__main__ import main
 from analysis.paper.claims import load_claims
-from analysis.report.page import figure, table
+from analysis.report.page import svg, table
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted((ROOT / "analysis" / "notebooks").glob("*.ipynb"))
@@ -162,7 +162,7 @@ def test_the_same_figure_gives_the_same_bytes() -> None:
         fig, (axis,) = canvas()
         axis.plot([1, 2], [3, 4], label="a < b")
         axis.fill_between([1, 2], [2, 3], [4, 5])
-        return figure(fig, "A line", "Caption")
+        return svg(fig, "A line")
 
     first = drawn()
     assert first == drawn()
@@ -208,3 +208,24 @@ def test_verdict_lines_for_a_terminal(report: Path, capsys: pytest.CaptureFixtur
     assert len(lines) == 6  # the clean pair, top-1 and top-5, and the lab's
     assert re.match(r"lrn-delta-top1: .+ \(demo\)   paper 1\.4 points  ours -?−?\d+\.\d\d points", lines[0])
     assert lines[1].startswith("    the 95 % interval ")
+
+
+def test_no_line_ends_before_a_unit_and_addresses_stay_as_they_are() -> None:
+    from analysis.report.page import say
+
+    assert say("5 % and 6 ×") == "<p>5\u00a0% and 6\u00a0×</p>"
+    assert say("data:image/svg+xml,%3Cpath d='M 0 1 %0AL 2 3'/%3E").count("\u00a0") == 0
+
+
+def test_the_figures_of_the_readme_are_drawings_of_the_findings(report: Path) -> None:
+    from xml.dom import minidom
+
+    from analysis.report.markdown import thumbnails
+
+    found = thumbnails(report.read_text().partition('<section id="findings">')[2].partition("</section>")[0])
+    assert found and len(found) <= 3
+    for title, drawing in found:
+        assert title and "<" not in title
+        assert (
+            minidom.parseString(drawing).documentElement.tagName == "svg" and "\u00a0" not in drawing.partition(">")[2]
+        )

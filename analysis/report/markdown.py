@@ -6,14 +6,16 @@ import html
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from urllib.parse import unquote
 
 import pandas as pd
 
 from analysis.errors import UserError
 from analysis.report.context import Context
-from analysis.report.page import render
+from analysis.report.page import Html, render
 from analysis.report.pages import answer as first_page
 from analysis.report.pages import departure_tables, fig1_races, fig1_sentences, headline
+from analysis.report.pages.findings import stories
 from analysis.results.campaign import sentences
 from analysis.results.evidence import load_results
 from analysis.verdicts.table import markdown, read_table
@@ -33,13 +35,29 @@ def verdicts(table: Path, folder: Path | None) -> list[str]:
 def answer(table: Path, folder: Path, figures: str) -> list[str]:
     """The headline figure, as the file in the folder `figures`, and a line a sentence of the report's first screen."""
     ctx = Context(load_results(folder), read_table(table))
-    alt = html.escape(headline.takeaway(headline.panels(ctx)))
+    image = Html('<img src="{}/headline.svg" alt="{}" width="55%" align="right">')
     lines = re.findall(r"<p[^>]*>(.*?)</p>", render("answer_lead.html.j2", **first_page.facts(ctx)), re.S)
     plain = (html.unescape(re.sub(r"<[^>]+>", "", re.sub(r"</?b>", "**", line))) for line in lines)
+    return [image.format(figures, headline.takeaway(headline.panels(ctx))), "\n".join(f"- {line}" for line in plain)]
+
+
+def thumbnails(page: str) -> list[tuple[str, str]]:
+    """Title and drawing (SVG, on white) of the first figure of each finding in HTML, three at most."""
+    first = r'<p class="takeaway">(.*?)</p>.*?href="data:image/svg\+xml,([^"]*)"'
+    found = [re.search(first, story, re.S) for story in page.split("<h3")[1:]]
+    drawn = [(html.unescape(match[1]), unquote(html.unescape(match[2]))) for match in found if match][:3]
     return [
-        f'<img src="{figures}/headline.svg" alt="{alt}" width="55%" align="right">',
-        "\n".join(f"- {line}" for line in plain),
+        (title, re.sub(r"(<svg[^>]*>)", r'\1<rect width="100%" height="100%" fill="#fff"/>', svg, count=1))
+        for title, svg in drawn
     ]
+
+
+def findings(table: Path, folder: Path, figures: str) -> list[str]:
+    """The titles of `thumbnails` and the figures, as the files in the folder `figures`, side by side."""
+    titles = [title for title, _ in thumbnails(stories(Context(load_results(folder), read_table(table))))]
+    image = Html('<img src="{}/finding-{}.svg" alt="{}" width="300">')
+    images = [image.format(figures, number, title) for number, title in enumerate(titles, 1)]
+    return ["\n".join(f"| {' | '.join(row)} |" for row in (titles, ["---"] * len(titles), images))] if titles else []
 
 
 def departures(folder: Path, studies: Sequence[str]) -> list[str]:

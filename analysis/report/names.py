@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from analysis.results.evidence import Study
-
 NAMES = {
     "alexnet": "AlexNet (the authors’ program)",
     "one_gpu": "One tower, half the kernels",
@@ -26,7 +24,7 @@ NAMES = {
     "paper_color_deviations_unscaled": "The same, initial weights unscaled",
     "alexnet_unscaled": "Program, initial weights unscaled",
     "onetower2014": "One-tower net of 2014",
-    "text_no_spatial_norm": "Program without spatial normalisation",
+    "text_no_spatial_norm": "No spatial normalisation",
     "text_color_undivided": "Program, input not divided",
     "cifar_lrn": "CIFAR-10 net with normalisation",
     "cifar_no_lrn": "CIFAR-10 net without normalisation",
@@ -36,12 +34,6 @@ NAMES = {
 def plain_name(experiment: str) -> str:
     """The plain name of an experiment; one that has none is called what it is, with blanks."""
     return NAMES.get(experiment, experiment.replace("_", " "))
-
-
-def point_name(study: Study, departures: list[dict[str, str]], experiment: str) -> str:
-    """The topic of a departure, as the list of departures words it; else the plain name."""
-    topics = {row["name"]: row["topic"] for row in departures}
-    return topics.get(experiment) or plain_name(study.net(experiment))
 
 
 def condition_name(condition: str) -> str:

@@ -46,7 +46,7 @@ class Html(Markup):
 def templates() -> Environment:
     """The templates of the report: they escape whatever is no Html, and a name without a value is an error.
 
-    `plural(n, "run")` and the filters `tight` (no line ends before a unit), `base64`, `commas` (`commas(1)`: a decimal), `number`,
+    `plural(n, "run")` and the filters `base64`, `commas` (`commas(1)`: a decimal), `number`,
     `with_unit` and `series` are there for all.
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -61,8 +61,13 @@ def templates() -> Environment:
         lstrip_blocks=True,
     )
     made.globals["plural"] = plural
-    made.filters.update(tight=_tight, base64=lambda text: base64.b64encode(text.encode()).decode())
-    made.filters.update(commas=_commas, number=number, with_unit=with_unit, series=series)
+    made.filters.update(
+        base64=lambda text: base64.b64encode(text.encode()).decode(),
+        commas=_commas,
+        number=number,
+        with_unit=with_unit,
+        series=series,
+    )
     return made
 
 
@@ -140,8 +145,8 @@ def framed(inner: Html, caption: str, css: str = "") -> Html:
 
 
 def _tight(text: str) -> str:
-    """No line ends before a unit."""
-    return text.replace(" %", "\u00a0%").replace(" ×", "\u00a0×")
+    """No line ends before a unit; the escapes of an address, such as %0A, are none."""
+    return re.sub(r" (?=%(?![0-9A-F]{2})|×)", "\u00a0", text)
 
 
 def _cell(value: object) -> str | Html:
@@ -156,14 +161,6 @@ def _kind(cells: list[object]) -> Html:
     if numeric and plain:
         return Html(' class="number"')
     return Html(' class="prose"' if any(len(text) > PROSE for text in plain) else "")
-
-
-def figure(fig: Figure, alt: str, caption: str) -> Html:
-    """A matplotlib figure as inline SVG with its description; the same figure gives the same bytes."""
-    return Html(
-        '<figure><div class="scroll" tabindex="0" role="region" aria-label="{0}">{1}</div>'
-        "<figcaption>{0}</figcaption></figure>"
-    ).format(caption, svg(fig, alt))
 
 
 def svg(fig: Figure, alt: str, which: str = "") -> Html:

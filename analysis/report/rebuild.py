@@ -11,6 +11,7 @@ from pathlib import Path
 from analysis.errors import UserError
 from analysis.files import write_text
 from analysis.paper.claims import CLAIMS, load_claims
+from analysis.report import markdown
 from analysis.report.build import build
 from analysis.report.context import Context
 from analysis.report.notebooks import execute
@@ -25,7 +26,7 @@ NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
 def rebuild(
     folder: Path, out: Path, jobs: int = 2, notebooks: Iterable[Path] = (), executed: Path | None = None
 ) -> Path:
-    """Judge what `folder` holds, and write the HTML file `out` with claims.csv, headline.svg and the rest beside it.
+    """Judge what `folder` holds, and write the HTML file `out` with claims.csv, the figures of the README and the rest beside it.
 
     Args:
         jobs: pages that are executed at once.
@@ -52,6 +53,9 @@ def rebuild(
     build(copies, table, out, folder)
     ctx = Context(load_results(folder), read_table(table))
     write_text(out.with_name("headline.svg"), headline.svg(ctx, alone=True))
+    findings = out.read_text(encoding="utf-8").partition('<section id="findings">')[2].partition("</section>")[0]
+    for number, (_, drawing) in enumerate(markdown.thumbnails(findings), 1):
+        write_text(out.with_name(f"finding-{number}.svg"), drawing)
     if not executed:
         shutil.rmtree(room)
     return table

@@ -4,43 +4,35 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from statistics import mean
 from typing import Any
 
 import pandas as pd
 
 from analysis.calibration.power import DAYS, GPUS
-from analysis.measures import races
-from analysis.measures.estimates import DEAD, NoEstimate
-from analysis.measures.inference import Estimate
+from analysis.measures.estimates import DEAD
 from analysis.paper.lab_logs import load_lab_logs
 from analysis.report.badges import badge
 from analysis.report.context import Context
 from analysis.report.page import Html, joined, render, table
-from analysis.report.pages import headline
+from analysis.report.pages import fig1_sentences, headline
 from analysis.report.pages.campaign_state import progress, warnings
 from analysis.report.pages.claims import reasons
-from analysis.report.pages.findings import lucky
+from analysis.report.pages.findings import last_errors, lucky
 from analysis.report.pages.lab_logs import differences
 from analysis.results.campaign import day
 from analysis.results.evidence import COPIES, Study
 from analysis.text import plural
+from analysis.verdicts.effects import titled
 from analysis.verdicts.labels import (
-    AGAINST,
     AGREES,
     CANNOT_TELL,
-    CITED,
     CONTRADICTS,
     COUNTED,
-    DIFFERS,
     EVIDENCE,
-    FOR,
-    HOLDS,
-    HOLDS_NOT,
     LABELS,
-    MISCOUNTS,
     NOT_REPLICATED,
     NOT_SHOWN,
-    NOT_TESTABLE,
     OPEN,
     PENDING,
     REPLICATED,
@@ -48,28 +40,9 @@ from analysis.verdicts.labels import (
 )
 from analysis.verdicts.table import interval, number, verdict_words
 
-# The counts below the answer: what one claim, or several, do, and the verdicts that say so.
-TILES = (
-    ("holds by counting or reading", "hold by counting or reading", (HOLDS,)),
-    ("is replicated at full size", "are replicated at full size", (REPLICATED,)),
-    ("points the paper's way", "point the paper's way", (AGREES,)),
-    ("does not hold", "do not hold", (NOT_REPLICATED, HOLDS_NOT, CONTRADICTS)),
-    ("is a miscount of the paper", "are miscounts of the paper", (MISCOUNTS,)),
-    ("differs from the authors' program", "differ from the authors' program", (DIFFERS,)),
-    ("was tested and is open", "were tested and are open", (CANNOT_TELL, NOT_SHOWN)),
-    ("has not been run", "have not been run", (PENDING,)),
-    ("cannot be tested, or quotes others", "cannot be tested, or quote others", (NOT_TESTABLE, CITED)),
-)
-# What a verdict would take if its rows do not say; nothing where it is final.
-NEEDS = {AGREES: "The paper's own data at full size.", NOT_SHOWN: "The paper's own data at full size.", CONTRADICTS: "The paper's own data at full size."}  # fmt: skip
-KINDS = {
-    "demo": "generated data, proves the machinery only",
-    "proxy": "other data than the paper's",
-    "reduced": "the paper's data at reduced scale",
-    "paper": "the paper's data",
-}
 # The recipes that are compared: the printed text, its authors' program, and the text with the program's colour noise.
 RECIPES = ("paper", "alexnet", "paper_color_deviations")
+SHORT = {id_: f"{label[:1].lower()}{label[1:]}" for labels in headline.PANELS.values() for id_, label in labels.items()}
 
 
 def facts(ctx: Context) -> dict[str, Any]:
@@ -95,7 +68,9 @@ def first_screen(ctx: Context) -> Html:
         "answer.html.j2",
         **facts(ctx),
         day=max([day(run) for run in runs.values()], default=""),
-        nets=len({(key[0], _net(ctx, key)) for key in runs}),
+        nets=len(
+            {(study, ctx.results.studies[study].net(name)) for study, name, _ in runs if study in ctx.results.studies}
+        ),
         data=_named(study for study in ctx.studies if any(key[0] == study.name for key in _real(ctx))),
         tiles=_tiles(ctx.table),
         claims=len(ctx.table),
@@ -117,10 +92,6 @@ def _named(studies: Iterable[Study]) -> list[str]:
     return list(dict.fromkeys(re.split(r", | \(", study.title)[0] for study in studies))
 
 
-def _net(ctx: Context, key: tuple[str, str, int]) -> str:
-    return ctx.results.studies[key[0]].net(key[1]) if key[0] in ctx.results.studies else key[1]
-
-
 def _one_net(t: pd.DataFrame) -> int:
     """How many pending claims wait for the base network on ILSVRC-2010 alone."""
     alone = t["experiment"].eq("alexnet") & t["baseline"].eq("")
@@ -133,27 +104,16 @@ def _effects(ctx: Context, full: bool) -> dict[str, Any] | None:
     t = t[t["evidence"].eq("paper scale") if full else t["evidence"].isin(["proxy", "reduced scale"])]
     if t.empty:
         return None
-    groups = [
-        ("points the paper's way", "point the paper's way", FOR),
-        ("points the other way", "point the other way", AGAINST),
-        ("falls short of it", "fall short of it", (NOT_SHOWN,)),
-        ("is open", "are open", (CANNOT_TELL,)),
-    ]
-    short = {
-        id_: f"{label[:1].lower()}{label[1:]}" for labels in headline.PANELS.values() for id_, label in labels.items()
-    }
-    said = []
-    for one, many, verdicts in groups:
-        rows = t[t["verdict"].isin(verdicts)].to_dict("records")
-        if rows:
-            named = [(row["id"], short.get(row["id"], row["statement"].partition(" (")[0])) for row in rows[:4]]
-            said.append((len(rows), one if len(rows) == 1 else many, named if len(rows) < 4 else []))
-    shared = t["verdict"].eq(CANNOT_TELL) & t["limit"].str.startswith("rate not tuned")
+    groups = []
+    for count, words, verdict in _tiles(t):
+        rows = t[t["verdict"].eq(verdict)][["id", "statement"]].itertuples(index=False)
+        named = [(id_, SHORT.get(id_, statement.partition(" (")[0])) for id_, statement in rows]
+        groups.append((count, words, named if count < 4 else []))
     return {
         "full": full,
         "count": len(t),
-        "groups": said,
-        "shared": int(shared.sum()),
+        "groups": groups,
+        "shared": int((t["verdict"].eq(CANNOT_TELL) & t["limit"].str.startswith("rate not tuned")).sum()),
         "lucky": sum(lucky(row) for row in t.to_dict("records")),
         "studies": _named(study for study in ctx.studies if t["study"].eq(study.name).any()),
         "copy": bool(t["dataset"].isin(list(COPIES)).any()),
@@ -161,33 +121,22 @@ def _effects(ctx: Context, full: bool) -> dict[str, Any] | None:
 
 
 def _race(ctx: Context) -> dict[str, Any] | None:
-    """The factor between tanh and ReLU in the condition in which the claim is judged, and the least and the most of all conditions."""
-    rows = [
-        r
-        for r in ctx.table.to_dict("records")
-        if r["id"] == "relu-speedup-cifar10" and r["study"] in ctx.results.studies
-    ]
-    if not rows or rows[0]["evidence"] == "demo":
+    """The factor between tanh and ReLU in the condition in which the claim is judged, and the least of all conditions."""
+    row = next((r for r in ctx.table.to_dict("records") if r["id"] == "relu-speedup-cifar10"), None)
+    if row is None or row["evidence"] == "demo" or row["ours"] == "" or row["study"] not in ctx.results.studies:
         return None
-    row, study = rows[0], ctx.results.studies[rows[0]["study"]]
-    found: list[tuple[str, Estimate]] = []
-    for pair in races.pairs(study):
-        try:
-            found.append((study.races[pair[0]]["condition"].partition(" (")[0], races.ratio(ctx.results, study, *pair)))
-        except NoEstimate:
-            continue
-    found = [(words, e) for words, e in found if e.value == e.value]
-    if not found or row["ours"] == "":
+    study = ctx.results.studies[row["study"]]
+    tried = [fig1_sentences.ratio_of_pair(ctx, study, pair) for pair in fig1_sentences.pairs_of(ctx, study)]
+    ratios = sorted((e for e in tried if e and e.value == e.value), key=lambda e: e.value)
+    if not ratios:
         return None
-    own = study.races.get(row["experiment"], {}).get("condition", "").partition(" (")[0]
-    least = min(found, key=lambda item: item[1].value)
     return {
         "paper": row["paper"],
         "ours": f"{row['bound']} {number(row['ours'], 'x', 2)} times {interval(row['low'], row['high'], 'x')}".strip(),
-        "own": own,
-        "least": (least[0], f"{least[1].bound} {number(least[1].value, 'x', 2)} times".strip()),
-        "depends": float(row["ours"]) / least[1].value >= 2,
-        "conditions": len(found),
+        "own": study.races.get(row["experiment"], {}).get("condition", "").partition(" (")[0],
+        "least": f"{ratios[0].bound} {number(ratios[0].value, 'x', 2)} times".strip(),
+        "depends": float(row["ours"]) / ratios[0].value >= 2,
+        "conditions": len(ratios),
         "verdict": verdict_words(row["verdict"], row["evidence"], row["dataset"]),
         "why": row["why"].partition(":")[0] if row["verdict"] in OPEN else "",
     }
@@ -196,17 +145,16 @@ def _race(ctx: Context) -> dict[str, Any] | None:
 def _recipes(ctx: Context) -> dict[str, Any] | None:
     """Final validation errors of the recipes, %, mean over seeds, where a study of real images trained text and program."""
     for study in ctx.studies:
-        ends = {name: [100 * float(c["validation_error"].iloc[-1]) for c in ctx.results.curves(study.name, name).values()] for name in RECIPES}  # fmt: skip
-        if study.tier == "demo" or not ends["paper"] or not ends["alexnet"]:
-            continue
-        means = {name: sum(found) / len(found) for name, found in ends.items() if found}
-        return {
-            "study": _named([study])[0],
-            "shrunk": bool(study.shrunk),
-            "chance": 100 * study.chance,
-            "stuck": {name for name, found in ends.items() if found and min(found) > DEAD * 100 * study.chance},
-            **means,
-        }
+        ends = {name: found for name in RECIPES if (found := last_errors(ctx, study, name))}
+        if study.tier != "demo" and {"paper", "alexnet"} <= set(ends):
+            stuck = {name for name, found in ends.items() if min(found) > DEAD * 100 * study.chance}
+            of = {
+                "study": _named([study])[0],
+                "shrunk": bool(study.shrunk),
+                "chance": 100 * study.chance,
+                "stuck": stuck,
+            }
+            return of | {name: mean(found) for name, found in ends.items()}
     return None
 
 
@@ -214,32 +162,23 @@ def _logs() -> dict[str, Any]:
     """Which of the paper's printed differences the authors' own logs show, and which are within their noise."""
     logs = load_lab_logs()
     printed = [d for metric in ("top1_error", "top5_error") for d in differences(logs, metric) if d.claim]
-    noise = [d for d in printed if abs(d.value) <= d.half]
-    names = dict.fromkeys(f"{d.words[:1].lower()}{d.words[1:]}" for d in noise)
-    return {"printed": len(printed), "shown": len(printed) - len(noise), "noise": list(names)}
+    noise = [d.words[:1].lower() + d.words[1:] for d in printed if abs(d.value) <= d.half]
+    return {"printed": len(printed), "shown": len(printed) - len(noise), "noise": list(dict.fromkeys(noise))}
 
 
 def _tiles(t: pd.DataFrame) -> list[tuple[int, str, str]]:
-    """Count, words, and the verdict to filter by where it is one, of each of `TILES` that has a claim."""
-    found = []
-    for one, many, verdicts in TILES:
-        rows = t[t["verdict"].isin(verdicts)]
-        if len(rows):
-            words = set(rows["verdict"])
-            found.append((len(rows), one if len(rows) == 1 else many, words.pop() if len(words) == 1 else ""))
-    return found
+    """How many claims have each verdict, what they do in words, and the verdict; those without a claim left out."""
+    counts = t["verdict"].value_counts()
+    return [(int(counts[w]), LABELS[w].said[int(counts[w] > 1)], w) for w in LABELS if w in counts]
 
 
 def study_line(ctx: Context, study: Study) -> str:
     """Study, data and how much was run, in one sentence."""
     runs = [key for key in ctx.results.runs if key[0] == study.name]
-    seeds = len({seed for _, _, seed in runs})
-    size = f"; the paper's net and training shrunk to {study.shrunk}" if study.shrunk else ""
+    seeds = plural(len({seed for _, _, seed in runs}), "different seed")
     nets = plural(len({study.net(name) for _, name, _ in runs}), "network")
-    return (
-        f"{study.title} ({KINDS[study.tier]}): {study.data.rstrip('.')}{size}; {nets}, {plural(seeds, 'different seed')}; "
-        f"{progress(ctx, study)}"
-    )
+    size = f"; the paper's net and training shrunk to {study.shrunk}" if study.shrunk else ""
+    return f"{titled(study)}: {study.data.rstrip('.')}{size}; {nets}, {seeds}; {progress(ctx, study)}"
 
 
 # What each verdict rests on, and what it would take ---------------------------------------------------------------
@@ -275,20 +214,15 @@ def _why(found: pd.DataFrame) -> str:
 
 def _needs(found: pd.DataFrame, word: str) -> Html:
     """What would settle claims of one verdict: what their rows say, else the data and the command."""
-    if word in NEEDS:
-        return Html.escape(NEEDS[word])
+    if word in (AGREES, NOT_SHOWN, CONTRADICTS):
+        return Html("The paper's own data at full size.")
     common = found.loc[found["needed"].ne(""), "needed"].value_counts().head(2)
-    said = [f"{text[:1].upper()}{text[1:]} ({count})." for text, count in common.items()]
-    if word != PENDING:
-        return Html.escape(" ".join(said) or "Nothing more.")
-    wanted = re.findall(r"studies=\[(\w+)\]", " ".join(found["command"]))
+    said = " ".join(f"{text[:1].upper()}{text[1:]} ({count})." for text, count in common.items())
+    wanted = re.findall(r"studies=\[(\w+)\]", " ".join(found["command"])) if word == PENDING else []
     studies = sorted(set(wanted) - set(found["study"]))
     if not studies:
-        return Html.escape(" ".join(said) or "–")
-    said.append(
-        f"{sum(name in studies for name in wanted)} need the paper's own data; those about errors also take days on a GPU for each run "
-        f"(the paper: about {DAYS:g} days on {GPUS} GTX 580)."
-    )
-    return Html("{} <code>snakemake --cores all --config 'studies=[{}]'</code>").format(
-        " ".join(said), ",".join(studies)
-    )
+        return Html.escape(said or "Nothing more.")
+    return Html(
+        "{} {} need the paper's own data; those about errors also take days on a GPU for each run (the paper: about {:g} days on {} "
+        "GTX 580). <code>snakemake --cores all --config 'studies=[{}]'</code>"
+    ).format(said, sum(name in studies for name in wanted), DAYS, GPUS, ",".join(studies))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import textwrap
+from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -12,8 +13,8 @@ from analysis.paper.lab_logs import load_lab_logs
 from analysis.report.context import Context
 from analysis.report.page import Html, render
 from analysis.report.pages.lab_logs import differences
-from analysis.text import plural
-from analysis.verdicts.labels import AGAINST, AGREES, CANNOT_TELL, FOR, NOT_SHOWN, PENDING, REPLICATED
+from analysis.text import plural, tally
+from analysis.verdicts.labels import AGAINST, AGREES, CANNOT_TELL, FOR, LABELS, NOT_SHOWN, PENDING, REPLICATED
 from analysis.verdicts.table import RELATIONS, UNITS, interval, with_unit
 
 Interval = tuple[float, float, float]  # value, low, high; the ends NaN where there is no interval
@@ -76,8 +77,8 @@ class Row:
         if self.verdict != AGREES:
             return self.verdict.removeprefix("direction ")
         _, low, high = self.ours
-        sized = self.relation == "about"
-        return "agrees, larger here" if sized and low > self.paper else "agrees, smaller here" if sized and high < self.paper else "agrees"  # fmt: skip
+        size = ", larger here" * (low > self.paper) + ", smaller here" * (high < self.paper)
+        return f"agrees{size if self.relation == 'about' else ''}"
 
     @property
     def spoken(self) -> str:
@@ -150,31 +151,17 @@ def takeaway(found: list[Panel]) -> str:
         return f"None of these {len(effects) + len(errors)} claims has been tested yet"
     said = []
     if tested:
-        full = all(row.evidence == "paper scale" for row in tested)
-        counts = {
-            "agrees with the paper": sum(row.verdict in FOR for row in tested),
-            "contradicts it": sum(row.verdict in AGAINST for row in tested),
-            "falls short of it": sum(row.verdict == NOT_SHOWN for row in tested),
-            "is open": sum(not row.settled for row in tested),
-        }
-        words = [f"{count} {_verb(verb, count)}" for verb, count in counts.items() if count]
-        said.append(f"Of {plural(len(tested), 'effect')} tested{'' if full else ' on small data'}, {_and(words)}")
+        counts = Counter(row.verdict for row in tested)
+        full = "" if all(row.evidence == "paper scale" for row in tested) else " on small data"
+        words = tally((counts[label.word], *label.said) for label in LABELS.values())
+        said.append(f"Of {plural(len(tested), 'effect')} tested{full}, {words}")
     if errors and not run:
         said.append("the errors on ImageNet are untested")
     elif errors:
         good = sum(row.verdict == REPLICATED for row in run)
-        said.append(f"{good} of {plural(len(run), 'error')} on ImageNet {'is' if good == 1 else 'are'} replicated")
+        which = f"{good or 'none'} of {plural(len(run), 'error')}"
+        said.append(f"{which} on ImageNet {'are' if good > 1 else 'is'} replicated")
     return "; ".join(said)
-
-
-def _verb(words: str, count: int) -> str:
-    """`agrees ...` of one, `agree ...` of several."""
-    first, _, rest = words.partition(" ")
-    return words if count == 1 else f"{'are' if first == 'is' else first.removesuffix('s')} {rest}"
-
-
-def _and(words: list[str]) -> str:
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
 
 
 def svg(ctx: Context, narrow: bool = False, alone: bool = False) -> Html:
