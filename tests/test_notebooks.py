@@ -107,7 +107,7 @@ def run_cells(path: Path) -> list[str]:
             assert isinstance(last, ast.Expr)
             exec(compile(tree, path.name, "exec"), space)
             piece = eval(compile(ast.Expression(last.value), path.name, "eval"), space)
-            shown.append(piece._repr_html_())
+            shown.append("" if piece is None else piece._repr_html_())
     return shown
 
 
