@@ -13,7 +13,7 @@ import pytest
 
 from analysis.__main__ import main
 from analysis.paper.claims import load_claims
-from analysis.report.page import figure, table
+from analysis.report.page import svg, table
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted((ROOT / "analysis" / "notebooks").glob("*.ipynb"))
@@ -162,7 +162,7 @@ def test_the_same_figure_gives_the_same_bytes() -> None:
         fig, (axis,) = canvas()
         axis.plot([1, 2], [3, 4], label="a < b")
         axis.fill_between([1, 2], [2, 3], [4, 5])
-        return figure(fig, "A line", "Caption")
+        return svg(fig, "A line")
 
     first = drawn()
     assert first == drawn()
