@@ -7,7 +7,7 @@ import json
 import math
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -106,7 +106,7 @@ def _verify(data: list[Path]) -> None:
         print(verify(folder))
 
 
-def _written(make: Callable[..., dict[str, Any]], out: Path | None, **named: Any) -> None:
+def _written(make: Callable[..., Mapping[str, Any]], out: Path | None, **named: Any) -> None:
     """What `make` returns, as JSON in a file or on standard output."""
     if out:
         write_json(out, make(**named))

@@ -7,11 +7,11 @@ import hashlib
 import json
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 import yaml
 
 from alexnet.experiments import resolve
@@ -19,10 +19,21 @@ from alexnet.experiments import resolve
 ROOT = Path(__file__).resolve().parent.parent
 
 # The tests are about the processor, where equal is equal to the bit, also on a machine with GPUs; test_gpu.py is about those.
-# CUDA reads this variable once, at the first question: what this process sees is settled, its children see none.
 GPUS = os.environ.get("CUDA_VISIBLE_DEVICES")
-THERE_IS_A_GPU = torch.cuda.is_available()
 os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+
+def is_there_a_gpu() -> bool:
+    """Asked by test_gpu.py when it is imported, first of all: CUDA reads the variable once, so this process sees what there is,
+    its children nothing."""
+    import torch
+
+    try:
+        os.environ.pop("CUDA_VISIBLE_DEVICES") if GPUS is None else os.environ.update(CUDA_VISIBLE_DEVICES=GPUS)
+        return torch.cuda.is_available()
+    finally:
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
 
 TINY_STUDY = {
     "title": "Tiny (tests)",
@@ -69,28 +80,49 @@ TINY_STUDY = {
 }
 
 
-LONGEST = ("workflow", "slurm", "survival", "resume", "towers", "tuning", "bench", "browser", "leases")
+# Files that train, run Snakemake, open a browser, wait for servers or fill environments, those that take longest first.
+# `make quick` leaves them out.
+HEAVY = (
+    *("workflow", "slurm", "survival", "resume", "towers", "tuning", "bench", "browser", "leases", "bootstrap"),
+    *("golden", "malformed_archives", "malformed", "without_a_clone", "odd_states", "deposit", "notebooks", "escaping"),
+    *(
+        "probes",
+        "keep",
+        "definitions_from_elsewhere",
+        "download",
+        "pack",
+        "stores",
+        "hostile_archives",
+        "train",
+        "race",
+    ),
+    *("evaluate", "examine", "ensemble", "baselines", "report", "simulation", "miniature", "gpu"),
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The files that take minutes first, so that two workers end together."""
+    """Mark what is heavy and put it first, so that two workers end together."""
 
     def place(item: pytest.Item) -> int:
         name = item.path.stem.removeprefix("test_")
-        return LONGEST.index(name) if name in LONGEST else len(LONGEST)
+        return HEAVY.index(name) if name in HEAVY else len(HEAVY)
 
+    for item in items:
+        if place(item) < len(HEAVY):
+            item.add_marker(pytest.mark.heavy)
     items.sort(key=place)
 
 
 @pytest.fixture(autouse=True)
 def without_gpus(request, monkeypatch):
-    """No CUDA device, but in test_gpu.py all that there are."""
-    if request.module.__name__ != "test_gpu":
+    """No CUDA device, but in test_gpu.py all that there are. Torch is not loaded for tests that do without it."""
+    if request.module.__name__ == "test_gpu":
+        if GPUS is None:
+            monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+        else:
+            monkeypatch.setenv("CUDA_VISIBLE_DEVICES", GPUS)
+    elif torch := sys.modules.get("torch"):
         monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    elif GPUS is None:
-        monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
-    else:
-        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", GPUS)
 
 
 @pytest.fixture

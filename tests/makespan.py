@@ -43,7 +43,7 @@ class Cadence:
     steps: int = 0
 
 
-def train(config_path, data, out, devices, *others):
+def train(config_path, data, out, devices, **others):
     config = json.loads(config_path.read_text())
     name = f"{{config['experiment']}}/{{config['seed']}}"
     with leased(devices, config["model"]["towers"]) as cards:

@@ -60,7 +60,7 @@ def test_ridge_regression_is_the_textbook_one() -> None:
     rng = np.random.default_rng(0)
     for n, d in ((60, 7), (12, 30)):
         x, y = rng.normal(size=(n, d)).astype(np.float32), rng.integers(0, 3, n)
-        mean, weights, level = baselines._fit(x, y, 3, 2.5)
+        mean, weights, level = baselines._fits(x, y, 3, [2.5])[0]
         hot = np.eye(3)[y]
         centred = x - x.mean(axis=0)
         direct = np.linalg.solve(centred.T @ centred + 2.5 * np.eye(d), centred.T @ (hot - hot.mean(axis=0)))

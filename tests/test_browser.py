@@ -111,7 +111,7 @@ def test_the_filter_works_by_keyboard(tab: Any) -> None:
 
 def test_the_address_keeps_filter_and_open_claims_and_back_undoes_them(browser: Any, tab: Any) -> None:
     def state() -> tuple[list[str], list[str]]:
-        opened = "[...document.querySelectorAll('article.claim > details[open]')].map(d => d.parentElement.id)"
+        opened = "[...document.querySelectorAll('article.claim details[open]')].map(d => d.closest('article').id)"
         return shown(tab), tab.evaluate(opened)
 
     before = state()
@@ -124,10 +124,10 @@ def test_the_address_keeps_filter_and_open_claims_and_back_undoes_them(browser: 
     copy = browser.new_context(offline=True).new_page()
     copy.goto(tab.url)
     assert copy.locator("form.filter select[name=section]").input_value() == "3.4"
-    assert copy.locator("#claim-pool-delta-top1 > details[open]").count() == 1
+    assert copy.locator("#claim-pool-delta-top1 details[open]").count() == 1
     copy.context.close()
     tab.go_back()
-    tab.locator("#claim-pool-delta-top1 > details:not([open])").wait_for()
+    tab.locator("#claim-pool-delta-top1 details:not([open])").wait_for()
     assert state() == (pooling, [])
     tab.go_back()
     tab.wait_for_url(lambda url: "section" not in url)
@@ -145,7 +145,7 @@ def test_a_command_is_copied(tab: Any) -> None:
 
 
 def test_a_count_leads_to_its_claims_and_a_link_to_a_hidden_one(tab: Any) -> None:
-    link = tab.locator(".tiles a[data-verdict='paper miscounts']")
+    link = tab.locator("a[data-verdict='paper miscounts']").first
     count = int(link.locator("b").text_content())
     link.focus()
     tab.keyboard.press("Enter")

@@ -7,8 +7,8 @@ import yaml
 
 from alexnet.__main__ import main
 from alexnet.errors import UserError
+from alexnet.experiments import config, describe, resolve
 from alexnet.experiments import definitions as config_files
-from alexnet.experiments import describe, resolve
 from alexnet.experiments.architecture import in_order
 
 
@@ -293,3 +293,24 @@ def test_a_study_must_have_what_its_experiments_need(definitions, names, words):
 def test_an_ensemble_has_no_layers_to_describe(capsys):
     assert main(["describe", "--study", "demo", "--experiment", "ensemble"]) == 2
     assert "average of nets" in capsys.readouterr().err
+
+
+def test_the_typed_configuration_has_the_keys_of_the_schema() -> None:
+    """mypy reads the types and the schema checks the files; they name the same keys, optional ones included."""
+    schema = config_files._schema("experiments")["$defs"]["record"]["properties"]
+    layers = list(schema["model"]["properties"]["layers"]["patternProperties"].values())
+    pairs = [
+        (config.Model, [schema["model"]]),
+        (config.LayerRecord, layers),
+        (config.Augmentation, [schema["augmentation"]]),
+        (config.Optimizer, [schema["optimizer"]]),
+        (config.StopAt, [schema["optimizer"]["properties"]["stop_at"]]),
+    ]
+    for typed, parts in pairs:
+        assert set(typed.__annotations__) == {key for part in parts for key in part["properties"]}, typed
+        assert typed.__required_keys__ == set.intersection(*(set(part["required"]) for part in parts)), typed
+    for name in ("alexnet", "bf16", "fig1_tanh_modern_lr008"):
+        found = resolve.resolve("cifar10" if "fig1" in name else "demo", name, 1)
+        assert config.RunConfig.__required_keys__ <= set(found) <= set(config.RunConfig.__annotations__)
+        assert set(found["data"]) == set(config.Data.__annotations__)
+        assert set(found["training"]) == set(config.Training.__annotations__)

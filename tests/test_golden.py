@@ -61,7 +61,6 @@ def test_another_setting_is_another_kind(where: tuple[str, ...], value: object, 
 # What comes out --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
 def test_this_checkout_computes_what_the_committed_values_say(tmp_path: Path) -> None:
     table = made.committed()
     found = made.rows(made.command, tmp_path, "", made.command)

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import ROOT, THERE_IS_A_GPU
+from conftest import ROOT, is_there_a_gpu
 from test_layers import CASES, both_ways, channels_last, written_out, written_out_within
 from test_loader import RECIPES, config, expected, mean_of
 from torch.nn import functional as F
@@ -28,7 +28,7 @@ from alexnet.runtime import gpu_leases
 from alexnet.training import train, trainer
 from alexnet.training.sgd import PaperSGD
 
-pytestmark = pytest.mark.skipif(not THERE_IS_A_GPU, reason="this machine has no CUDA device")
+pytestmark = pytest.mark.skipif(not is_there_a_gpu(), reason="this machine has no CUDA device")
 
 
 @pytest.fixture(autouse=True)

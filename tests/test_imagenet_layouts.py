@@ -5,12 +5,14 @@ import io
 import json
 import os
 import random
+import tarfile
 from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from conftest import shared_data
 from test_archives import tar_of
 from test_canonical_order import CLASSES, TRAIN, VAL, images, kaggle, official, packed, sorted_by_class, write
 
@@ -23,6 +25,13 @@ from alexnet.packed.pack import pack
 
 def by_class(images, folder, seed):
     write(folder, sorted_by_class(images), seed)
+    return "ilsvrc2012"
+
+
+def suffixed(images, folder, seed):
+    """As extracted from the older archives of Hugging Face."""
+    files = {f"{Path(name).with_suffix('')}_{name.split('/')[1]}.jpg": d for name, d in sorted_by_class(images).items()}
+    write(folder, files, seed)
     return "ilsvrc2012"
 
 
@@ -107,6 +116,7 @@ def mixture(images, folder, seed):
 
 ROUTES = {
     "folders by class": by_class,
+    "folders by class, other names": suffixed,
     **{f"flat, {labels}": partial(flat, labels=labels) for labels in ("devkit", "solution", "wnids")},
     "parquet": parquet,
     "shards": shards,
@@ -114,6 +124,7 @@ ROUTES = {
 }
 VARIANTS = {
     "folders by class": "folders by class",
+    "folders by class, other names": "folders by class",
     "flat, devkit": "folders by class, flat validation folder",
     "flat, solution": "folders by class, flat validation folder",
     "flat, wnids": "folders by class, flat validation folder",
@@ -282,6 +293,9 @@ def test_a_temporary_folder_without_room_is_named(images, tmp_path, monkeypatch)
     monkeypatch.setattr("tempfile.TemporaryFile", lambda: open("/dev/full", "wb", buffering=0))
     with pytest.raises(UserError, match="the parquet of .* cannot be unpacked to .*TMPDIR"):
         every(tmp_path)
+    monkeypatch.setattr("tempfile.tempdir", "/proc")  # which has no room at all
+    with pytest.raises(UserError, match=r"need .* in the temporary folder /proc, which has 0 bytes free; .*TMPDIR"):
+        open_source("ilsvrc2012", tmp_path, ["train"])
 
 
 SAMPLE = r"imagenet1k-train-0000\.tar, sample n\d{8}_\d+: "
@@ -342,3 +356,63 @@ def test_labels_alone_need_a_list_of_classes(images, tmp_path):
 )
 def test_names_are_the_official_ones(name, official):
     assert official_name(name) == official
+
+
+def test_folders_and_imagenette_take_parquet(tmp_path):
+    files = {
+        f"{split}/{c}/{i}.jpg": f"{split}{c}{i}".encode() for split in ("train", "val") for c in "ab" for i in "12"
+    }
+    write(tmp_path / "disk", files, 1)
+    about = json.dumps({"info": {"features": {"label": {"names": ["b", "a"]}}}}).encode()
+    for split, word in (("train", "train"), ("val", "validation")):
+        rows = [
+            {"image": {"bytes": data, "path": name.split("/")[2]}, "label": "ba".index(name.split("/")[1])}
+            for name, data in files.items()
+            if name.startswith(split)
+        ]
+        write_parquet(tmp_path / "parquet", word, random.Random(2).sample(rows, 4), 1)
+        shard = tmp_path / f"parquet/{word}-00000-of-00001.parquet"
+        pq.write_table(pq.read_table(shard).replace_schema_metadata({"huggingface": about}), shard)
+
+    def content(folder):
+        catalogue = open_source("folders", folder)
+        assert [c.wnid for c in catalogue.classes] == ["a", "b"]
+        return [[(p.name, p.label, p.read()) for p in split.pictures()] for split in catalogue.splits]
+
+    assert content(tmp_path / "parquet") == content(tmp_path / "disk")
+    assert missing_archives("imagenette", tmp_path / "parquet") == []
+    with pytest.raises(UserError, match="class n02979186 .* has no images in split train"):
+        open_source("imagenette", tmp_path / "parquet")
+    pq.write_table(pq.read_table(shard).replace_schema_metadata({}), tmp_path / "parquet/train-00000-of-00001.parquet")
+    with pytest.raises(UserError, match="does not name its classes"):
+        open_source("folders", tmp_path / "parquet")
+
+
+def test_real_images_in_every_layout_give_the_same_store(tmp_path):
+    """A dozen images of each class and split of Imagenette."""
+    folder = shared_data()
+    if folder is None:
+        pytest.skip("no imagenette2-224-{train,val}.tar.gz in ../shared/data or ALEXNET_DATA")
+    some: dict[str, dict[str, dict[str, bytes]]] = {"train": {}, "val": {}}
+    for split in some:
+        with tarfile.open(folder / f"imagenette2-224-{split}.tar.gz") as tar:
+            for member in filter(tarfile.TarInfo.isfile, tar):
+                wnid, name = member.name.split("/")[-2:]
+                if name.startswith(wnid) and len(some[split].setdefault(wnid, {})) < 12:
+                    some[split][wnid][name] = tar.extractfile(member).read()
+    number = iter(random.Random(3).sample(range(1, 50_001), 120))
+    val = {
+        w: {f"ILSVRC2012_val_{next(number):08d}.JPEG": d for d in files.values()} for w, files in some["val"].items()
+    }
+    some["val"] = val
+    how = {"image_size": 64, "workers": 2, "stand_ins": True, "progress": io.StringIO()}
+    found = []
+    for name in ("folders by class", "flat, wnids", "parquet", "shards"):
+        source, out = tmp_path / name, tmp_path / f"{name}, packed"
+        source.mkdir()
+        ROUTES[name](some, source, 7)
+        manifest = pack("ilsvrc2012", source, out, **how)
+        assert [split["images"] for split in manifest["splits"].values()] == [120, 120]
+        stored = {f.name: f.read_bytes() for f in out.iterdir() if f.name != "manifest.json"}
+        found.append((manifest["fingerprint"], stored))
+    assert all(each == found[0] for each in found[1:])

@@ -18,11 +18,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from alexnet.packed.pack import pack
+from alexnet.synthetic.synthesize import synthesize
 from analysis.__main__ import main
 from analysis.paper.claims import CLAIMS, load_claims
 from analysis.report.pages import provenance
+from analysis.results import fitting
 from analysis.results.evidence import Results, load_results
-from analysis.results.integrity import MANIFEST, write_manifest
+from analysis.results.integrity import MANIFEST, Guard, Unfit, write_manifest
 from analysis.verdicts.judge import judge_all
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -385,3 +388,16 @@ def test_a_seed_counts_once(folder: Path) -> None:
     results = load_results(folder)
     assert len(results.evals) == len(results.evals.drop_duplicates(["experiment", "seed", "view"]))
     assert len(results.metrics) == len(results.metrics.drop_duplicates(["experiment", "seed", "epoch"]))
+
+
+def test_what_pack_writes_of_ilsvrc_2012_fits_its_own_fingerprint_and_no_other(tmp_path: Path) -> None:
+    synthesize(tmp_path, classes=3, train_per_class=4, val_per_class=2, test_per_class=2, image_size=32, workers=1)
+    for year, split in ((2010, "test"), (2012, "val")):
+        out = tmp_path / f"ilsvrc{year}"
+        pack(f"ilsvrc{year}", tmp_path, out, splits=[split], image_size=24, stand_ins=True, workers=1)
+        path, guard = out / "manifest.json", Guard(tmp_path, {})
+        record = dict(fitting.manifest(guard, path))
+        record["classes"] = [entry | {"wnid": entry["wnid"][:-1] + "9"} for entry in record["classes"]]
+        path.write_text(json.dumps(record))
+        with pytest.raises(Unfit, match="was edited"):
+            fitting.manifest(guard, path)

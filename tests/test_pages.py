@@ -60,13 +60,13 @@ def test_every_ablation_is_a_row_once(ctx: Context) -> None:
     shown, folds = split_folds(training.ablations(ctx))
     (spoken,) = set(re.findall(r'<svg role="img" aria-label="([^"]*)"', shown))
     claimed = [o for o in ctx.outcomes(ctx.studies[0], {"difference", "view_gain"}) if o.claim.metric == "top1_error"]
-    assert all(training.spoken(o) in spoken for o in claimed)
+    assert all(f"{training.part_name(o)}: {o.ours:.2f} from {o.low:.2f} to {o.high:.2f}" in spoken for o in claimed)
     pairs = {(o.claim.experiment, o.claim.baseline) for o in claimed}
     names = [
         name for name, about in fabricate.ABOUT.items() if about["kind"] == "ablation" and name in fabricate.TRUE_ERROR
     ]
     rest = [name for name in names if (name, "alexnet") not in pairs]
-    assert rest and all(f"{plain_name(name)} " in spoken for name in rest)
+    assert rest and all(f"{plain_name(name)}: " in spoken for name in rest)
     assert len(spoken.split("; ")) == len(claimed) + len(rest)
     assert "gpu-delta-top5" in folds[0] and all(f'scope="row">{name}<' in folds[1] for name in rest)
 
@@ -82,8 +82,8 @@ def test_a_run_without_recorded_rates_shows_none(ctx: Context, tmp_path: Path) -
 
 
 def test_one_table_for_each_net_that_has_other_layers(ctx: Context) -> None:
-    shown, (fold,) = split_folds(architecture.layer_tables(ctx))
-    assert "Layers of alexnet at full size" in shown
+    _, (own, fold) = split_folds(architecture.layer_tables(ctx))
+    assert "Layers of alexnet at full size" in own
     names = re.findall(r"<caption>Layers of (\w+) at full size", fold)
     assert names == ["non_overlapping_pooling", "one_gpu"]  # the others have the sizes of the base
 

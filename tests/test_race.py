@@ -250,7 +250,6 @@ def test_the_page_names_conditions_and_the_copy_of_the_data(folder):
     made_in, *nets = cells[at + 1 : at + 6]
     assert made_in == "fp32" and nets == ["0.002", "8.9", "0.002", "42.5"]  # geometric means of the judged seeds
     assert cells[at + 6].startswith("4.79") and cells[at + 8] == "5 pairs"
-    assert "at rate 0.002: 42.5 epochs" in html  # geometric mean of the judged seeds alone
 
 
 def test_a_verdict_on_a_lossy_copy_says_so_wherever_it_stands(tmp_path):
@@ -382,7 +381,6 @@ def test_the_page_says_what_a_condition_changes(tmp_path, times, words, capsys):
     assert words in row
     cells = re.findall(r'<td class="number">([^<]*)</td>', row)
     assert cells[:3] == ["1.00", *[f"{times / 4.79:.2f}"] * 2]  # the ReLU nets are the same
-    assert f"{words[0].upper()}{words[1:]}" in html and "another pooling." in html
     low, high = sorted((times, 4.79))
     under = f"as published; 2 conditions gave {low:.2f} to {high:.2f} times"
     row = claims_table.claims(ctx).partition('id="claim-relu-speedup-cifar10"')[2].partition("</article>")[0]
@@ -392,8 +390,7 @@ def test_the_page_says_what_a_condition_changes(tmp_path, times, words, capsys):
     fastest = "another pooling" if times > 4.79 else "as published"
     assert f"tanh takes {high:.2f} times the epochs under “{fastest}”" in told
     assert "No condition gives the factor of six" in told  # the intervals are narrow, and none holds six
-    said = fig1_sentences.reading(ctx, ctx.studies[0])[0]
-    assert "Of 2 conditions that carry a word, 2 show tanh slower and 0 faster" in said
+    assert "Of 2 conditions with a verdict, 2 show tanh slower." in told and f"{words[0].upper()}{words[1:]}" in told
     capsys.readouterr()
     assert main(["table", "--claims", str(tmp_path / "claims.csv"), "--results", str(tmp_path)]) == 0
     assert f"(`relu-speedup-cifar10`); here: {under} |" in capsys.readouterr().out

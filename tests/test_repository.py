@@ -30,9 +30,9 @@ def files() -> list[Path]:
     return [ROOT / name for name in done.stdout.split("\0") if name and (ROOT / name).is_file()]
 
 
-def pins() -> dict[str, Requirement]:
+def pins(lock: str = LOCK) -> dict[str, Requirement]:
     """Canonical name -> requirement, for every line of the lock that pins a package."""
-    lines = LOCK.replace("\\\n", " ").splitlines()
+    lines = lock.replace("\\\n", " ").splitlines()
     entries = [line for line in lines if line.strip() and not line.startswith("#")]
     requirements = [Requirement(line.split(" --hash")[0]) for line in entries]
     return {canonicalize_name(requirement.name): requirement for requirement in requirements}
@@ -74,6 +74,15 @@ def test_lock_pins_and_hashes_everything() -> None:
     assert [entry for entry in entries if "--hash=sha256:" not in entry] == []
     for requirement in pins().values():
         assert [specifier.operator for specifier in requirement.specifier] == ["=="], requirement
+
+
+def test_the_smaller_lock_holds_the_same_files_and_neither_torch_nor_snakemake() -> None:
+    smaller = (ROOT / "requirements-verify.lock").read_text()
+    assert {line for line in smaller.splitlines() if line[:1] != "#"} <= set(LOCK.splitlines())
+    asked = {canonicalize_name(name) for name in PYPROJECT["dependency-groups"]["verify"]}
+    assert asked <= pins(smaller).keys() and asked <= {canonicalize_name(want.name) for want in wanted()}
+    assert not pins(smaller).keys() & {"torch", "torchvision", "numba", "triton", "snakemake"}
+    assert not any(name.startswith("nvidia") for name in pins(smaller))
 
 
 @pytest.mark.parametrize("requirement", wanted(), ids=lambda requirement: requirement.name)
@@ -142,3 +151,43 @@ def test_readme_names_only_what_exists() -> None:
     generated = {"results/", "reports/"}
     names = {line.split()[0] for line in folders[1].splitlines() if line and not line.startswith(" ")}
     assert {name for name in names - generated if not (ROOT / name).exists()} == set()
+
+
+def test_the_hosted_checks_take_pinned_actions_few_rights_and_commands_that_exist() -> None:
+    text = (ROOT / ".github/workflows/ci.yml").read_text()
+    jobs = yaml.safe_load(text)
+    assert jobs["permissions"] == {"contents": "read"}
+    used = re.findall(r"uses: (\S+)(.*)", text)
+    assert used and all(re.fullmatch(r"actions/[\w-]+@[0-9a-f]{40}", name) for name, _ in used)
+    assert all(re.fullmatch(r" # v\d+\.\d+\.\d+", version) for _, version in used), "the version stands beside the hash"
+    rights = {name: job.get("permissions") for name, job in jobs["jobs"].items()}
+    assert rights == {"test": None, "verify": None, "page": {"contents": "read", "pages": "write", "id-token": "write"}}
+    assert {"if": jobs["jobs"]["page"]["if"]} == {"if": "github.event_name == 'push'"}, (
+        "no page from a stranger's branch"
+    )
+    assert {".ci/run", "make verify"} <= {step.get("run") for job in jobs["jobs"].values() for step in job["steps"]}
+    targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert {"verify", "test", "reproduce", "check"} <= set(targets)
+    for pattern in re.findall(r"\*\.\{(.*?)\}", text)[0].split(","):
+        assert list((ROOT / "reports/reference").glob(f"*.{pattern}")), pattern
+
+
+def test_the_container_file_runs_what_is_here_and_not_as_root() -> None:
+    text = (ROOT / "Containerfile").read_text()
+    stages = dict(re.findall(r"^FROM base AS (\w+)\n(.*?)(?=^FROM|\Z)", text, re.MULTILINE | re.DOTALL))
+    assert set(stages) == {"verify", "train"}
+    assert text.index("USER bench") < text.index("COPY --chown=bench:bench . .") and "USER root" not in text
+    for line in re.findall(r"^RUN (workflow\S+)", text, re.MULTILINE):
+        assert os.access(ROOT / line, os.X_OK), line
+    assert set(re.findall(r'"make", "(\w+)"', text)) == {"verify", "reproduce"}
+
+
+def test_what_the_catalogue_is_told_is_so() -> None:
+    usage = yaml.safe_load((ROOT / ".snakemake-workflow-catalog.yml").read_text())["usage"]
+    rules = "".join(
+        path.read_text() for path in [ROOT / "workflow/Snakefile", *(ROOT / "workflow/rules").glob("*.smk")]
+    )
+    deployment = usage["software-stack-deployment"]
+    assert deployment["conda"] == bool(re.search(r"^\s+conda:", rules, re.MULTILINE))
+    assert deployment["apptainer"] == bool(re.search(r"^\s*(container|singularity):", rules, re.MULTILINE))
+    assert usage["report"] == bool(re.search(r"\breport\(", rules))

@@ -157,7 +157,6 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
     return torch.load(folder / "model.pt", weights_only=True)["state_dict"]
 
 
-@pytest.mark.slow
 def test_jobs_that_are_cancelled_and_preempted_end_as_if_nothing_had_been(slurm, plugin, tmp_path):
     project = copy_project(tmp_path / "project")
     study = yaml.safe_load((project / "config/studies/tiny.yaml").read_text())

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from alexnet.archives import ilsvrc, known_files, sources
 from alexnet.errors import UserError
 from alexnet.experiments import definitions, describe, resolve, tuning
+from alexnet.experiments.config import RunConfig
 from alexnet.runtime.files import read_record
 
 # What is read of finished nets beyond their evaluations (`python -m alexnet examine`), as claims.csv has it under `how`.
@@ -138,7 +139,7 @@ class Plan:
 
     # Runs ------------------------------------------------------------------------------------------------------------
 
-    def config_of(self, wildcards: Any) -> dict[str, Any]:
+    def config_of(self, wildcards: Any) -> RunConfig:
         return resolve.resolve(wildcards.study, wildcards.experiment, int(wildcards.seed), self.folder)
 
     def run_fingerprint(self, wildcards: Any) -> str:

@@ -7,18 +7,18 @@ packed set.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
 
 from alexnet.archives import flat_validation, ilsvrc, kaggle, parquet, tars, web_dataset
-from alexnet.archives.catalogue import Catalogue, Found, ImageClass, Place, splits_of
+from alexnet.archives.catalogue import Catalogue, Found, ImageClass, Lazy, Listed, Place, splits_of
 from alexnet.archives.class_folders import places_of
 from alexnet.archives.devkits import Devkit, read_devkit
-from alexnet.archives.labelled import Samples
-from alexnet.archives.local_folders import images
+from alexnet.archives.labelled import Samples, official_name
+from alexnet.archives.local_folders import around, images
 from alexnet.archives.members import basename
 from alexnet.errors import UserError
 
@@ -78,15 +78,19 @@ def _flat(base: str, root: Path, split: str) -> list[Path]:
 
 
 def _read_sorted(split: str, paths: list[Path], held: Holding) -> list[Place]:
-    places = list(places_of(paths[0], held.roots))
+    places = [replace(place, listed=partial(_official, place.listed)) for place in places_of(paths[0], held.roots)]
     if split == "train" and kaggle.LIST in held.lists:
         kaggle.check_list(held.lists[kaggle.LIST], places)
     return places
 
 
 def _read_flat(split: str, paths: list[Path], held: Holding) -> list[Place]:
-    found = images(paths[0], held.roots)
+    found = _official(partial(images, paths[0], held.roots))
     return flat_validation.labelled(str(paths[0]), found, held.lists, held.kit, held.classes)
+
+
+def _official(listed: Callable[[], Listed]) -> list[tuple[str, Lazy]]:
+    return [(official_name(name)[0], data) for name, data in listed()]
 
 
 LAYOUTS = (
@@ -98,15 +102,6 @@ LAYOUTS = (
     Layout("Hugging Face parquet", parquet.look, lambda split, paths, _: parquet.read(split, paths)),
     Layout("WebDataset shards", web_dataset.look, lambda split, paths, _: web_dataset.read(split, paths)),
 )
-
-
-def around(folders: Sequence[Path]) -> Iterator[Path]:
-    """The folders, then those one level below, then those one level above."""
-    yield from folders
-    for folder in folders:
-        if folder.is_dir():
-            yield from sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-    yield from (folder.resolve().parent for folder in folders)
 
 
 def find(source: str, folders: Sequence[Path], splits: list[str], archive_order: bool) -> Found:

@@ -26,10 +26,10 @@ def official_name(name: str) -> tuple[str, str | None]:
 
 
 class Samples:
-    """The images of a split, by label."""
+    """The images of a split, by label; `official`: their names are to be those of the official archives."""
 
-    def __init__(self, split: str) -> None:
-        self.split = split
+    def __init__(self, split: str, official: bool = True) -> None:
+        self.split, self.official = split, official
         self.images: dict[int, list[tuple[str, Lazy]]] = {}
         self.first: dict[int, tuple[str, str]] = {}  # where a label was first seen, and of which wnid
         self.archives: dict[int, str] = {}
@@ -42,23 +42,24 @@ class Samples:
             UserError: it has no name or label, was there before, or its name is of another class than its label.
         """
         try:
-            official, wnid = official_name(str(name or ""))
+            given = str(name or "")
+            known_as, wnid = official_name(given) if self.official else (printable(basename(given)), "")
             number = int(label)  # type: ignore[call-overload]
         except (TypeError, ValueError):
             raise UserError(f"{where}: {label!r} is no label; fetch the shard again") from None
         if not name or number < 0 or wnid is None:
             what = "has no name" if not name else f"has label {number}" if number < 0 else f"{name} is of two classes"
             raise UserError(f"{where}: the image {what}; fetch the shard again")
-        if official in self.names:
-            raise UserError(f"{where}: {official} is there twice; fetch the shards again")
-        before, known = self.first.setdefault(number, (where, wnid))
-        if wnid != known:
-            raise UserError(
-                f"{where}: label {number} is of class {wnid or 'none'}, but of {known or 'none'} in {before}"
-            )
-        self.names.add(official)
+        if (key := known_as if self.official else f"{number}/{known_as}") in self.names:
+            raise UserError(f"{where}: {known_as} is there twice; fetch the shards again")
+        before, known = self.first.get(number, (where, ""))
+        if wnid and known and wnid != known:
+            raise UserError(f"{where}: label {number} is of class {wnid}, but of {known} in {before}")
+        if not known:
+            self.first[number] = (where, wnid)
+        self.names.add(key)
         self.archives[number] = archive
-        self.images.setdefault(number, []).append((official, data))
+        self.images.setdefault(number, []).append((known_as, data))
 
     @property
     def wnids(self) -> set[str]:

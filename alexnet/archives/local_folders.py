@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from alexnet.archives.catalogue import Extent
 from alexnet.archives.members import MAX_BYTES, is_litter, printable
 from alexnet.errors import UserError
+
+
+def around(folders: Sequence[Path]) -> Iterator[Path]:
+    """The folders, then those one level below, then those one level above."""
+    yield from folders
+    for folder in folders:
+        if folder.is_dir():
+            yield from sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    yield from (folder.resolve().parent for folder in folders)
 
 
 def subfolders(folder: Path, roots: Sequence[Path]) -> list[tuple[str, Path]]:

@@ -6,21 +6,26 @@ row group, into a temporary file when the first image is asked for.
 
 from __future__ import annotations
 
+import json
 import re
+import shutil
 from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import gettempdir
 from threading import Lock
 from typing import Any
 
-from alexnet.archives.catalogue import Extent
+from alexnet.archives.catalogue import Catalogue, Extent, Found, ImageClass, splits_of
+from alexnet.archives.known_files import human_size
 from alexnet.archives.labelled import SPLIT_WORDS, Samples
-from alexnet.archives.members import MAX_BYTES, Spool, readable
+from alexnet.archives.local_folders import around
+from alexnet.archives.members import MAX_BYTES, Spool, printable, readable
 from alexnet.errors import UserError
 
 SHARD = re.compile(r"(\w+)-(\d{5})-of-(\d{5})(-[0-9a-f]+)?\.parquet")
-MOST_GROUP = 4_000_000_000  # bytes of a row group, which is in memory as a whole
+MOST_GROUP = 1_000_000_000  # bytes of a row group, which is in memory as a whole
 
 
 def look(root: Path, split: str) -> list[Path]:
@@ -125,13 +130,47 @@ def rows(paths: Sequence[Path], *columns: str) -> Iterator[tuple[str, Path, Any,
                 before += group.num_rows
 
 
-def read(split: str, paths: Sequence[Path]) -> Samples:
-    """List the images of shards by their names and labels, without their bytes.
+def read(split: str, paths: Sequence[Path], official: bool = True) -> Samples:
+    """List the images of shards by their names and labels, without their bytes; `official`: see `Samples`.
 
     Raises:
-        UserError: see `rows` and `Samples.add`.
+        UserError: the temporary folder has no room for the bytes; or see `rows` and `Samples.add`.
     """
-    samples, table = Samples(split), Table(paths)
+    size, free = sum(path.stat().st_size for path in paths), shutil.disk_usage(gettempdir()).free
+    if size > free:
+        raise UserError(
+            f"the images of {split} in {paths[0].parent} need {human_size(size)} in the temporary folder {gettempdir()}, which "
+            f"has {human_size(free)} free; name one with more room in the environment variable TMPDIR"
+        )
+    samples, table = Samples(split, official), Table(paths)
     for number, (where, path, image, label) in enumerate(rows(paths, "image.path", "label")):
         samples.add(where, path.name, image["path"], label, Row(table, number))
     return samples
+
+
+def find(folders: Sequence[Path], splits: Sequence[str]) -> dict[str, list[Path]]:
+    """Shards of the splits that are in the folders or beside them; none if a split is in none."""
+    found = {split: next(filter(None, (look(root, split) for root in around(folders))), []) for split in splits}
+    return {split: paths for split, paths in found.items() if paths}
+
+
+def open_parquet(held: dict[str, list[Path]], words: dict[str, str], found: Found) -> Catalogue:
+    """A data set other than ILSVRC; its classes are those of `words` (wnid and name), else those that the shards name.
+
+    Raises:
+        UserError: see `read`; or the shards name no classes.
+    """
+    import pyarrow.parquet as pq
+
+    first = next(iter(held.values()))[0]
+    with readable(first.name, first):
+        about = (pq.read_schema(first).metadata or {}).get(b"huggingface", b"{}")
+    try:
+        named = sorted(words) or list(json.loads(about)["info"]["features"]["label"]["names"])
+    except (ValueError, KeyError, TypeError):
+        raise UserError(f"{first} does not name its classes; sort the images into folders by class") from None
+    by_label = [ImageClass(name, words.get(name, name)) for name in map(printable, map(str, named))]
+    classes = tuple(sorted(by_label, key=lambda c: c.wnid))
+    places = [p for split, paths in held.items() for p in read(split, paths, official=False).places(by_label)]
+    splits = splits_of(places, list(held), classes, f"{first.name} and others")
+    return Catalogue(found.source, classes, splits, tuple(found.paths.values()), "parquet")

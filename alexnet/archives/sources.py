@@ -1,6 +1,6 @@
 """The data sources: for each its files, splits and layouts, and the reader that opens it.
 
-The archives are read as they are handed out; nothing is unpacked to disk. The label is the rank of the
+The archives are read as they are handed out; compressed ones and parquet by way of a temporary file. The label is the rank of the
 class's wnid, or folder name, in sorted order, as in torchvision. The number of images is known before the
 first is read. Free of torch and quick to import: Snakemake asks `missing_archives` while it parses.
 """
@@ -12,14 +12,16 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from alexnet.archives import cifar, ilsvrc, imagenet, synset_tars, tiny_imagenet
+from alexnet.archives import cifar, ilsvrc, imagenet, parquet, synset_tars, tiny_imagenet
 from alexnet.archives.catalogue import SPLITS, Catalogue, Found
-from alexnet.archives.class_folders import open_class_folders
+from alexnet.archives.class_folders import IMAGENETTE, open_class_folders
 from alexnet.archives.known_files import LAYOUTS, instead
 from alexnet.errors import UserError
 
 Folders = Path | str | Sequence[Path | str]
 LOOSE = (".tar", ".tar.gz", ".tgz", ".zip")
+EXAMPLE = "train/<class>/<image>"
+PARQUET = ("folders", "imagenette")  # sources that take Hugging Face's parquet as well
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,7 @@ SOURCES = {
         account=True,
     ),
     "imagenette": Source(
-        "imagenette2-320.tgz; or imagenette2-224-{train,val}.tar.gz, imagenette2.tgz, imagenette2-160.tgz",
+        "imagenette2-320.tgz; or imagenette2-224-{train,val}.tar.gz, imagenette2.tgz, imagenette2-160.tgz, parquet",
         ("train", "val"),
         tuple(
             map(
@@ -119,7 +121,9 @@ SOURCES = {
         _named(tiny_imagenet.open_tiny_imagenet, tiny_imagenet.ARCHIVE),
         unlabelled=True,
     ),
-    "folders": Source("any <split>/<class>/<image>, on disk or in .tar, .tar.gz, .tgz and .zip files", SPLITS, ()),
+    "folders": Source(
+        "any <split>/<class>/<image>, on disk or in .tar, .tar.gz, .tgz and .zip files; or parquet", SPLITS, ()
+    ),
 }
 
 
@@ -176,23 +180,23 @@ def _find(source: str, folders: list[Path], splits: Sequence[str] | None, archiv
     wanted = [split for split in about.splits if not splits or split in splits]
     if source == "ilsvrc2012":
         return imagenet.find(source, folders, wanted, archive_order)
-    if source == "folders":
-        there = {path.name: path for path in _loose(folders, splits)}
-        example = "train/<class>/<image>"
-
-        def read(found: Found) -> Catalogue:
-            return open_class_folders(source, splits, list(found.paths.values()), folders)
-
-        return Found(source, list(splits or ()), folders, there or {example: folders[0] / example}, read)
     if source == "ilsvrc2010" and not splits:
         present = [s for s in wanted if _locate(ilsvrc.IMAGES[2010].format(s), folders).exists()]
         wanted = present or wanted
     layouts = [({name: _locate(name, folders) for name in one.needed(wanted)}, one.open) for one in about.layouts]
-    paths, opener = next(
-        (pair for enough in (all, any) for pair in layouts if enough(path.exists() for path in pair[0].values())),
-        layouts[0],
-    )
-    return Found(source, wanted, folders, paths, opener, archive_order)
+    if source == "folders":
+        loose = {path.name: path for path in _loose(folders, splits)} or {EXAMPLE: folders[0] / EXAMPLE}
+        layouts = [(loose, lambda found: open_class_folders(source, splits, list(found.paths.values()), folders))]
+    for enough in (all, any):
+        for paths, opener in layouts:
+            if enough(path.exists() for path in paths.values()):
+                return Found(source, wanted, folders, paths, opener, archive_order)
+    shards = parquet.find(folders, wanted) if source in PARQUET else {}
+    if shards and (len(shards) == len(wanted) or (source == "folders" and not splits)):
+        paths = {str(path): path for some in shards.values() for path in some}
+        words = IMAGENETTE if source == "imagenette" else {}
+        return Found(source, list(shards), folders, paths, partial(parquet.open_parquet, shards, words))
+    return Found(source, wanted, folders, *layouts[0], archive_order)
 
 
 def missing_archives(source: str, folders: Folders, splits: Sequence[str] | None = None) -> list[str]:

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from alexnet.experiments.config import Augmentation
+
 
 def _generator(*key: int) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(np.random.SeedSequence(key)))
@@ -34,7 +36,7 @@ class Draws:
 
 
 def draw_epoch(
-    count: int, augmentation: dict[str, Any], margin: int, color_axes: NDArray[np.float32], seed: int, epoch: int
+    count: int, augmentation: Augmentation, margin: int, color_axes: NDArray[np.float32], seed: int, epoch: int
 ) -> Draws:
     """Draw crops (offsets 0..margin), flips and colour noise for `count` images (s. 4.1).
 

@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 import torch
@@ -22,6 +21,7 @@ from torch import Tensor
 from alexnet.batches import gather
 from alexnet.batches.augment import Draws, color_axes, draw_epoch, epoch_order
 from alexnet.batches.views import central_crop
+from alexnet.experiments.config import Optimizer, RunConfig
 from alexnet.packed.packed_set import Split
 
 AHEAD = 2  # batches that are made in advance: bounds the memory
@@ -96,7 +96,7 @@ def augment_on_device(
     return out.permute(0, 3, 1, 2)
 
 
-def minibatches(count: int, optimizer: dict[str, Any]) -> list[tuple[int, int]]:
+def minibatches(count: int, optimizer: Optimizer) -> list[tuple[int, int]]:
     """First position and the one after the last of each minibatch of an epoch of `count` images.
 
     With `data_batch` the images come in batches of so many, and a minibatch ends where one of these does: 10,000 images are
@@ -123,7 +123,7 @@ class TrainingBatches:
     def __init__(
         self,
         split: Split,
-        config: dict[str, Any],
+        config: RunConfig,
         mean: NDArray[np.float32],
         workers: int = 1,
         device: torch.device | str = "cpu",

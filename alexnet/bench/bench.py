@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import torch
 
 from alexnet.bench.compare import COLUMNS
@@ -66,13 +66,8 @@ def bench(
                 rows.append(row)
                 show(row)
 
-    def write(path: Path) -> None:
-        with open(path, "w", newline="") as target:
-            writer = csv.DictWriter(target, fieldnames=COLUMNS, lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
-
-    write_atomically(out, write)
+    table = pd.DataFrame(rows, columns=COLUMNS)
+    write_atomically(out, lambda path: table.to_csv(path, index=False))
     machine = provenance.collect("train") | {"threads": torch.get_num_threads()}
     write_json(out.with_suffix(".json"), machine)
     return rows

@@ -34,21 +34,11 @@ def image_folder(folder: Path) -> Path:
 
 def usual_loader(folder: Path, crop: int) -> DataLoader[Any]:
     """What one would write first."""
-    usual = transforms.Compose(
-        [
-            transforms.RandomCrop(crop),
-            transforms.RandomHorizontalFlip(),
-            transforms.ToTensor(),
-            transforms.Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]),
-        ]
-    )
-    return DataLoader(
-        datasets.ImageFolder(str(folder), usual),
-        batch_size=128,
-        shuffle=True,
-        num_workers=WORKERS,
-        persistent_workers=True,  # starting them is not counted
-    )
+    drawn = transforms.RandomCrop(crop), transforms.RandomHorizontalFlip()
+    scaled = transforms.ToTensor(), transforms.Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+    images = datasets.ImageFolder(str(folder), transforms.Compose([*drawn, *scaled]))
+    # workers stay, so that starting them is not counted
+    return DataLoader(images, batch_size=128, shuffle=True, num_workers=WORKERS, persistent_workers=True)
 
 
 def drain(batches: Any) -> None:
@@ -75,16 +65,11 @@ def loader_rows(work: Path, rounds: int) -> Iterator[dict[str, Any]]:
             floats.copy_(pixels)
 
     ours = "alexnet.batches.augment, raw store: crop, flip, colour, mean"
-    yield compare(
-        Pair(what, ours, "ImageFolder + DataLoader, two workers: crop, flip, scale", "images/s", count,
-             lambda: drain(batches.epoch(0)), lambda: drain(usual)),
-        rounds,
-    )  # fmt: skip
     threads = torch.get_num_threads()
-    torch.set_num_threads(WORKERS)
-    yield compare(
-        Pair(what, ours, "conversion to float32 alone, at memory speed", "images/s", count,
-             lambda: drain(batches.epoch(0)), convert),
-        rounds,
-    )  # fmt: skip
+    for peer, theirs, used in (
+        ("ImageFolder + DataLoader, two workers: crop, flip, scale", lambda: drain(usual), threads),
+        ("conversion to float32 alone, at memory speed", convert, WORKERS),
+    ):
+        torch.set_num_threads(used)
+        yield compare(Pair(what, ours, peer, "images/s", count, lambda: drain(batches.epoch(0)), theirs), rounds)
     torch.set_num_threads(threads)

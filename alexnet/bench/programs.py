@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from alexnet.experiments import resolve
+from alexnet.experiments.config import RunConfig
 from alexnet.net.execution import keep_memory, plan
 from alexnet.net.layers import LocalResponseNorm
 from alexnet.net.model import AlexNet, build
@@ -47,7 +48,7 @@ class ObviousSpatialNorm(nn.Module):
         return x / (n.k + n.coefficient * sums) ** n.beta
 
 
-def obvious_net(config: dict[str, Any]) -> nn.Module:
+def obvious_net(config: RunConfig) -> nn.Module:
     """The same net as one would write it first: torch's normalisation, contiguous tensors."""
     net = build(config)
     for name, module in net.layers.items():
@@ -56,11 +57,11 @@ def obvious_net(config: dict[str, Any]) -> nn.Module:
     return net.to(memory_format=torch.contiguous_format)
 
 
-def resolved(study: str, experiment: str, precision: str = "fp32") -> dict[str, Any]:
-    return resolve.resolve(study, experiment, 1) | {"precision": precision}
+def resolved(study: str, experiment: str, precision: str = "fp32") -> RunConfig:
+    return {**resolve.resolve(study, experiment, 1), "precision": precision}
 
 
-def batch_of(config: dict[str, Any], batch: int, last: bool) -> tuple[Tensor, Tensor]:
+def batch_of(config: RunConfig, batch: int, last: bool) -> tuple[Tensor, Tensor]:
     """Random images (batch, 3, crop, crop) and labels, the same in every process."""
     crop, generator = config["data"]["crop"], torch.Generator().manual_seed(0)
     images = 60 * torch.randn(batch, 3, crop, crop, generator=generator)
@@ -86,7 +87,7 @@ def training_step(
     return step
 
 
-def our_step(config: dict[str, Any], batch: int, threads: int, link: Link | None = None) -> Callable[[], float]:
+def our_step(config: RunConfig, batch: int, threads: int, link: Link | None = None) -> Callable[[], float]:
     """Our program; with a `link` one tower's part of it."""
     plan("0", threads, config["precision"]).apply()
     net: AlexNet | Tower = Tower(build(config), link) if link else build(config)
@@ -95,14 +96,14 @@ def our_step(config: dict[str, Any], batch: int, threads: int, link: Link | None
     return training_step(net, optimizer, *batch_of(config, batch, True), config["precision"] == "bf16")
 
 
-def obvious_step(config: dict[str, Any], batch: int, threads: int) -> Callable[[], float]:
+def obvious_step(config: RunConfig, batch: int, threads: int) -> Callable[[], float]:
     torch.set_num_threads(threads)
     net = obvious_net(config)
     optimizer = torch.optim.SGD(net.parameters(), lr=RATE, momentum=0.9, weight_decay=5e-4)
     return training_step(net, optimizer, *batch_of(config, batch, False))
 
 
-def torchvision_step(config: dict[str, Any], batch: int, threads: int) -> Callable[[], float]:
+def torchvision_step(config: RunConfig, batch: int, threads: int) -> Callable[[], float]:
     """torchvision's own AlexNet, another net (one tower, no normalisation), with the best settings known."""
     from torchvision.models import alexnet
 
@@ -147,7 +148,7 @@ def norm_alone(batch: int, precision: str, threads: int, obvious: bool) -> Calla
     return lambda: torch.autograd.grad(layer(x), x, grad)
 
 
-def layer_times(config: dict[str, Any], batch: int, threads: int) -> Callable[[], dict[str, float]]:
+def layer_times(config: RunConfig, batch: int, threads: int) -> Callable[[], dict[str, float]]:
     """Seconds that each layer takes, forward and backward, one after the other on what it gets in the net."""
     plan("0", threads, config["precision"]).apply()
     net = build(config).train()

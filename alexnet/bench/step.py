@@ -26,11 +26,12 @@ from alexnet.bench.programs import (
     torchvision_step,
 )
 from alexnet.experiments.architecture import layer_table
+from alexnet.experiments.config import RunConfig
 
 FULL, SMALL = "ilsvrc2012", "demo"  # studies whose base nets are measured
 
 
-def operations(config: dict[str, Any]) -> float:
+def operations(config: RunConfig) -> float:
     """Floating-point operations of a training step an image: forward and both gradients, but not that of the image."""
     rows = layer_table(config["model"], config["data"]["crop"], config["data"]["classes"])
     macs = [row.macs for row in rows]

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from alexnet.batches.views import VIEWS, mean_views, test_views, to_batch
 from alexnet.errors import UserError
+from alexnet.experiments.config import RunConfig
 from alexnet.experiments.resolve import read_config
 from alexnet.net.execution import plan
 from alexnet.net.metrics import log_loss, top_k_error
@@ -76,7 +77,7 @@ def predict(
 
 def finished(
     config_path: Path, weights: Path, devices: str, threads: int | None
-) -> tuple[dict[str, Any], AlexNet, dict[str, Any], torch.device]:
+) -> tuple[RunConfig, AlexNet, dict[str, Any], torch.device]:
     """A finished run's configuration, its net, all of its model.pt, and the one device that it is used on, set up.
 
     Raises:
@@ -91,7 +92,7 @@ def finished(
     return config, net, saved, execution.device()
 
 
-def split_for(config: dict[str, Any], saved: dict[str, Any], data: Path, name: str) -> tuple[Split, NDArray[np.int64]]:
+def split_for(config: RunConfig, saved: dict[str, Any], data: Path, name: str) -> tuple[Split, NDArray[np.int64]]:
     """A split that a finished net may be asked about, and the net's output unit of each of its labels.
 
     Raises:
@@ -157,7 +158,7 @@ class Scores:
     probabilities: dict[str, Tensor]  # view -> (N, classes)
 
 
-def identity(config: dict[str, Any], stage: str) -> dict[str, Any]:
+def identity(config: RunConfig, stage: str) -> dict[str, Any]:
     """Whose evaluation it is, and by which code of a stage of `alexnet.runtime.fingerprint.STAGES`."""
     of = {key: config[key] for key in ("study", "experiment", "seed", "tier")}
     code = fingerprint.code_sha256(stage)

@@ -45,6 +45,7 @@ from alexnet.evaluation import probe_pictures, probe_retrieval
 from alexnet.evaluation.evaluate import BATCH, finished, identity, save_array, split_for
 from alexnet.evaluation.probe_dropout import MASKS, against_thinned_nets
 from alexnet.evaluation.probe_kernels import selectivity
+from alexnet.experiments.config import RunConfig
 from alexnet.net.metrics import log_loss, top_k_error
 from alexnet.net.model import AlexNet, build
 from alexnet.packed.packed_set import Split
@@ -100,7 +101,7 @@ class _Pictures:
         return named | {key: values.float().numpy() for key, values in columns.items()}
 
 
-def _pictures(data: Path, split_name: str, wanted: int, config: dict[str, Any], saved: dict[str, Any]) -> _Pictures:
+def _pictures(data: Path, split_name: str, wanted: int, config: RunConfig, saved: dict[str, Any]) -> _Pictures:
     """A fixed sample of a split.
 
     Raises:

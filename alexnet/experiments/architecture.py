@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from alexnet.errors import UserError
+from alexnet.experiments.config import LayerRecord, Model, Settings
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
@@ -43,7 +44,7 @@ class Layer:
         return self.weights + self.biases
 
 
-def layer_table(model: dict[str, Any], crop: int, classes: int, channels: int = 3) -> list[Layer]:
+def layer_table(model: Model, crop: int, classes: int, channels: int = 3) -> list[Layer]:
     """Layers of `model` on a `crop` x `crop` input, in order.
 
     Raises:
@@ -60,7 +61,8 @@ def layer_table(model: dict[str, Any], crop: int, classes: int, channels: int = 
                 row = _not_shared(row)
             field, jump = row.receptive_field, jump * row.stride
         else:
-            row = _fully_connected(name, record, math.prod(shape), classes)
+            units = classes if record["units"] == "classes" else record["units"]
+            row = _learned(name, "fc", record, (units,), math.prod(shape))
         rows.append(row)
         shape = row.output_shape
         for step, suffix in steps_after(record["after"]):
@@ -82,9 +84,9 @@ def steps_after(after: list[str]) -> list[tuple[str, str]]:
     return [(step, f"_{n}" if n > 1 else "") for step, n in zip(after, counts, strict=True)]
 
 
-def settings_of(step: str, record: dict[str, Any], model: dict[str, Any]) -> dict[str, Any]:
+def settings_of(step: str, record: LayerRecord, model: Model) -> Settings:
     """Settings of a `pool`, `lrn` or `spatial_norm` after a layer: the model's, and what the layer has of its own."""
-    settings: dict[str, Any] = {**model[step], **record.get(step, {})}
+    settings: Settings = {**model[step], **record.get(step, {})}  # type: ignore[literal-required, dict-item]
     return settings
 
 
@@ -94,7 +96,7 @@ def in_order(layers: dict[str, Any]) -> dict[str, Any]:
 
 
 def _convolution(
-    name: str, record: dict[str, Any], shape: tuple[int, ...], towers: int, partial_windows: bool, field: int, jump: int
+    name: str, record: LayerRecord, shape: tuple[int, ...], towers: int, partial_windows: bool, field: int, jump: int
 ) -> Layer:
     channels, rows, _ = shape
     kernel, stride, pad, maps = record["kernel"], record["stride"], record["pad"], record["maps"]
@@ -108,26 +110,10 @@ def _convolution(
         raise UserError(f"{name}: a {kernel}-pixel kernel does not fit into {rows} pixels; choose a larger `crop`")
     extra = (-span) % stride if partial_windows else 0
     side = (span + extra) // stride + 1
-    fan_in = channels // groups * kernel * kernel
-    return Layer(
-        name=name,
-        kind="conv",
-        output_shape=(maps, side, side),
-        weights=maps * fan_in,
-        biases=maps,
-        units=maps * side * side,
-        macs=maps * side * side * fan_in,
-        fan_in=fan_in,
-        kernel=kernel,
-        stride=stride,
-        pad=pad,
-        groups=groups,
-        reads=record["reads"],
-        weight_std=record["weight_std"],
-        bias_value=record["bias"],
-        receptive_field=field + (kernel - 1) * jump,
-        partial_window=extra,
-    )
+    seen = field + (kernel - 1) * jump
+    row = _learned(name, "conv", record, (maps, side, side), channels // groups * kernel * kernel)
+    row = replace(row, kernel=kernel, stride=stride, pad=pad, groups=groups, reads=record["reads"])
+    return replace(row, receptive_field=seen, partial_window=extra)
 
 
 def _not_shared(row: Layer) -> Layer:
@@ -137,20 +123,11 @@ def _not_shared(row: Layer) -> Layer:
     return replace(row, kind="local", weights=row.units * row.fan_in, biases=row.units)
 
 
-def _fully_connected(name: str, record: dict[str, Any], inputs: int, classes: int) -> Layer:
-    units = classes if record["units"] == "classes" else record["units"]
-    return Layer(
-        name=name,
-        kind="fc",
-        output_shape=(units,),
-        weights=units * inputs,
-        biases=units,
-        units=units,
-        macs=units * inputs,
-        fan_in=inputs,
-        weight_std=record["weight_std"],
-        bias_value=record["bias"],
-    )
+def _learned(name: str, kind: str, record: LayerRecord, shape: tuple[int, ...], fan_in: int) -> Layer:
+    """A layer with `shape[0]` kernels or units that read `fan_in` values each."""
+    units, weights = math.prod(shape), shape[0] * fan_in
+    row = Layer(name, kind, shape, weights, biases=shape[0], units=units, macs=units * fan_in, fan_in=fan_in)
+    return replace(row, weight_std=record["weight_std"], bias_value=record["bias"])
 
 
 def _pooling(label: str, after: str, pool: dict[str, Any], shape: tuple[int, ...], field: int, jump: int) -> Layer:
@@ -189,7 +166,7 @@ def exchange(rows: list[Layer], towers: int) -> list[dict[str, Any]]:
     return crossing if towers == 2 else []
 
 
-def describe(model: dict[str, Any], crop: int, classes: int) -> dict[str, Any]:
+def describe(model: Model, crop: int, classes: int) -> dict[str, Any]:
     """The layer table and its totals as a JSON-ready record."""
     rows = layer_table(model, crop, classes)
     totals = {key: sum(getattr(row, key) for row in rows) for key in ("weights", "biases", "units", "macs")}

@@ -63,7 +63,7 @@ def study_record(study: str, folder: str = "config") -> dict[str, Any]:
         "experiments": [_about(study, name, folder) for name in names],
         **_races(study, folder),
         **_pilot(study, folder),
-        **_plan(record, folder),
+        **({"plan": {"name": record["plan"], "sha256": sha256(plan_of(record, folder))}} if "plan" in record else {}),
         "fingerprints": {
             name: {
                 str(seed): resolve(study, name, seed, folder)["fingerprint"] for seed in seeds_of(study, name, folder)
@@ -72,13 +72,6 @@ def study_record(study: str, folder: str = "config") -> dict[str, Any]:
         },
         "command": f"snakemake --cores all --config studies=[{study}]",
     }
-
-
-def _plan(record: dict[str, Any], folder: str) -> dict[str, Any]:
-    """What study.json says of the study's registered plan: its name and the sha256 of its text."""
-    if "plan" not in record:
-        return {}
-    return {"plan": {"name": record["plan"], "sha256": sha256(plan_of(record, folder))}}
 
 
 def _pilot(study: str, folder: str) -> dict[str, Any]:
@@ -114,40 +107,33 @@ def _pilot(study: str, folder: str) -> dict[str, Any]:
 
 def _races(study: str, folder: str) -> dict[str, Any]:
     """What study.json says of its races, by name; nothing if it has none."""
-    known = load(folder)["experiments"]
-    names = load_study(study, folder)["experiments"]
-
-    def record(race: str) -> dict[str, Any]:
-        rates = {name: known[name]["rate"] for name in names if known[name].get("race") == race}
+    known, names, found = load(folder)["experiments"], load_study(study, folder)["experiments"], {}
+    for race in races(names, known):
         config = resolve(study, race, 0, folder)
-        return {
+        found[race] = {
             **{key: known[race][key] for key in ("about", "condition", "baseline")},
-            "rates": rates,
+            "rates": {name: known[name]["rate"] for name in names if known[name].get("race") == race},
             "epochs": config["training"]["epochs"],
             "train_error": config["optimizer"]["stop_at"]["train_error"],
             "seeds": seeds_of(study, race, folder),
         }
-
-    found = {race: record(race) for race in races(names, known)}
     return {"races": found} if found else {}
 
 
-def _shortened(config: dict[str, Any]) -> dict[str, list[float]]:
-    """{"epochs": [those trained, those of the recipe's schedule]} of a training that is shorter; else nothing."""
-    trained, of = config["training"]["epochs"], config["optimizer"]["schedule"]["epochs"]
-    return {"epochs": [trained, of]} if trained < 0.9 * of else {}
-
-
 def _about(study: str, experiment: str, folder: str) -> dict[str, Any]:
-    """What the report says about an experiment; `difference` is that from its baseline in this study."""
-    record = load(folder)["experiments"][experiment]
+    """What the report says about an experiment; `difference` is that from its baseline in this study, `epochs` are those
+    trained and those of the recipe's schedule, of a training that is shorter."""
+    record, shortened = load(folder)["experiments"][experiment], {}
     ours, base = (resolve(study, name, 0, folder) for name in (experiment, record["baseline"]))
     plain = "members" not in ours and "members" not in base
+    if "members" not in ours:
+        trained, of = ours["training"]["epochs"], ours["optimizer"]["schedule"]["epochs"]
+        shortened = {"epochs": [trained, of]} if trained < 0.9 * of else {}
     return {
         "name": experiment,
         **{key: record[key] for key in ("kind", "about", "baseline")},
         **{key: record[key] for key in ("departure", "members", "data", "race", "rate") if key in record},
-        **(_shortened(ours) if "members" not in ours else {}),
+        **shortened,
         "seeds": seeds_of(study, experiment, folder),
         "difference": differences(base, ours) if plain else {},
     }

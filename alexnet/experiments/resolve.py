@@ -11,6 +11,7 @@ import copy
 import hashlib
 import json
 import math
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,18 +19,19 @@ from typing import Any
 from alexnet.errors import UserError
 from alexnet.experiments import tuning
 from alexnet.experiments.architecture import in_order, layer_table
+from alexnet.experiments.config import Model, RunConfig
 from alexnet.experiments.definitions import check, lineage, load, load_study, merge, must_know
 
 FULL_CROP = 224  # s. 3.5
 
 
-def fingerprint(record: dict[str, Any]) -> str:
+def fingerprint(record: Mapping[str, Any]) -> str:
     """sha256 of the record's canonical JSON."""
     text = json.dumps(record, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _widen(model: dict[str, Any], width: float) -> dict[str, Any]:
+def _widen(model: Any, width: float) -> Any:
     """Maps and units times `width`, rounded to a multiple of the towers."""
     out = copy.deepcopy(model)
     step = out["towers"]
@@ -40,7 +42,7 @@ def _widen(model: dict[str, Any], width: float) -> dict[str, Any]:
     return out
 
 
-def resolve(study: str, experiment: str, seed: int, folder: str = "config") -> dict[str, Any]:
+def resolve(study: str, experiment: str, seed: int, folder: str = "config") -> RunConfig:
     """The complete configuration of one run.
 
     Returns:
@@ -51,7 +53,7 @@ def resolve(study: str, experiment: str, seed: int, folder: str = "config") -> d
     Raises:
         UserError: unknown study or experiment, an unknown key, or a net that cannot be built.
     """
-    config = copy.deepcopy(_without_seed(study, experiment, folder)) | {"seed": seed}
+    config: Any = copy.deepcopy(_without_seed(study, experiment, folder)) | {"seed": seed}
     about = load(folder)["experiments"][tuning.arm_of(experiment)[0]]
     if "members" in about:
         config["members"] = [
@@ -99,13 +101,13 @@ def _without_seed(study: str, experiment: str, folder: str) -> dict[str, Any]:
         )
     model = _widen(full["model"], record["width"])
     if model["scale_std_by_fan_in"]:
-        unshrunken = recipe["model"]
+        unshrunken: Any = recipe["model"]
         for diff in diffs:
             unshrunken = merge(unshrunken, diff.get("model", {}))
         unshrunken["layers"] = in_order(unshrunken["layers"])
         _scale_std(model, unshrunken, crop, classes)
     layer_table(model, crop, classes)  # raises where it cannot be built
-    if rate := _rate(study, experiment, factor, record, known["experiments"], folder):
+    if rate := _rate(study, experiment, factor, folder):
         full["optimizer"]["schedule"] = tuning.scaled(full["optimizer"]["schedule"], rate["factor"])
         config["rate"] = rate
         if rate.get("pilot"):
@@ -128,18 +130,15 @@ def _without_seed(study: str, experiment: str, folder: str) -> dict[str, Any]:
     }
 
 
-def _rate(
-    study: str, experiment: str, factor: float | None, record: dict[str, Any], known: dict[str, Any], folder: str
-) -> dict[str, Any] | None:
+def _rate(study: str, experiment: str, factor: float | None, folder: str) -> dict[str, Any] | None:
     """The factor on an experiment's rates, with `pilot` if that is being tried; None where no pilot chooses it."""
-    if "pilot" not in record:
-        if factor is not None:
-            raise UserError(f"study {study} has no `pilot`; {tuning.pilot_run(experiment, factor)} needs one")
-        return None
+    record = load_study(study, folder)
     if factor is not None:
+        if "pilot" not in record:
+            raise UserError(f"study {study} has no `pilot`; {tuning.pilot_run(experiment, factor)} needs one")
         return {"factor": factor, "pilot": True}
-    source = record["pilot"].get("at_rate_of", {}).get(experiment, experiment)
-    if source not in tuning.arms(record, known):
+    source = record.get("pilot", {}).get("at_rate_of", {}).get(experiment, experiment)
+    if "pilot" not in record or source not in tuning.arms(record, load(folder)["experiments"]):
         return None
     return {"factor": float(tuning.chosen(study, source, folder)["factor"])}
 
@@ -159,7 +158,7 @@ def seeds_of(study: str, experiment: str, folder: str = "config") -> list[int]:
     return seeds[:1] if "members" in about else seeds
 
 
-def _scale_std(model: dict[str, Any], full: dict[str, Any], crop: int, classes: int) -> None:
+def _scale_std(model: Model, full: Model, crop: int, classes: int) -> None:
     """Scale each weight_std by sqrt(full-size fan-in / fan-in), in place (a deviation that keeps the signal)."""
     ours = {row.name: row.fan_in for row in layer_table(model, crop, classes) if row.weights}
     paper = {row.name: row.fan_in for row in layer_table(full, FULL_CROP, 1000) if row.weights}
@@ -168,14 +167,14 @@ def _scale_std(model: dict[str, Any], full: dict[str, Any], crop: int, classes: 
             record["weight_std"] = round(record["weight_std"] * math.sqrt(paper[name] / ours[name]), 8)
 
 
-def read_config(path: Path) -> dict[str, Any]:
+def read_config(path: Path) -> RunConfig:
     """A resolved configuration, its fingerprint checked.
 
     Raises:
         UserError: missing, not JSON, or edited by hand after `configure`.
     """
     try:
-        config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        config: Any = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path} does not exist; make it with `python -m alexnet configure`") from None
     except (OSError, ValueError, RecursionError) as error:
@@ -191,4 +190,4 @@ def read_config(path: Path) -> dict[str, Any]:
     missing = [key for key in ("study", "experiment", "seed", "tier", *parts) if key not in config]
     if missing:
         raise UserError(f"{path} lacks `{missing[0]}`; make it with `python -m alexnet configure`")
-    return config
+    return config  # type: ignore[return-value] # checked against the schema before it was written

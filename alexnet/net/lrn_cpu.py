@@ -257,28 +257,32 @@ def _with_threads(count: int, work: Callable[[int, int], None]) -> None:
         other.result()
 
 
-def _across(kernel: Kernel, tensors: list[Tensor], towers: int, settings: tuple[Any, ...]) -> None:
-    """Call a kernel across maps on parts of the positions; the last tensor is the output."""
-    width = tensors[0].shape[1] // towers
-    flat = [_memory(tensor) for tensor in tensors]
+def _across(kernel: Kernel, inputs: list[Tensor], towers: int, settings: tuple[Any, ...]) -> Tensor:
+    """What a kernel across maps makes of its inputs, on parts of the positions."""
+    made = torch.empty_like(inputs[0])
+    width = made.shape[1] // towers
+    flat = [_memory(tensor) for tensor in (*inputs, made)]
 
     def part(first: int, last: int) -> None:
-        *inputs, out = (array[first * width : last * width] for array in flat)
-        kernel(*inputs, width, tensors[0].dtype == torch.bfloat16, *settings, out)
+        *read, out = (array[first * width : last * width] for array in flat)
+        kernel(*read, width, made.dtype == torch.bfloat16, *settings, out)
 
     _with_threads(len(flat[0]) // width, part)
+    return made
 
 
-def _within(kernel: Kernel, tensors: list[Tensor], settings: tuple[Any, ...]) -> None:
+def _within(kernel: Kernel, inputs: list[Tensor], settings: tuple[Any, ...]) -> Tensor:
     """Likewise for a kernel within maps, on blocks of maps of one image."""
-    *inputs, out = (_memory(tensor) for tensor in tensors)
-    n, maps, rows, columns = tensors[0].shape
-    wide, shape = tensors[0].dtype == torch.bfloat16, (n, rows, columns, maps)
+    made = torch.empty_like(inputs[0])
+    *read, out = (_memory(tensor) for tensor in (*inputs, made))
+    n, maps, rows, columns = made.shape
+    wide, shape = made.dtype == torch.bfloat16, (n, rows, columns, maps)
 
     def part(first: int, last: int) -> None:
-        kernel(*inputs, shape, wide, *settings, first, last, out)
+        kernel(*read, shape, wide, *settings, first, last, out)
 
     _with_threads(n * -(-maps // BLOCK), part)
+    return made
 
 
 def _memory(x: Tensor) -> NDArray[Any]:
@@ -309,27 +313,19 @@ def normalize(x: Tensor, size: int, coefficient: float, k: float, towers: int) -
     Returns:
         The same shape, type and memory format.
     """
-    out = torch.empty_like(x)
-    _across(_forward, [x, out], towers, (size, coefficient, k))
-    return out
+    return _across(_forward, [x], towers, (size, coefficient, k))
 
 
 def normalize_backward(x: Tensor, grad: Tensor, size: int, coefficient: float, k: float, towers: int) -> Tensor:
     """The gradient for `x` from that for `normalize(x, ...)`; both channels last and of one type."""
-    out = torch.empty_like(x)
-    _across(_backward, [x, grad, out], towers, (size, coefficient, k))
-    return out
+    return _across(_backward, [x, grad], towers, (size, coefficient, k))
 
 
 def normalize_within(x: Tensor, size: int, coefficient: float, k: float) -> Tensor:
     """x * (k + coefficient * sum of squares over size x size places of the same map)**-0.75; else as `normalize`."""
-    out = torch.empty_like(x)
-    _within(_forward_within, [x, out], (size, coefficient, k))
-    return out
+    return _within(_forward_within, [x], (size, coefficient, k))
 
 
 def normalize_within_backward(x: Tensor, grad: Tensor, size: int, coefficient: float, k: float) -> Tensor:
     """The gradient for `x` from that for `normalize_within(x, ...)`; both channels last and of one type."""
-    out = torch.empty_like(x)
-    _within(_backward_within, [x, grad, out], (size, coefficient, k))
-    return out
+    return _within(_backward_within, [x, grad], (size, coefficient, k))

@@ -5,12 +5,11 @@ A layer that reads its own tower is a grouped convolution over the maps [tower 0
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
 from alexnet.experiments.architecture import Layer, layer_table, settings_of, steps_after
+from alexnet.experiments.config import LayerRecord, Model, RunConfig
 from alexnet.net.layers import Dropout, LocallyConnected2d, LocalResponseNorm
 
 ACTIVATIONS = {"relu": nn.ReLU, "tanh": nn.Tanh}
@@ -36,7 +35,7 @@ class AlexNet(nn.Module):
     `features(x, "fc7")` gives the output of the named layer after what follows it.
     """
 
-    def __init__(self, model: dict[str, Any], crop: int, classes: int) -> None:
+    def __init__(self, model: Model, crop: int, classes: int) -> None:
         super().__init__()
         rows = {row.name: row for row in layer_table(model, crop, classes)}
         self.learned, self.towers = list(model["layers"]), model["towers"]
@@ -81,7 +80,12 @@ class AlexNet(nn.Module):
                     x = nn.functional.pad(x, (0, extra, 0, extra))
                 if isinstance(module, nn.Linear) and x.dim() > 2:
                     x = x.flatten(1)  # (B, C, H, W) -> (B, C*H*W), tower 0 first
+                x = self._read(name, x)
             x = module(x)
+        return x
+
+    def _read(self, name: str, x: Tensor) -> Tensor:
+        """What a learned layer reads, from what is here; one tower of two adds what the other has."""
         return x
 
 
@@ -90,7 +94,7 @@ def _convolution(row: Layer) -> nn.Conv2d:
     return nn.Conv2d(inputs, row.output_shape[0], row.kernel, row.stride, row.pad, groups=row.groups)
 
 
-def _following(step: str, record: dict[str, Any], model: dict[str, Any]) -> nn.Module:
+def _following(step: str, record: LayerRecord, model: Model) -> nn.Module:
     if step == "activation":
         return ACTIVATIONS[model["activation"]]()
     if step == "lrn":
@@ -105,7 +109,7 @@ def _following(step: str, record: dict[str, Any], model: dict[str, Any]) -> nn.M
     return Dropout(model["drop_probability"])
 
 
-def build(config: dict[str, Any]) -> AlexNet:
+def build(config: RunConfig) -> AlexNet:
     """The network of a resolved configuration, weights drawn as section 5 says, keyed by its seed.
 
     With the model's `initial` at `uniform_by_fan_in` all weights and biases are drawn as torch draws them on its own, between

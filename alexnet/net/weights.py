@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from alexnet.errors import UserError
+from alexnet.experiments.config import RunConfig
 from alexnet.net import tensors
 from alexnet.net.model import AlexNet, build
 from alexnet.runtime.files import sha256
@@ -41,7 +42,7 @@ def load_weights(path: Path, fingerprint: str, advice: str) -> dict[str, Any]:
     return saved
 
 
-def finished_net(config: dict[str, Any], path: Path) -> tuple[AlexNet, dict[str, Any]]:
+def finished_net(config: RunConfig, path: Path) -> tuple[AlexNet, dict[str, Any]]:
     """The net of a finished run with its weights, on the processor, and all of its model.pt.
 
     Raises:

@@ -51,11 +51,6 @@ def _note(number: int, frame: FrameType | None) -> None:
     _asked = _asked or int(number)
 
 
-def _note_quietly(number: int, frame: FrameType | None) -> None:
-    global _asked
-    _asked = _asked or int(number)
-
-
 @contextmanager
 def _handled(handlers: dict[signal.Signals, object]) -> Iterator[None]:
     """Within, signals are handled so; those that this process was told to ignore stay ignored."""
@@ -92,7 +87,7 @@ def deferred(one_of_two: bool = False) -> Iterator[None]:
     """
     handlers: dict[signal.Signals, object] = dict.fromkeys(ENDING, _note)
     if one_of_two:
-        handlers = {signal.SIGTERM: _note_quietly, signal.SIGINT: signal.SIG_IGN, signal.SIGHUP: signal.SIG_IGN}
+        handlers = {signal.SIGTERM: _note, signal.SIGINT: signal.SIG_IGN, signal.SIGHUP: signal.SIG_IGN}
     with _handled(handlers):
         yield
 

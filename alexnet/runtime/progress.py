@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import sys
 import time
+from typing import TextIO
 
 PROGRESS_SECONDS = 5.0
 
@@ -27,37 +28,30 @@ class Progress:
 
     def batch(self, epoch: int, done: int, loss: float) -> None:
         now = time.monotonic()
-        if self.silent or now - self.last < PROGRESS_SECONDS:
+        if now - self.last < PROGRESS_SECONDS:
             return
         self.last = now
         rate = done / (now - self.epoch_started)
         finished = (epoch - self.first_epoch) * self.images + done
-        left = (self.epochs - epoch) * self.images - done
-        eta = left * (now - self.started) / finished
-        print(
-            f"{self.name}  epoch {epoch + 1}/{self.epochs}  {done}/{self.images} images  "
-            f"loss {loss:.4f}  {rate:.0f} images/s  ETA {clock(eta)}",
-            file=sys.stderr,
-            flush=True,
+        eta = ((self.epochs - epoch) * self.images - done) * (now - self.started) / finished
+        self.note(
+            f"epoch {epoch + 1}/{self.epochs}  {done}/{self.images} images  loss {loss:.4f}  {rate:.0f} images/s  "
+            f"ETA {clock(eta)}"
         )
 
-    def note(self, words: str) -> None:
-        """A line to the log alone."""
-        if self.silent:
-            return
-        print(f"{self.name}  {words}", file=sys.stderr, flush=True)
+    def note(self, words: str, *also: TextIO) -> None:
+        """A line to the log alone, or `also` elsewhere."""
+        for target in () if self.silent else (*also, sys.stderr):
+            print(f"{self.name}  {words}", file=target, flush=True)
 
     def epoch(self, epoch: int, row: dict[str, float]) -> None:
-        if self.silent:
-            return
         eta = (self.epochs - epoch - 1) * (time.monotonic() - self.started) / (epoch + 1 - self.first_epoch)
-        line = (
-            f"{self.name}  epoch {epoch + 1}/{self.epochs}  loss {row['train_loss']:.4f}  "
+        self.note(
+            f"epoch {epoch + 1}/{self.epochs}  loss {row['train_loss']:.4f}  "
             f"training error {row['train_error']:.1%}  validation error {row['validation_error']:.1%}  "
-            f"rate {row['learning_rate']:g}  {row['images_per_second']:.0f} images/s  ETA {clock(eta)}"
+            f"rate {row['learning_rate']:g}  {row['images_per_second']:.0f} images/s  ETA {clock(eta)}",
+            sys.stdout,
         )
-        print(line, flush=True)
-        print(line, file=sys.stderr, flush=True)
 
 
 def clock(seconds: float) -> str:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import datetime
-import importlib.metadata
 import os
 import platform
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -37,13 +37,6 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def _version(name: str) -> str | None:
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return None
-
-
 def collect(stage: str) -> dict[str, Any]:
     """Commit, dirtiness, hash of the code, Python, packages, platform, processor, cores. Null where unknown.
 
@@ -56,7 +49,7 @@ def collect(stage: str) -> dict[str, Any]:
         "git_dirty": None if status is None else bool(status),
         "code_sha256": fingerprint.code_sha256(stage),
         "python": sys.version.split()[0],
-        "packages": {name: _version(name) for name in PACKAGES},
+        "packages": {name: version(name) for name in PACKAGES},
         "platform": platform.platform(),
         "cpu": _processor(),
         "cores": os.cpu_count(),

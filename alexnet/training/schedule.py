@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from alexnet.experiments.config import Optimizer
+
 PACE = 5  # epochs over which `hopeless` measures how fast errors fall
 
 BEGUN = 0.1  # that errors must have fallen before anything is said
@@ -30,7 +32,7 @@ class Rates:
         return self.layers.get(layer, {}).get(kind, self.weights if kind == "weights" else self.biases)
 
 
-def rates(optimizer: dict[str, Any], epoch: int, epochs: int, validation_errors: Sequence[float]) -> Rates:
+def rates(optimizer: Optimizer, epoch: int, epochs: int, validation_errors: Sequence[float]) -> Rates:
     """The rates of `epoch` (0-based) of `epochs`, by the schedule of a resolved configuration.
 
     Args:
@@ -49,7 +51,7 @@ def rates(optimizer: dict[str, Any], epoch: int, epochs: int, validation_errors:
     return replace(found, biases=found.weights, layers={}) if optimizer["equal_rates"] else found
 
 
-def over(optimizer: dict[str, Any], training_errors: Sequence[float], epochs: int) -> bool:
+def over(optimizer: Optimizer, training_errors: Sequence[float], epochs: int) -> bool:
     """Whether a training of `epochs` with `stop_at` is over: it reached its mark and did the epochs after it, diverged (NaN), or is hopeless."""
     stop = optimizer.get("stop_at")
     if not stop or not training_errors:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from alexnet.experiments.config import Optimizer
 from alexnet.training.schedule import Rates
 
 
@@ -35,15 +36,20 @@ class PaperSGD(torch.optim.Optimizer):
             if group["lr"] != 0.0:
                 moved = [p for p in group["params"] if p.grad is not None]
                 together[group["lr"], group["momentum"], group["weight_decay"]] += moved
+        # torch's own fused SGD, one pass over memory: b <- momentum b + (-gradient / grad_scale + weight_decay w),
+        # w <- w - lr b; with lr -1 and "maximize" its buffer is our velocity; it overwrites the gradients
         for (rate, momentum, decay), params in together.items():
             if not params:
                 continue
             for p in params:
                 if "velocity" not in self.state[p]:
                     self.state[p]["velocity"] = torch.zeros_like(p)
-            velocities = [self.state[p]["velocity"] for p in params]
-            gradients = [_as_stored(p) for p in params]
-            _update(params, gradients, velocities, rate, momentum, decay)
+            velocities, gradients = [self.state[p]["velocity"] for p in params], [_as_stored(p) for p in params]
+            scale = torch.full((), 1 / rate, device=params[0].device)
+            torch._fused_sgd_(
+                params, gradients, velocities, weight_decay=-rate * decay, momentum=momentum, lr=-1.0, dampening=0.0,
+                nesterov=False, maximize=True, is_first_step=False, grad_scale=scale,
+            )  # fmt: skip
             for p in params:
                 p.grad = None  # used up
         return loss
@@ -55,35 +61,7 @@ def _as_stored(p: torch.Tensor) -> torch.Tensor:
     return p.grad if p.grad.stride() == p.stride() else torch.empty_like(p).copy_(p.grad)
 
 
-def _update(
-    params: list[torch.Tensor],
-    gradients: list[torch.Tensor],
-    velocities: list[torch.Tensor],
-    rate: float,
-    momentum: float,
-    decay: float,
-) -> None:
-    """One pass over memory, by torch's own fused SGD: with its rate at -1 and "maximize" its buffer is our velocity.
-
-    torch: b <- momentum b + (-gradient / grad_scale + weight_decay w), w <- w - lr b. Overwrites the gradients.
-    """
-    device = params[0].device
-    torch._fused_sgd_(
-        params,
-        gradients,
-        velocities,
-        weight_decay=-rate * decay,
-        momentum=momentum,
-        lr=-1.0,
-        dampening=0.0,
-        nesterov=False,
-        maximize=True,
-        is_first_step=False,
-        grad_scale=torch.full((), 1 / rate, device=device),
-    )
-
-
-def parameter_groups(net: nn.Module, optimizer: dict[str, Any]) -> list[dict[str, Any]]:
+def parameter_groups(net: nn.Module, optimizer: Optimizer) -> list[dict[str, Any]]:
     """A group for the weights and one for the biases of each learned layer, named `conv1.weights` and so on."""
     own = optimizer.get("layer_weight_decay", {})
     groups = []

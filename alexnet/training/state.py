@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from alexnet.errors import UserError
+from alexnet.experiments.config import RunConfig
 from alexnet.packed.packed_set import Split
 
 
@@ -43,7 +44,7 @@ class State:
         return f"after epoch {self.epoch}" + (f" and {self.step} steps" if self.step else "")
 
 
-def check_data(split: Split, config: dict[str, Any]) -> None:
+def check_data(split: Split, config: RunConfig) -> None:
     record = config["data"]
     classes = len(split.manifest["classes"])
     if classes != record["classes"]:

@@ -130,7 +130,7 @@ class _Whole(torch.autograd.Function):
         return grads[0][:, ctx.first : ctx.first + ctx.mine], None, None
 
 
-class Tower(nn.Module):
+class Tower(AlexNet):
     """One tower of a net, and its link to the other.
 
     Its parameters have the names of the whole net's and are its rows: kernels and units of this tower. `part` and
@@ -146,7 +146,7 @@ class Tower(nn.Module):
     """
 
     def __init__(self, net: AlexNet, link: Link) -> None:
-        super().__init__()
+        nn.Module.__init__(self)  # its layers are those of `net`, halved
         if net.towers != 2:
             raise UserError(f"the net has {net.towers} tower(s); two devices need two")
         self.link = link
@@ -192,22 +192,18 @@ class Tower(nn.Module):
         return half.to(memory_format=torch.channels_last)
 
     def forward(self, x: Tensor) -> Tensor:
-        for name, module in self.layers.items():
-            if name in self.reads_both:
-                if self.partial[name]:
-                    x = nn.functional.pad(x, (0, self.partial[name], 0, self.partial[name]))
-                if isinstance(module, nn.Linear) and x.dim() > 2:
-                    x = x.flatten(1)
-                if self.reads_both[name]:
-                    x = _Join.apply(x, self.link, self._of_other(x.shape[1], module))
-            x = module(x)
+        x = super().forward(x)
         out: Tensor = _Whole.apply(x, self.link, self.classes - x.shape[1])
         return out
 
-    @staticmethod
-    def _of_other(mine: int, module: nn.Module) -> int:
+    def _read(self, name: str, x: Tensor) -> Tensor:
+        if not self.reads_both[name]:
+            return x
+        module = self.layers[name]
         assert isinstance(module, nn.Conv2d | nn.Linear)
-        return (module.in_channels if isinstance(module, nn.Conv2d) else module.in_features) - mine
+        inputs = module.in_channels if isinstance(module, nn.Conv2d) else module.in_features
+        both: Tensor = _Join.apply(x, self.link, inputs - x.shape[1])
+        return both
 
     def part(self, name: str, whole: Tensor) -> Tensor:
         """This tower's rows of the whole net's tensor `name` (of a weight, a bias, or what belongs to one)."""

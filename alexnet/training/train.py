@@ -14,11 +14,11 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from filelock import Timeout
 
 from alexnet.errors import UserError
+from alexnet.experiments.config import RunConfig
 from alexnet.experiments.resolve import read_config
 from alexnet.net.execution import Execution, plan
 from alexnet.runtime import interruption, provenance
@@ -111,7 +111,7 @@ def _alone(out: Path) -> Iterator[None]:
 
 def _train(
     link: Link | None,
-    config: dict[str, Any],
+    config: RunConfig,
     data: Path,
     out: Path,
     execution: Execution,

@@ -20,6 +20,7 @@ from torch.nn import functional as F
 from alexnet.batches.loader import TrainingBatches, minibatches
 from alexnet.batches.views import central_crop, mean_views, to_batch
 from alexnet.errors import UserError
+from alexnet.experiments.config import RunConfig
 from alexnet.net import tensors
 from alexnet.net.execution import Execution
 from alexnet.net.metrics import top_k_error
@@ -47,7 +48,7 @@ class Run:
 
     def __init__(
         self,
-        config: dict[str, Any],
+        config: RunConfig,
         data: Path,
         out: Path,
         execution: Execution,
@@ -84,7 +85,7 @@ class Run:
             self.started_from = start_from(net, start, source)
         elif start is not None:
             raise UserError(f"--start: {config['experiment']} starts from random weights; leave it out")
-        self.net: AlexNet | Tower = (Tower(net, link) if link else net).to(self.device)
+        self.net: AlexNet = (Tower(net, link) if link else net).to(self.device)
         self.names = [name for name, _ in self.net.named_parameters()]
         if not self.images:
             raise UserError(

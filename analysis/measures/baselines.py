@@ -47,7 +47,7 @@ def baselines(folder: Path, train_split: str = "train", test_split: str = "val",
         y = np.concatenate([labels[np.sort(order[i : i + 512])] for i in range(0, len(order), 512)])
         t = np.concatenate([features(test[i : i + 512]) for i in range(0, len(test), 512)])
         strength = _choose(x, y, classes)
-        wrong = _predict(_fit(x, y, classes, strength), t) != truth
+        wrong = _predict(_fits(x, y, classes, [strength])[0], t) != truth
         out[name] = {"top1_error": float(wrong.mean()), "images": len(truth), "ridge": strength}
     return out
 
@@ -105,25 +105,15 @@ def histogram(images: NDArray[np.uint8]) -> Array:
 Model = tuple[Array, Array, Array]  # mean of x, weights, mean of the one-hot labels
 
 
-def _fit(x: Array, y: NDArray[np.int64], classes: int, strength: float) -> Model:
-    return _fits(x, y, classes, [strength])[0]
-
-
 def _fits(x: Array, y: NDArray[np.int64], classes: int, strengths: list[float]) -> list[Model]:
-    """Ridge regressions of all strengths from one eigendecomposition of the smaller Gram matrix."""
+    """Ridge regressions of all strengths from one eigendecomposition of the Gram matrix of features."""
     hot = np.eye(classes, dtype=np.float32)[y]
     mean, level = x.mean(axis=0), hot.mean(axis=0)
-    centred, target = x - mean, hot - level
-    wide = x.shape[1] > x.shape[0]
-    gram = centred @ centred.T if wide else centred.T @ centred
-    values, vectors = np.linalg.eigh(gram.astype(np.float64))
-    right = vectors.T @ (target if wide else centred.T @ target)
-    models = []
-    for strength in strengths:
-        solved = vectors @ (right / (np.maximum(values, 0) + strength)[:, None])
-        weights = (centred.T @ solved if wide else solved).astype(np.float32)
-        models.append((mean, weights, level))
-    return models
+    centred = x - mean
+    values, vectors = np.linalg.eigh((centred.T @ centred).astype(np.float64))
+    right = vectors.T @ (centred.T @ (hot - level))
+    solved = (vectors @ (right / (np.maximum(values, 0) + strength)[:, None]) for strength in strengths)
+    return [(mean, weights.astype(np.float32), level) for weights in solved]
 
 
 def _predict(model: Model, x: Array) -> NDArray[np.int64]:

@@ -37,6 +37,8 @@ def smallest(
         0.0,
         conclusive=not stuck,
         few=max(one.few for one in found),
+        registered=max(one.registered for one in found),
+        died=min(one.fewest + one.died for one in found) - min(one.fewest for one in found),
         inner=(min(one.inside[0] for one in spans), min(one.inside[1] for one in spans)),
         paired=all(one.paired for one in found),
         over_classes=tuple(map(min, zip(*classes, strict=True))) if len(classes) == len(spans) else None,

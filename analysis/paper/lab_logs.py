@@ -11,7 +11,6 @@ from analysis.paper.claims import Claim
 from analysis.paper.tables import records
 
 LAB_LOGS = Path(__file__).resolve().parent / "lab_logs.csv"
-BASES = {"145-2010", "145"}  # the nets that the ablations are compared with, by data set
 
 
 @dataclass(frozen=True)

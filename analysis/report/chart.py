@@ -30,7 +30,7 @@ def chart(draw: Callable[[bool], Figure], title: str, alt: str, caption: str, da
     name = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")[:60].rstrip("-")
     files = {
         "svg": f"data:image/svg+xml,{_quoted(_alone(wide))}",
-        "csv": f"data:text/csv;charset=utf-8,{_quoted(data.to_csv(index=False))}",
+        "csv": f"data:text/csv;charset=utf-8,{_quoted(data.to_csv(index=False, float_format='%.6g'))}",
     }
     return render("chart.html.j2", title=title, caption=caption, wide=wide, narrow=narrow, name=name, files=files)
 

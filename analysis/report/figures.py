@@ -1,23 +1,21 @@
-"""The report's drawings. Each takes `narrow`: true for a phone, with labels above their rows and panels below each other.
+"""Curves, bars and dots of the report. Each takes `narrow`: true for a phone, with labels above their rows and panels below each other.
 
-A colour has one meaning: blue is ours, or the paper's side of a comparison, purple the other side, orange the authors' logs, grey what carries
-no word; the paper is a hollow diamond.
+Blue is ours, or the paper's side of a comparison, and purple the other side.
 """
 
 from __future__ import annotations
 
-import math
 import textwrap
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pandas as pd
 
-from analysis.report.names import plain_name
-from analysis.report.page import INK
-from analysis.report.style import COLORS, canvas, legend, legend_below
+from analysis.report.chart import chart
+from analysis.report.forest import Row, labelled
+from analysis.report.page import INK, Html
+from analysis.report.style import NARROW, OTHER, OURS, SMALL, WIDE, canvas, legend, legend_below
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,153 +23,20 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from analysis.measures.convergence import Reached
-    from analysis.verdicts.effects import Effect
 
-OURS, LAB, OTHER, OPEN = COLORS[0], COLORS[1], COLORS[3], COLORS[6]
-SMALL = 8.6  # points: 11 px on the screen
-WIDE, NARROW = 8.4, 3.55  # inches
-SIDES = {"ReLU": (OURS, "-"), "tanh": (OTHER, (0, (5, 2)))}  # full and dashed, as in the paper's Fig. 1
-NAN = float("nan")
+SIDES = [
+    (OURS, "-"),
+    (OTHER, (0, (5, 2))),
+]  # of the paper's side, as ReLU, and the other: full and dashed, as in its Fig. 1
 
 
-Number = tuple[float, float, float]  # with the ends of its interval; NaN: none
-
-
-@dataclass(frozen=True)
-class Row:
-    """A line of a forest; one with a label alone is a heading.
-
-    Attributes:
-        spread: single seeds, drawn as small dots.
-        open: the number carries no word, so it is grey.
-        note: words at the right end, behind the label on a phone.
-    """
-
-    label: str
-    ours: Number | None = None
-    paper: float = NAN
-    lab: Number | None = None
-    spread: tuple[float, ...] = ()
-    open: bool = False
-    note: str = ""
-
-    @property
-    def values(self) -> list[float]:
-        """All numbers without their intervals."""
-        firsts = [found[0] for found in (self.ours, self.lab) if found]
-        return [x for x in (self.paper, *firsts, *self.spread) if not math.isnan(x)]
-
-    @property
-    def ends(self) -> list[float]:
-        """All numbers and ends of intervals."""
-        return [*self.values, *(x for found in (self.ours, self.lab) if found for x in found[1:] if not math.isnan(x))]
-
-
-def forest(
-    rows: Sequence[Row],
-    xlabel: str,
-    narrow: bool,
-    line: float = 0,
-    named: str = "",
-    ours: str = "ours, 95 % interval",
-    cut: bool = True,
-    other: float | None = None,
-) -> Figure:
-    """Numbers with intervals, a row each, and a line to compare them with.
-
-    Args:
-        line: where the line stands, `named` what is written at it.
-        cut: what lies far outside stands at the edge, with its number.
-        other: where a second, dotted line stands.
-    """
-    tall = 0.62 if narrow else 0.36
-    fig, (axis,) = canvas(width=NARROW if narrow else WIDE, height=(1.6 if narrow else 1.15) + tall * len(rows))
-    axis.set(xlim=_limits(rows, line, cut, other), ylim=(-0.6, len(rows) - (0.2 if narrow else 0.4)))
-    axis.axvline(line, color=INK, linewidth=1)
-    if other is not None:
-        axis.axvline(other, color=INK, linewidth=1, linestyle=(0, (1, 2)))
-    if named:
-        _write(axis, named, (line, 1), (0, 3), "axes", ha="center")
-    for y, row in enumerate(reversed(rows)):
-        for seed in row.spread:
-            axis.plot(seed, y, "o", color=OPEN if row.open else OURS, markersize=4, alpha=0.45, markeredgewidth=0)
-        _number(axis, y, row.ours, OPEN if row.open else OURS, "o", ours)
-        _number(axis, y + (0.18 if narrow else 0.24), row.lab, LAB, "s", "the authors’ log, 95 % interval")
-        if not math.isnan(row.paper):
-            style: dict[str, Any] = {"markerfacecolor": "none", "markeredgecolor": INK, "markersize": 7, "zorder": 5}
-            axis.plot(row.paper, y, "D", label="paper", **style)
-    _labelled(axis, rows, narrow)
-    axis.set_xlabel(textwrap.fill(xlabel, 38) if narrow else xlabel)
-    axis.grid(axis="y", visible=False)
-    legend_below(fig, axis, 1 if narrow else 3)
-    return fig
-
-
-def _write(
-    axis: Axes, text: str, at: tuple[float, float], shift: tuple[float, float], frame: str = "", **how: Any
-) -> None:
-    """Small text beside a point; `frame` "axes": its height is a share of the axes, "side": its place across is."""
-    coords: Any = {"axes": ("data", "axes fraction"), "side": ("axes fraction", "data"), "": "data"}[frame]
-    axis.annotate(
-        text, at, xycoords=coords, xytext=shift, textcoords="offset points", fontsize=SMALL, **{"color": INK, **how}
-    )
-
-
-def _number(axis: Axes, y: float, of: Number | None, hue: str, mark: str, label: str) -> None:
-    """A number with its interval; a triangle at the edge and the number itself where it lies outside."""
-    if of is None or math.isnan(of[0]):
-        return
-    value, (least, most) = of[0], axis.get_xlim()
-    right = bool(value > most)
-    outside = right or value < least
-    edge = (least, most)[right]
-    if outside:
-        sign, side = (-8, "right") if right else (8, "left")
-        _write(axis, f"{value:.1f}".replace("-", "−"), (edge, y), (sign, 0), ha=side, va="center", color=hue)
-    else:
-        low, high = np.clip(of[1:], least, most)
-        axis.plot([low, high], [y, y], color=hue, linewidth=2.4 if mark == "o" else 1.4, solid_capstyle="butt")
-    place, shape = (edge, "<>"[right]) if outside else (value, mark)
-    axis.plot(place, y, shape, color=hue, label=label, markersize=7 if mark == "o" else 5, clip_on=False)
-
-
-def _limits(rows: Sequence[Row], line: float, cut: bool, other: float | None) -> tuple[float, float]:
-    """The ends of the axis: all numbers; if `cut`, not those three times as far from the line as all others."""
-    far = {id(row): max((abs(x - line) for x in row.values), default=0.0) for row in rows}
-    near = sorted(rows, key=lambda row: far[id(row)])
-    while cut and len(near) > 2 and far[id(near[-1])] > 3 * far[id(near[-2])] > 0:
-        near.pop()
-    reach = 2 * max(far[id(near[-1])], 0.5) if near else 1.0  # an interval that is wider than that is cut
-    ends = [line] if other is None else [line, other]
-    ends += [min(max(x, line - reach), line + reach) for row in near for x in row.ends]
-    margin = 0.06 * (max(ends) - min(ends)) or 1.0
-    return min(ends) - margin, max(ends) + margin
-
-
-def _labelled(axis: Axes, rows: Sequence[Row], narrow: bool) -> None:
-    """Labels and notes of the rows: at the sides, or above the bars."""
-    backwards = list(reversed(rows))
-    if narrow:
-        axis.set_yticks([])
-        for y, row in enumerate(backwards):
-            said = textwrap.fill(f"{row.label}  ·  {row.note}" if row.note else row.label, 48)
-            _write(axis, said, (0, y + 0.34), (0, 0), "side", va="bottom", weight=_weight(row), linespacing=0.95)
-        return
-    axis.set_yticks(range(len(rows)), [textwrap.fill(row.label, 42) for row in backwards])
-    for y, (tick, row) in enumerate(zip(axis.get_yticklabels(), backwards, strict=True)):
-        tick.set_fontweight(_weight(row))
-        _write(axis, textwrap.fill(row.note, 30), (1.02, y), (0, 0), "side", va="center")
-
-
-def _weight(row: Row) -> str:
-    return "normal" if row.values else "bold"
-
-
-def panels(count: int, narrow: bool, columns: int = 2, height: float = 2.3) -> tuple[Figure, list[Axes]]:
-    """So many panels with the same axes, `columns` a row, on a phone half as many."""
+def panels(
+    count: int, narrow: bool, columns: int = 2, height: float = 2.3, share: bool = True
+) -> tuple[Figure, list[Axes]]:
+    """So many panels, with the same axes if `share`, `columns` a row, on a phone half as many."""
     columns = min(count, max(1, columns // 2) if narrow else columns)
     rows = -(-count // columns)
-    fig, axes = canvas(rows, columns, NARROW if narrow else WIDE, height * rows + 0.7, share=True)
+    fig, axes = canvas(rows, columns, NARROW if narrow else WIDE, height * rows + 0.7, share)
     for axis in axes[count:]:
         axis.set_visible(False)
     return fig, axes[:count]
@@ -185,28 +50,46 @@ def as_curve(run: pd.DataFrame, column: str = "train_error") -> Curve:
     return run["epoch"].to_numpy(float), 100 * run[column].to_numpy(float)
 
 
-def curves_frame(nets: Mapping[str, Sequence[Curve]]) -> pd.DataFrame:
-    """Curves as one table: net, run, epoch, error in %."""
+def curves_chart(
+    panels_of: Mapping[str, Mapping[str, Sequence[Curve]]], ylabel: str, title: str, caption: str, **how: Any
+) -> Html:
+    """Errors of two nets over epochs, a panel a condition or study, with title, caption and downloads; `how` goes to `curves`."""
     rows = [
-        (net, i, *at) for net, runs in nets.items() for i, run in enumerate(runs, 1) for at in zip(*run, strict=True)
+        (panel, net, run, *at)
+        for panel, nets in panels_of.items()
+        for net, runs in nets.items()
+        for run, curve in enumerate(runs, 1)
+        for at in zip(*curve, strict=True)
     ]
-    return pd.DataFrame(rows, columns=["net", "run", "epoch", "error"])
+    data = pd.DataFrame(rows, columns=["panel", "net", "run", "epoch", "error"])
+    ends = data.groupby(["panel", "net", "run"], sort=False).last().groupby(["panel", "net"], sort=False).mean()
+    said = (
+        f"{panel}, {net} ends at epoch {end.epoch:.1f} with {end.error:.1f} %" for (panel, net), end in ends.iterrows()
+    )
+    alt = f"{ylabel} over epochs: {'; '.join(said)}"
+    return chart(lambda narrow: curves(panels_of, ylabel, narrow, **how), title, alt, caption, data)
 
 
-def races(
-    by_condition: Mapping[str, Mapping[str, Sequence[Curve]]], mark: float, narrow: bool, height: float = 2.3
+def curves(
+    panels_of: Mapping[str, Mapping[str, Sequence[Curve]]],
+    ylabel: str,
+    narrow: bool,
+    height: float = 2.3,
+    mark: float | None = None,
 ) -> Figure:
-    """A panel a condition: training errors of the ReLU and the tanh net over epochs, a line a seed, and a line at the mark."""
-    fig, axes = panels(len(by_condition), narrow, height=height)
-    for axis, (words, nets) in zip(axes, by_condition.items(), strict=True):
-        for label, seeds in nets.items():
-            hue, dash = SIDES[label]
+    """The panels: a line a seed, the first net full, the second dashed; with a `mark`, a line there, and all panels have the same axes."""
+    fig, axes = panels(len(panels_of), narrow, height=height, share=mark is not None)
+    for axis, (words, nets) in zip(axes, panels_of.items(), strict=True):
+        for (label, seeds), (hue, dash) in zip(nets.items(), SIDES, strict=True):
             for epochs, errors in seeds:
                 axis.plot(epochs, errors, color=hue, linestyle=dash, linewidth=1.4, label=label)
-        axis.axhline(mark, color=INK, linewidth=1, linestyle=(0, (1, 2)))
-        axis.set(xlabel="epoch", ylabel="training error (%)", ylim=(0, None))
-        _titled(axis, words, narrow)
-    _outer(fig, axes, 2)
+        if mark is not None:
+            axis.axhline(mark, color=INK, linewidth=1, linestyle=(0, (1, 2)))
+            axis.set(ylim=(0, None))
+        axis.set(xlabel="epoch", ylabel=ylabel)
+        axis.label_outer()
+        axis.set_title(textwrap.fill(words, 46), color=INK, fontsize=9)
+    legend_below(fig, axes[0], 2)
     return fig
 
 
@@ -214,39 +97,18 @@ def sweeps(by_condition: Mapping[str, Mapping[str, tuple[dict[float, Reached], f
     """A panel a condition: epochs over learning rate of each net, with the chosen rate filled; triangles never got there."""
     fig, axes = panels(len(by_condition), narrow)
     for axis, (words, nets) in zip(axes, by_condition.items(), strict=True):
-        for label, (swept, chosen) in nets.items():
-            hue, dash = SIDES[label]
-            axis.plot(list(swept), [reached.epoch for reached in swept.values()], color=hue, linestyle=dash, linewidth=1.4, label=label)  # fmt: skip
+        for (label, (swept, chosen)), (hue, dash) in zip(nets.items(), SIDES, strict=True):
+            epochs = [reached.epoch for reached in swept.values()]
+            axis.plot(list(swept), epochs, color=hue, linestyle=dash, linewidth=1.4, label=label)
             for rate, reached in swept.items():
                 face = hue if rate == chosen else "none"
                 axis.plot(rate, reached.epoch, "^" if reached.censored else "o", color=hue, markerfacecolor=face)
         axis.set(xscale="log", yscale="log", xlabel="learning rate of the weights", ylabel="epochs", ylim=(3, 90))
         axis.set_yticks([5, 10, 20, 40, 80], ["5", "10", "20", "40", "80"], minor=False)
         axis.minorticks_off()
-        _titled(axis, words, narrow)
-    _outer(fig, axes, 2)
-    return fig
-
-
-def _titled(axis: Axes, words: str, narrow: bool) -> None:
-    axis.set_title(textwrap.fill(words, 46), color=INK, fontsize=9)
-
-
-def _outer(fig: Figure, axes: Sequence[Axes], columns: int) -> None:
-    """Names of the axes at the outer panels alone, and one legend."""
-    for axis in axes:
+        axis.set_title(textwrap.fill(words, 46), color=INK, fontsize=9)
         axis.label_outer()
-    legend_below(fig, axes[0], columns)
-
-
-def curves(nets: Mapping[str, Sequence[Curve]], ylabel: str, narrow: bool) -> Figure:
-    """Errors of two nets over epochs in one panel, a line a seed; the first is ours, the second the other."""
-    fig, (axis,) = panels(1, narrow, height=2.6)
-    for (label, seeds), (hue, dash) in zip(nets.items(), SIDES.values(), strict=False):
-        for epochs, errors in seeds:
-            axis.plot(epochs, errors, color=hue, linestyle=dash, linewidth=1.4, label=label)
-    axis.set(xlabel="epoch", ylabel=ylabel)
-    legend_below(fig, axis, 1 if narrow else 2)
+    legend_below(fig, axes[0], 2)
     return fig
 
 
@@ -260,7 +122,7 @@ def dots(table: pd.DataFrame, xlabel: str, narrow: bool) -> Figure:
         for (column, value), (mark, hue, face) in zip(values.items(), marks, strict=True):
             axis.plot(value, y, mark, color=hue, markerfacecolor=face, markersize=6.5, label=column)
     axis.set(xlabel=xlabel, ylim=(-0.7, len(rows) - 0.2))
-    _labelled(axis, [Row(row.label, paper=0) for row in rows], narrow)
+    labelled(axis, [Row(row.label, paper=0) for row in rows], narrow)
     axis.grid(axis="y", visible=False)
     legend_below(fig, axis, 1 if narrow else 3)
     return fig
@@ -330,12 +192,6 @@ def waterfall(rows: Sequence[tuple[str, float, str]], xlabel: str, narrow: bool)
     amounts = np.array([amount for _, amount, _ in rows])
     axis.barh(range(len(rows) - 1, -1, -1), amounts, left=np.cumsum(amounts) - amounts, height=0.4, color=OURS)
     axis.set(xlabel=textwrap.fill(xlabel, 38) if narrow else xlabel, ylim=(-0.6, len(rows) - (0.1 if narrow else 0.4)))
-    _labelled(axis, [Row(label, paper=0, note=said) for label, _, said in rows], narrow)
+    labelled(axis, [Row(label, paper=0, note=said) for label, _, said in rows], narrow)
     axis.grid(axis="y", visible=False)
     return fig
-
-
-def effect_row(effect: Effect) -> Row:
-    """An effect as a row of a forest; blue where its interval excludes zero."""
-    name, said = plain_name(effect.experiment), effect.words
-    return Row(name, effect.points, open=said not in ("worse", "better"), note=said)

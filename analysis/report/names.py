@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from analysis.results.evidence import Study
-
 NAMES = {
     "alexnet": "AlexNet (the authors’ program)",
     "one_gpu": "One tower, half the kernels",
@@ -36,12 +34,6 @@ NAMES = {
 def plain_name(experiment: str) -> str:
     """The plain name of an experiment; one that has none is called what it is, with blanks."""
     return NAMES.get(experiment, experiment.replace("_", " "))
-
-
-def point_name(study: Study, departures: list[dict[str, str]], experiment: str) -> str:
-    """The topic of a departure, as the list of departures words it; else the plain name."""
-    topics = {row["name"]: row["topic"] for row in departures}
-    return topics.get(experiment) or plain_name(study.net(experiment))
 
 
 def condition_name(condition: str) -> str:

@@ -12,6 +12,10 @@ if TYPE_CHECKING:
 
 COLORS = ["#2b7bba", "#d55e00", "#00916a", "#b05fa0", "#a6761d", "#5a8f29", "#7a7f87"]
 
+OURS, LAB, OTHER, OPEN = COLORS[0], COLORS[1], COLORS[3], COLORS[6]  # what a colour means in all figures
+SMALL = 8.6  # points: 11 px on the screen
+WIDE, NARROW = 8.4, 3.55  # inches of a figure on a screen and on a phone
+
 STYLE: dict[str, Any] = {
     "figure.facecolor": "none",
     "axes.facecolor": "none",

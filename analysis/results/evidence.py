@@ -24,6 +24,8 @@ FEWEST_EPOCHS = 85  # about 90, within 5 (section 5)
 COPIES = {"cifar10-jpeg75": "a lossy copy"}  # forms of the paper's data that are not the official one
 RUN_KEY = ["study", "experiment", "seed"]
 EVAL_COLUMNS = [*RUN_KEY, "set", "split", "images", "view", "top1_error", "top5_error", "loss", "seconds", "path"]
+Key = tuple[str, str, int]  # study, experiment, seed
+Record = dict[str, Any]
 METRIC_COLUMNS = [*RUN_KEY, "epoch", "train_error", "train_loss", "validation_error", "validation_loss"]
 
 
@@ -100,22 +102,22 @@ class Results:
     """Everything found below one results folder."""
 
     folder: Path
-    studies: dict[str, Study]
-    layers: dict[str, dict[str, Any]]  # experiment -> results/describe/<experiment>.json
-    manifests: dict[tuple[str, str], dict[str, Any]]  # (study, set) -> manifest.json
-    runs: dict[tuple[str, str, int], dict[str, Any]]  # (study, experiment, seed) -> run.json
-    configs: dict[tuple[str, str, int], dict[str, Any]]  # same key -> config.json
-    metrics: pd.DataFrame  # one row an epoch of a run
-    evals: pd.DataFrame  # one row a view of an evaluation
-    baselines: dict[str, dict[str, Any]]  # study -> baselines.json
-    departures: dict[str, Any] = field(default_factory=dict)  # results/departures.json
-    pilots: dict[tuple[str, str, int], dict[str, Any]] = field(
-        default_factory=dict
-    )  # run.json of runs that chose a rate; never judged
-    examined: dict[tuple[str, str, int], dict[str, Any]] = field(
-        default_factory=dict
-    )  # run -> examination.json, with `folder`
-    diverged: dict[tuple[str, str, int], dict[str, Any]] = field(
+    studies: dict[str, Study] = field(default_factory=dict)
+    layers: dict[str, Record] = field(default_factory=dict)  # experiment -> results/describe/<experiment>.json
+    manifests: dict[tuple[str, str], Record] = field(default_factory=dict)  # (study, set) -> manifest.json
+    runs: dict[Key, Record] = field(default_factory=dict)  # run.json
+    configs: dict[Key, Record] = field(default_factory=dict)  # config.json
+    metrics: pd.DataFrame = field(
+        default_factory=lambda: pd.DataFrame(columns=METRIC_COLUMNS)
+    )  # one row an epoch of a run
+    evals: pd.DataFrame = field(
+        default_factory=lambda: pd.DataFrame(columns=EVAL_COLUMNS)
+    )  # one row a view of an evaluation
+    baselines: dict[str, Record] = field(default_factory=dict)  # study -> baselines.json
+    departures: Record = field(default_factory=dict)  # results/departures.json
+    pilots: dict[Key, Record] = field(default_factory=dict)  # run.json of runs that chose a rate; never judged
+    examined: dict[Key, Record] = field(default_factory=dict)  # examination.json, with `folder`
+    diverged: dict[Key, Record] = field(
         default_factory=dict
     )  # failed.json of counted runs whose loss stopped being finite
     set_aside: list[str] = field(default_factory=list)  # sentences: what was not used, and why

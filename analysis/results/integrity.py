@@ -13,7 +13,8 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -100,6 +101,20 @@ class Guard:
         if path.is_file() and path.stat().st_size > LARGEST:
             raise Unfit(f"{self.name(path)} is larger than {LARGEST >> 20} MB, which no such file is")
 
+    @contextmanager
+    def reading(self, path: Path, what: str) -> Iterator[None]:
+        """Whatever a torn file makes of its reader becomes a sentence.
+
+        Raises:
+            Unfit: the reader failed, or said so itself.
+        """
+        try:
+            yield
+        except Unfit:
+            raise
+        except Exception as error:
+            raise Unfit(f"{self.name(path)} is no {what} that can be read ({error.__class__.__name__})") from None
+
     def record(self, path: Path, kind: str = "object") -> dict[str, Any]:
         """A JSON record of a kind that `SCHEMAS` describes.
 
@@ -136,7 +151,7 @@ class Guard:
 
         self.unchanged(path, record)
         name, wanted = self.name(path), list(numbers)
-        try:
+        with self.reading(path, "table"):
             with pq.ParquetFile(path, read_dictionary=["name"]) as file:
                 told = file.metadata
                 if told.num_rows != rows or not rows:
@@ -162,10 +177,6 @@ class Guard:
             if sum(pc.sum(of).as_py() or 0 for of in lengths) > NAMES:
                 raise Unfit(f"{name} has names that are longer than names of images are")
             return {column: table[column].to_numpy().astype(float) for column in wanted}
-        except Unfit:
-            raise
-        except Exception as error:  # whatever a torn file makes of the reader
-            raise Unfit(f"{name} is no table that can be read ({error.__class__.__name__})") from None
 
     def array(self, path: Path, shape: tuple[int | None, ...], record: Mapping[str, Any] | None = None) -> NDArray[Any]:
         """The finite floats of a .npy file of this shape; None stands for any size.
@@ -174,10 +185,8 @@ class Guard:
             Unfit: changed, unreadable, or another array.
         """
         self.unchanged(path, record)
-        try:
+        with self.reading(path, "array"):
             found = np.load(path, mmap_mode="r", allow_pickle=False)
-        except Exception as error:
-            raise Unfit(f"{self.name(path)} is no array that can be read ({error.__class__.__name__})") from None
         fits = isinstance(found, np.ndarray) and found.ndim == len(shape) and found.dtype.kind == "f"
         if not fits or any(b not in (None, a) for a, b in zip(found.shape, shape, strict=True)):
             raise Unfit(f"{self.name(path)} is no array of floats of the shape that its record says")
@@ -196,17 +205,11 @@ class Guard:
         from PIL import Image
 
         self.unchanged(path, record)
-        try:
-            with Image.open(path, formats=["JPEG"]) as sheet:
-                side = sheet.width // ACROSS
-                rows = -(-count // ACROSS)
-                if not 0 < side <= TILE or sheet.size != (ACROSS * side, rows * side):
-                    raise Unfit(f"{self.name(path)} is no sheet of the {count} images of its record")
-                pixels = np.asarray(sheet.convert("RGB"))
-        except Unfit:
-            raise
-        except Exception as error:  # whatever a torn file makes of the decoder
-            raise Unfit(f"{self.name(path)} is no picture that can be read ({error.__class__.__name__})") from None
+        with self.reading(path, "picture"), Image.open(path, formats=["JPEG"]) as sheet:
+            side, rows = sheet.width // ACROSS, -(-count // ACROSS)
+            if not 0 < side <= TILE or sheet.size != (ACROSS * side, rows * side):
+                raise Unfit(f"{self.name(path)} is no sheet of the {count} images of its record")
+            pixels = np.asarray(sheet.convert("RGB"))
         tiles = pixels.reshape(rows, side, ACROSS, side, 3).swapaxes(1, 2)
         return tiles.reshape(-1, side, side, 3)[:count]
 

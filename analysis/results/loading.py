@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import pandas as pd
 
@@ -22,6 +22,8 @@ from analysis.results.evidence import (
     NAME,
     RUN_KEY,
     TIERS,
+    Key,
+    Record,
     Results,
     Study,
     shrunken,
@@ -29,8 +31,6 @@ from analysis.results.evidence import (
 from analysis.results.integrity import MANIFEST, Guard, Unfit, open_guard
 
 SEED = re.compile(r"0|[1-9][0-9]*")
-Key = tuple[str, str, int]  # study, experiment, seed
-Record = dict[str, Any]
 Made = TypeVar("Made")
 
 
@@ -38,30 +38,18 @@ def load(folder: Path) -> Results:
     """See `analysis.results.evidence.load_results`."""
     if not folder.is_dir():
         raise UserError(f"results folder {folder} does not exist; run the workflow first or name another --results")
-    loader = _Loader(folder, open_guard(folder))
+    loader = _Loader(Results(folder, guard=open_guard(folder)))
     loader.read_studies()
     loader.read_runs()
-    return Results(
-        folder=folder,
-        studies=loader.studies,
-        layers={
-            path.stem: record
-            for path, record in loader.plain("describe/*.json", "description")
-            if NAME.fullmatch(path.stem)
-        },
-        manifests=loader.manifests,
-        runs=loader.runs,
-        configs=loader.configs,
-        metrics=loader.metrics,
-        evals=loader.evaluations(),
-        baselines={path.parent.name: record for path, record in loader.plain("*/baselines.json")},
-        departures=dict(loader.plain("departures.json")).get(folder / "departures.json", {}),
-        pilots=loader.pilots,
-        diverged=loader.diverged(),
-        examined=loader.examinations(),
-        set_aside=loader.set_aside,
-        guard=loader.guard,
-    )
+    found = loader.found
+    described = loader.plain("describe/*.json", "description")
+    found.layers.update({path.stem: record for path, record in described if NAME.fullmatch(path.stem)})
+    found.baselines.update({path.parent.name: record for path, record in loader.plain("*/baselines.json")})
+    for _, record in loader.plain("departures.json"):
+        found.departures.update(record)
+    found.diverged.update(loader.diverged())
+    found.examined.update(loader.examinations())
+    return replace(found, metrics=loader.metrics, evals=loader.evaluations())
 
 
 def _key(path: Path) -> Key:
@@ -90,16 +78,21 @@ def _names(record: Record) -> list[str]:
 
 @dataclass
 class _Loader:
-    folder: Path
-    guard: Guard
-    set_aside: list[str] = field(default_factory=list)
-    studies: dict[str, Study] = field(default_factory=dict)
-    manifests: dict[tuple[str, str], Record] = field(default_factory=dict)
-    configs: dict[Key, Record] = field(default_factory=dict)
-    present: dict[Key, str] = field(default_factory=dict)
-    runs: dict[Key, Record] = field(default_factory=dict)
-    pilots: dict[Key, Record] = field(default_factory=dict)
+    """Fills `found`, but for the two tables."""
+
+    found: Results
+    present: dict[Key, str] = field(
+        default_factory=dict
+    )  # fingerprints of the configurations that the studies have now
     metrics: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=METRIC_COLUMNS))
+
+    @property
+    def folder(self) -> Path:
+        return self.found.folder
+
+    @property
+    def guard(self) -> Guard:
+        return self.found.guard
 
     def each(self, paths: Iterable[Path], make: Callable[[Path], Made], kind: str = "") -> Iterator[tuple[Path, Made]]:
         """What `make` makes of each path; where it makes nothing, a sentence says why."""
@@ -110,7 +103,7 @@ class _Loader:
                 study, experiment, seed = _key(path) if kind else ("", "", 0)
                 on = f" on {path.stem}" if kind == "evaluation" else ""
                 where = f"{kind} {study}/{experiment}/seed {seed}{on}: " if kind else ""
-                self.set_aside.append(f"{where}{reason}")
+                self.found.set_aside.append(f"{where}{reason}")
 
     def plain(self, pattern: str, kind: str = "object") -> Iterator[tuple[Path, Record]]:
         """Records that nothing else is compared with."""
@@ -123,7 +116,7 @@ class _Loader:
         return [
             path
             for path in found
-            if path.parents[3].name in self.studies
+            if path.parents[3].name in self.found.studies
             and SEED.fullmatch(path.parent.name)  # not 02, which would count seed 2 twice
             and NAME.fullmatch(path.parents[1].name)
         ]
@@ -132,22 +125,24 @@ class _Loader:
         """Studies and the manifests of their packed sets."""
         lost = [name for name in self.guard.kept if not (self.folder / name).is_file()]
         if lost:
-            self.set_aside.append(f"{len(lost)} of the files that {MANIFEST} lists are missing, such as {lost[0]}")
+            self.found.set_aside.append(
+                f"{len(lost)} of the files that {MANIFEST} lists are missing, such as {lost[0]}"
+            )
         for path, study in self.each(sorted(self.folder.glob("*/study.json")), self._study):
-            self.studies[path.parent.name] = study
+            self.found.studies[path.parent.name] = study
         for _ in self.each(sorted(self.folder.glob("*/reruns.csv")), self.guard.unchanged):
             pass
         paths = [
             path
             for path in sorted(self.folder.glob("*/data/*/manifest.json"))
-            if path.parents[2].name in self.studies and NAME.fullmatch(path.parent.name)
+            if path.parents[2].name in self.found.studies and NAME.fullmatch(path.parent.name)
         ]
         for path, manifest in self.each(paths, lambda path: fitting.manifest(self.guard, path)):
             name = path.parents[2].name
-            self.manifests[name, path.parent.name] = manifest
+            self.found.manifests[name, path.parent.name] = manifest
             if words := COPIES.get(manifest.get("variant", "")):
-                study = self.studies[name]
-                self.studies[name] = replace(study, data=f"{study.data}; here {manifest['variant']}, {words}")
+                study = self.found.studies[name]
+                self.found.studies[name] = replace(study, data=f"{study.data}; here {manifest['variant']}, {words}")
 
     def _study(self, path: Path) -> Study:
         record, name = self.guard.record(path, "study"), path.parent.name
@@ -166,7 +161,7 @@ class _Loader:
             record=record,
         )
         if study.tier == "paper" and (short := shrunken(record)):
-            self.set_aside.append(
+            self.found.set_aside.append(
                 f"study {name} as paper scale: it has {short}, so it is the paper's data at reduced scale"
             )
             return replace(study, tier="reduced")
@@ -175,29 +170,30 @@ class _Loader:
     def read_runs(self) -> None:
         """Configurations, what belongs to the studies, and the finished runs with their epochs."""
         for path, config in self.each(self.of_runs("runs/config.json"), lambda p: fitting.config(self.guard, p)):
-            self.configs[_key(path)] = config
-        listed = {n: s.record["fingerprints"] for n, s in self.studies.items() if "fingerprints" in s.record}
-        self.present = {key: c["fingerprint"] for key, c in self.configs.items() if key[0] not in listed}
-        pilots = {n: s.record["pilot"]["fingerprints"] for n, s in self.studies.items() if "pilot" in s.record}
+            self.found.configs[_key(path)] = config
+        listed = {n: s.record["fingerprints"] for n, s in self.found.studies.items() if "fingerprints" in s.record}
+        self.present = {key: c["fingerprint"] for key, c in self.found.configs.items() if key[0] not in listed}
+        pilots = {n: s.record["pilot"]["fingerprints"] for n, s in self.found.studies.items() if "pilot" in s.record}
         tried = _by_run(pilots)
         self.present |= _by_run(listed) | tried
         tables = []
         for path, (run, table) in self.each(self.of_runs("runs/run.json"), self._run, "run"):
             if _key(path) in tried:
-                self.pilots[_key(path)] = run
+                self.found.pilots[_key(path)] = run
                 continue
-            self.runs[_key(path)] = run
+            self.found.runs[_key(path)] = run
             for column, value in zip(RUN_KEY, _key(path), strict=True):
                 table.insert(0, column, value)
             tables.append(table)
-        self.configs = {key: config for key, config in self.configs.items() if key not in tried}
+        for key in self.found.configs.keys() & tried.keys():
+            del self.found.configs[key]
         if tables:
             self.metrics = pd.concat(tables, ignore_index=True)
 
     def _run(self, path: Path) -> tuple[Record, pd.DataFrame]:
         key, run = _key(path), self.guard.record(path, "run")
         self._belongs(key, run, "trained")
-        config = self.configs.get(key)
+        config = self.found.configs.get(key)
         if config is None or config["fingerprint"] != run["config_fingerprint"]:
             raise Unfit("its config.json is not there, not used, or of another configuration")
         table = fitting.run(self.guard, path, run)
@@ -207,7 +203,11 @@ class _Loader:
 
     def diverged(self) -> dict[Key, Record]:
         """Records of counted runs whose loss stopped being finite; those of pilots and of runs that were trained since are no such."""
-        paths = [path for path in self.of_runs("runs/failed.json") if _key(path) not in {**self.runs, **self.pilots}]
+        paths = [
+            path
+            for path in self.of_runs("runs/failed.json")
+            if _key(path) not in {**self.found.runs, **self.found.pilots}
+        ]
         return {_key(path): record for path, record in self.each(paths, self._failure, "run")}
 
     def _failure(self, path: Path) -> Record:
@@ -216,7 +216,7 @@ class _Loader:
         Records that do not name their configuration are of the one that was there when they were written.
         """
         key, record = _key(path), self.guard.record(path, "failure")
-        config = self.configs.get(key, {})
+        config = self.found.configs.get(key, {})
         if "config_fingerprint" not in record and path.stat().st_mtime >= path.with_name("config.json").stat().st_mtime:
             record["config_fingerprint"] = config.get("fingerprint")
         self._belongs(key, record, "trained")
@@ -233,13 +233,13 @@ class _Loader:
         """The manifest of a packed set, if there is one that can be used."""
         path = self.folder / study / "data" / set_ / "manifest.json"
         was_there = path.is_file() or self.guard.name(path) in self.guard.kept
-        if was_there and (study, set_) not in self.manifests:
+        if was_there and (study, set_) not in self.found.manifests:
             raise Unfit(f"the manifest of its images, {set_}, is not used")
-        return self.manifests.get((study, set_))
+        return self.found.manifests.get((study, set_))
 
     def _same_weights(self, key: Key, record: Record) -> None:
         """Whether a record is about the weights of its run."""
-        run = self.runs.get(key)
+        run = self.found.runs.get(key)
         if run is None:
             raise Unfit("its run is not there, or is not used")
         if record.get("weights_sha256") != run["weights_sha256"]:
@@ -279,10 +279,12 @@ class _Loader:
     def _evaluation(self, path: Path) -> Record:
         key, record = _key(path), self.guard.record(path, "evaluation")
         self._belongs(key, record, "made")
-        if "members" in self.studies[key[0]].experiments.get(key[1], {}):  # an average of nets has no run of its own
+        if "members" in self.found.studies[key[0]].experiments.get(
+            key[1], {}
+        ):  # an average of nets has no run of its own
             for name, weights in record.get("members", {}).items():
                 experiment, _, seed = name.partition("/")
-                member = self.runs.get((key[0], experiment, int(seed) if seed.isdecimal() else -1), {})
+                member = self.found.runs.get((key[0], experiment, int(seed) if seed.isdecimal() else -1), {})
                 if member.get("weights_sha256") != weights:
                     raise Unfit(f"its member {name[:80]} is not used, or has other weights now")
         else:

@@ -7,7 +7,6 @@ out from both whenever it is shown.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -140,9 +139,7 @@ def record(found: Iterable[Rerun], folder: Path) -> None:
         path = folder / study / FILE
         both = pd.concat([read(path), pd.DataFrame(rows, columns=COLUMNS).astype(str)])
         both = both.drop_duplicates(KEY, keep="last").sort_values(KEY)
-        buffer = io.StringIO()
-        both.to_csv(buffer, index=False, lineterminator="\n")
-        write_text(path, buffer.getvalue())
+        write_text(path, both.to_csv(index=False, lineterminator="\n"))
         if (folder / MANIFEST).is_file():
             write_manifest(folder, [path.relative_to(folder).as_posix()])
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from dataclasses import dataclass, fields
 from pathlib import Path
+
+import pandas as pd
 
 from analysis.stats import axes
 from analysis.stats.axes import Interval, Question
@@ -139,15 +139,5 @@ def judge_files(claims: Path, measurements: Path, minimum: int = MINIMUM) -> lis
 
 def to_csv(verdicts: list[Verdict]) -> str:
     """verdicts.csv as text; numbers with twelve digits, absent ones empty."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for verdict in verdicts:
-        writer.writerow(_cell(getattr(verdict, name)) for name in COLUMNS)
-    return out.getvalue()
-
-
-def _cell(value: object) -> object:
-    if isinstance(value, float):
-        return "" if math.isnan(value) else f"{value:.12g}"
-    return value
+    text: str = pd.DataFrame(verdicts, columns=COLUMNS).to_csv(index=False, float_format="%.12g", lineterminator="\n")
+    return text

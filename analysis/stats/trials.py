@@ -11,13 +11,12 @@ from collections.abc import Callable
 
 import numpy as np
 
-from analysis.stats.samples import over_images, over_seeds
+from analysis.stats.samples import over_seeds
 
 Arms = tuple[dict[str, float | None], dict[str, float | None]]
 PEAK, SHARE = 8.0, 0.4  # distance of two peaks in standard deviations, and how many runs have the higher
 RATES = 4
 DIES = 0.1
-CLUSTER, CORRELATED = 20, 0.3  # images that are alike, and how much
 
 
 def _numbered(ours: np.ndarray, base: np.ndarray) -> Arms:
@@ -102,12 +101,3 @@ BREAKS: dict[str, Callable[[np.random.Generator, int], Arms]] = {
     "a rate chosen on the runs that judge it: choose it on a pilot seed": one_rate_of_its_own_runs,
 }
 WORLDS = HOLDS | BREAKS
-
-
-def clustered(rng: np.random.Generator, images: int, truth: float) -> tuple[float, float]:
-    """The 95 % interval of a share counted on images that come in clusters, as if they were independent."""
-    clusters = rng.random((images // CLUSTER, 1)) < truth
-    own = rng.random((images // CLUSTER, CLUSTER)) < truth
-    same = rng.random((images // CLUSTER, CLUSTER)) < np.sqrt(CORRELATED)
-    share = float(np.where(same, clusters, own).mean())
-    return over_images([(share, float(images))], "value")[1]

@@ -201,12 +201,6 @@ def scaled(claim: Claim, number: float) -> float:
     return 100 * number if claim.unit in PERCENT else number
 
 
-def misses_range(claim: Claim, estimate: Estimate) -> bool:
-    """Whether the 95 % interval lies outside of that range."""
-    low, high = accepted(claim)
-    return scaled(claim, estimate.high) < low or scaled(claim, estimate.low) > high
-
-
 def _needed(claim: Claim, evidence: str, estimate: Estimate) -> str:
     """How many seeds or images would settle it, with the noise that was seen and the number where it is."""
     if not estimate.conclusive and estimate.few:

@@ -34,8 +34,8 @@ CLAIMS_OUT = str(Path(config["report"]).with_name("claims.csv"))
 
 # Where archives are searched. In the environment and not in params: moving archives repacks nothing.
 os.environ["ALEXNET_DATA"] = os.pathsep.join(plan.archives)
-os.environ["ALEXNET_DOWNLOADS"] = json.dumps(config["downloads"])
-os.environ["ALEXNET_REPACKED"] = os.pathsep.join(config["repacked"])
+os.environ.update(ALEXNET_DOWNLOADS=json.dumps(config["downloads"]))
+os.environ.update(ALEXNET_REPACKED=os.pathsep.join(config["repacked"]))
 
 if internals.is_main(workflow):
     workflow_lock.remove_torn(Path(RESULTS))

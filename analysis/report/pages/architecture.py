@@ -51,7 +51,7 @@ def contradictions(ctx: Context) -> Html | None:
     ]
     heads = ["Claim", "What the paper says", "Paper", "Counted or set", "Verdict", "Why"]
     caption = "Where the paper miscounts, and where its text differs from its authors' program"
-    return table(heads, rows, caption, "cards") if rows else None
+    return folded(f"{caption} ({len(rows)})", table(heads, rows, caption)) if rows else None
 
 
 def architecture_sentences(ctx: Context) -> Html | None:
@@ -80,7 +80,7 @@ def layer_tables(ctx: Context) -> Html | None:
             seen.append(_sizes(net["layers"]))
             others.append(stack(_changes(net), layer_table(net)))
     more = folded(f"Layers of {plural(len(others), 'other net')}", stack(*others)) if others else None
-    return stack(layer_table(base) if base else None, more)
+    return stack(folded("Layers of the network", layer_table(base)) if base else None, more)
 
 
 def _sizes(layers: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
@@ -128,8 +128,9 @@ def communication(ctx: Context) -> Html | None:
     ]
     heads = ["Where", "Values forward", "Values back", "Sent by a device for an image"]
     times, parameters = parallel / sum(sent), net["totals"]["parameters"]
+    caption = "What crosses between two devices in training, float32"
     return stack(
-        table(heads, rows, "What crosses between two devices in training, float32"),
+        folded(caption, table(heads, rows, caption)),
         render("communication.html.j2", times=times, parameters=parameters, measured=measured),
     )
 

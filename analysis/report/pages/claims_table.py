@@ -65,7 +65,10 @@ def _groups(t: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     pending = (t["verdict"] == PENDING) & ~settled
     parts = [
         ("Tested by training", trained),
-        ("Settled without training: counted on the full-size network, or read in the authors' program", settled),
+        (
+            "Settled without training: counted on the full-size network, or read in the authors' program or a document",
+            settled,
+        ),
         ("Not tested yet", pending),
         ("Beyond a test, or quoted from others", ~trained & ~settled & ~pending),
     ]

@@ -135,6 +135,8 @@ def departures(ctx: Context) -> Html:
         }
         for row in known
     ]
+    for point in points:
+        point["telling"] = any(_telling(of["effect"]) for _, of in point["studies"])
     points.sort(key=lambda point: -max((abs(of["effect"].points[0]) for _, of in point["studies"]), default=0))
     found = [
         (effects.titled(study), _counted([drawing["effect"] for drawing in of.values()])) for study, of in drawn if of
@@ -159,6 +161,12 @@ def effects_drawn(ctx: Context, study: Study, names: list[str]) -> dict[str, dic
         name: number_line(one, _spoken(e), "points", axis) for e, (name, one) in zip(found, marks.items(), strict=True)
     }
     return {effect.experiment: {"effect": effect, "line": lines[effect.experiment]} for effect in found}
+
+
+def _telling(effect: Effect) -> bool:
+    """Whether the interval leaves out zero, or one of the nets stays at chance."""
+    _, low, high = effect.points
+    return low > 0 or high < 0 or effect.words.startswith(("stays at chance", "trains,"))
 
 
 def _marks(effect: Effect) -> Marks:

@@ -13,9 +13,9 @@ from analysis.report import figures
 from analysis.report.badges import badge
 from analysis.report.chart import chart
 from analysis.report.context import Context
-from analysis.report.figures import as_curve, curves_frame
+from analysis.report.figures import as_curve, curves_chart
 from analysis.report.names import condition_name
-from analysis.report.page import Html, folded, heading, note, say, stack, table
+from analysis.report.page import Html, folded, heading, note, render, say, stack, table
 from analysis.report.pages.fig1_sentences import (
     chosen_rates,
     claims_of,
@@ -24,9 +24,7 @@ from analysis.report.pages.fig1_sentences import (
     pairs_of,
     plain,
     ratio_of_pair,
-    reading,
 )
-from analysis.report.pages.training import differences_table
 from analysis.results.campaign import several
 from analysis.results.evidence import Study
 from analysis.text import plural
@@ -49,6 +47,8 @@ def fig1(ctx: Context, study: Study) -> Html | None:
     )
     waits = len(races.pairs(study)) - len(run)
     more = {
+        "How the nets are built and trained": setting(ctx, study, run),
+        "Rates, epochs and ratio in each condition": conditions(ctx, study, run),
         "How each condition differs from the judged one": choices(ctx, study, run),
         "How the learning rates were chosen": _rates(ctx, study, run, mark),
         "What other ways of counting would give": sensitivity(ctx, study, run),
@@ -56,50 +56,43 @@ def fig1(ctx: Context, study: Study) -> Html | None:
     }
     return stack(
         heading(study.title),
-        say(f"{study.data.rstrip('.')}.", *reading(ctx, study)),
+        say(f"{study.data.rstrip('.')}."),
         *verdicts,
-        conditions(ctx, study, run),
         note(f"{plural(waits, 'condition')} not run yet.") if waits else None,
         _curves(ctx, study, run, mark),
-        say(*_setting(ctx, study, run)),
         *(folded(words, part) for words, part in more.items() if part),
     )
 
 
 def at_equal_rates(ctx: Context, study: Study) -> Html | None:
     """ReLU against tanh in the full net of a study without races: curves, ratio, epochs of every seed."""
-    nets = {"ReLU": "zero_biases", "tanh": "tanh"}
-    runs = {label: ctx.results.curves(study.name, name) for label, name in nets.items()}
+    runs = {net: ctx.results.curves(study.name, name) for net, name in (("ReLU", "zero_biases"), ("tanh", "tanh"))}
     if study.races or not all(runs.values()):
         return None
-    found = [o for o in ctx.outcomes(study, {"ratio"}) if o.claim.experiment == "tanh"]
-    drawn = {label: [as_curve(curve) for curve in seeds.values()] for label, seeds in runs.items()}
-    ends = "; ".join(
-        f"{label} ends at {sum(e[-1] for _, e in seeds) / len(seeds):.1f} %" for label, seeds in drawn.items()
-    )
-    rows = []
-    for label, seeds in runs.items():
-        for seed, curve in seeds.items():
-            reached = epochs_to(curve, study.threshold)
-            rows.append([label, str(seed), races.shown(reached), f"{100 * curve['train_error'].iloc[-1]:.1f} %"])
+    mark = 100 * study.threshold
+    rows = [
+        [net, str(seed), races.shown(epochs_to(curve, study.threshold)), f"{100 * curve['train_error'].iloc[-1]:.1f} %"]
+        for net, seeds in runs.items()
+        for seed, curve in seeds.items()
+    ]
     heads = ["Net", "Seed", "Epochs", "Training error at the end"]
     said = (
-        f"The tanh net needs {o.bound}{number(o.ours, 'x', 2)} times the epochs of the ReLU net {interval(o.low, o.high, 'x')}, whose biases start at zero "
-        f"too, where every mark counts ({o.counted}): {o.why}."
-        for o in found
+        f"The tanh net needs {o.bound}{number(o.ours, 'x', 2)} times the epochs of the ReLU net {interval(o.low, o.high, 'x')}, whose biases "
+        f"start at zero too, where every mark counts ({o.counted}): {o.why}."
+        for o in ctx.outcomes(study, {"ratio"})
+        if o.claim.experiment == "tanh"
     )
     return stack(
         heading(study.title),
         say(f"{study.data.rstrip('.')}.", *said),
-        chart(
-            lambda narrow: figures.races({study.title: drawn}, 100 * study.threshold, narrow, 2.6),
+        curves_chart(
+            {study.title: {net: [as_curve(curve) for curve in seeds.values()] for net, seeds in runs.items()}},
+            "training error (%)",
             f"ReLU against tanh in the full net, on {study.title}",
-            f"Running training error over epochs: {ends}",
-            f"A line a seed, both nets at the same rates; dotted: {100 * study.threshold:g} % training error.",
-            curves_frame(drawn),
+            f"Running training error, a line a seed, both nets at the same rates; dotted: {mark:g} %.",
+            mark=mark,
         ),
-        differences_table(found) if found else None,
-        folded("Epochs of every run", table(heads, rows, f"Epochs until {100 * study.threshold:g} % training error")),
+        folded("Epochs of every run", table(heads, rows, f"Epochs until {mark:g} % training error")),
     )
 
 
@@ -189,22 +182,19 @@ def _epochs(side: list[Reached]) -> str:
 
 def _curves(ctx: Context, study: Study, run: Pairs, mark: float) -> Html:
     """A panel a condition with the running training error of both nets, at the chosen rates."""
-    lanes, said = {}, []
-    for pair in run:
-        words = condition_name(study.races[pair[0]]["condition"])
-        nets = dict(zip(("ReLU", "tanh"), pair[::-1], strict=True))
-        lanes[words] = {label: curves_of(ctx, study, name) for label, name in nets.items()}
-        for (label, name), choice in zip(nets.items(), chosen_rates(ctx, study, pair[::-1]), strict=True):
-            epochs = _epochs(list(races.judged(ctx.results, study, name).values()))
-            said.append(f"{words}, {label} at rate {choice.rate:g}: {epochs} epochs")
-    data = pd.concat([curves_frame(nets).assign(condition=words) for words, nets in lanes.items()])
-    return chart(
-        lambda narrow: figures.races(lanes, mark, narrow),
+    lanes = {
+        condition_name(study.races[pair[0]]["condition"]): {
+            net: curves_of(ctx, study, race) for net, race in zip(("ReLU", "tanh"), pair[::-1], strict=True)
+        }
+        for pair in run
+    }
+    return curves_chart(
+        lanes,
+        "training error (%)",
         "Both nets in each condition, on the same axes",
-        f"A panel a condition: {'; '.join(said)}",
-        f"{study.title}: running training error, a line a seed, each net at the rate in the table; dotted: {mark:g} %. A run ends an "
-        "epoch after it crossed. Full: ReLU; dashed: tanh.",
-        data,
+        f"{study.title}: running training error, a line a seed, each net at its chosen rate; dotted: {mark:g} %. A run ends an epoch after it "
+        "crossed. Full: ReLU; dashed: tanh.",
+        mark=mark,
     )
 
 
@@ -273,33 +263,16 @@ def _validation_at(side: list[pd.DataFrame], mark: float) -> str:
     return f"{100 * sum(there) / len(there):.1f} %" if there else "–"
 
 
-def _setting(ctx: Context, study: Study, run: Pairs) -> list[str]:
+def setting(ctx: Context, study: Study, run: Pairs) -> Html | None:
     """How the nets of the first condition are built and trained, from the configuration of one of their runs."""
-    about = study.races[run[0][0]]
-    keys = [key for key in ctx.results.configs if key[0] == study.name and key[1] in about["rates"]]
-    if not keys:
-        return []
-    config = ctx.results.configs[min(keys)]
-    layers = config.get("model", {}).get("layers", {})
-    optimizer = config.get("optimizer", {})
+    rates = study.races[run[0][0]]["rates"]
+    keys = [key for key in ctx.results.configs if key[0] == study.name and key[1] in rates]
+    config = ctx.results.configs[min(keys)] if keys else {}
+    layers, optimizer = config.get("model", {}).get("layers"), config.get("optimizer")
     if not layers or not optimizer:
-        return []
-    convs = [layer for layer in layers.values() if "maps" in layer]
+        return None
     size = ctx.results.runs.get(min(keys), {}).get("parameters")
-    shapes = ", ".join(f"{layer['maps']} maps of {layer['kernel']} x {layer['kernel']}" for layer in convs)
-    stages, augmentation = optimizer["schedule"]["stages"], config["augmentation"]
-    constant = ", which stays as it is to the end" if len(stages) == 1 else ""
-    augmented = any(augmentation[key] for key in ("random_crop", "horizontal_flip", "color_noise"))
-    dropped = any("dropout" in layer["after"] for layer in layers.values())
-    order = "in a new order each epoch" if augmentation["reshuffle"] else "in the same order each epoch"
-    return [
-        f"Each net: {shapes}, then {plural(len(layers) - len(convs), 'fully connected layer')}"
-        + (f"; {size:,} parameters" if size else "")
-        + f". Minibatches of {optimizer['batch_size']}, {order}; momentum "
-        f"{optimizer['momentum']:g}, weight decay {optimizer['weight_decay']:g}, rate of the biases "
-        f"{stages[0]['biases'] / stages[0]['weights']:g} times that of the weights{constant}; {'' if augmented else 'no '}augmentation, "
-        f"{'' if dropped else 'no '}dropout. A hidden layer more where the condition says so."
-    ]
+    return render("race_setting.html.j2", config=config, layers=layers, optimizer=optimizer, parameters=size)
 
 
 def _change(factor: float | None) -> str:

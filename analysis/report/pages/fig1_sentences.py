@@ -1,11 +1,9 @@
-"""What is said about Fig. 1: in which conditions the factor holds, and under which it is judged."""
+"""What Fig. 1 comes to: the story of its conditions, what each of them changes, and under which the claim is judged."""
 
 from __future__ import annotations
 
 import math
 from typing import Any, NamedTuple
-
-import pandas as pd
 
 from analysis.measures import races
 from analysis.measures.convergence import shown_ratio
@@ -13,29 +11,16 @@ from analysis.measures.estimates import NoEstimate
 from analysis.measures.inference import Estimate
 from analysis.measures.races import Choice
 from analysis.report import figures
-from analysis.report.chart import chart
 from analysis.report.context import Context
-from analysis.report.figures import Row, as_curve, curves_frame
+from analysis.report.figures import as_curve, curves_chart
+from analysis.report.forest import Row, forest_chart
 from analysis.report.names import condition_name
 from analysis.report.page import Html, render
 from analysis.results.evidence import Study
-from analysis.text import plural
 from analysis.verdicts.rules import Outcome
 from analysis.verdicts.table import number
 
 SIX = 6  # "six times faster" (section 3.1)
-
-
-def reading(ctx: Context, study: Study) -> list[str]:
-    """What the conditions show together, and what each choice changes, in sentences made of the numbers; none yet: nothing."""
-    run = pairs_of(ctx, study)
-    if not run:
-        return []
-    changes = by_reading(ctx, study, run)
-    return [
-        _together(ctx, study),
-        *(f"{word[:1].upper()}{word[1:]}: {'; '.join(names)}." for word, names in changes.items()),
-    ]
 
 
 def by_reading(ctx: Context, study: Study, run: list[tuple[str, str]]) -> dict[str, list[str]]:
@@ -64,26 +49,29 @@ def story(ctx: Context) -> Html | None:
         )
         for pair, e in known
     ]
-    forest = chart(
-        lambda narrow: figures.forest(
-            rows, "epochs of the tanh net ÷ epochs of the ReLU net", narrow, SIX, "six", cut=False, other=1
-        ),
-        _title(known),
-        "; ".join(f"{names[pair]}: {_times(e)}, from {e.low:.2f} to {e.high:.2f}" for pair, e in known),
-        f"{study.title}: how many times longer tanh takes to the mark, by condition; 95 % intervals over seeds. Grey: too few pairs for a verdict.",
-        pd.DataFrame(
-            [(names[p], e.value, e.low, e.high, e.seeds) for p, e in known],
-            columns=["condition", "ratio", "low", "high", "pairs"],
-        ),
-    )
+    decided = [e for _, e in known if e.conclusive]
     mark = 100 * study.races[judged[0]]["train_error"]
-    nets = dict(zip(("ReLU", "tanh"), (curves_of(ctx, study, name) for name in judged[::-1]), strict=True))
-    drawn = chart(
-        lambda narrow: figures.races({names[judged]: nets}, mark, narrow, 3.0),
+    forest = forest_chart(
+        rows,
+        "epochs of the tanh net ÷ epochs of the ReLU net",
+        _title(known),
+        f"{study.title}: how many times longer tanh takes to {mark:g} % training error; 95 % intervals over seeds. Grey: carries no verdict.",
+        line=SIX,
+        named="six",
+        cut=False,
+        other=1,
+    )
+    drawn = curves_chart(
+        {
+            names[judged]: {
+                net: curves_of(ctx, study, race) for net, race in zip(("ReLU", "tanh"), judged[::-1], strict=True)
+            }
+        },
+        "training error (%)",
         "Fig. 1 of the paper, run again",
-        f"Running training error over epochs, {names[judged]}: {'; '.join(f'{net} ends at epoch {max(c[0][-1] for c in seeds):g}' for net, seeds in nets.items() if seeds)}",
-        f"{study.title}, {names[judged]}: a line a seed; dotted: {mark:g} % training error. Full: ReLU; dashed: tanh.",
-        curves_frame(nets),
+        f"{study.title}: running training error, a line a seed; dotted: {mark:g} %. Full: ReLU; dashed: tanh.",
+        mark=mark,
+        height=3.0,
     )
     return render(
         "findings/relu.html.j2",
@@ -94,8 +82,9 @@ def story(ctx: Context) -> Html | None:
         slowest=(names[known[-1][0]], _times(known[-1][1])),
         six=sum(e.low <= SIX <= e.high for _, e in known),
         nothing=sum(e.low <= 1 for _, e in known),
-        undecided=sum(not e.conclusive for _, e in known),
-        pairs=max(e.seeds for _, e in known),
+        undecided=len(known) - len(decided),
+        slower=sum(e.low > 1 for e in decided),
+        faster=sum(e.high < 1 for e in decided),
         remark=dict(known)[judged].remark.partition(";")[0] or "too few pairs of seeds",
         changes=by_reading(ctx, study, [pair for pair, _ in known]),
     )
@@ -157,27 +146,6 @@ def _known(ctx: Context, study: Study) -> list[tuple[tuple[str, str], Estimate]]
     """Pairs of races whose ratio is a number, or a bound, with it."""
     found = [(pair, ratio_of_pair(ctx, study, pair)) for pair in pairs_of(ctx, study)]
     return [(pair, e) for pair, e in found if e is not None and not math.isnan(e.value)]
-
-
-def _together(ctx: Context, study: Study) -> str:
-    """What the conditions show together, in sentences made of the numbers."""
-    known = [(study.races[pair[0]]["condition"], e) for pair, e in _known(ctx, study)]
-    if not known:
-        return "No condition has runs with other seeds than the one that chose the rates yet."
-    low = min(known, key=lambda item: item[1].value)
-    high = max(known, key=lambda item: item[1].value)
-    decided = [e for _, e in known if e.conclusive]
-    slower, faster = sum(e.low > 1 for e in decided), sum(e.high < 1 for e in decided)
-    six, below = sum(e.low <= SIX <= e.high for e in decided), sum(e.high < SIX for e in decided)
-    span = (
-        f"The tanh net needs {_times(low[1])} the epochs of the ReLU net ({low[0]}) to {_times(high[1])} ({high[0]}). "
-    )
-    if not decided:
-        return f"{span}None of {plural(len(known), 'condition')} carries a word yet: {known[0][1].remark.partition(';')[0]}."
-    return span + (
-        f"Of {plural(len(decided), 'condition')} that {'carries' if len(decided) == 1 else 'carry'} a word, {slower} {'shows' if slower == 1 else 'show'} tanh slower and {faster} faster; the interval "
-        f"holds the paper's {SIX} in {six} and lies below it in {below}."
-    )
 
 
 def plain(e: Estimate) -> str:

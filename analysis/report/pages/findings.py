@@ -9,20 +9,17 @@ import pandas as pd
 
 from analysis.measures.estimates import DEAD
 from analysis.paper.lab_logs import load_lab_logs
-from analysis.report import figures
-from analysis.report.chart import chart
 from analysis.report.context import Context
-from analysis.report.figures import Row
-from analysis.report.names import plain_name, point_name
+from analysis.report.forest import NAN, Row, forest_chart
+from analysis.report.names import plain_name
 from analysis.report.page import Html, render, stack
 from analysis.report.pages import fig1_sentences, imagenet_run, lab_logs
 from analysis.report.pages.campaign_state import progress
-from analysis.report.pages.training import differences_frame, part_name, row_of, spoken
+from analysis.report.pages.training import part_name, row_of
 from analysis.results.evidence import Study
+from analysis.text import plural
 from analysis.verdicts.labels import AGAINST, CANNOT_TELL, FOR, NOT_SHOWN
 from analysis.verdicts.rules import Outcome
-
-NAN = float("nan")
 
 
 def stories(ctx: Context) -> Html:
@@ -64,65 +61,56 @@ def printed_text(ctx: Context) -> Html | None:
         and name not in dead
         and set(study.experiments[name]["difference"] or {}) <= changes
     ]
-    values: dict[str, Any] = {
-        "study": study,
-        "seeds": len(errors["paper"]),
-        "chance": 100 * study.chance,
-        "errors": {name: mean(found) for name, found in errors.items()},
-        "dead": dead,
-        "blamed": blamed,
-        "mended": mended,
-        "others": [name for name in points if name not in dead],
-    }
     known = study.chance == study.chance  # a study may not say how many classes it has
-    rows = [Row("Whole recipes"), *(_seeds(plain_name(name), errors[name], name in dead) for name in recipes)]
+    named = {**{name: plain_name(name) for name in recipes}, **{name: listed[name]["topic"] for name in points}}
+    rows = [
+        Row(
+            named[name],
+            (mean(found), NAN, NAN),
+            spread=tuple(found),
+            open=name in dead,
+            note="stays at chance" if name in dead else f"{mean(found):.1f} %",
+        )
+        for name, found in errors.items()
+    ]
     if points:
-        rows.append(Row("The program with one point of the text"))
-        rows += [_seeds(point_name(study, list(listed.values()), name), errors[name], name in dead) for name in points]
-    data = pd.DataFrame(
-        [(name, seed, error) for name, found in errors.items() for seed, error in enumerate(found, 1)],
-        columns=["experiment", "run", "validation_error"],
+        rows = [
+            Row("Whole recipes"),
+            *rows[: len(recipes)],
+            Row("The program with one point of the text"),
+            *rows[len(recipes) :],
+        ]
+    drawn = forest_chart(
+        rows,
+        "validation error, %",
+        _title_of_text(dead, [row["topic"].lower() for row in blamed]),
+        f"{study.title}: validation error after the last epoch, centre view. Grey: stays at chance. Unscaled: initial weights not adapted "
+        "to the smaller net.",
+        line=100 * study.chance if known else 100,
+        named="guessing" if known else "",
+        ours="mean; small dots: single seeds",
+        cut=False,
     )
-    drawn = chart(
-        lambda narrow: figures.forest(
-            rows,
-            "validation error, %",
-            narrow,
-            100 * study.chance if known else 100,
-            "guessing" if known else "",
-            "mean; small dots: single seeds",
-            cut=False,
-        ),
-        _title_of_text(values),
-        "Validation error at the end: " + "; ".join(f"{name} {mean(found):.1f} %" for name, found in errors.items()),
-        f"{study.title}: validation error after the last epoch, centre view. Grey: stays at chance. Unscaled: initial weights not adapted to the smaller net.",
-        data,
+    return render(
+        "findings/printed_text.html.j2",
+        figure=drawn,
+        study=study,
+        seeds=len(errors["paper"]),
+        errors={name: mean(found) for name, found in errors.items()},
+        dead=dead,
+        blamed=blamed,
+        mended=mended,
+        others=[name for name in points if name not in dead],
     )
-    return render("findings/printed_text.html.j2", figure=drawn, **values)
 
 
-def _title_of_text(values: dict[str, Any]) -> str:
-    if "paper" not in values["dead"]:
+def _title_of_text(dead: set[str], topics: list[str]) -> str:
+    if "paper" not in dead:
         return "The printed text trains"
-    if "alexnet" in values["dead"]:
+    if "alexnet" in dead:
         return "Neither text nor program has left chance"
-    topics = [row["topic"].lower() for row in values["blamed"]]
     blame = f": {' and '.join(topics)}" if topics else ""
-    return (
-        f"One point of the printed text keeps it at chance{blame}"
-        if len(topics) == 1
-        else f"The printed text stays at chance{blame}"
-    )
-
-
-def _seeds(label: str, errors: list[float], dead: bool) -> Row:
-    return Row(
-        label,
-        (mean(errors), NAN, NAN),
-        spread=tuple(errors),
-        open=dead,
-        note="stays at chance" if dead else f"{mean(errors):.1f} %",
-    )
+    return f"{'One point' if len(topics) == 1 else 'Something'} in the printed text keeps it at chance{blame}"
 
 
 # The authors' logs ------------------------------------------------------------------------------------------------
@@ -135,28 +123,20 @@ def authors_logs(ctx: Context) -> Html:
     shown = [d for d in found if d.value - d.half > 0]
     noise = [d for d in found if d not in shown]
     spread, _ = lab_logs.twins_sd(logs, "top1_error")
-    printed = {d.claim: float(ctx.claims[d.claim].paper) for d in found}
-    title = f"{len(shown)} of {len(found)} printed gains stand out from the noise of the authors’ own runs"
     rows = [
         Row(
             d.words,
+            paper=float(ctx.claims[d.claim].paper),
             lab=(d.value, d.value - d.half, d.value + d.half),
-            paper=printed[d.claim],
             note="shown" if d in shown else "within the noise",
         )
         for d in found
     ]
-    drawn = chart(
-        lambda narrow: figures.forest(rows, "rise of the top-1 error, percentage points", narrow),
-        title,
-        "; ".join(
-            f"{d.words}: {d.value:.2f} points, from {d.value - d.half:.2f} to {d.value + d.half:.2f}" for d in found
-        ),
+    drawn = forest_chart(
+        rows,
+        "rise of the top-1 error, percentage points",
+        f"{len(shown)} of {len(found)} printed gains stand out from the noise of the authors’ own runs",
         "One logged run against one. Intervals hold 95 %: choice of images and spread between near-identical nets.",
-        pd.DataFrame(
-            [(d.words, printed[d.claim], d.value, d.value - d.half, d.value + d.half) for d in found],
-            columns=["change", "paper", "log", "low", "high"],
-        ),
     )
     return render(
         "findings/authors_logs.html.j2", figure=drawn, shown=shown, noise=noise, spread=spread, count=len(found)
@@ -175,28 +155,15 @@ def parts_of_the_net(ctx: Context) -> Html | None:
     name = max(told, key=lambda name: (sum(o.verdict != CANNOT_TELL for o in told[name]), len(told[name])))
     study, found = ctx.results.studies[name], told[name]
     words = {key: [part_name(o) for o in found if o.verdict in of] for key, of in WORDS.items()}
-    above = [o for o in found if o.low is not None and o.low > 0]
-    elsewhere = [
-        part_name(o)
-        for o in found
-        if o.low is not None and o.high is not None and o.claim.number and not o.low <= o.claim.number <= o.high
-    ]
+    spans = [(o.low, o.high, o.claim.number) for o in found if o.low is not None and o.high is not None]
     limits = pd.Series([o.limit for o in found if o.verdict == CANNOT_TELL and o.limit]).value_counts()
-    rows = [row_of(o) for o in found]
-    if words["open"] and len(words["open"]) == len(found):
-        title = f"On {study.title}, no part carries a verdict yet"
-    else:
-        title = (
-            f"On {study.title}, {len(words['agrees'])} of {len(found)} parts are shown to help"
-            if len(words["agrees"]) != 1
-            else f"On {study.title}, 1 of {len(found)} parts is shown to help"
-        )
-    drawn = chart(
-        lambda narrow: figures.forest(rows, "rise of the top-1 error without it, percentage points", narrow),
-        title,
-        "; ".join(spoken(o) for o in found),
+    shown = len(words["agrees"])
+    title = f"On {study.title}, {shown} of {plural(len(found), 'part')} {'is' if shown == 1 else 'are'} shown to help"
+    drawn = forest_chart(
+        [row_of(o) for o in found],
+        "rise of the top-1 error without it, percentage points",
+        title if len(words["open"]) < len(found) else f"On {study.title}, no part carries a verdict yet",
         f"{study.title}. Blue: carries a verdict; grey: none.",
-        differences_frame(found),
     )
     return render(
         "findings/parts_of_the_net.html.j2",
@@ -204,11 +171,10 @@ def parts_of_the_net(ctx: Context) -> Html | None:
         study=study,
         count=len(found),
         rises=sum(float(o.ours or 0) > 0 for o in found),
-        above=len(above),
+        above=sum(low > 0 for low, _, _ in spans),
         words=words,
-        elsewhere=elsewhere,
-        limit=limits.index[0] if len(limits) else "",
-        limited=int(limits.iloc[0]) if len(limits) else 0,
+        elsewhere=sum(not low <= printed <= high for low, high, printed in spans if printed),
+        limits=limits,
         progress=progress(ctx, study),
         campaign=any(s.plan for s in ctx.studies),
     )

@@ -11,7 +11,8 @@ from analysis.report import figures
 from analysis.report.badges import badge
 from analysis.report.chart import chart
 from analysis.report.context import Context
-from analysis.report.figures import Row, as_curve, curves_frame
+from analysis.report.figures import as_curve, curves_chart
+from analysis.report.forest import Row, forest_chart
 from analysis.report.names import plain_name
 from analysis.report.page import Html, folded, stack, table
 from analysis.report.pages import lab_logs
@@ -58,17 +59,16 @@ def _measured(ctx: Context, study: Study) -> tuple[list[Outcome], list[Effect]]:
 def _forest(study: Study, claimed: list[Outcome], others: list[Effect]) -> Html | None:
     if len(claimed) + len(others) < FEWEST:
         return None
-    rows = [*map(row_of, claimed), *map(figures.effect_row, others)]
-    columns = ["part", "ours", "low", "high", "verdict"]
-    more = pd.DataFrame([(plain_name(e.experiment), *e.points, e.words) for e in others], columns=columns)
-    said = [*map(spoken, claimed), *(f"{row.part} {row.ours:.2f} points, {row.verdict}" for row in more.itertuples())]
-    return chart(
-        lambda narrow: figures.forest(rows, "rise of the top-1 error without it, percentage points", narrow),
+    rows = [row_of(o) for o in claimed]
+    rows += [
+        Row(plain_name(e.experiment), e.points, open=e.words not in ("worse", "better"), note=e.words) for e in others
+    ]
+    return forest_chart(
+        rows,
+        "rise of the top-1 error without it, percentage points",
         f"What is lost on {study.title} when one part is taken away",
-        "; ".join(said),
         f"{study.data.rstrip('.')}. Error without the part minus error with it, same images. Blue: carries a word; grey: none, or zero "
         "is not excluded.",
-        pd.concat([differences_frame(claimed), more]),
     )
 
 
@@ -92,21 +92,6 @@ def row_of(outcome: Outcome) -> Row:
     return Row(
         part_name(outcome), ours, claim.number or NAN, log, open=outcome.verdict == CANNOT_TELL, note=outcome.verdict
     )
-
-
-def spoken(o: Outcome) -> str:
-    """A difference in words, for those who do not see the figure."""
-    span = f", from {o.low:.2f} to {o.high:.2f}" if o.low is not None and o.high is not None else ""
-    paper = f", paper {o.claim.paper}" if o.claim.number else ""
-    return f"{part_name(o)} {float(o.ours or 0):.2f} points{span}{paper}, {o.verdict}"
-
-
-def differences_frame(found: list[Outcome]) -> pd.DataFrame:
-    """The numbers of a forest of differences."""
-    rows = [
-        (o.claim.id, part_name(o), o.claim.number, o.claim.lab_value, o.ours, o.low, o.high, o.verdict) for o in found
-    ]
-    return pd.DataFrame(rows, columns=["claim", "part", "paper", "log", "ours", "low", "high", "verdict"])
 
 
 def differences_table(outcomes: list[Outcome]) -> Html:
@@ -151,8 +136,7 @@ ENDS = ["training", "one view", "ten views"]
 def training(ctx: Context) -> Html:
     """How the nets of the paper's comparisons ended, normalisation over the epochs, learning rates and test errors."""
     ran = [study for study in ctx.studies if ctx.trained(study)]
-    pairs = [("alexnet", "no_lrn"), ("cifar_lrn", "cifar_no_lrn")]
-    parts = [*(_ends(ctx, study) for study in ran), *(_normalisation(ctx, *pair) for pair in pairs)]
+    parts = [*(_ends(ctx, study) for study in ran), _normalisation(ctx, ran)]
     for study in ran:
         rates, errors = rate_changes(ctx.results, study), final_errors(ctx, study)
         parts += [
@@ -187,24 +171,24 @@ def _ends(ctx: Context, study: Study) -> Html | None:
     )
 
 
-def _normalisation(ctx: Context, *pair: str) -> Html | None:
-    """A net with and without response normalisation in one panel, of the study that trained it longest."""
-    found = []
-    for study in ctx.studies:
-        runs = {plain_name(name): ctx.results.curves(study.name, name).values() for name in pair}
-        nets = {name: [as_curve(curve, "validation_error") for curve in curves] for name, curves in runs.items()}
-        if all(nets.values()):
-            found.append((max(epochs[-1] for seeds in nets.values() for epochs, _ in seeds), study, nets))
-    if not found:
+def _normalisation(ctx: Context, ran: list[Study]) -> Html | None:
+    """The nets with and without response normalisation, a panel a study."""
+    nets: dict[str, dict[str, list[figures.Curve]]] = {}
+    for study in ran:
+        for pair in (("alexnet", "no_lrn"), ("cifar_lrn", "cifar_no_lrn")):
+            runs = {
+                k: ctx.results.curves(study.name, name).values()
+                for k, name in zip(("with", "without"), pair, strict=True)
+            }
+            if all(runs.values()):
+                nets[study.title] = {k: [as_curve(c, "validation_error") for c in of] for k, of in runs.items()}
+    if not nets:
         return None
-    _, study, nets = max(found, key=lambda item: item[0])
-    ends = {name: sum(errors[-1] for _, errors in seeds) / len(seeds) for name, seeds in nets.items()}
-    return chart(
-        lambda narrow: figures.curves(nets, "validation error (%)", narrow),
-        f"With and without response normalisation on {study.title}: {' and '.join(f'{end:.1f} %' for end in ends.values())}",
-        f"Validation error over epochs: {'; '.join(f'{name} ends at {end:.1f} %' for name, end in ends.items())}",
-        "A line a seed, centre view.",
-        curves_frame(nets),
+    return curves_chart(
+        nets,
+        "validation error (%)",
+        "Response normalisation: with it and without",
+        "A line a seed, centre view; dashed: without.",
     )
 
 

@@ -5,7 +5,7 @@
   if (!form) return;
   const cards = [...document.querySelectorAll("article.claim")];
   const groups = [...document.querySelectorAll("div.claims")];
-  const rest = document.querySelector("details.rest");
+  const rest = document.getElementById("claims-rest");
   const text = new Map(cards.map((card) => [card, card.textContent.toLowerCase()]));
   const keys = ["verdict", "evidence", "section"];
   const details = (card) => card.querySelector("details");
@@ -49,11 +49,11 @@
   // A link shows its target even if the filter hid it or it is folded away, and opens a claim.
   const follow = () => {
     const [name, state] = decodeURIComponent(location.hash.slice(1).replaceAll("+", " ")).split("?");
-    if (name === "claims") restore(new URLSearchParams(location.hash.split("?")[1] || ""));
+    if (name === "claims" || name === "") restore(new URLSearchParams(location.hash.split("?")[1] || ""));
     const target = document.getElementById(name);
     if (!target) return;
     if (target.matches("article.claim")) {
-      if (target.hidden) { form.reset(); apply(); }
+      if (target.hidden) restore(new URLSearchParams());
       details(target).open = true;
     }
     for (let around = target; around; around = around.parentElement) {
