@@ -6,7 +6,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help reproduce test quick verify check bench reference screenshot format lock hooks bootstrap clean distclean
+.PHONY: help reproduce test quick verify check mutants bench reference screenshot format lock hooks bootstrap clean distclean
 
 PYTHON ?=
 ARGS ?=
@@ -44,6 +44,9 @@ check: bootstrap ## formats, lint, types, import contracts, workflow, notebooks
 	$(in_venv) snakefmt --check Snakefile workflow
 	$(in_venv) python workflow/scripts/lint.py
 	$(in_venv) nbstripout --keep-id --verify analysis/notebooks/*.ipynb
+
+mutants: bootstrap ## small mistakes in the core that no test notices: results/mutants.csv, an hour and more
+	@$(in_venv) python tests/mutants.py $(ARGS)
 
 bench: bootstrap ## ingest, loader and training step beside the usual programs: results/bench/bench.csv
 	@$(in_venv) snakemake bench --cores all --forcerun bench $(ARGS)

@@ -148,9 +148,9 @@ def _report(options: Options) -> None:
 
 
 def _table(options: Options) -> None:
-    from analysis.report.markdown import verdicts
+    from analysis.report import markdown
 
-    _put(options.into, "verdicts", verdicts(options.claims, options.results))
+    markdown.put(options.into, "verdicts", markdown.verdicts(options.claims, options.results))
 
 
 def _answer(options: Options) -> None:
@@ -158,24 +158,13 @@ def _answer(options: Options) -> None:
 
     figures = options.claims.parent.as_posix()
     for name, made in (("answer", markdown.answer), ("findings", markdown.findings)):
-        _put(options.into, name, made(options.claims, options.results, figures))
+        markdown.put(options.into, name, made(options.claims, options.results, figures))
 
 
 def _departures(options: Options) -> None:
-    from analysis.report.markdown import departures
+    from analysis.report import markdown
 
-    _put(options.into, "departures", departures(options.results, options.study))
-
-
-def _put(path: Path | None, name: str, parts: list[str]) -> None:
-    """Write paragraphs between the marks of that name in a file, or print them if there is none."""
-    from analysis.files import write_between
-
-    text = "\n\n".join(parts)
-    if path:
-        write_between(path, f"<!-- {name}:start -->", f"<!-- {name}:end -->", text)
-    else:
-        print(text)
+    markdown.put(options.into, "departures", markdown.departures(options.results, options.study))
 
 
 def _baselines(options: Options) -> None:

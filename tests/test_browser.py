@@ -145,7 +145,7 @@ def test_a_command_is_copied(tab: Any) -> None:
 
 
 def test_a_count_leads_to_its_claims_and_a_link_to_a_hidden_one(tab: Any) -> None:
-    link = tab.locator("a[data-verdict='paper miscounts']").first
+    link = tab.locator(".tiles a[data-verdict='paper miscounts']")
     count = int(link.locator("b").text_content())
     link.focus()
     tab.keyboard.press("Enter")

@@ -17,7 +17,7 @@ from analysis.paper.claims import load_claims
 from analysis.paper.quotes import QUOTES, load_quotes
 from analysis.report.context import Context
 from analysis.report.number_line import Marks, limits, number_line
-from analysis.report.pages import claims_table
+from analysis.report.pages import claims
 from analysis.report.program import RELEASE, linked
 from analysis.results.evidence import load_results
 from analysis.verdicts.table import read_table
@@ -42,7 +42,7 @@ def ctx(tmp_path_factory: pytest.TempPathFactory) -> Context:
 
 def cards(ctx: Context) -> dict[str, str]:
     """What a reader reads on each card."""
-    html = str(claims_table.claims(ctx))
+    html = str(claims.claims(ctx))
     found = re.findall(r'<article [^>]*id="claim-([^"]+)"(.*?)</article>', html, re.S)
     return {id_: " ".join(unescape(re.sub(r"<[^>]+>", " ", card)).split()) for id_, card in found}
 
@@ -65,7 +65,7 @@ def test_a_quotation_prints_the_numbers_that_its_claim_has() -> None:
 
 
 def test_every_claim_that_an_experiment_tests_is_quoted(ctx: Context) -> None:
-    assert set(claims_table.experimental(ctx)) <= set(load_quotes())
+    assert set(claims.experimental(ctx)) <= set(load_quotes())
 
 
 def test_a_place_is_said_in_words() -> None:
@@ -166,11 +166,11 @@ def test_an_axis_holds_every_point_and_bounds_that_have_no_end() -> None:
 
 
 def test_distinct_experiments_come_first_and_no_claim_is_left_out(ctx: Context) -> None:
-    html = str(claims_table.claims(ctx))
+    html = str(claims.claims(ctx))
     ids = re.findall(r'<article [^>]*id="claim-([^"]+)"', html)
     assert sorted(ids) == sorted(CLAIMS)
     first = re.findall(r'<article [^>]*id="claim-([^"]+)"', html.partition('class="rest"')[0])
-    assert sorted(first) == sorted(claims_table.experimental(ctx)) and 30 <= len(first) <= 45
+    assert sorted(first) == sorted(claims.experimental(ctx)) and 30 <= len(first) <= 45
     assert {"gpu-delta-top1", "fig3-special", "relu-speedup-cifar10"} <= set(first)
     assert not {"gpu-delta-top5", "arch-conv1", "abs-second", "data-val", "sgd-mom"} & set(first)
 

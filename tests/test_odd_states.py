@@ -18,7 +18,7 @@ from test_notebooks import run_cells
 
 from analysis.__main__ import main
 from analysis.report.context import Context
-from analysis.report.pages import answer, campaign_state, claims_table, data, provenance
+from analysis.report.pages import answer, campaign_state, claims, data, provenance
 from analysis.results.evidence import load_results
 from analysis.verdicts.table import read_table
 
@@ -38,7 +38,7 @@ def text(html: str) -> str:
 
 def details(ctx: Context, id_: str) -> str:
     """What opens below a claim."""
-    (row,) = re.findall(rf'<article [^>]*id="claim-{id_}".*?</article>', claims_table.claims(ctx), re.S)
+    (row,) = re.findall(rf'<article [^>]*id="claim-{id_}".*?</article>', claims.claims(ctx), re.S)
     (inside,) = re.findall(r"<details>.*?</details>", row, re.S)
     return str(inside)
 
@@ -73,7 +73,7 @@ def test_nothing_run_yet(tmp_path: Path) -> None:
     )
     assert "None of these 12 claims has been tested yet" in shown and "newest run" not in shown
     assert "code has changed" not in shown and "failed" not in shown
-    assert claims_table.claims(ctx).count("<details>") == claims_table.claims(ctx).count("<article ") == len(ctx.table)
+    assert claims.claims(ctx).count("<details>") == claims.claims(ctx).count("<article ") == len(ctx.table)
     assert campaign_state.unfinished_runs(ctx.results) is None
     assert "python -m analysis explain lrn-delta-lab" in details(ctx, "lrn-delta-lab")
 

@@ -15,7 +15,7 @@ import pytest
 from analysis.measures.inference import Estimate
 from analysis.paper.claims import load_claims
 from analysis.report.context import Context
-from analysis.report.pages import campaign_state, claims_table, cost, pilot, training
+from analysis.report.pages import campaign_state, claims, cost, pilot, training
 from analysis.results import campaign, keep
 from analysis.results.evidence import load_results
 from analysis.verdicts.explain import explain
@@ -64,7 +64,7 @@ def test_a_planned_row_is_pending_without_a_number_until_all_pairs_exist(part: C
     assert value.why == "3 of 5 runs"
     said = "\n".join(explain(CLAIMS["gpu-delta-top1"], judge(CLAIMS["gpu-delta-top1"], part.results)))
     assert "3 of 5 pairs" in said and f"Plan           trial, sha256 {'ab' * 32}" in said
-    html = str(claims_table.claims(part))
+    html = str(claims.claims(part))
     assert f"registered plan <code>trial, sha256 {'ab' * 32}</code>" in html and "3 of 5 pairs" in html
     assert "gpu-delta-top1" not in str(training.ablations(part))
     whole = load_results(planned(tmp_path / "whole", 5))

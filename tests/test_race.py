@@ -21,7 +21,7 @@ from analysis.measures import races
 from analysis.measures.convergence import Reached, earlier, epochs_to, ratio_of, shown_ratio
 from analysis.measures.estimates import NoEstimate
 from analysis.report.context import Context
-from analysis.report.pages import answer, claims_table, fig1_races, fig1_sentences
+from analysis.report.pages import answer, claims, fig1_races, fig1_sentences
 from analysis.results.campaign import sentences
 from analysis.results.evidence import COPIES, load_results, shrunken
 from analysis.verdicts.table import read_table
@@ -268,7 +268,7 @@ def test_a_verdict_on_a_lossy_copy_says_so_wherever_it_stands(tmp_path):
 def text_of_all(folder: Path) -> list[str]:
     """The places where the verdict on Fig. 1 stands: the first page twice, the claim's row, the pages that read and show it."""
     ctx = context(folder)
-    row = claims_table.claims(ctx).partition('id="claim-relu-speedup-cifar10"')[2].partition("</article>")[0]
+    row = claims.claims(ctx).partition('id="claim-relu-speedup-cifar10"')[2].partition("</article>")[0]
     verdict = row.partition("<h4>")[2].partition("<a ")[0]
     page = fig1_races.fig1(ctx, ctx.studies[0])
     (badge,) = re.findall(r'<span class="verdict .*?</p>|<span class="verdict .*?<p>', page, re.S)
@@ -301,7 +301,7 @@ def test_the_first_page_says_that_the_factor_depends_on_the_condition(tmp_path):
     factor = MEANS[1] / MEANS[0]
     assert f"learns depends on the settings: {factor / 0.8:.2f} times [" in said
     assert f"{factor / 2:.2f} times in another of 2 conditions" in said
-    row = claims_table.claims(ctx).partition('id="claim-relu-speedup-cifar10"')[2].partition("</article>")[0]
+    row = claims.claims(ctx).partition('id="claim-relu-speedup-cifar10"')[2].partition("</article>")[0]
     text = re.sub(r"<[^>]+>", "", row)
     assert "Runs: fig1_tanh_2012_lr002, seeds 1, 2, 3, 4, 5, 6;" in text and "in fp32" in text
     assert "snakemake --cores all fig1_tanh_2012 --config studies=[cifar10] --forcerun" in text
@@ -383,7 +383,7 @@ def test_the_page_says_what_a_condition_changes(tmp_path, times, words, capsys):
     assert cells[:3] == ["1.00", *[f"{times / 4.79:.2f}"] * 2]  # the ReLU nets are the same
     low, high = sorted((times, 4.79))
     under = f"as published; 2 conditions gave {low:.2f} to {high:.2f} times"
-    row = claims_table.claims(ctx).partition('id="claim-relu-speedup-cifar10"')[2].partition("</article>")[0]
+    row = claims.claims(ctx).partition('id="claim-relu-speedup-cifar10"')[2].partition("</article>")[0]
     assert f"Here: {under}." in row
     told = str(fig1_sentences.story(ctx))
     assert f"{low:.2f} to {high:.2f} times the epochs of ReLU" in told

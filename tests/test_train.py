@@ -136,8 +136,8 @@ def test_wrong_inputs_are_sentences(configure, packed_set, tmp_path, capsys):
     (tmp_path / "latin.json").write_bytes(b'{"a": "\xe9"}')
     for config, data, words in [
         (tmp_path / "no.json", packed_set, "does not exist"),
-        (tmp_path / "list.json", packed_set, "is no configuration"),
-        (tmp_path / "latin.json", packed_set, "is not valid JSON"),
+        (tmp_path / "list.json", packed_set, "is torn or no such record"),
+        (tmp_path / "latin.json", packed_set, "is torn or no such record"),
         (edited, packed_set, "was changed after `configure`"),
         (path, tmp_path / "nowhere", "manifest.json does not exist"),
         (classes, packed_set, "has 6 classes, study tiny says 5"),

@@ -16,6 +16,7 @@ import subprocess
 import sys
 import threading
 import zipfile
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,8 @@ import soak
 import yaml
 from conftest import ROOT, TINY_STUDY
 from PIL import Image
+
+from workflow import snakemake_internals
 
 
 def copy_project(folder: Path) -> Path:
@@ -429,3 +432,46 @@ def test_the_command_of_the_kubernetes_job_plans_the_study_that_it_names(project
     assert done.returncode == 0 and "Nothing to be done" in done.stdout, done.stdout
     without = snakemake(project, *words[1:], "--dry-run", ALEXNET_DATA=str(project / "archives"))
     assert "error: study ilsvrc2012: " in without.stdout and "ILSVRC2012_img_train.tar" in without.stdout
+
+
+SNAKEFILE = """
+import sys
+sys.path.insert(0, {root!r})
+from workflow import snakemake_internals as internals
+
+internals.limit(workflow, "gpu", 1)
+
+onstart:
+    print("planned", sorted(internals.planned(workflow)), internals.is_main(workflow))
+
+onerror:
+    print("asked", sorted(internals.asked_for(workflow)), internals.failed_logs(workflow))
+
+rule all:
+    input: "a", "b"
+
+rule done:
+    output: "a"
+    shell: "touch {{output}}"
+
+for _name in ["bad"]:
+    rule:
+        name: _name
+        output: "b"
+        log: "bad.log"
+        resources: gpu=4
+        shell: "echo $(( {{resources.gpu}} )) cards > {{log}}; false"
+
+    internals.explain(workflow, _name, "What a loop made")
+"""
+
+
+def test_what_is_taken_from_inside_snakemake_works_in_the_version_that_is_installed(tmp_path: Path) -> None:
+    assert metadata.version("snakemake") in snakemake_internals.SEEN
+    (tmp_path / "Snakefile").write_text(SNAKEFILE.format(root=str(ROOT)))
+    (tmp_path / "a").touch()
+
+    assert "bad (What a loop made)" in snakemake(tmp_path, "--list-rules").stdout
+    said = snakemake(tmp_path, "--cores", "1").stdout
+    assert "planned ['all', 'bad'] True" in said
+    assert f"asked ['all', 'bad', 'done'] {{{Path('bad.log')!r}: '1 cards'}}" in said

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-from importlib import metadata
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,7 +10,6 @@ import pytest
 from conftest import ROOT
 
 from alexnet.errors import UserError
-from workflow import snakemake_internals
 from workflow.plan import Checked, Plan, checked
 
 PUBLISHED = ROOT / "reports/reference/results"
@@ -103,50 +99,3 @@ def test_checked_gives_what_the_function_gives() -> None:
 
     with pytest.raises(SystemExit):
         checked(wrong)()
-
-
-SNAKEFILE = """
-import sys
-sys.path.insert(0, {root!r})
-from workflow import snakemake_internals as internals
-
-internals.limit(workflow, "gpu", 1)
-
-onstart:
-    print("planned", sorted(internals.planned(workflow)), internals.is_main(workflow))
-
-onerror:
-    print("asked", sorted(internals.asked_for(workflow)), internals.failed_logs(workflow))
-
-rule all:
-    input: "a", "b"
-
-rule done:
-    output: "a"
-    shell: "touch {{output}}"
-
-for _name in ["bad"]:
-    rule:
-        name: _name
-        output: "b"
-        log: "bad.log"
-        resources: gpu=4
-        shell: "echo $(( {{resources.gpu}} )) cards > {{log}}; false"
-
-    internals.explain(workflow, _name, "What a loop made")
-"""
-
-
-def test_what_is_taken_from_inside_snakemake_works_in_the_version_that_is_installed(tmp_path: Path) -> None:
-    assert metadata.version("snakemake") in snakemake_internals.SEEN
-    (tmp_path / "Snakefile").write_text(SNAKEFILE.format(root=str(ROOT)))
-    (tmp_path / "a").touch()
-
-    def snakemake(*arguments: str) -> str:
-        call = [sys.executable, "-m", "snakemake", *arguments]
-        return subprocess.run(call, cwd=tmp_path, capture_output=True, text=True, timeout=100).stdout
-
-    assert "bad (What a loop made)" in snakemake("--list-rules")
-    said = snakemake("--cores", "1")
-    assert "planned ['all', 'bad'] True" in said
-    assert f"asked ['all', 'bad', 'done'] {{{Path('bad.log')!r}: '1 cards'}}" in said

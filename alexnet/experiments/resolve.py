@@ -21,6 +21,7 @@ from alexnet.experiments import tuning
 from alexnet.experiments.architecture import in_order, layer_table
 from alexnet.experiments.config import Model, RunConfig
 from alexnet.experiments.definitions import check, lineage, load, load_study, merge, must_know
+from alexnet.runtime.files import read_record
 
 FULL_CROP = 224  # s. 3.5
 
@@ -173,14 +174,8 @@ def read_config(path: Path) -> RunConfig:
     Raises:
         UserError: missing, not JSON, or edited by hand after `configure`.
     """
-    try:
-        config: Any = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{path} does not exist; make it with `python -m alexnet configure`") from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{path} is not valid JSON ({error}); configure again") from None
-    if not isinstance(config, dict):
-        raise UserError(f"{path} is no configuration; make it with `python -m alexnet configure`")
+    advice = "make it with `python -m alexnet configure`"
+    config: Any = read_record(path, lambda record: {**record}, advice)
     rest = {key: value for key, value in config.items() if key != "fingerprint"}
     if config.get("fingerprint") != fingerprint(rest):
         raise UserError(
@@ -189,5 +184,5 @@ def read_config(path: Path) -> RunConfig:
     parts = ("members",) if "members" in config else ("data", "model", "augmentation", "optimizer", "training")
     missing = [key for key in ("study", "experiment", "seed", "tier", *parts) if key not in config]
     if missing:
-        raise UserError(f"{path} lacks `{missing[0]}`; make it with `python -m alexnet configure`")
-    return config  # type: ignore[return-value] # checked against the schema before it was written
+        raise UserError(f"{path} lacks `{missing[0]}`; {advice}")
+    return config

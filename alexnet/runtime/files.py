@@ -88,8 +88,8 @@ def read_record(path: Path, pick: Callable[[Any], T], advice: str = "delete it a
         return pick(json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         raise UserError(f"{path} does not exist; {advice}") from None
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        raise UserError(f"{path} is torn or no such record ({error!r}); {advice}") from None
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        raise UserError(f"{path} is torn or no such record; {advice}") from None
 
 
 def digests(path: Path, kinds: Iterable[str] = ("sha256",), stop: Event | None = None) -> dict[str, str]:

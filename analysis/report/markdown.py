@@ -11,6 +11,7 @@ from urllib.parse import unquote
 import pandas as pd
 
 from analysis.errors import UserError
+from analysis.files import write_between
 from analysis.report.context import Context
 from analysis.report.page import Html, render
 from analysis.report.pages import answer as first_page
@@ -73,3 +74,16 @@ def departures(folder: Path, studies: Sequence[str]) -> list[str]:
             raise UserError(f"{folder} has no study {name!r}; it has {', '.join(known)}")
     names = studies or [study.name for study in ctx.studies if departure_tables.compares(ctx, study)]
     return [departure_tables.markdown(ctx, known[name]) for name in names]
+
+
+def put(path: Path | None, name: str, parts: Sequence[str]) -> None:
+    """Write paragraphs between the marks of that name in a file, or print them if there is none.
+
+    Raises:
+        UserError: the file cannot be read or written, or lacks a mark.
+    """
+    text = "\n\n".join(parts)
+    if path:
+        write_between(path, f"<!-- {name}:start -->", f"<!-- {name}:end -->", text)
+    else:
+        print(text)

@@ -24,7 +24,7 @@ NAMES = {
     "paper_color_deviations_unscaled": "The same, initial weights unscaled",
     "alexnet_unscaled": "Program, initial weights unscaled",
     "onetower2014": "One-tower net of 2014",
-    "text_no_spatial_norm": "Program without spatial normalisation",
+    "text_no_spatial_norm": "No spatial normalisation",
     "text_color_undivided": "Program, input not divided",
     "cifar_lrn": "CIFAR-10 net with normalisation",
     "cifar_no_lrn": "CIFAR-10 net without normalisation",

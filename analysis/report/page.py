@@ -163,14 +163,6 @@ def _kind(cells: list[object]) -> Html:
     return Html(' class="prose"' if any(len(text) > PROSE for text in plain) else "")
 
 
-def figure(fig: Figure, alt: str, caption: str) -> Html:
-    """A matplotlib figure as inline SVG with its description; the same figure gives the same bytes."""
-    return Html(
-        '<figure><div class="scroll" tabindex="0" role="region" aria-label="{0}">{1}</div>'
-        "<figcaption>{0}</figcaption></figure>"
-    ).format(caption, svg(fig, alt))
-
-
 def svg(fig: Figure, alt: str, which: str = "") -> Html:
     """The figure as matplotlib wrote it, which escapes its text; `which` tells drawings of one description apart."""
     import matplotlib as mpl

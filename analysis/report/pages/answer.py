@@ -17,7 +17,7 @@ from analysis.report.context import Context
 from analysis.report.page import Html, joined, render, table
 from analysis.report.pages import fig1_sentences, headline
 from analysis.report.pages.campaign_state import progress, warnings
-from analysis.report.pages.claims_table import reasons
+from analysis.report.pages.claims import reasons
 from analysis.report.pages.findings import last_errors, lucky
 from analysis.report.pages.lab_logs import differences
 from analysis.results.campaign import day

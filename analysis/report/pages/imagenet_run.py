@@ -124,6 +124,7 @@ def story(ctx: Context) -> Html | None:
 
 def _added(added: Runs) -> str:
     said = [
-        f"{n} × {plain_name(net).partition(',')[0]} ({TITLES[dataset][-4:]})" for (dataset, net), n in added.items()
+        f"{n} × {plain_name(net).partition(',')[0].partition(' (')[0]} ({TITLES[dataset][-4:]})"
+        for (dataset, net), n in added.items()
     ]
     return " + ".join(said)
