@@ -3,9 +3,20 @@
 #   snakemake --cores all            everything that config/config.yaml asks for
 #   snakemake --cores all no_lrn     one experiment, its base, and the verdicts that they feed
 #   snakemake --list-target-rules    all targets, a line each
+import os
+import sys
+
 from snakemake.utils import min_version
 
 min_version("9.19")
+
+if not os.path.exists("config/config.yaml") or not os.path.exists(os.path.join(workflow.current_basedir, "plan.py")):
+    print(
+        "error: the working directory lacks config/config.yaml, or the workflow lacks its code (as with gh: addresses);"
+        " run snakemake in a clone, or in a folder made by `alexnet-bench init DIR`",
+        file=sys.stderr,
+    )
+    sys.exit(2)
 
 
 configfile: "config/config.yaml"
