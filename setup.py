@@ -7,7 +7,7 @@ from pathlib import Path
 from setuptools import setup
 from setuptools.command.build_py import build_py
 
-FILES = ["Makefile", "Snakefile", "LICENSE", "CITATION.cff", "pyproject.toml", "setup.py"]
+FILES = ["Containerfile", "Makefile", "Snakefile", "LICENSE", "CITATION.cff", "pyproject.toml", "setup.py"]
 FILES += [
     "*.md",
     "requirements*.lock",

@@ -175,7 +175,7 @@ def test_details_open_by_keyboard_without_scripts(browser: Any, report: Path) ->
     tab.keyboard.press("Enter")
     assert hidden.is_visible()
     assert 25 < tab.locator("article.claim:visible").count() < 45
-    tab.locator("details.rest > summary").focus()
+    tab.locator("#claims details.rest > summary").focus()
     tab.keyboard.press("Enter")
     assert tab.locator("article.claim:visible").count() > 100
     assert tab.locator("button.copy:visible").count() == 0

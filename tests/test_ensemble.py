@@ -88,7 +88,7 @@ def test_what_does_not_belong_together_is_a_sentence(members, tmp_path, capsys):
     second.write_text(json.dumps(record | {"data_fingerprint": "another"}))
     refused("differ in `data_fingerprint`")
     second.write_text("[]")
-    refused("is no evaluation")
+    refused("ilsvrc2012-val.json is torn or no such record; evaluate that member")
     second.write_text(json.dumps(record))
     table = pd.read_parquet(second.with_suffix(".parquet"))
     table.iloc[::-1].to_parquet(second.with_suffix(".parquet"), index=False)

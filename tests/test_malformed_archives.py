@@ -106,11 +106,14 @@ def test_archives_are_packed_or_refused_with_a_sentence(reader, all_tars, kaggle
         cifar_archive(folder / name, {batch: pickled(cifar_batch(i)) for i, batch in enumerate(BATCHES)})
     else:
         folder = all_tars[source]
+    splits = (
+        ["train"] if "train" in name else ["val"] if source.startswith("ilsvrc") else None
+    )  # those that the file serves
     file, refused, said, told = folder / name, 0, "", io.StringIO()
     sound = file.read_bytes()
 
     def packed(out: Path) -> dict:
-        options = {"image_size": 16, "workers": 1, "stand_ins": True, "progress": told}
+        options = {"splits": splits, "image_size": 16, "workers": 1, "stand_ins": True, "progress": told}
         return pack(source, folder, out, **options)
 
     counts = {split: done["images"] for split, done in packed(tmp_path / "sound")["splits"].items()}

@@ -111,6 +111,12 @@ def run_cells(path: Path) -> list[str]:
     return shown
 
 
+NOTHING_TO_SHOW = {  # pages that the report leaves out in a state
+    "nothing run": {"32_relu_vs_tanh", "34_ablations", "40_architecture", "42_inside_the_net", "65_data"},
+    "half a campaign": {"32_relu_vs_tanh", "42_inside_the_net"},
+}
+
+
 @pytest.mark.parametrize("state", ["nothing run", "half a campaign", "one seed", "two studies"])
 def test_every_page_renders_in_every_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: str) -> None:
     if state == "half a campaign":
@@ -130,7 +136,7 @@ def test_every_page_renders_in_every_state(tmp_path: Path, monkeypatch: pytest.M
     assert main(["check", "--results", str(tmp_path), "--out", str(table)]) == 0
     monkeypatch.setenv("ALEXNET_RESULTS", str(tmp_path))
     monkeypatch.setenv("ALEXNET_CLAIMS", str(table))
-    for path in NOTEBOOKS:
-        html = "".join(run_cells(path))
-        assert html, path.stem
-        assert not re.search(r"\b(nan|NaN|inf|NaT)\b|None[<,\]]", html), path.stem
+    pages = {path.stem: "".join(run_cells(path)) for path in NOTEBOOKS}
+    assert {name for name, html in pages.items() if not html} == NOTHING_TO_SHOW.get(state, set())
+    for name, html in pages.items():
+        assert not re.search(r"\b(nan|NaN|inf|NaT)\b|None[<,\]]", html), name

@@ -51,10 +51,10 @@ def read_solution(path: Path, classes: Sequence[ImageClass]) -> dict[str, str]:
         image, wnids = row.get("ImageId"), set((row.get("PredictionString") or "").split()[::5])
         if not image or len(wnids) != 1 or not wnids <= known:
             raise UserError(
-                f"{path.name}, line {number}: {' '.join(sorted(wnids)) or 'nothing'!r} is not one class of {MAPPING}"
+                f"{path.name}, line {number}: {' '.join(sorted(wnids))[:80] or 'nothing'!r} is not one class of {MAPPING}"
             )
         if image in found:
-            raise UserError(f"{path.name}, line {number}: {image} is there twice; fetch it again")
+            raise UserError(f"{path.name}, line {number}: {image[:80]!r} is there twice; fetch it again")
         found[image] = wnids.pop()
     return found
 
@@ -75,7 +75,7 @@ def check_list(path: Path, places: Sequence[Place]) -> None:
             odd = sorted(expected ^ {Path(name).stem for name, _ in place.listed()})
             raise UserError(
                 f"{place.archive} has {place.images} images, but {path.name} lists {len(expected)}: "
-                f"{odd[0] if odd else 'one twice'} is not both there and listed; fetch it again"
+                f"{odd[0][:80] if odd else 'one twice'!r} is not both there and listed; fetch it again"
             )
 
 
@@ -88,5 +88,5 @@ def labelled_by(path: Path, where: str, images: Listed, classes: Sequence[ImageC
     wnid_of, found = read_solution(path, classes), list(images)
     odd = sorted(wnid_of.keys() ^ {Path(name).stem for name, _ in found})
     if odd:
-        raise UserError(f"{where}: image {odd[0]} is not both there and in {path.name} ({len(odd)} are not)")
+        raise UserError(f"{where}: image {odd[0][:80]!r} is not both there and in {path.name} ({len(odd)} are not)")
     return single("val", where, [(name, wnid_of[Path(name).stem], data) for name, data in found])
