@@ -153,7 +153,7 @@ LINE = r"LOC_val_solution\.csv, line 4: "
         ),
         (lambda k, wnid: edit_line(k, 4, lambda i, p: [[i, "n7 1 2 3 4 "]]), LINE + "'n7' is not one class"),
         (lambda k, wnid: edit_line(k, 4, lambda i, p: [[i, ""]]), LINE + "'nothing' is not one class"),
-        (lambda k, wnid: edit_line(k, 3, lambda i, p: [[i, p], [i, p]]), LINE + r"ILSVRC2012_val_\d+ is there twice"),
+        (lambda k, wnid: edit_line(k, 3, lambda i, p: [[i, p], [i, p]]), LINE + r"'ILSVRC2012_val_\d+' is there twice"),
         (lambda k, wnid: edit_line(k, 4, lambda i, p: []), r"ILSVRC2012_val_\d+' is not both .*LOC_val_solution"),
         (lambda k, wnid: edit_line(k, 4, lambda i, p: [["other", p], [i, p]]), "image 'other' is not both there"),
         (lambda k, wnid: (k / "LOC_synset_mapping.txt").write_bytes(b"\x1f\x8b\xff"), "mapping.* cannot be read"),
