@@ -64,6 +64,15 @@ def test_it_loads_offline_without_a_word_on_the_console(
     context.close()
 
 
+def becomes(tab: Any, condition: str) -> None:
+    """Wait for a condition, asked from outside: the page's policy refuses the polling that Playwright would put into it."""
+    for _ in range(100):
+        if tab.evaluate(condition):
+            return
+        tab.wait_for_timeout(50)
+    raise AssertionError(f"five seconds later it is not so: {condition}")
+
+
 def shown(tab: Any) -> list[str]:
     """Ids of the claims that are visible."""
     found: list[str] = tab.evaluate(
@@ -98,7 +107,7 @@ def test_the_filter_works_by_keyboard(tab: Any) -> None:
     assert tab.locator("form.filter output").text_content() == f"{len(shown(tab))} of {total} claims"
     tab_to(tab, "Show all")
     tab.keyboard.press("Enter")
-    tab.wait_for_function(f"document.querySelector('output').textContent.startsWith('{total} of')")
+    becomes(tab, f"document.querySelector('output').textContent.startsWith('{total} of')")
     assert shown(tab) == folded
     tab.locator("form.filter").evaluate("form => form.words.focus()")
     tab_to(tab, "verdict")
@@ -152,7 +161,7 @@ def test_a_count_leads_to_its_claims_and_a_link_to_a_hidden_one(tab: Any) -> Non
     assert len(shown(tab)) == count > 0
     assert tab.locator("form.filter select[name=verdict]").input_value() == "paper miscounts"
     tab.evaluate("location.hash = '#claim-abs-second'")
-    tab.wait_for_function("document.querySelector('#claim-abs-second details').open")
+    becomes(tab, "document.querySelector('#claim-abs-second details').open")
     assert "claim-abs-second" in shown(tab) and len(shown(tab)) > 100
 
 
@@ -160,7 +169,7 @@ def test_a_link_to_a_folded_run_unfolds_it(tab: Any) -> None:
     run = tab.locator("#run-demo-no_lrn-1")
     assert not run.is_visible()
     tab.evaluate("location.hash = '#run-demo-no_lrn-1'")
-    tab.wait_for_function("document.getElementById('run-demo-no_lrn-1').closest('details').open")
+    becomes(tab, "document.getElementById('run-demo-no_lrn-1').closest('details').open")
     assert run.is_visible()
 
 
