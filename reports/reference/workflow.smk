@@ -10,7 +10,9 @@ from snakemake.utils import min_version
 
 min_version("9.19")
 
-if not os.path.exists("config/config.yaml") or not os.path.exists(os.path.join(workflow.current_basedir, "plan.py")):
+if not os.path.exists("config/config.yaml") or not os.path.exists(
+    os.path.join(workflow.current_basedir, "plan.py")
+):
     print(
         "error: the working directory lacks config/config.yaml, or the workflow lacks its code (as with gh: addresses);"
         " run snakemake in a clone, or in a folder made by `alexnet-bench init DIR`",
