@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from alexnet.archives.catalogue import ImageClass, Listed, Place, single
+from alexnet.archives.members import shown
 from alexnet.errors import UserError
 
 IMAGES, MAPPING, SOLUTION = "ILSVRC/Data/CLS-LOC", "LOC_synset_mapping.txt", "LOC_val_solution.csv"
@@ -54,7 +55,7 @@ def read_solution(path: Path, classes: Sequence[ImageClass]) -> dict[str, str]:
                 f"{path.name}, line {number}: {' '.join(sorted(wnids))[:80] or 'nothing'!r} is not one class of {MAPPING}"
             )
         if image in found:
-            raise UserError(f"{path.name}, line {number}: {image[:80]!r} is there twice; fetch it again")
+            raise UserError(f"{path.name}, line {number}: {shown(image)} is there twice; fetch it again")
         found[image] = wnids.pop()
     return found
 
@@ -75,7 +76,7 @@ def check_list(path: Path, places: Sequence[Place]) -> None:
             odd = sorted(expected ^ {Path(name).stem for name, _ in place.listed()})
             raise UserError(
                 f"{place.archive} has {place.images} images, but {path.name} lists {len(expected)}: "
-                f"{odd[0][:80] if odd else 'one twice'!r} is not both there and listed; fetch it again"
+                f"{shown(odd[0]) if odd else 'one twice'} is not both there and listed; fetch it again"
             )
 
 
@@ -88,5 +89,5 @@ def labelled_by(path: Path, where: str, images: Listed, classes: Sequence[ImageC
     wnid_of, found = read_solution(path, classes), list(images)
     odd = sorted(wnid_of.keys() ^ {Path(name).stem for name, _ in found})
     if odd:
-        raise UserError(f"{where}: image {odd[0][:80]!r} is not both there and in {path.name} ({len(odd)} are not)")
+        raise UserError(f"{where}: image {shown(odd[0])} is not both there and in {path.name} ({len(odd)} are not)")
     return single("val", where, [(name, wnid_of[Path(name).stem], data) for name, data in found])

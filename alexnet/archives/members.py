@@ -56,6 +56,11 @@ def printable(name: str) -> str:
     return os.fsencode(name).decode(errors="backslashreplace")
 
 
+def shown(name: str) -> str:
+    """A name as a sentence can hold it: at most 80 characters of it, with what cannot be printed escaped."""
+    return repr(name[:80])[1:-1]
+
+
 def basename(name: str) -> str:
     """The last part of a member's name: archives differ in the folders before it."""
     return name.rsplit("/", 1)[-1]
