@@ -109,7 +109,7 @@ def test_archives_are_packed_or_refused_with_a_sentence(reader, all_tars, kaggle
     splits = (
         ["train"] if "train" in name else ["val"] if source.startswith("ilsvrc") else None
     )  # those that the file serves
-    file, refused, said, told = folder / name, 0, "", io.StringIO()
+    file, refused, told = folder / name, 0, io.StringIO()
     sound = file.read_bytes()
 
     def packed(out: Path) -> dict:
