@@ -223,7 +223,9 @@ class Plan:
 
     def races(self, study: str, among: Iterable[str] | None = None) -> Files:
         """What is asked for of races: the choice of the rate, and the runs with the other seeds at that rate."""
-        names = definitions.races(self.asked(study) if among is None else self.studies[study]["experiments"], self.known)
+        names = definitions.races(
+            self.asked(study) if among is None else self.studies[study]["experiments"], self.known
+        )
         names = [name for name in names if among is None or name in among]
         fastest = [checked(partial(self._fastest, study, race)) for race in names]
         return [f"{self.results}/{study}/races/{race}.json" for race in names] + fastest
