@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from alexnet.archives import sources
 from alexnet.archives.counting import count
 from alexnet.archives.known_files import PUBLISHED, human_size
+from alexnet.bench.compare import Side
 from alexnet.experiments.architecture import layer_table
 from alexnet.experiments.config import RunConfig
 from alexnet.experiments.definitions import load, load_study
@@ -71,7 +72,8 @@ def preflight(study: str, folders: Sequence[Path], results: Path, folder: str = 
     )
     gpus = gpu_leases.cards()
     speeds = {precision: _measure(base, record["threads"], precision, seconds / 2) for precision in _precisions(base)}
-    lines += _machine(record, gpus, wanted or sum(_sizes(record, study, results)))
+    stores = (path for name in record["sets"] for path in (results / study / "data" / name).glob("*.[nj]p*"))
+    lines += _machine(record, gpus, wanted or sum(path.stat().st_size for path in stores))
     lines += _times(record, base, speeds, images, runs, len(gpus))
     lines += claims(record, study, folder)
     missing = [line.head for line in lines if line.missing]
@@ -87,11 +89,8 @@ def preflight(study: str, folders: Sequence[Path], results: Path, folder: str = 
 
 def _runs(record: dict[str, Any], study: str, folder: str) -> dict[str, int]:
     """How many runs a study asks for, by experiment; ensembles train none."""
-    known = load(folder)["experiments"]
-    names = [
-        name for name in record["experiments"] if "members" not in known[name] and name not in record["on_request"]
-    ]
-    return {name: len(seeds_of(study, name, folder)) for name in names}
+    known, asked = load(folder)["experiments"], [n for n in record["experiments"] if n not in record["on_request"]]
+    return {name: len(seeds_of(study, name, folder)) for name in asked if "members" not in known[name]}
 
 
 def _parameters(config: RunConfig) -> int:
@@ -143,13 +142,6 @@ def _counted(counts: dict[str, int]) -> str:
     return ", ".join(f"{split} {images:,} images" for split, images in counts.items())
 
 
-def _sizes(record: dict[str, Any], study: str, results: Path) -> Iterator[int]:
-    """Bytes of the stores that are packed already."""
-    for name in record["sets"]:
-        for path in (results / study / "data" / name).glob("*.[nj]p*"):
-            yield path.stat().st_size
-
-
 def _machine(record: dict[str, Any], gpus: list[str], store: int) -> Iterator[Line]:
     cores, memory = len(os.sched_getaffinity(0)), os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
@@ -177,14 +169,12 @@ def _measure(config: RunConfig, threads: int, precision: str, seconds: float) ->
 
     size = config["optimizer"]["batch_size"] if gpu_leases.cards() else min(32, config["optimizer"]["batch_size"])
     torch.set_num_threads(threads)
-    step = our_step({**config, "precision": precision}, size, devices="1")
-    step()
+    ours = Side("", our_step({**config, "precision": precision}, size, devices="1"), size)
+    ours.work()
     rates: list[float] = []
     end = time.monotonic() + seconds
     while time.monotonic() < end or len(rates) < 3:
-        began = time.monotonic()
-        step()
-        rates.append(size / (time.monotonic() - began))
+        rates.append(ours.speed())
     return Speed(median(rates), min(rates), max(rates), _watts())
 
 
@@ -206,15 +196,11 @@ def _times(
     gpus: int,
 ) -> Iterator[Line]:
     for precision, speed in speeds.items():
-        pays = (
-            f", {speed.middle / speeds[base['precision']].middle:.2f} times as fast"
-            if precision != base["precision"]
-            else ""
-        )
-        yield Line(
-            "speed" if not pays else "",
-            f"{precision}: {speed.middle:,.0f} images/s [{speed.low:,.0f} to {speed.high:,.0f}], step alone, generated batches{pays}",
-        )
+        said = f"{precision}: {speed.middle:,.0f} images/s [{speed.low:,.0f} to {speed.high:,.0f}], step alone, generated batches"
+        if precision == base["precision"]:
+            yield Line("speed", said)
+        else:
+            yield Line("", f"{said}, {speed.middle / speeds[base['precision']].middle:.2f} times as fast")
     epochs, speed = base["training"]["epochs"], speeds[base["precision"]]
     cost = epochs * (images.get("train", 0) + FORWARD * images.get("validate", 0))
     if not cost:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import reduce
 from typing import Any
 
 from alexnet.errors import UserError
@@ -51,15 +52,13 @@ def differences(base: Any, other: Any, path: str = "") -> dict[str, list[Any]]:
 def study_record(study: str, folder: str = "config") -> dict[str, Any]:
     """What the report says about a study, with the fingerprint of every run that belongs to it now."""
     record = load_study(study, folder)
-    keys = ("title", "tier", "data", "recipe", "image_size", "crop", "classes", "width", "epochs", "threads")
+    keys = ["title", "tier", "data", "recipe", "image_size", "crop", "classes", "width", "epochs", "threads"]
+    keys += ["convergence_threshold", "sets", "evaluate"]
     names = record["experiments"]
     return {
         "study": study,
         **{key: record[key] for key in keys},
-        "convergence_threshold": record["convergence_threshold"],
         "training_set": record["train"]["set"],
-        "sets": record["sets"],
-        "evaluate": record["evaluate"],
         "experiments": [_about(study, name, folder) for name in names],
         **_races(study, folder),
         **_pilot(study, folder),
@@ -99,9 +98,7 @@ def _pilot(study: str, folder: str) -> dict[str, Any]:
             "factor": float(tuning.chosen(study, name, folder)["factor"]),
             "tried": {row["factor"]: float(row["validation_error"]) for row in curve},
         }
-    epochs = pilot.get("epochs", record["epochs"])
-    shared = {"at_rate_of": pilot["at_rate_of"]} if "at_rate_of" in pilot else {}
-    about = {"seed": pilot["seed"], "epochs": epochs, **shared}
+    about = {"epochs": record["epochs"], **{key: value for key, value in pilot.items() if key != "factors"}}
     return {"pilot": about | {"rates": rates, "fingerprints": fingerprints}}
 
 
@@ -147,26 +144,18 @@ def departures(folder: str = "config") -> dict[str, Any]:
         departures: one record each with name, baseline, about, topic, text, code, base (whose side the baseline is
         on), and `changes`, {dotted key: [in the program, by the text]}. recipes: {name: {dotted key: value}}.
     """
-    known = load(folder)
-    recipes = known["recipes"]
-
-    def record(name: str) -> dict[str, Any]:
-        full = recipes["code2012"]
-        for step in lineage(name, known["experiments"]):
-            full = merge(full, known["experiments"][step]["diff"])
-        return full
+    recipes, known = load(folder)["recipes"], load(folder)["experiments"]
 
     def row(name: str, about: dict[str, Any]) -> dict[str, Any]:
         departure = {"base": "code", **about["departure"]}
-        sides = [record(about["baseline"]), record(name)]
+        diffs = [[known[step]["diff"] for step in lineage(of, known)] for of in (about["baseline"], name)]
+        sides = [reduce(merge, of, recipes["code2012"]) for of in diffs]
         program, text = sides if departure["base"] == "code" else sides[::-1]
         named = {"name": name, "baseline": about["baseline"], "about": about["about"]}
         return named | departure | {"changes": differences(program, text)}
 
     return {
-        "departures": [
-            row(name, about) for name, about in known["experiments"].items() if about["kind"] == "departure"
-        ],
+        "departures": [row(name, about) for name, about in known.items() if about["kind"] == "departure"],
         "recipes": {name: _leaves(recipe) for name, recipe in recipes.items()},
     }
 

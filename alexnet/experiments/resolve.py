@@ -12,7 +12,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, reduce
 from pathlib import Path
 from typing import Any
 
@@ -82,10 +82,8 @@ def _without_seed(study: str, experiment: str, folder: str) -> dict[str, Any]:
     name = about.get("recipe", record["recipe"])
     recipe = known["recipes"][name]
     diffs = [known["experiments"][step]["diff"] for step in lineage(experiment, known["experiments"])]
-    full = merge(merge(recipe, record["diff"]), record["recipe_diffs"].get(name, {}))
     own = [record["experiment_diffs"].get(step, {}) for step in (about.get("race"), experiment)]
-    for diff in [*diffs, *own]:
-        full = merge(full, diff)
+    full = reduce(merge, [recipe, record["diff"], record["recipe_diffs"].get(name, {}), *diffs, *own])
     check(full, "experiments", f"{study}/{experiment}", part="record")
     if about["kind"] == "race" and "stop_at" not in full["optimizer"]:
         raise UserError(f"{study}/{experiment}: a race needs `stop_at` in its optimizer")
@@ -102,9 +100,7 @@ def _without_seed(study: str, experiment: str, folder: str) -> dict[str, Any]:
         )
     model = _widen(full["model"], record["width"])
     if model["scale_std_by_fan_in"]:
-        unshrunken: Any = recipe["model"]
-        for diff in diffs:
-            unshrunken = merge(unshrunken, diff.get("model", {}))
+        unshrunken: Any = reduce(merge, [diff.get("model", {}) for diff in diffs], recipe["model"])
         unshrunken["layers"] = in_order(unshrunken["layers"])
         _scale_std(model, unshrunken, crop, classes)
     layer_table(model, crop, classes)  # raises where it cannot be built

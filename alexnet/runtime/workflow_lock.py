@@ -66,16 +66,15 @@ def remove_torn(results: Path) -> None:
 
 
 def _torn(path: Path, results: Path) -> bool:
-    if path.suffix not in KINDS or path.is_symlink() or not path.is_file():
+    if path.suffix not in KINDS or path.name.startswith(".") or path.is_symlink() or not path.is_file():
         return False
-    if path.name.startswith(".") or not path.resolve().is_relative_to(results.resolve()):
+    if not path.resolve().is_relative_to(results.resolve()):
         return False
-    if not path.stat().st_size:
-        return True
-    if path.suffix != ".json":
-        return False
+    size = path.stat().st_size
+    if not size or path.suffix != ".json":
+        return not size
     with open(path, "rb") as source:
-        source.seek(max(0, path.stat().st_size - 4))
+        source.seek(max(0, size - 4))
         if source.read().rstrip().endswith(b"\n}"):  # the end of an indented record
             return False
     try:

@@ -56,10 +56,7 @@ def publish(run: Run) -> None:
         run.out / "run.json",
         {
             "format": 1,
-            "study": config["study"],
-            "experiment": config["experiment"],
-            "seed": config["seed"],
-            "tier": config["tier"],
+            **{key: config[key] for key in ("study", "experiment", "seed", "tier")},
             "status": "finished",
             "config_fingerprint": config["fingerprint"],
             "data_fingerprint": run.manifest["fingerprint"],
