@@ -100,7 +100,7 @@ def _pack(list_sources: bool, source: str | None, archives: list[Path] | None, o
 
 
 def _verify(data: list[Path]) -> None:
-    from alexnet.packed.verify import verify
+    from alexnet.packed.packed_set import verify
 
     for folder in data:
         print(verify(folder))

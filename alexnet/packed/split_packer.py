@@ -17,14 +17,13 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
-from numpy.typing import NDArray
 
 from alexnet.archives.catalogue import Picture, Split
 from alexnet.errors import UserError
@@ -49,47 +48,39 @@ class State:
     error: float = 0.0
     problems: list[list[Any]] = field(default_factory=list)  # chunk, name, archive, what is wrong
     finished: bool = False
+    sums: moments.Sums | None = None  # over the pixels, if they are taken
 
+    def save(self, path: Path) -> None:
+        """Write one file that is there wholly or not at all."""
+        arrays = vars(self.sums) if self.sums else {}
+        record = json.dumps(vars(self) | {"sums": None}).encode()
 
-def save_state(path: Path, state: State, sums: moments.Sums | None) -> None:
-    """The state and the sums, as one file that is there wholly or not at all."""
-    record = np.frombuffer(json.dumps(asdict(state)).encode(), np.uint8)
-    arrays: dict[str, NDArray[Any]] = {"state": record}
-    if sums:
-        arrays |= {"images": np.array(sums.images), "pixels": sums.pixels, "products": sums.products}
+        def write(to: Path) -> None:
+            with open(to, "wb") as file:
+                np.savez(file, state=np.frombuffer(record, np.uint8), **arrays)
 
-    def write(to: Path) -> None:
-        with open(to, "wb") as file:
-            np.savez(file, **arrays)  # type: ignore[arg-type]
+        write_atomically(path, write)
 
-    write_atomically(path, write)
-
-
-def load_state(path: Path) -> tuple[State, moments.Sums | None]:
-    """The state and the sums on record; those of a fresh start if there is none."""
-    try:
-        with np.load(path, allow_pickle=False) as saved:
-            state = State(**json.loads(saved["state"].tobytes()))
-            if "images" not in saved:
-                return state, None
-            return state, moments.Sums(int(saved["images"]), saved["pixels"], saved["products"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return State(), None
+    @classmethod
+    def load(cls, path: Path) -> State:
+        """The state on record; that of a fresh start if there is none."""
+        try:
+            with np.load(path, allow_pickle=False) as saved:
+                state = cls(**json.loads(saved["state"].tobytes()))
+                if "images" in saved:
+                    state.sums = moments.Sums(int(saved["images"]), saved["pixels"], saved["products"])
+                return state
+        except (OSError, ValueError, KeyError, TypeError):
+            return cls()
 
 
 def same_pictures(pictures: Iterator[Picture], index: Path, state: State) -> bool:
     """Pass over the pictures of the chunks on record; whether they are those of the index."""
     wrong = {(name, archive) for _, name, archive, _ in state.problems}
+    passed = (p for p in islice(pictures, state.chunks * CHUNK) if (p.name, p.archive) not in wrong)
     with open(index, newline="", encoding="utf-8") as file:
-        rows = csv.reader(file)
-        next(rows, None)
-        for picture in islice(pictures, state.chunks * CHUNK):
-            if (picture.name, picture.archive) in wrong:
-                continue
-            row = next(rows, None)
-            if row is None or row[:2] != [picture.name, str(picture.label)]:
-                return False
-    return True
+        rows = islice(csv.reader(file), 1, None)
+        return all(next(rows, [])[:2] == [picture.name, str(picture.label)] for picture in passed)
 
 
 def summarize(index: Path, classes: int) -> dict[str, Any]:
@@ -101,12 +92,8 @@ def summarize(index: Path, classes: int) -> dict[str, Any]:
             per_class[int(row["label"])] += 1
             if row["repairs"]:
                 repaired.append({"name": row["name"], "repairs": row["repairs"].split(";")})
-    return {
-        "images": sum(per_class),
-        "per_class": per_class,
-        "content_sha256": digest.hexdigest(),
-        "repaired": repaired,
-    }
+    images, content = sum(per_class), digest.hexdigest()
+    return {"images": images, "per_class": per_class, "content_sha256": content, "repaired": repaired}
 
 
 @dataclass(frozen=True)
@@ -121,9 +108,7 @@ class PackedSplit:
 class SplitPacker:
     """Writes <split>.npy or <split>.jpegs and <split>.csv into a folder.
 
-    Args:
-        progress: told of images that are finished, their split, and whether this run packed them; those of an earlier run
-            come first.
+    `progress` is told of images that are finished, their split, and whether this run packed them; earlier ones come first.
     """
 
     def __init__(
@@ -132,9 +117,8 @@ class SplitPacker:
         self.split, self.form, self.progress = split, form, progress
         self.index, self.record = folder / f"{split.name}.csv", folder / f"{split.name}.state"
         self.store = folder / f"{split.name}{'.npy' if form.quality is None else '.jpegs'}"
-        self.state, self.sums = load_state(self.record)
-        if not (self.store.exists() and self.index.exists()):  # as if killed while they were moved into place
-            self.state, self.sums = State(), None
+        there = self.store.exists() and self.index.exists()  # not if killed while they were moved into place
+        self.state = State.load(self.record) if there else State()
 
     def _resume(self) -> Iterator[Picture]:
         """The pictures that are still to be packed."""
@@ -145,7 +129,7 @@ class SplitPacker:
                 os.truncate(self.index, self.state.index_bytes)
                 if whole and same_pictures(pictures, self.index, self.state):
                     return pictures
-        self.state, self.sums = State(), None
+        self.state = State()
         self.store.unlink(missing_ok=True)
         with open(self.index, "w", newline="", encoding="utf-8") as file:
             columns = COLUMNS if self.form.quality is None else (*COLUMNS, *PLACES)
@@ -158,15 +142,15 @@ class SplitPacker:
         Raises:
             UserError: the archives hold another number of images than they said, or cannot be read.
         """
-        if not self.state.finished:
-            self._pack(self._resume(), workers)
-        else:
+        if self.state.finished:
             self.progress(self.split.images, self.split.name, False)
+        else:
+            self._pack(self._resume(), workers)
         problems = [Row(name, -1, archive, problem=what) for _, name, archive, what in self.state.problems]
         record = summarize(self.index, classes)
         if self.form.quality is not None and record["images"]:
             record["mean_squared_error"] = self.state.error / record["images"]
-        return PackedSplit(record, self.sums, problems)
+        return PackedSplit(record, self.state.sums, problems)
 
     def _pack(self, pictures: Iterator[Picture], workers: int) -> None:
         state, split, form = self.state, self.split, self.form
@@ -187,7 +171,7 @@ class SplitPacker:
                 file.flush()
                 state.index_bytes, state.store_bytes = os.fstat(file.fileno()).st_size, writer.appended
                 state.finished = finished
-                return recorder.submit(self._save, writer, file, *copy.deepcopy((state, self.sums)))
+                return recorder.submit(self._save, writer, file, copy.deepcopy(state))
 
             def work(number: int, chunk: list[Picture]) -> Chunk:
                 return convert(chunk, form, partial(writer.write, number))
@@ -225,11 +209,11 @@ class SplitPacker:
             cells = [row.name, row.label, row.width, row.height, ";".join(row.repairs), row.digest]
             lines.writerow([*cells, *next(found, ())])
         if made.sums:
-            self.sums = moments.add_to(self.sums or moments.no_images(self.form.size), made.sums)
+            self.state.sums = moments.add_to(self.state.sums or moments.no_images(self.form.size), made.sums)
         self.state.error += made.error
         self.state.chunks += 1
 
-    def _save(self, writer: Writer, file: TextIO, state: State, sums: moments.Sums | None) -> None:
+    def _save(self, writer: Writer, file: TextIO, state: State) -> None:
         os.fsync(writer.file)
         os.fsync(file.fileno())
-        save_state(self.record, state, sums)
+        state.save(self.record)

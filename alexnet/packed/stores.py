@@ -46,11 +46,7 @@ class JpegImages:
         return image
 
     def __getitem__(self, which: Any) -> NDArray[np.uint8]:
-        """One image (S, S, 3) for a number; (n, S, S, 3) for a slice or an array of numbers.
-
-        Raises:
-            UserError: a damaged file.
-        """
+        """One image (S, S, 3) for a number; (n, S, S, 3) for a slice or an array. UserError if a file is damaged."""
         if isinstance(which, int | np.integer):
             return self._decode(int(which))
         indices = np.arange(len(self))[which]

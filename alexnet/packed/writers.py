@@ -30,8 +30,9 @@ class Writer:
     def close(self) -> None:
         os.close(self.file)
 
-    def _put(self, data: memoryview, at: int) -> None:
+    def _put(self, data: bytes | memoryview, at: int) -> None:
         """All of `data` at byte `at`: the system may take less than it is given."""
+        data = memoryview(data)
         while data:
             done = os.pwrite(self.file, data, at)
             data, at = data[done:], at + done
@@ -60,7 +61,7 @@ class RawWriter(Writer):
 
     def write(self, number: int, pixels: NDArray[np.uint8]) -> None:
         if number * self.chunk <= self.images:  # more than announced is an error that comes soon
-            self._put(memoryview(pixels.reshape(-1).data), self.start + number * self.chunk * self.image_bytes)
+            self._put(pixels.reshape(-1).data, self.start + number * self.chunk * self.image_bytes)
 
     def close_gaps(self, kept: list[int]) -> None:
         to = 0
@@ -68,7 +69,7 @@ class RawWriter(Writer):
             source = number * self.chunk
             if source != to and count:
                 block = os.pread(self.file, count * self.image_bytes, self.start + source * self.image_bytes)
-                self._put(memoryview(block), self.start + to * self.image_bytes)
+                self._put(block, self.start + to * self.image_bytes)
             to += count
         self._header(to)
 
@@ -85,6 +86,6 @@ class JpegWriter(Writer):
         places = []
         for data in files:
             places.append((self.appended, len(data)))
-            self._put(memoryview(data), self.appended)
+            self._put(data, self.appended)
             self.appended += len(data)
         return places
