@@ -14,12 +14,6 @@ import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image, ImageChops
-from PIL.BmpImagePlugin import BmpImageFile
-from PIL.GifImagePlugin import GifImageFile
-from PIL.JpegImagePlugin import JpegImageFile
-from PIL.PngImagePlugin import PngImageFile
-from PIL.TiffImagePlugin import TiffImageFile
-from PIL.WebPImagePlugin import WebPImageFile
 
 from alexnet.images.resample import central_square
 
@@ -30,8 +24,7 @@ ALONE = 20_000_000  # pixels, or bytes of a file, beyond which an image is handl
 LARGE = 12_000_000  # bytes of pixels beyond which memory is not kept
 _kept = threading.local()
 _alone = threading.RLock()
-PLUGINS = (JpegImageFile, PngImageFile, GifImageFile, BmpImageFile, TiffImageFile, WebPImageFile)
-FORMATS = tuple(plugin.format for plugin in PLUGINS)
+FORMATS = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP")
 
 
 class Undecodable(Exception):
@@ -96,17 +89,14 @@ def decode(data: bytes, most: int = MAX_PIXELS) -> tuple[Image.Image, tuple[str,
             image.load()
         except (Undecodable, _Large, MemoryError):
             raise
-        except Image.UnidentifiedImageError as error:
-            raise Undecodable("no known image format") from error
         except (
             Exception
-        ) as error:  # on damaged data Pillow raises nearly anything; one file must not end a run of a million
-            raise Undecodable(f"{type(error).__name__}: {error}") from error
+        ) as error:  # damaged data make Pillow raise nearly anything; one file must not end a run of a million
+            unknown = isinstance(error, Image.UnidentifiedImageError)
+            raise Undecodable("no known image format" if unknown else f"{type(error).__name__}: {error}") from error
     rgb, changes = to_rgb(image)
-    repairs += changes
-    repairs += ["16bit"] * deep
-    repairs += ["exif"] * any("exif" in str(w.message).lower() or "tiff" in str(w.message).lower() for w in caught)
-    return rgb, tuple(repairs)
+    odd_exif = any("exif" in str(w.message).lower() or "tiff" in str(w.message).lower() for w in caught)
+    return rgb, (*repairs, *changes, *["16bit"] * deep, *["exif"] * odd_exif)
 
 
 def to_rgb(image: Image.Image) -> tuple[Image.Image, list[str]]:
@@ -148,9 +138,9 @@ def exif_damaged(data: bytes) -> bool:
 
 def _buffer(size: int) -> NDArray[np.uint8]:
     """Memory of this thread, used again and again: fresh pages cost a tenth of the decoding."""
-    held: NDArray[np.uint8] | None = getattr(_kept, "buffer", None)
     if size > LARGE:
         return np.empty(size, np.uint8)
+    held: NDArray[np.uint8] | None = getattr(_kept, "buffer", None)
     if held is None or len(held) < size:
         held = _kept.buffer = np.empty(size, np.uint8)
     return held[:size]
@@ -180,11 +170,7 @@ def quick(data: bytes, most: int = MAX_PIXELS) -> tuple[NDArray[np.uint8] | None
 
 
 def square_of(data: bytes | NDArray[np.uint8], size: int, out: NDArray[np.uint8] | None = None) -> Square:
-    """The central square of an image file, or of pixels (height, width, 3); written to `out` if that is given.
-
-    Raises:
-        Undecodable: see `decode`.
-    """
+    """The central square of an image file, or of pixels (height, width, 3); written to `out` if given. See `decode`."""
     if isinstance(data, np.ndarray):
         return Square(central_square(data, size, out), data.shape[1], data.shape[0], ())
     try:
