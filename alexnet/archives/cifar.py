@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from alexnet.archives import tars
-from alexnet.archives.catalogue import Catalogue, ImageClass, Picture, Split
+from alexnet.archives.catalogue import Catalogue, Found, ImageClass, Picture, Split
 from alexnet.errors import UserError
 
 if TYPE_CHECKING:
@@ -56,12 +56,8 @@ class Grid:
 
 
 # What a batch names: arrays and their types. Anything else is refused.
-STAND_INS: dict[tuple[str, str], Any] = {
-    ("numpy.core.multiarray", "_reconstruct"): Grid,
-    ("numpy._core.multiarray", "_reconstruct"): Grid,
-    ("numpy", "ndarray"): Grid,
-    ("numpy", "dtype"): Kind,
-}
+MAKERS = ("numpy.core.multiarray._reconstruct", "numpy._core.multiarray._reconstruct", "numpy.ndarray")
+STAND_INS: dict[str, Any] = dict.fromkeys(MAKERS, Grid) | {"numpy.dtype": Kind}
 
 
 class Restricted(pickle.Unpickler):
@@ -77,9 +73,9 @@ class Restricted(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) == ("_codecs", "encode"):
             return self._encode
-        if (module, name) not in STAND_INS:
+        if f"{module}.{name}" not in STAND_INS:
             raise pickle.UnpicklingError(f"it names {module}.{name}")
-        return STAND_INS[module, name]
+        return STAND_INS[f"{module}.{name}"]
 
     def _encode(self, text: str, _: str) -> bytes:
         """How Python 3 writes bytes into a pickle for Python 2; each text once."""
@@ -89,12 +85,9 @@ class Restricted(pickle.Unpickler):
         return text.encode("latin1")
 
 
-def unpickle(data: bytes, where: str) -> dict[bytes, Any]:
-    """The record of a batch or of the class names.
-
-    Raises:
-        UserError: no pickle, or one that asks for more than arrays.
-    """
+def unpickle(path: Path, name: str) -> dict[bytes, Any]:
+    """The record of a batch or of the class names; UserError if it is none, or names more than arrays."""
+    data, where = tars.find(path, name), f"{path.name}/{name}"
     try:
         record = Restricted(data).load()
     except Exception as error:
@@ -105,15 +98,11 @@ def unpickle(data: bytes, where: str) -> dict[bytes, Any]:
 
 
 def read_batch(path: Path, name: str, classes: int) -> list[Picture]:
-    """The images of one batch, (32, 32, 3) each.
-
-    Raises:
-        UserError: a part is missing, of another size, or a label is no class.
-    """
+    """The images of one batch, (32, 32, 3) each; UserError if a part is missing or misfits, or a label is no class."""
     import numpy as np
 
     where = f"{path.name}/{name}"
-    record = unpickle(tars.find(path, name), where)
+    record = unpickle(path, name)
     try:
         pixels, labels = record[b"data"].pixels(), [int(label) for label in record[b"labels"]]
         names = [file.decode() for file in record.get(b"filenames", [])]
@@ -129,19 +118,10 @@ def read_batch(path: Path, name: str, classes: int) -> list[Picture]:
     return [Picture(file, label, where, image) for file, label, image in zip(names, labels, images, strict=True)]
 
 
-def stream(path: Path, split: str, classes: int) -> Iterator[Picture]:
-    """The images of a split, batch by batch."""
-    for name in BATCHES[split]:
-        yield from read_batch(path, name, classes)
-
-
-def open_cifar(source: str, splits: list[str], path: Path) -> Catalogue:
-    """Look through the archive: its class names are sorted, so that a label is the rank of its name.
-
-    Raises:
-        UserError: see `read_batch`.
-    """
-    meta = unpickle(tars.find(path, "batches.meta"), f"{path.name}/batches.meta")
+def open_cifar(found: Found) -> Catalogue:
+    """Look through the archive: its class names are sorted, so that a label is the rank of its name."""
+    path = found.first
+    meta = unpickle(path, "batches.meta")
     try:
         names = [name.decode() for name in meta[b"label_names"]]
         images = int(meta[b"num_cases_per_batch"])
@@ -150,7 +130,11 @@ def open_cifar(source: str, splits: list[str], path: Path) -> Catalogue:
     if names != sorted(names):
         raise UserError(f"{path.name}: class names are not in sorted order; this is no CIFAR-10")
     classes = tuple(ImageClass(name, name) for name in names)
-    opened = [
-        Split(split, images * len(BATCHES[split]), partial(stream, path, split, len(classes))) for split in splits
-    ]
-    return Catalogue(source, classes, tuple(opened), (path,), "original")
+
+    def pictures(batches: list[str]) -> Iterator[Picture]:
+        for name in batches:
+            yield from read_batch(path, name, len(classes))
+
+    batches = {split: BATCHES[split] for split in found.splits}
+    opened = [Split(split, images * len(some), partial(pictures, some)) for split, some in batches.items()]
+    return Catalogue(found.source, classes, tuple(opened), (path,), "original")

@@ -49,10 +49,9 @@ def _table(mat: bytes, columns: Sequence[str]) -> dict[str, Any]:
     call = [sys.executable, "-c", code, *columns]
     one_thread = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
     with tempfile.TemporaryFile() as answer:
+        how: dict[str, Any] = {"stdout": answer, "stderr": subprocess.PIPE, "env": os.environ | one_thread}
         try:
-            done = subprocess.run(
-                call, input=mat, stdout=answer, stderr=subprocess.PIPE, env=os.environ | one_thread, timeout=SECONDS
-            )
+            done = subprocess.run(call, input=mat, timeout=SECONDS, **how)
         except subprocess.TimeoutExpired:
             raise ValueError(f"its reader took more than {SECONDS} s") from None
         if done.returncode < 0:
@@ -88,8 +87,7 @@ def child() -> None:
 def read_devkit(path: Path, year: int) -> Devkit:
     """Read <root>/data/meta.mat: a struct array `synsets`; the rows without children are the classes.
 
-    Raises:
-        UserError: the archive is missing or damaged, or belongs to another year.
+    UserError if the archive is missing or damaged, or belongs to another year.
     """
     key = f"ILSVRC{year}_ID"
     columns = (key, "WNID", "words", "num_children", "num_train_images")
@@ -99,40 +97,12 @@ def read_devkit(path: Path, year: int) -> Devkit:
         raise UserError(
             f"data/meta.mat in {path.name} has no table of synsets ({error}); fetch the archive again"
         ) from error
-    lacking = [name for name in columns if name not in table["columns"]]
-    if lacking:
+    if lacking := [name for name in columns if name not in table["columns"]]:
         raise UserError(f"data/meta.mat in {path.name} has no column {lacking[0]}: it is not the kit of {year}")
 
     leaves = sorted((row for row in table["rows"] if row["num_children"] == 0), key=lambda row: row["WNID"])
     label_of_id = {row[key]: label for label, row in enumerate(leaves)}
     if len(label_of_id) != len(leaves) or len({row["WNID"] for row in leaves}) != len(leaves):
         raise UserError(f"data/meta.mat in {path.name} has an id or a wnid twice; fetch the archive again")
-    return Devkit(
-        year,
-        path.name,
-        tuple(ImageClass(row["WNID"], row["words"]) for row in leaves),
-        label_of_id,
-        tuple(row["num_train_images"] for row in leaves),
-    )
-
-
-def read_ground_truth(text: bytes, file: str, kit: Devkit) -> list[int]:
-    """Labels of a ground-truth file, which has one id of the kit's year a line.
-
-    Raises:
-        UserError: a line is no number, or a number that the kit does not know as a class; names file, line
-        and value.
-    """
-    labels = []
-    for number, line in enumerate(text.decode("ascii", "replace").split("\n"), start=1):
-        value = line.strip()
-        if not value:
-            continue
-        label = kit.label_of_id.get(int(value)) if value.isdecimal() else None
-        if label is None:
-            raise UserError(
-                f"{file}, line {number}: {value!r} is not among the {len(kit.classes)} class ids of "
-                f"{kit.file}; check that both files are of the same year"
-            )
-        labels.append(label)
-    return labels
+    classes = tuple(ImageClass(row["WNID"], row["words"]) for row in leaves)
+    return Devkit(year, path.name, classes, label_of_id, tuple(row["num_train_images"] for row in leaves))

@@ -84,11 +84,7 @@ class Spool:
             self.file.close()
 
     def add(self, data: bytes) -> Extent:
-        """Append some bytes; where they stand, to be read there after `flush`.
-
-        Raises:
-            UserError: there is no room for them.
-        """
+        """Append some bytes; where they stand, to be read there after `flush`. UserError if there is no room."""
         try:
             self.file.write(data)
         except OSError as error:

@@ -30,17 +30,15 @@ from filelock import Timeout
 
 from alexnet.archives.catalogue import SPLITS, Catalogue
 from alexnet.archives.known_files import KNOWN
-from alexnet.archives.sources import Folders, list_sources, located, missing_archives, open_source
+from alexnet.archives.sources import Folders, find, open_source
 from alexnet.errors import UserError
 from alexnet.images.resample import INTERPOLATION
 from alexnet.packed import moments
 from alexnet.packed.chunks import CHUNK, ImageFormat, Row
-from alexnet.packed.manifest import FORMAT, fingerprint, hash_file, read_manifest, record_hash
+from alexnet.packed.manifest import FORMAT, fingerprint, hash_file, record_hash
 from alexnet.packed.split_packer import SplitPacker
 from alexnet.runtime.files import locked, sha256, write_atomically
 from alexnet.runtime.progress import clock
-
-__all__ = ["list_sources", "missing_archives", "pack", "plan", "read_manifest"]
 
 REPORT_SECONDS = 2.0
 LISTED = 100  # undecodable files named in an error
@@ -69,11 +67,7 @@ class Progress:
 
 
 def list_undecodable(problems: list[Row], allowed: int, listing: Path) -> None:
-    """List every image that could not be decoded in a file: name, archive, what is wrong.
-
-    Raises:
-        UserError: there are more than `allowed`; it names them.
-    """
+    """List undecodable images in a file: name, archive, what is wrong; UserError for more than `allowed`."""
     listing.unlink(missing_ok=True)
     if problems:
         text = "".join(f"{row.name}\t{row.archive}\t{row.problem}\n" for row in problems)
@@ -92,21 +86,8 @@ def plan(catalogue: Catalogue, folder: Path, size: int, storage: str) -> dict[st
     images = {split.name: split.images for split in catalogue.splits}
     each = size * size * 3 * (JPEG_SHARE if storage == "jpeg" else 1) + 200
     there = next(path for path in (folder, *folder.parents) if path.exists())
-    return {
-        "images": images,
-        "bytes": int(sum(images.values()) * each) + 16_000_000,
-        "free": shutil.disk_usage(there).free,
-    }
-
-
-def check_disk(needed: dict[str, Any], folder: Path, partial: Path) -> None:
-    """Raise UserError if the packed set will not fit beside what is there of it."""
-    there = sum(file.stat().st_blocks * 512 for file in partial.iterdir()) if partial.is_dir() else 0
-    if needed["bytes"] > needed["free"] + there:
-        raise UserError(
-            f"the packed set takes {needed['bytes'] / 1e9:,.1f} GB, but {folder} has {needed['free'] / 1e9:,.1f} GB "
-            "free; make room, choose another folder, or store JPEG files (--storage jpeg)"
-        )
+    needed = int(sum(images.values()) * each) + 16_000_000
+    return {"images": images, "bytes": needed, "free": shutil.disk_usage(there).free}
 
 
 def forget_another(partial: Path, job: dict[str, Any]) -> None:
@@ -143,8 +124,9 @@ def check_first(
     Raises:
         UserError: one is not what was published under its name.
     """
-    names = KNOWN.keys() - set(repacked)
-    known = {path: KNOWN[path.name] for path in located(source, archives, splits) if path.name in names}
+    names = set() if source == "folders" else KNOWN.keys() - set(repacked)
+    paths = [path for path in find(source, archives, splits).paths.values() if path.name in names and path.is_file()]
+    known = {path: KNOWN[path.name] for path in paths}
     for path, file in known.items():
         size = path.stat().st_size
         if file.bytes not in (None, size):
@@ -186,24 +168,26 @@ def pack(
             the map, counts differ, images cannot be decoded (all are named), the disk is too small or full.
     """
     began = time.monotonic()
-    out = Path(out)
+    out, progress = Path(out), progress or sys.stderr
     if image_size < 1:
         raise UserError(f"image size is {image_size}; choose 1 or more pixels")
     if storage not in ("raw", "jpeg"):
         raise UserError(f"storage is {storage!r}; choose raw or jpeg")
-    workers = workers or len(os.sched_getaffinity(0))
-    progress = progress or sys.stderr
-    compared = {} if stand_ins else check_first(source, archives, splits, repacked)
+    records = {} if stand_ins else check_first(source, archives, splits, repacked)
     catalogue = open_source(source, archives, splits, archive_order)
-    partial = out / ".partial"
-    needed = plan(catalogue, out, image_size, storage)
+    partial, needed = out / ".partial", plan(catalogue, out, image_size, storage)
     print(
         f"pack {source}: {sum(needed['images'].values()):,} images into {out}, {needed['bytes'] / 1e9:,.1f} GB "
         f"({'at most' if storage == 'jpeg' else 'raw'}), {needed['free'] / 1e9:,.1f} GB free",
         file=progress,
         flush=True,
     )
-    check_disk(needed, out, partial)
+    there = sum(file.stat().st_blocks * 512 for file in partial.iterdir()) if partial.is_dir() else 0
+    if needed["bytes"] > needed["free"] + there:
+        raise UserError(
+            f"the packed set takes {needed['bytes'] / 1e9:,.1f} GB, but {out} has {needed['free'] / 1e9:,.1f} GB "
+            "free; make room, choose another folder, or store JPEG files (--storage jpeg)"
+        )
     job = {
         "format": FORMAT,
         "source": source,
@@ -226,18 +210,18 @@ def pack(
             hashes = {  # taken beside the packing: sha256 leaves the interpreter free
                 path: hasher.submit(hash_file, path, known.get(path.name), stop)
                 for path in catalogue.files
-                if path.is_file() and path not in compared
+                if path.is_file() and path not in records
             }
-            lines = Progress(progress, sum(needed["images"].values()))
-            packed = {}
+            lines, packed = Progress(progress, sum(needed["images"].values())), {}
             for split in catalogue.splits:
                 form = ImageFormat(image_size, split.name == "train", quality if storage == "jpeg" else None)
                 packer = SplitPacker(split, partial, form, lines.add)
-                packed[split.name] = packer.run(workers, len(catalogue.classes))
+                packed[split.name] = packer.run(workers or len(os.sched_getaffinity(0)), len(catalogue.classes))
             problems = [row for result in packed.values() for row in result.problems]
             list_undecodable(problems, allow_undecodable, out / "undecodable.tsv")
-            records = compared | {path: future.result() for path, future in hashes.items()}
+            records |= {path: future.result() for path, future in hashes.items()}
             seconds = time.monotonic() - began
+            sums = packed["train"].sums if "train" in packed else None
             manifest: dict[str, Any] = {
                 "format": FORMAT,
                 "source": catalogue.source,
@@ -256,7 +240,6 @@ def pack(
             }
             if storage == "jpeg":
                 manifest["jpeg"] = {"quality": quality, "subsampling": "4:4:4"}
-            sums = packed["train"].sums if "train" in packed else None
             if sums:
                 np.save(partial / "mean.npy", moments.mean_image(sums))
                 manifest["files"] = {"mean.npy": sha256(partial / "mean.npy")}
