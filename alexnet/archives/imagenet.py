@@ -17,6 +17,7 @@ from alexnet.archives import ilsvrc, kaggle, parquet, web_dataset
 from alexnet.archives.catalogue import Catalogue, Found, ImageClass, Lazy, Place, splits_of
 from alexnet.archives.class_folders import around, by_class, images
 from alexnet.archives.devkits import Devkit, read_devkit
+from alexnet.archives.known_files import PUBLISHED
 from alexnet.archives.labelled import Samples, official_name, shards
 from alexnet.errors import UserError
 
@@ -25,7 +26,6 @@ WNID, VALIDATION = re.compile(r"n\d{8}"), re.compile(r"ILSVRC2012_val_\d{8}\.")
 WNIDS = "imagenet_2012_validation_synset_labels.txt"  # a wnid a line, as TensorFlow's scripts published it
 FLAT = (kaggle.SOLUTION, KIT, WNIDS)  # any of them says the classes of validation images in one folder
 LISTS = (KIT, kaggle.MAPPING, kaggle.SOLUTION, kaggle.LIST, WNIDS)
-PUBLISHED = {"train": 1_281_167, "val": 50_000}  # images of the 1000 classes
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,8 @@ def find(source: str, folders: Sequence[Path], splits: Sequence[str], archive_or
     wanted += [ilsvrc.IMAGES[2012].format(split) for split in splits if split not in held]
     missing = {name: folders[0] / name for name in wanted}
     paths = missing | lists | {str(path): path for _, files in held.values() for path in files}
-    return Found(source, splits, folders, paths, partial(_open, held, lists), archive_order)
+    parts = {split: (layout.words, files) for split, (layout, files) in held.items()}
+    return Found(source, splits, folders, paths, partial(_open, held, lists), archive_order, parts)
 
 
 def _open(held: dict[str, tuple[Layout, list[Path]]], lists: dict[str, Path], found: Found) -> Catalogue:
@@ -137,7 +138,7 @@ def _open(held: dict[str, tuple[Layout, list[Path]]], lists: dict[str, Path], fo
     read_from = [str(p) if p.is_dir() else p.name for _, paths in held.values() for p in (paths[0], paths[-1])]
     where = ", ".join(dict.fromkeys([*read_from, *[name for name in LISTS[:2] if name in lists][:1]]))
     opened = splits_of(places, found.splits, classes, where, found.archive_order)
-    expected = {"train": sum(kit.train_images)} if kit else PUBLISHED if len(classes) == 1000 else {}
+    expected = {"train": sum(kit.train_images)} if kit else PUBLISHED[found.source] if len(classes) == 1000 else {}
     for split in opened:
         if split.images != expected.get(split.name, split.images):
             raise UserError(

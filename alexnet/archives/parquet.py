@@ -101,7 +101,7 @@ def find(folders: Sequence[Path], splits: Sequence[str]) -> dict[str, list[Path]
     return {split: paths for split, paths in found.items() if paths}
 
 
-def open_parquet(held: dict[str, list[Path]], found: Found) -> Catalogue:
+def open_parquet(found: Found) -> Catalogue:
     """A data set other than ILSVRC, with the classes of Imagenette or those that the shards name, else UserError."""
     import pyarrow.parquet as pq
 
@@ -115,6 +115,7 @@ def open_parquet(held: dict[str, list[Path]], found: Found) -> Catalogue:
         raise UserError(f"{first} does not name its classes; sort the images into folders by class") from None
     by_label = [ImageClass(name, words.get(name, name)) for name in map(printable, map(str, named))]
     classes = tuple(sorted(by_label, key=lambda c: c.wnid))
-    places = [p for split, paths in held.items() for p in read(split, paths, official=False).places(by_label)]
-    splits = splits_of(places, list(held), classes, f"{first.name} and others")
+    read_in = (read(split, paths, official=False) for split, (_, paths) in found.parts.items())
+    places = [place for samples in read_in for place in samples.places(by_label)]
+    splits = splits_of(places, found.splits, classes, f"{first.name} and others")
     return Catalogue(found.source, classes, splits, tuple(found.paths.values()), "parquet")

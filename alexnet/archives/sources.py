@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from alexnet.archives import cifar, ilsvrc, imagenet, parquet, synset_tars, tiny_imagenet
@@ -158,7 +157,8 @@ def _find(source: str, folders: list[Path], splits: Sequence[str], archive_order
     shards = parquet.find(folders, wanted) if about.parquet else {}
     if shards and (len(shards) == len(wanted) or (source == "folders" and not splits)):
         paths = {str(path): path for some in shards.values() for path in some}
-        return Found(source, list(shards), folders, paths, partial(parquet.open_parquet, shards))
+        parts = {split: ("parquet", some) for split, some in shards.items()}
+        return Found(source, list(shards), folders, paths, parquet.open_parquet, parts=parts)
     return layouts[0]
 
 
