@@ -11,7 +11,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from alexnet.errors import UserError
+from alexnet.errors import UserError, told
 
 if TYPE_CHECKING:
     import numpy as np
@@ -51,17 +51,12 @@ class Extent:
 
     def read(self) -> bytes:
         """The bytes; UserError if the file cannot be read, or ends before they do."""
-        data = b""
-        try:
-            with open(self.path, "rb", buffering=0) as file:
-                file.seek(self.offset)
-                while more := file.read(self.size - len(data)):  # disks over a network may give less than asked for
-                    data += more
-        except OSError as error:
-            raise UserError(
-                f"{self.path} cannot be read at byte {self.offset} ({error.strerror or error}); check the disk, or "
-                "fetch it again"
-            ) from error
+        data, place = b"", f"{self.path} cannot be read at byte {self.offset}"
+        unreadable = told(lambda why: f"{place} ({why}); check the disk, or fetch it again", OSError)
+        with unreadable, open(self.path, "rb", buffering=0) as file:
+            file.seek(self.offset)
+            while more := file.read(self.size - len(data)):  # disks over a network may give less than asked for
+                data += more
         if len(data) != self.size:
             raise UserError(f"{self.path.name} in {self.path.parent} breaks off; fetch it again")
         return data

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from alexnet.archives import tars
 from alexnet.archives.catalogue import Catalogue, Found, ImageClass, Picture, Split
-from alexnet.errors import UserError
+from alexnet.errors import UserError, told
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 ARCHIVE = "cifar-10-python.tar.gz"
 BATCHES = {"train": [f"data_batch_{i}" for i in range(1, 6)], "test": ["test_batch"]}
 PIXELS = 3 * 32 * 32
+MISFIT = (KeyError, TypeError, ValueError, OverflowError, AttributeError)  # of a record with other parts or types
 
 
 class Kind:
@@ -88,10 +89,8 @@ class Restricted(pickle.Unpickler):
 def unpickle(path: Path, name: str) -> dict[bytes, Any]:
     """The record of a batch or of the class names; UserError if it is none, or names more than arrays."""
     data, where = tars.find(path, name), f"{path.name}/{name}"
-    try:
+    with told(lambda why: f"{where} cannot be read ({why}); fetch it again", Exception):
         record = Restricted(data).load()
-    except Exception as error:
-        raise UserError(f"{where} cannot be read ({error}); fetch it again") from error
     if not isinstance(record, dict):
         raise UserError(f"{where} holds no record; fetch it again")
     return record
@@ -103,11 +102,9 @@ def read_batch(path: Path, name: str, classes: int) -> list[Picture]:
 
     where = f"{path.name}/{name}"
     record = unpickle(path, name)
-    try:
+    with told(lambda why: f"{where} lacks data or labels ({why}); fetch it again", *MISFIT):
         pixels, labels = record[b"data"].pixels(), [int(label) for label in record[b"labels"]]
         names = [file.decode() for file in record.get(b"filenames", [])]
-    except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
-        raise UserError(f"{where} lacks data or labels ({error}); fetch it again") from error
     names = names or [f"{name}_{i:05d}.png" for i in range(len(labels))]
     if pixels.shape != (len(labels), PIXELS) or len(names) != len(labels):
         raise UserError(f"{where} has {len(labels)} labels for pixels of shape {pixels.shape}; fetch it again")
@@ -122,11 +119,9 @@ def open_cifar(found: Found) -> Catalogue:
     """Look through the archive: its class names are sorted, so that a label is the rank of its name."""
     path = found.first
     meta = unpickle(path, "batches.meta")
-    try:
+    with told(lambda why: f"{path.name}/batches.meta lacks {why}; fetch it again", *MISFIT):
         names = [name.decode() for name in meta[b"label_names"]]
         images = int(meta[b"num_cases_per_batch"])
-    except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
-        raise UserError(f"{path.name}/batches.meta lacks {error}; fetch it again") from error
     if names != sorted(names):
         raise UserError(f"{path.name}: class names are not in sorted order; this is no CIFAR-10")
     classes = tuple(ImageClass(name, name) for name in names)

@@ -20,7 +20,7 @@ from typing import Any
 
 from alexnet.archives import tars
 from alexnet.archives.catalogue import ImageClass
-from alexnet.errors import UserError
+from alexnet.errors import UserError, told
 
 MEMORY, SECONDS = (2 << 30, 60)  # bytes and seconds that the table's reader may take; it needs 0.4 GB and half a second
 
@@ -91,12 +91,9 @@ def read_devkit(path: Path, year: int) -> Devkit:
     """
     key = f"ILSVRC{year}_ID"
     columns = (key, "WNID", "words", "num_children", "num_train_images")
-    try:
-        table = _table(tars.find(path, "data/meta.mat"), columns)
-    except ValueError as error:
-        raise UserError(
-            f"data/meta.mat in {path.name} has no table of synsets ({error}); fetch the archive again"
-        ) from error
+    mat = tars.find(path, "data/meta.mat")
+    with told(lambda why: f"data/meta.mat in {path.name} has no table of synsets ({why}); fetch it again", ValueError):
+        table = _table(mat, columns)
     if lacking := [name for name in columns if name not in table["columns"]]:
         raise UserError(f"data/meta.mat in {path.name} has no column {lacking[0]}: it is not the kit of {year}")
 

@@ -7,11 +7,14 @@ where this one stopped.
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import json
 import os
 import random
+import re
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
@@ -22,10 +25,9 @@ from urllib3.exceptions import HTTPError
 from urllib3.util.retry import Retry
 
 from alexnet.archives.known_files import CREDENTIALS, KNOWN, human_size, public
-from alexnet.archives.parts import Part
 from alexnet.archives.web import Credentials, Interrupted, Session, advice, ask, check_url, tried, within
 from alexnet.errors import UserError
-from alexnet.runtime.files import locked
+from alexnet.runtime.files import locked, write_json
 from alexnet.runtime.progress import clock
 
 BLOCK = 1 << 17
@@ -33,6 +35,8 @@ PROGRESS_SECONDS = 2.0
 ENOUGH = 100_000  # bytes that an attempt must bring, or it counts as a failure
 SLOW = "the server is too slow"
 RETRIED = (408, 429, 500, 502, 503, 504)
+HASH_BLOCK = 1 << 20
+RECORD = {"url": str, "etag": str | None, "last_modified": str | None, "bytes": int | None}  # of what the server said
 LONGEST_WAIT = 120  # seconds that a server may have us wait
 
 
@@ -45,6 +49,61 @@ class Download:
     md5: str | None
     resumed_from: int
     attempts: int
+
+
+class Part:
+    """The bytes fetched so far, their hashes, and what the server said about the whole."""
+
+    def __init__(self, path: Path, url: str, kinds: Sequence[str]) -> None:
+        self.path, self.record, self.url, self.kinds = path, path.with_name(path.name + ".json"), url, kinds
+        self._forget({})
+
+    def _forget(self, said: dict[str, Any]) -> None:
+        self.have, self.said = 0, said
+        self.hashes = {kind: hashlib.new(kind, usedforsecurity=False) for kind in self.kinds}
+
+    def take(self, block: bytes) -> None:
+        self.have += len(block)
+        for digest in self.hashes.values():
+            digest.update(block)
+
+    def read(self, path: Path) -> None:
+        """Take the bytes of a file into the hashes."""
+        with open(path, "rb") as file:
+            while block := file.read(HASH_BLOCK):
+                self.take(block)
+
+    def begin(self, said: dict[str, Any] | None = None) -> None:
+        """Start from zero: the record is there before the first byte. Without one, leave nothing."""
+        self.path.unlink(missing_ok=True)
+        self.record.unlink(missing_ok=True)
+        self._forget(said or {})
+        if said:
+            write_json(self.record, {"url": self.url, **said})
+            self.path.touch()
+
+    def load(self) -> None:
+        """Take up what an earlier call left of the same address."""
+        with contextlib.suppress(OSError, ValueError):
+            said = json.loads(self.record.read_text())
+            sound = isinstance(said, dict) and all(isinstance(said.get(k), t) for k, t in RECORD.items())
+            if sound and said["url"] == self.url and self.path.is_file():
+                self.said = said
+                self.read(self.path)
+                return
+        self.begin()
+
+    @property
+    def validator(self) -> str:
+        """What If-Range is to hold; weak tags do not identify bytes."""
+        tag = self.said.get("etag") or ""
+        return tag if tag and not tag.startswith("W/") else self.said.get("last_modified") or ""
+
+    def goes_on(self, answer: requests.Response) -> bool:
+        """Whether an answer is the rest."""
+        total = self.said["bytes"] or "[0-9]+"
+        place = rf"bytes {self.have}-[0-9]+/({total}|\*)"
+        return bool(answer.status_code == 206 and re.fullmatch(place, answer.headers.get("Content-Range", "")))
 
 
 @dataclass

@@ -131,8 +131,8 @@ def _open(held: dict[str, tuple[Layout, list[Path]]], lists: dict[str, Path], fo
     holding = Holding(lists, kit, classes, roots)
     read = [layout.read(split, paths, holding) for split, (layout, paths) in held.items()]
     if not classes:
-        wnids = {w for some in read for w in (some.wnids if isinstance(some, Samples) else {p.wnid for p in some})}
-        classes = tuple(ImageClass(wnid, wnid) for wnid in sorted(wnids))
+        first = (some.first.values() if isinstance(some, Samples) else [("", p.wnid) for p in some] for some in read)
+        classes = tuple(ImageClass(wnid, wnid) for wnid in sorted({wnid for seen in first for _, wnid in seen} - {""}))
     places = [place for some in read for place in (some.places(classes) if isinstance(some, Samples) else some)]
     words = ", ".join(dict.fromkeys(layout.words for layout, _ in held.values()))
     read_from = [str(p) if p.is_dir() else p.name for _, paths in held.values() for p in (paths[0], paths[-1])]

@@ -12,17 +12,15 @@ from pathlib import Path
 
 from alexnet.archives.catalogue import ImageClass, Lazy, Place, places_of
 from alexnet.archives.members import shown
-from alexnet.errors import UserError
+from alexnet.errors import UserError, told
 
 IMAGES, MAPPING, SOLUTION = "ILSVRC/Data/CLS-LOC", "LOC_synset_mapping.txt", "LOC_val_solution.csv"
 LIST = "ILSVRC/ImageSets/CLS-LOC/train_cls.txt"
 
 
 def _lines(path: Path) -> list[str]:
-    try:
+    with told(lambda why: f"{path} cannot be read ({why}); fetch it again", OSError, UnicodeDecodeError):
         return path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} cannot be read ({error}); fetch it again") from error
 
 
 def read_classes(path: Path) -> tuple[ImageClass, ...]:
@@ -43,10 +41,8 @@ def labelled_by(
             in the list.
     """
     known, wnid_of = {c.wnid for c in classes}, dict[str, str]()
-    try:
+    with told(lambda why: f"{path} cannot be read ({why}); fetch it again", csv.Error):
         rows = list(csv.DictReader(_lines(path)))
-    except csv.Error as error:
-        raise UserError(f"{path} cannot be read ({error}); fetch it again") from error
     for number, row in enumerate(rows, start=2):
         image, wnids = row.get("ImageId"), set((row.get("PredictionString") or "").split()[::5])
         if not image or len(wnids) != 1 or not wnids <= known:

@@ -9,7 +9,7 @@ from typing import Any
 
 from alexnet.archives.catalogue import ImageClass, Place, places_of
 from alexnet.archives.members import basename, printable
-from alexnet.errors import UserError
+from alexnet.errors import UserError, told
 
 SPLIT_WORDS = {"train": ("train",), "val": ("validation", "val"), "test": ("test",)}  # in names of shards
 OF_CLASS = re.compile(r"(n\d{8})_\d+")
@@ -63,12 +63,10 @@ class Samples:
         Raises:
             UserError: it has no name or label, was there before, or its name is of another class than its label.
         """
-        try:
-            given = str(name or "")
+        given = str(name or "")
+        with told(lambda _: f"{where}: {label!r} is no label; fetch the shard again", TypeError, ValueError):
             known_as, wnid = official_name(given) if self.official else (printable(basename(given)), "")
             number = int(label)  # type: ignore[call-overload]
-        except (TypeError, ValueError):
-            raise UserError(f"{where}: {label!r} is no label; fetch the shard again") from None
         if not name or number < 0 or wnid is None:
             what = "has no name" if not name else f"has label {number}" if number < 0 else f"{name} is of two classes"
             raise UserError(f"{where}: the image {what}; fetch the shard again")
@@ -81,10 +79,6 @@ class Samples:
             self.first[number] = (where, wnid)
         self.names.add(key)
         self.images.append((number, archive, known_as, data))
-
-    @property
-    def wnids(self) -> set[str]:
-        return {wnid for _, wnid in self.first.values() if wnid}
 
     def places(self, classes: Sequence[ImageClass]) -> list[Place]:
         """The images by class; UserError if a label is outside of the classes, or is not the rank of its class."""

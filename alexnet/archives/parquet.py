@@ -10,7 +10,7 @@ import json
 import re
 import shutil
 from collections.abc import Iterator, Sequence
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from tempfile import gettempdir
 from typing import Any
@@ -20,7 +20,7 @@ from alexnet.archives.class_folders import IMAGENETTE, around
 from alexnet.archives.known_files import human_size
 from alexnet.archives.labelled import Samples, shards
 from alexnet.archives.members import MAX_BYTES, Spool, printable, readable
-from alexnet.errors import UserError
+from alexnet.errors import UserError, told
 
 SHARD = re.compile(r"(?P<split>\w+)-(?P<number>\d{5})-of-(?P<total>\d{5})(-[0-9a-f]+)?\.parquet")
 MOST_GROUP = 1_000_000_000  # bytes of a row group, which is in memory as a whole
@@ -96,8 +96,9 @@ def read(split: str, paths: Sequence[Path], official: bool = True) -> Samples:
 
 def find(folders: Sequence[Path], splits: Sequence[str]) -> dict[str, list[Path]]:
     """Shards of the splits that are in the folders or beside them; none if a split is in none."""
-    look = partial(shards, SHARD)
-    found = {split: next(filter(None, (look(root, split) for root in around(folders))), []) for split in splits}
+    found = {
+        split: next(filter(None, (shards(SHARD, root, split) for root in around(folders))), []) for split in splits
+    }
     return {split: paths for split, paths in found.items() if paths}
 
 
@@ -109,10 +110,9 @@ def open_parquet(found: Found) -> Catalogue:
     first = found.first
     with readable(first.name, first):
         about = (pq.read_schema(first).metadata or {}).get(b"huggingface", b"{}")
-    try:
+    unnamed = f"{first} does not name its classes; sort the images into folders by class"
+    with told(lambda _: unnamed, ValueError, KeyError, TypeError):
         named = sorted(words) or list(json.loads(about)["info"]["features"]["label"]["names"])
-    except (ValueError, KeyError, TypeError):
-        raise UserError(f"{first} does not name its classes; sort the images into folders by class") from None
     by_label = [ImageClass(name, words.get(name, name)) for name in map(printable, map(str, named))]
     classes = tuple(sorted(by_label, key=lambda c: c.wnid))
     read_in = (read(split, paths, official=False) for split, (_, paths) in found.parts.items())

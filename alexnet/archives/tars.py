@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from functools import lru_cache, partial
 from pathlib import Path
 from tarfile import EOFHeaderError, HeaderError, ReadError  # type: ignore[attr-defined]
-from typing import IO, Any, BinaryIO, Self
+from typing import Any, BinaryIO, Self
 
 from alexnet.archives.catalogue import Extent
 from alexnet.archives.members import MAX_BYTES, Spool, basename, check, is_litter, most_unpacked, readable
@@ -63,7 +63,7 @@ def _xz(file: BinaryIO) -> Iterator[bytes]:
         yield reader.decompress(data, BLOCK)
 
 
-def _blocks(opened: Callable[..., IO[bytes]], file: BinaryIO) -> Iterator[bytes]:
+def _blocks(opened: Any, file: BinaryIO) -> Iterator[bytes]:
     stream = opened(file)
     return iter(lambda: stream.read(BLOCK), b"")
 

@@ -34,7 +34,7 @@ from alexnet.archives.sources import Folders, find, open_source
 from alexnet.errors import UserError
 from alexnet.images.resample import INTERPOLATION
 from alexnet.packed import moments
-from alexnet.packed.chunks import CHUNK, ImageFormat, Row
+from alexnet.packed.chunks import CHUNK, ImageFormat
 from alexnet.packed.manifest import FORMAT, fingerprint, hash_file, record_hash
 from alexnet.packed.split_packer import SplitPacker
 from alexnet.runtime.files import locked, sha256, write_atomically
@@ -66,14 +66,14 @@ class Progress:
             print(line, file=self.stream, flush=True)
 
 
-def list_undecodable(problems: list[Row], allowed: int, listing: Path) -> None:
+def list_undecodable(problems: list[dict[str, str]], allowed: int, listing: Path) -> None:
     """List undecodable images in a file: name, archive, what is wrong; UserError for more than `allowed`."""
     listing.unlink(missing_ok=True)
     if problems:
-        text = "".join(f"{row.name}\t{row.archive}\t{row.problem}\n" for row in problems)
+        text = "".join("\t".join(row.values()) + "\n" for row in problems)
         write_atomically(listing, lambda target: target.write_text(text, encoding="utf-8"))
     if len(problems) > allowed:
-        listed = "; ".join(f"{row.name} in {row.archive} ({row.problem})" for row in problems[:LISTED])
+        listed = "; ".join("{name} in {archive} ({problem})".format(**row) for row in problems[:LISTED])
         more = f"; and {len(problems) - LISTED} more" if len(problems) > LISTED else ""
         raise UserError(
             f"{len(problems)} image{'s' * (len(problems) > 1)} cannot be decoded, fetch the archives again or allow "
@@ -99,7 +99,7 @@ def free_bytes(folder: Path) -> int:
     return shutil.disk_usage(there).free
 
 
-def forget_another(partial: Path, job: dict[str, Any]) -> None:
+def forget_another(partial: Path, job: list[Any]) -> None:
     """Empty the folder of what is finished if that belongs to another job."""
     key, note = hashlib.sha256(json.dumps(job, sort_keys=True).encode()).hexdigest(), partial / "job"
     if not note.exists() or note.read_text() != key:
@@ -197,15 +197,9 @@ def pack(
             f"the packed set takes {needed['bytes'] / 1e9:,.1f} GB, but {out} has {needed['free'] / 1e9:,.1f} GB "
             "free; make room, choose another folder, or store JPEG files (--storage jpeg)"
         )
-    job = {
-        "format": FORMAT,
-        "source": source,
-        "archive_order": archive_order,
-        "image_size": image_size,
-        "storage": [storage, quality * (storage == "jpeg"), INTERPOLATION, CHUNK],
-        "splits": needed["images"],
-        "files": [[str(f), f.stat().st_size, f.stat().st_mtime_ns] for f in catalogue.files],
-    }
+    files = [[str(f), f.stat().st_size, f.stat().st_mtime_ns] for f in catalogue.files]
+    stored = [storage, quality * (storage == "jpeg"), image_size, INTERPOLATION, CHUNK]
+    job = [FORMAT, source, archive_order, stored, needed["images"], files]
     partial.mkdir(parents=True, exist_ok=True)
     known = {} if stand_ins else {name: file for name, file in KNOWN.items() if name not in repacked}
     stop = Event()
@@ -221,16 +215,16 @@ def pack(
                 for path in catalogue.files
                 if path.is_file() and path not in records
             }
-            lines, packed = Progress(progress, sum(needed["images"].values())), {}
+            lines, packed, problems, sums = Progress(progress, sum(needed["images"].values())), {}, [], None
             for split in catalogue.splits:
                 form = ImageFormat(image_size, split.name == "train", quality if storage == "jpeg" else None)
                 packer = SplitPacker(split, partial, form, lines.add)
                 packed[split.name] = packer.run(workers or len(os.sched_getaffinity(0)), len(catalogue.classes))
-            problems = [row for result in packed.values() for row in result.problems]
+                problems += [{"name": n, "archive": a, "problem": why} for _, n, a, why in packer.state.problems]
+                sums = packer.state.sums or sums
             list_undecodable(problems, allow_undecodable, out / "undecodable.tsv")
             records |= {path: future.result() for path, future in hashes.items()}
             seconds = time.monotonic() - began
-            sums = packed["train"].sums if "train" in packed else None
             manifest: dict[str, Any] = {
                 "format": FORMAT,
                 "source": catalogue.source,
@@ -239,7 +233,7 @@ def pack(
                 "image_size": image_size,
                 "interpolation": INTERPOLATION,
                 "classes": [{"wnid": c.wnid, "name": c.name} for c in catalogue.classes],
-                "splits": {name: result.record for name, result in packed.items()},
+                "splits": packed,
                 "archives": [
                     records[path] | ({"repacked": True} if path.name in repacked else {})
                     for path in catalogue.files
@@ -254,7 +248,7 @@ def pack(
                 manifest["files"] = {"mean.npy": sha256(partial / "mean.npy")}
             manifest |= {
                 "rgb": moments.rgb_statistics(sums) if sums else None,
-                "undecodable": [{"name": p.name, "archive": p.archive, "problem": p.problem} for p in problems],
+                "undecodable": problems,
                 "seconds": round(seconds, 3),
                 "images_per_second": round(lines.fresh / seconds, 1),
             }

@@ -21,16 +21,15 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import numpy as np
 
 from alexnet.archives.catalogue import Picture, Split
 from alexnet.errors import UserError
 from alexnet.packed import moments
-from alexnet.packed.chunks import CHUNK, Chunk, ImageFormat, Row, convert, in_order
-from alexnet.packed.stores import content_line
-from alexnet.packed.writers import JpegWriter, RawWriter, Writer
+from alexnet.packed.chunks import CHUNK, Chunk, ImageFormat, convert, in_order
+from alexnet.packed.stores import JpegWriter, RawWriter, content_line
 from alexnet.runtime.files import write_atomically
 
 COLUMNS = ("name", "label", "width", "height", "repairs", "digest")
@@ -96,15 +95,6 @@ def summarize(index: Path, classes: int) -> dict[str, Any]:
     return {"images": images, "per_class": per_class, "content_sha256": content, "repaired": repaired}
 
 
-@dataclass(frozen=True)
-class PackedSplit:
-    """What the manifest says about a split, the sums over its pixels if they were taken, what was undecodable."""
-
-    record: dict[str, Any]
-    sums: moments.Sums | None
-    problems: list[Row]
-
-
 class SplitPacker:
     """Writes <split>.npy or <split>.jpegs and <split>.csv into a folder.
 
@@ -136,8 +126,8 @@ class SplitPacker:
             csv.writer(file, lineterminator="\n").writerow(columns)
         return self.split.pictures()
 
-    def run(self, workers: int, classes: int) -> PackedSplit:
-        """Pack what is not packed yet.
+    def run(self, workers: int, classes: int) -> dict[str, Any]:
+        """Pack what is not packed yet; what the manifest says about the split.
 
         Raises:
             UserError: the archives hold another number of images than they said, or cannot be read.
@@ -146,11 +136,10 @@ class SplitPacker:
             self.progress(self.split.images, self.split.name, False)
         else:
             self._pack(self._resume(), workers)
-        problems = [Row(name, -1, archive, problem=what) for _, name, archive, what in self.state.problems]
         record = summarize(self.index, classes)
         if self.form.quality is not None and record["images"]:
             record["mean_squared_error"] = self.state.error / record["images"]
-        return PackedSplit(record, self.state.sums, problems)
+        return record
 
     def _pack(self, pictures: Iterator[Picture], workers: int) -> None:
         state, split, form = self.state, self.split, self.form
@@ -171,7 +160,12 @@ class SplitPacker:
                 file.flush()
                 state.index_bytes, state.store_bytes = os.fstat(file.fileno()).st_size, writer.appended
                 state.finished = finished
-                return recorder.submit(self._save, writer, file, copy.deepcopy(state))
+                return recorder.submit(record, copy.deepcopy(state))
+
+            def record(state: State) -> None:
+                os.fsync(writer.file)
+                os.fsync(file.fileno())
+                state.save(self.record)
 
             def work(number: int, chunk: list[Picture]) -> Chunk:
                 return convert(chunk, form, partial(writer.write, number))
@@ -212,8 +206,3 @@ class SplitPacker:
             self.state.sums = moments.add_to(self.state.sums or moments.no_images(self.form.size), made.sums)
         self.state.error += made.error
         self.state.chunks += 1
-
-    def _save(self, writer: Writer, file: TextIO, state: State) -> None:
-        os.fsync(writer.file)
-        os.fsync(file.fileno())
-        state.save(self.record)

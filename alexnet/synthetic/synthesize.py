@@ -76,12 +76,6 @@ def flat_orders(leaves: list[Synset], per_class: int, key: tuple[int, ...], imag
     return [(Order((*key, 2, k), of_id[i].shape, of_id[i].texture, image_size), i) for k, i in enumerate(ids)]
 
 
-def train_orders(leaves: list[Synset], per_class: int, key: tuple[int, ...], image_size: int) -> list[Order]:
-    """The images of a training archive, class by class."""
-    images = ((c, leaf, k) for c, leaf in enumerate(leaves) for k in range(per_class))
-    return [Order((*key, c, k), leaf.shape, leaf.texture, image_size) for c, leaf, k in images]
-
-
 def write_train(
     path: Path, leaves: list[Synset], per_class: int, files: Iterator[bytes], shuffle: np.random.Generator
 ) -> None:
@@ -135,7 +129,8 @@ def synthesize(
     for (year, split), count in counts.items():
         key = (seed, year, KEYS[split])
         if split == "train":
-            orders[year, split] = train_orders(leaves[year], count, key, image_size)
+            images = ((c, leaf, k) for c, leaf in enumerate(leaves[year]) for k in range(count))
+            orders[year, split] = [Order((*key, c, k), o.shape, o.texture, image_size) for c, o, k in images]
         else:
             flat = flat_orders(leaves[year], count, key, image_size)
             orders[year, split], ids[year, split] = [order for order, _ in flat], [i for _, i in flat]
