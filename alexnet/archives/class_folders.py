@@ -16,17 +16,10 @@ from alexnet.archives.members import MAX_BYTES, is_litter, printable
 from alexnet.errors import UserError
 
 IMAGENETTE = {
-    "n01440764": "tench",
-    "n02102040": "English springer",
-    "n02979186": "cassette player",
-    "n03000684": "chain saw",
-    "n03028079": "church",
-    "n03394916": "French horn",
-    "n03417042": "garbage truck",
-    "n03425413": "gas pump",
-    "n03445777": "golf ball",
-    "n03888257": "parachute",
-}
+    "n01440764": "tench", "n02102040": "English springer", "n02979186": "cassette player", "n03000684": "chain saw",
+    "n03028079": "church", "n03394916": "French horn", "n03417042": "garbage truck", "n03425413": "gas pump",
+    "n03445777": "golf ball", "n03888257": "parachute",
+}  # fmt: skip
 
 
 def around(folders: Sequence[Path]) -> Iterator[Path]:
@@ -57,11 +50,10 @@ def images(folder: Path, roots: Sequence[Path]) -> list[tuple[str, Extent]]:
             continue
         if not stat.S_ISREG(status.st_mode):
             raise UserError(f"{path} is a pipe or a device, not an image; take it away")
-        if status.st_size > MAX_BYTES:
-            raise UserError(
-                f"{path} has {status.st_size:,} bytes, more than the {MAX_BYTES:,} of an image; take it away"
-            )
-        found.append((printable(path.name), Extent(path, 0, status.st_size)))
+        size = status.st_size
+        if size > MAX_BYTES:
+            raise UserError(f"{path} has {size:,} bytes, more than the {MAX_BYTES:,} of an image; take it away")
+        found.append((printable(path.name), Extent(path, 0, size)))
     return sorted(found, key=lambda image: image[0])
 
 

@@ -65,12 +65,8 @@ def _table(mat: bytes, columns: Sequence[str]) -> dict[str, Any]:
 
 def child() -> None:
     """The other side of `_table`: a MATLAB file on standard input, JSON on standard output, columns as arguments."""
-    for limit, most in (
-        (resource.RLIMIT_AS, MEMORY),
-        (resource.RLIMIT_FSIZE, MEMORY // 32),
-        (resource.RLIMIT_CPU, SECONDS),
-        (resource.RLIMIT_CORE, 0),
-    ):
+    limits = {"AS": MEMORY, "FSIZE": MEMORY // 32, "CPU": SECONDS, "CORE": 0}
+    for limit, most in ((getattr(resource, f"RLIMIT_{name}"), most) for name, most in limits.items()):
         hard = resource.getrlimit(limit)[1]
         most = most if hard == resource.RLIM_INFINITY else min(most, hard)
         resource.setrlimit(limit, (most, most))

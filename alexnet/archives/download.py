@@ -156,9 +156,8 @@ class Fetch:
         length = answer.headers.get("Content-Length", "")
         said = int(length) if length.isascii() and length.isdigit() else None
         if said is not None and (said > self.most or self.size not in (None, said)):
-            raise UserError(
-                f"{self.name} has {said} bytes at {where}, expected are {self.size or f'at most {self.most}'}"
-            )
+            expected = self.size or f"at most {self.most}"
+            raise UserError(f"{self.name} has {said} bytes at {where}, expected are {expected}")
         return self.size if said is None else said
 
     def attempt(self) -> None:

@@ -124,14 +124,8 @@ def read_split(split: str, path: Path, paths: dict[str, Path], kit: Devkit) -> l
     return flat(split, kit.year, path.name, tars.images(path), *ground_truth(split, paths, kit))
 
 
-def find_2010(source: str, folders: Sequence[Path], splits: Sequence[str], archive_order: bool) -> Found:
-    """Where the archives of ILSVRC-2010 are or would be, and patch_images.tar if it is there."""
-    paths = {name: locate(name, folders) for name in needed(2010, splits)}
-    return Found(source, splits, folders, paths, _open_2010, archive_order)
-
-
-def _open_2010(found: Found) -> Catalogue:
-    """Look through the archives; UserError if all splits are read, and a patch replaces no image."""
+def open_2010(found: Found) -> Catalogue:
+    """Look through the archives and patch_images.tar; UserError if, all splits read, a patch replaces no image."""
     kit = read_devkit(found.paths[DEVKIT[2010]], 2010)
     archives = {split: found.paths[IMAGES[2010].format(split)] for split in found.splits}
     places = [p for split, path in archives.items() for p in read_split(split, path, found.paths, kit)]

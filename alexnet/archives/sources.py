@@ -11,10 +11,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from alexnet.archives import cifar, ilsvrc, imagenet, parquet, synset_tars, tiny_imagenet
+from alexnet.archives import cifar, ilsvrc, imagenet, parquet
 from alexnet.archives.catalogue import SPLITS, Catalogue, Found, locate
 from alexnet.archives.class_folders import open_class_folders
 from alexnet.archives.known_files import LAYOUTS, instead
+from alexnet.archives.synset_tars import open_synset_tars
+from alexnet.archives.tiny_imagenet import open_tiny_imagenet
 from alexnet.errors import UserError
 
 Folders = Path | str | Sequence[Path | str]
@@ -38,58 +40,35 @@ class Source:
     parquet: bool = False  # also taken as Hugging Face's parquet
 
 
+def _each(read: Reader, *names: str) -> tuple[tuple[str, Reader], ...]:
+    return tuple((name, read) for name in names)
+
+
 SOURCES = {
     "ilsvrc2012": Source(
         f"ILSVRC2012_img_{{train,val}}.tar with ILSVRC2012_devkit_t12.tar.gz; {'; '.join(LAYOUTS['ilsvrc2012'])}",
-        ("train", "val"),
-        account=True,
-        unlabelled=True,
-        year=2012,
-    ),
+        ("train", "val"), account=True, unlabelled=True, year=2012),
     "ilsvrc2010": Source(
-        "ILSVRC2010_images_{train,val,test}.tar, ILSVRC2010_devkit-1.0.tar.gz, "
-        "ILSVRC2010_test_ground_truth.txt; also patch_images.tar, if there",
-        SPLITS,
-        account=True,
-        year=2010,
-    ),
+        "ILSVRC2010_images_{train,val,test}.tar, ILSVRC2010_devkit-1.0.tar.gz, ILSVRC2010_test_ground_truth.txt; also "
+        "patch_images.tar, if there", SPLITS, account=True, year=2010),
     "fall2009": Source(
         "fall2009.tar or fall2009/: one <wnid>.tar for each synset, split in halves",
-        synset_tars.OFFERED,
-        tuple((name, synset_tars.open_synset_tars) for name in ("fall2009.tar", "fall2009")),
-        account=True,
-    ),
+        ("train", "test"), _each(open_synset_tars, "fall2009.tar", "fall2009"), account=True),
     "fall2011": Source(
         "fall11_whole.tar or fall2011/: likewise",
-        synset_tars.OFFERED,
-        tuple((name, synset_tars.open_synset_tars) for name in ("fall11_whole.tar", "fall2011")),
-        account=True,
-    ),
+        ("train", "test"), _each(open_synset_tars, "fall11_whole.tar", "fall2011"), account=True),
     "imagenette": Source(
         "imagenette2-320.tgz; or imagenette2-224-{train,val}.tar.gz, imagenette2.tgz, imagenette2-160.tgz, parquet",
-        ("train", "val"),
-        tuple(
-            (f"imagenette2{name}", open_class_folders) for name in ("-320.tgz", "-224-{}.tar.gz", ".tgz", "-160.tgz")
-        ),
-        parquet=True,
-    ),
+        ("train", "val"), _each(open_class_folders, "imagenette2-320.tgz", "imagenette2-224-{}.tar.gz", "imagenette2.tgz",
+        "imagenette2-160.tgz"), parquet=True),
     "cifar10": Source(
-        "cifar-10-python.tar.gz; or cifar10-jpeg75.tar.gz, a lossy copy",
-        ("train", "test"),
-        ((cifar.ARCHIVE, cifar.open_cifar), ("cifar10-jpeg75.tar.gz", open_class_folders)),
-    ),
+        "cifar-10-python.tar.gz; or cifar10-jpeg75.tar.gz, a lossy copy", ("train", "test"),
+        _each(cifar.open_cifar, cifar.ARCHIVE) + _each(open_class_folders, "cifar10-jpeg75.tar.gz")),
     "tiny_imagenet": Source(
-        "tiny-imagenet-200.zip",
-        ("train", "val"),
-        ((tiny_imagenet.ARCHIVE, tiny_imagenet.open_tiny_imagenet),),
-        unlabelled=True,
-    ),
+        "tiny-imagenet-200.zip", ("train", "val"), _each(open_tiny_imagenet, "tiny-imagenet-200.zip"), unlabelled=True),
     "folders": Source(
-        "any <split>/<class>/<image>, on disk or in .tar, .tar.gz, .tgz and .zip files; or parquet",
-        SPLITS,
-        parquet=True,
-    ),
-}
+        "any <split>/<class>/<image>, on disk or in .tar, .tar.gz, .tgz and .zip files; or parquet", SPLITS, parquet=True),
+}  # fmt: skip
 
 
 def list_sources() -> list[str]:
@@ -142,7 +121,9 @@ def _find(source: str, folders: list[Path], splits: Sequence[str], archive_order
         return imagenet.find(source, folders, wanted, archive_order)
     if about.year == 2010:
         there = [split for split in wanted if locate(ilsvrc.IMAGES[2010].format(split), folders).exists()]
-        return ilsvrc.find_2010(source, folders, (not splits and there) or wanted, archive_order)
+        wanted = (not splits and there) or wanted
+        paths = {name: locate(name, folders) for name in ilsvrc.needed(2010, wanted)}
+        return Found(source, wanted, folders, paths, ilsvrc.open_2010, archive_order)
     if source == "folders":
         layouts = [Found(source, splits, folders, _loose(folders, wanted), open_class_folders)]
     else:

@@ -18,8 +18,6 @@ from alexnet.archives.catalogue import Catalogue, Extent, Found, ImageClass, Pla
 from alexnet.archives.members import basename
 from alexnet.errors import UserError
 
-OFFERED = ("train", "test")
-
 
 def inner_tars(path: Path) -> list[tuple[str, str, Path, Extent | None]]:
     """(wnid, name for messages, archive, member of it) of each <wnid>.tar of a folder or a tar, by wnid."""

@@ -47,12 +47,6 @@ class Member(tarfile.TarInfo):
         raise ReadError("it holds a sparse file")
 
 
-class Tar(tarfile.TarFile):
-    """One whose damaged headers are errors."""
-
-    tarinfo = Member
-
-
 def _xz(file: BinaryIO) -> Iterator[bytes]:
     """The content, a megabyte at a time at most; lzma.open would take as much memory as the file asks for."""
     reader = lzma.LZMADecompressor(memlimit=LZMA_MEMORY)
@@ -116,7 +110,8 @@ def members(
         whole = within or _unpacked(path, status.st_size, status.st_mtime_ns)
         with open(whole.path, "rb") as file:
             file.seek(whole.offset)
-            tar, at, end = Tar(fileobj=file, errors=UNDECODABLE), -1, whole.offset + whole.size
+            tar = tarfile.TarFile(fileobj=file, tarinfo=Member, errors=UNDECODABLE)
+            at, end = -1, whole.offset + whole.size
             while (member := tar.next()) is not None:
                 tar.members, tar.pax_headers = [], {}  # type: ignore[attr-defined]  # tarfile would keep them all
                 if member.issparse():

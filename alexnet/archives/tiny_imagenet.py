@@ -7,7 +7,6 @@ from alexnet.archives.catalogue import Catalogue, Found, ImageClass, places_of, 
 from alexnet.archives.members import basename
 from alexnet.errors import UserError
 
-ARCHIVE = "tiny-imagenet-200.zip"
 ROOT = "tiny-imagenet-200/"
 ENDINGS = (".jpeg", ".jpg")
 

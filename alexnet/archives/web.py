@@ -117,10 +117,7 @@ def check_url(name: str, url: str) -> None:
     if not good:
         raise UserError(f"{name} is to come from {public(url)}; only http:// and https:// are possible")
     if "@" in parts.netloc:
-        raise UserError(
-            f"{name}: the address {public(url)} holds a user or a password; take them out, credentials come from the "
-            "environment"
-        )
+        raise UserError(f"{name}: the address {public(url)} holds a user or a password; put them into the environment")
 
 
 def tried(call: Callable[[], T], name: str, url: str) -> T:

@@ -244,7 +244,7 @@ def pack(
             if storage == "jpeg":
                 manifest["jpeg"] = {"quality": quality, "subsampling": "4:4:4"}
             if sums:
-                np.save(partial / "mean.npy", moments.mean_image(sums))
+                np.save(partial / "mean.npy", (sums.pixels / max(sums.images, 1)).astype(np.float32))
                 manifest["files"] = {"mean.npy": sha256(partial / "mean.npy")}
             manifest |= {
                 "rgb": moments.rgb_statistics(sums) if sums else None,
