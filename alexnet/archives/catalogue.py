@@ -161,14 +161,11 @@ def places_of(
 def splits_of(
     places: Sequence[Place], splits: Sequence[str], classes: Sequence[ImageClass], where: str, as_listed: bool = False
 ) -> tuple[Split, ...]:
-    """The splits that have these images.
+    """The splits that have these images; UserError if a class has none in a split, or is not among `classes`.
 
     Args:
         where: what was read, and where the classes come from, in words.
         as_listed: the order of the images is that of the places and of their lists.
-
-    Raises:
-        UserError: a class has no images in a split, or is not among `classes`.
     """
     labels = {c.wnid: label for label, c in enumerate(classes)}
     opened = []

@@ -79,8 +79,7 @@ def rows(paths: Sequence[Path], *columns: str) -> Iterator[tuple[str, Path, dict
 def read(split: str, paths: Sequence[Path], official: bool = True) -> Samples:
     """List the images of shards by their names and labels, without their bytes; `official`: see `Samples`.
 
-    Raises:
-        UserError: the temporary folder has no room for the bytes; or see `rows` and `Samples.add`.
+    UserError if the temporary folder has no room for the bytes; or see `rows` and `Samples.add`.
     """
     size, free = sum(path.stat().st_size for path in paths), shutil.disk_usage(gettempdir()).free
     if size > free:

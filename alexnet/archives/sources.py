@@ -93,10 +93,7 @@ def find(source: str, folders: Folders, splits: Sequence[str] | None = None, arc
     """The files of a source, in the layout in which it lies there: one that is whole, else one that was begun, else the first.
 
     Looks at names only. Of `ilsvrc2010`, without `splits`, those are meant that are there; of source `folders` all files
-    found are.
-
-    Raises:
-        UserError: unknown source or split, or a folder cannot be read.
+    found are. UserError if source or split is unknown, or a folder cannot be read.
     """
     if source not in SOURCES:
         raise UserError(f"unknown source {source!r}; choose one of {', '.join(SOURCES)}")

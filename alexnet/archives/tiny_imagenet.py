@@ -12,11 +12,7 @@ ENDINGS = (".jpeg", ".jpg")
 
 
 def open_tiny_imagenet(found: Found) -> Catalogue:
-    """Look through the zip; no image is decoded.
-
-    Raises:
-        UserError: an image of no class, or without its line in val_annotations.txt; or a class has no images in a split.
-    """
+    """Look through the zip; UserError for an image of no class, or without its line in val_annotations.txt."""
     path = found.first
     files = {name.removeprefix(ROOT): part for name, part in zips.members(path) if name.startswith(ROOT)}
 

@@ -69,10 +69,7 @@ def reencode(pixels: NDArray[np.uint8], quality: int) -> tuple[bytes, NDArray[np
 def convert(pictures: list[Picture], form: ImageFormat, store: Callable[[NDArray[np.uint8]], object]) -> Chunk:
     """Read, decode and resize some images, and hand those that could be decoded to `store`, (n, S, S, 3).
 
-    They must not be kept: the memory is this thread's, and is used again.
-
-    Raises:
-        alexnet.errors.UserError: an archive cannot be read.
+    They must not be kept: the memory is this thread's, and is used again. UserError if an archive cannot be read.
     """
     size, at, error = form.size, 0, 0.0
     pixels = getattr(_kept, "pixels", None)

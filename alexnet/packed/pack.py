@@ -128,10 +128,7 @@ def check_first(
     """Compare the hashes of archives before anything in them is looked at; their records, which `hash_file` made.
 
     Plain tars are left out: the hundreds of gigabytes of images, of which only the headers are read before they are
-    packed; they are hashed beside that. Their sizes are compared at once.
-
-    Raises:
-        UserError: one is not what was published under its name.
+    packed; they are hashed beside that. Their sizes are compared at once. UserError if one is not what was published.
     """
     names = set() if source == "folders" else KNOWN.keys() - set(repacked)
     paths = [path for path in find(source, archives, splits).paths.values() if path.name in names and path.is_file()]

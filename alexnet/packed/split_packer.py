@@ -127,11 +127,7 @@ class SplitPacker:
         return self.split.pictures()
 
     def run(self, workers: int, classes: int) -> dict[str, Any]:
-        """Pack what is not packed yet; what the manifest says about the split.
-
-        Raises:
-            UserError: the archives hold another number of images than they said, or cannot be read.
-        """
+        """Pack the rest; the record for the manifest. UserError if the images are not as many as announced."""
         if self.state.finished:
             self.progress(self.split.images, self.split.name, False)
         else:
