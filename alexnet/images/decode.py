@@ -74,8 +74,7 @@ def decode(data: bytes, most: int = MAX_PIXELS) -> tuple[Image.Image, tuple[str,
         if len(data) > MAX_BYTES:
             raise Undecodable(f"more than {MAX_BYTES} bytes in gzip data")
         repairs.append("gzip")
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
+    with warnings.catch_warnings(record=True, action="always") as caught:
         try:
             image: Image.Image = Image.open(io.BytesIO(data), formats=FORMATS)
             if max(image.size) > MAX_SIDE or image.width * image.height > MAX_PIXELS:
@@ -89,9 +88,8 @@ def decode(data: bytes, most: int = MAX_PIXELS) -> tuple[Image.Image, tuple[str,
             image.load()
         except (Undecodable, _Large, MemoryError):
             raise
-        except (
-            Exception
-        ) as error:  # damaged data make Pillow raise nearly anything; one file must not end a run of a million
+        except Exception as error:
+            # damaged data make Pillow raise nearly anything; one file must not end a run of a million
             unknown = isinstance(error, Image.UnidentifiedImageError)
             raise Undecodable("no known image format" if unknown else f"{type(error).__name__}: {error}") from error
     rgb, changes = to_rgb(image)
@@ -126,8 +124,7 @@ def exif_damaged(data: bytes) -> bool:
     """Whether Pillow complains about the EXIF data in a JPEG's first segments."""
     if b"Exif" not in data[:1024]:
         return False
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
+    with warnings.catch_warnings(record=True, action="always") as caught:
         try:
             with Image.open(io.BytesIO(data), formats=["JPEG"]) as image:
                 image.getexif()
