@@ -21,7 +21,7 @@ from alexnet.archives.known_files import PUBLISHED
 from alexnet.archives.labelled import Samples, official_name, shards
 from alexnet.errors import UserError
 
-KIT = ilsvrc.DEVKIT[2012]
+KIT, TAR = ilsvrc.DEVKIT[2012], ilsvrc.IMAGES[2012]
 WNID, VALIDATION = re.compile(r"n\d{8}"), re.compile(r"ILSVRC2012_val_\d{8}\.")
 WNIDS = "imagenet_2012_validation_synset_labels.txt"  # a wnid a line, as TensorFlow's scripts published it
 FLAT = (kaggle.SOLUTION, KIT, WNIDS)  # any of them says the classes of validation images in one folder
@@ -46,11 +46,6 @@ class Layout:
     look: Callable[[Path, str], list[Path]]
     read: Callable[[str, list[Path], Holding], list[Place] | Samples]
     lists: tuple[str, ...] = ()  # one of these has to be there
-
-
-def _tar(root: Path, split: str) -> list[Path]:
-    path = root / ilsvrc.IMAGES[2012].format(split)
-    return [path] if path.exists() else []
 
 
 def _read_tar(split: str, paths: list[Path], held: Holding) -> list[Place]:
@@ -93,6 +88,10 @@ def _official(listed: Callable[[], Iterable[tuple[str, Lazy]]]) -> list[tuple[st
     return [(official_name(name)[0], data) for name, data in listed()]
 
 
+def _tar(root: Path, split: str) -> list[Path]:
+    return [tar for tar in [root / TAR.format(split)] if tar.exists()]
+
+
 LAYOUTS = (
     Layout("official tars", _tar, _read_tar, (KIT,)),
     Layout("Kaggle folders", partial(_folder, kaggle.IMAGES, False), _read_sorted, (kaggle.MAPPING,)),
@@ -117,7 +116,7 @@ def find(source: str, folders: Sequence[Path], splits: Sequence[str], archive_or
             held[split] = found
     layouts = [held[split][0] if split in held else LAYOUTS[0] for split in splits]
     wanted = [names[0] for about in layouts if (names := about.lists) and not set(names) & set(lists)]
-    wanted += [ilsvrc.IMAGES[2012].format(split) for split in splits if split not in held]
+    wanted += [TAR.format(split) for split in splits if split not in held]
     missing = {name: folders[0] / name for name in wanted}
     paths = missing | lists | {str(path): path for _, files in held.values() for path in files}
     parts = {split: (layout.words, files) for split, (layout, files) in held.items()}

@@ -113,15 +113,20 @@ def human_size(count: int) -> str:
     return f"{count} bytes"
 
 
+def is_url(url: str) -> bool:
+    """Whether requests can be sent there."""
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+
+
 def public(url: str) -> str:
     """The URL without user, password, query and fragment, fit for a message."""
-    scheme, _, rest = url.partition("://")
-    try:
-        known = urlsplit(url).scheme in ("http", "https") and urlsplit(url).port != 0
-    except ValueError:
-        known = False
-    if not known:
+    if not is_url(url):
         return "an address that is no URL"
+    scheme, _, rest = url.partition("://")
     return f"{scheme}://{re.split('[?#]', rest)[0].rpartition('@')[2]}"
 
 

@@ -19,7 +19,7 @@ from urllib.parse import urljoin, urlsplit
 import requests
 from urllib3.exceptions import HTTPError
 
-from alexnet.archives.known_files import ACCOUNT_HOST, CREDENTIALS, public
+from alexnet.archives.known_files import ACCOUNT_HOST, CREDENTIALS, is_url, public
 from alexnet.errors import UserError
 
 HTTPS, REDIRECTS = 443, 5  # port; and how many
@@ -109,14 +109,9 @@ class Session(requests.Session):
 
 def check_url(name: str, url: str) -> None:
     """Raise UserError unless requests can be sent there, without credentials in the address."""
-    try:
-        parts = urlsplit(url)
-        good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        good = False
-    if not good:
+    if not is_url(url):
         raise UserError(f"{name} is to come from {public(url)}; only http:// and https:// are possible")
-    if "@" in parts.netloc:
+    if "@" in urlsplit(url).netloc:
         raise UserError(f"{name}: the address {public(url)} holds a user or a password; put them into the environment")
 
 
