@@ -168,11 +168,17 @@ class SplitPacker:
 
             saving, last = None, time.monotonic()
             for made in in_order(work, pictures, state.chunks, workers):
-                seen += len(made.rows)
+                images = len(made.rows) + len(made.problems)
+                seen += images
                 if seen > split.images:
                     break
-                self._take(made, writer.append(made.files), lines)
-                self.progress(len(made.rows), split.name, True)
+                places = iter(writer.append(made.files))
+                lines.writerows([*row, *next(places, ())] for row in made.rows)
+                state.problems += [[state.chunks, *problem] for problem in made.problems]
+                if made.sums:
+                    state.sums = moments.add_to(state.sums or moments.no_images(form.size), made.sums)
+                state.error, state.chunks = state.error + made.error, state.chunks + 1
+                self.progress(images, split.name, True)
                 if time.monotonic() - last >= RECORD_SECONDS and (saving is None or saving.done()):
                     if saving:
                         saving.result()
@@ -188,17 +194,3 @@ class SplitPacker:
                 gone = Counter(number for number, *_ in state.problems)
                 writer.close_gaps([min(CHUNK, split.images - i * CHUNK) - gone[i] for i in range(state.chunks)])
             save(True).result()
-
-    def _take(self, made: Chunk, places: list[tuple[int, int]], lines: Any) -> None:
-        """Enter a chunk into index, sums and state."""
-        found = iter(places)
-        for row in made.rows:
-            if row.problem:
-                self.state.problems.append([self.state.chunks, row.name, row.archive, row.problem])
-                continue
-            cells = [row.name, row.label, row.width, row.height, ";".join(row.repairs), row.digest]
-            lines.writerow([*cells, *next(found, ())])
-        if made.sums:
-            self.state.sums = moments.add_to(self.state.sums or moments.no_images(self.form.size), made.sums)
-        self.state.error += made.error
-        self.state.chunks += 1
