@@ -25,40 +25,31 @@ if TYPE_CHECKING:
 ARCHIVE = "cifar-10-python.tar.gz"
 BATCHES = {"train": [f"data_batch_{i}" for i in range(1, 6)], "test": ["test_batch"]}
 PIXELS = 3 * 32 * 32
+STOOD_FOR = (  # what a batch names: arrays and their types; anything else is refused
+    "numpy.core.multiarray._reconstruct", "numpy._core.multiarray._reconstruct", "numpy.ndarray", "numpy.dtype",
+)  # fmt: skip
 MISFIT = (KeyError, TypeError, ValueError, OverflowError, AttributeError)  # of a record with other parts or types
 
 
-class Kind:
-    """Stands in for numpy.dtype."""
+class StandIn:
+    """Stands in for numpy.ndarray and numpy.dtype: keeps what it is made of, and its state."""
 
-    def __init__(self, code: str | bytes, *_: Any) -> None:
-        self.code = code.decode() if isinstance(code, bytes) else code
+    state: Any = None
 
-    def __setstate__(self, state: Any) -> None:
-        pass  # byte order and fields: bytes have none
-
-
-class Grid:
-    """Stands in for numpy.ndarray."""
-
-    def __init__(self, *_: Any) -> None:
-        pass
+    def __init__(self, *made_of: Any) -> None:
+        self.made_of = made_of
 
     def __setstate__(self, state: Any) -> None:
-        _, self.shape, self.kind, self.by_column, self.data = state
+        self.state = state
 
     def pixels(self) -> NDArray[np.uint8]:
         """The array; ValueError, TypeError or AttributeError if it is none of bytes."""
         import numpy as np  # here, since Snakemake imports this module while it parses
 
-        if self.kind.code != "u1" or len(self.data) != math.prod(self.shape):
+        _, shape, kind, by_column, data = self.state
+        if kind.made_of[:1] not in (("u1",), (b"u1",)) or len(data) != math.prod(shape):
             raise ValueError("its array is not one of bytes")
-        return np.frombuffer(self.data, np.uint8).reshape(self.shape, order="F" if self.by_column else "C")
-
-
-# What a batch names: arrays and their types. Anything else is refused.
-MAKERS = ("numpy.core.multiarray._reconstruct", "numpy._core.multiarray._reconstruct", "numpy.ndarray")
-STAND_INS: dict[str, Any] = dict.fromkeys(MAKERS, Grid) | {"numpy.dtype": Kind}
+        return np.frombuffer(data, np.uint8).reshape(shape, order="F" if by_column else "C")
 
 
 class Restricted(pickle.Unpickler):
@@ -74,9 +65,9 @@ class Restricted(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) == ("_codecs", "encode"):
             return self._encode
-        if f"{module}.{name}" not in STAND_INS:
+        if f"{module}.{name}" not in STOOD_FOR:
             raise pickle.UnpicklingError(f"it names {module}.{name}")
-        return STAND_INS[f"{module}.{name}"]
+        return StandIn
 
     def _encode(self, text: str, _: str) -> bytes:
         """How Python 3 writes bytes into a pickle for Python 2; each text once."""

@@ -10,7 +10,7 @@ import json
 import re
 import shutil
 from collections.abc import Iterator, Sequence
-from functools import cached_property
+from functools import cache, partial
 from pathlib import Path
 from tempfile import gettempdir
 from typing import Any
@@ -26,28 +26,17 @@ SHARD = re.compile(r"(?P<split>\w+)-(?P<number>\d{5})-of-(?P<total>\d{5})(-[0-9a
 MOST_GROUP = 1_000_000_000  # bytes of a row group, which is in memory as a whole
 
 
-class Table:
-    """The images of shards, by the number of their row in all of them."""
-
-    def __init__(self, paths: Sequence[Path]) -> None:
-        self.paths = paths
-
-    @cached_property
-    def extents(self) -> list[Extent]:
-        """Where each image stands; UserError if one is missing or too large, or there is no room for all."""
-        spool, found = Spool(f"the parquet of {self.paths[0].parent}"), []
-        for where, _, row in rows(self.paths, "image"):
-            data = row["image"]["bytes"]
-            if not data or len(data) > MAX_BYTES:
-                what = f"has {len(data):,} bytes, more than the {MAX_BYTES:,} of an image" if data else "is missing"
-                raise UserError(f"{where}: the image {what}; fetch the shard again")
-            found.append(spool.add(data))
-        spool.flush()
-        return found
-
-    def listed(self, names: list[tuple[str, int]]) -> list[tuple[str, Extent]]:
-        """Names and bytes of images, by names and rows."""
-        return [(name, self.extents[row]) for name, row in names]
+def spooled(paths: Sequence[Path]) -> list[Extent]:
+    """Where the image of each row stands; UserError if one is missing or too large, or there is no room for all."""
+    spool, found = Spool(f"the parquet of {paths[0].parent}"), []
+    for where, _, row in rows(paths, "image"):
+        data = row["image"]["bytes"]
+        if not data or len(data) > MAX_BYTES:
+            what = f"has {len(data):,} bytes, more than the {MAX_BYTES:,} of an image" if data else "is missing"
+            raise UserError(f"{where}: the image {what}; fetch the shard again")
+        found.append(spool.add(data))
+    spool.flush()
+    return found
 
 
 def rows(paths: Sequence[Path], *columns: str) -> Iterator[tuple[str, Path, dict[str, Any]]]:
@@ -87,7 +76,8 @@ def read(split: str, paths: Sequence[Path], official: bool = True) -> Samples:
             f"the images of {split} in {paths[0].parent} need {human_size(size)} in the temporary folder {gettempdir()}, which "
             f"has {human_size(free)} free; name one with more room in the environment variable TMPDIR"
         )
-    samples = Samples(split, official, Table(paths).listed)
+    extents = cache(partial(spooled, paths))  # when the first class is listed
+    samples = Samples(split, official, lambda names: [(name, extents()[row]) for name, row in names])
     for number, (where, path, row) in enumerate(rows(paths, "image.path", "label")):
         samples.add(where, path.name, row["image"]["path"], row["label"], number)
     return samples

@@ -136,9 +136,8 @@ def images(path: Path, within: Extent | None = None, where: str = "") -> list[tu
 
 def find(path: Path, ending: str) -> bytes:
     """The bytes of the one file whose name is `ending` or ends in /`ending`; UserError if there is none."""
-    found = [
-        data for name, data in members(path) if f"/{name}".endswith(f"/{ending}")
-    ]  # to the end, so that damage shows
+    # to the end, so that damage shows
+    found = [data for name, data in members(path) if f"/{name}".endswith(f"/{ending}")]
     if not found:
         raise UserError(f"{path.name} in {path.parent} holds no {ending}; fetch it again")
     return found[0].read()
