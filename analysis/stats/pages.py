@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 from collections import Counter
 
-from jinja2 import Environment, PackageLoader
-
 from analysis.stats.judge import Verdict
 from analysis.stats.tables import Claim
+from analysis.text import fill
 
 SIGNS = {"about": "about ", "equal": "", "greater": "> ", "less": "< ", "at_least": "≥ ", "at_most": "≤ "}
 
@@ -16,11 +15,8 @@ SIGNS = {"about": "about ", "equal": "", "greater": "> ", "less": "< ", "at_leas
 def page(judged: list[tuple[Claim, Verdict]], title: str = "Verdicts on claims") -> str:
     """The whole page."""
     counts = Counter((verdict.direction or "plain value", verdict.size) for _, verdict in judged)
-    loader = PackageLoader("analysis.stats", package_path="")
-    template = Environment(loader=loader, autoescape=True, trim_blocks=True).get_template("report.html.j2")
-    return template.render(
-        judged=judged, title=title, counts=sorted(counts.items()), claimed=_claimed, number=_number, span=_span
-    )
+    shown = {"judged": judged, "title": title, "counts": sorted(counts.items())}
+    return fill("analysis.stats", "report.html.j2", True, **shown, claimed=_claimed, number=_number, span=_span)
 
 
 def _claimed(claim: Claim) -> str:
