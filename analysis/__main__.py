@@ -330,7 +330,7 @@ VERBS = [
          [_option("--claims", "FILE.csv", "id, statement, how, arm, baseline, relation, paper, tolerance, unit "
                 "(and limit, spread)"),
           _option("--measurements", "FILE.csv", "arm, seed, value, n"),
-          _option("--minimum", "N", "fewest runs of each arm, or pairs, for a word (default: 3)", default=3),
+          _option("--minimum", "N", "fewest runs of each arm, or pairs, for a verdict (default: 3)", default=3),
           _option("--out", "DIR", "gets verdicts.csv and report.html")]),
     Verb("calibrate", "judge fabricated results of known truth and count wrong verdicts", _calibrate,
          [_option("--out", "FILE.csv", "one row a setting"),

@@ -15,7 +15,7 @@ import pandas as pd
 
 from analysis.measures import inference
 from analysis.measures.inference import Estimate, Moments, Spread
-from analysis.results.evidence import Results, Study
+from analysis.results.evidence import COPIES, Results, Study
 from analysis.stats import intervals
 
 DEAD = 0.9  # a run is dead above this share of the error of guessing: 81 % among ten classes, 89.9 % among a thousand
@@ -93,14 +93,15 @@ def settled(asked: Asked, estimate: Estimate, race: bool = False) -> Estimate:
             said.append(f"{count} of {all_of} runs of {name} failed to train: {left}")
             stuck = stuck or count == all_of
     registered, lost = blocks(results, study, asked.nets)
-    least = inference.fewest(asked.record.tier, race)
+    copied = results.form(study, asked.record.training_set) in COPIES
+    least = inference.fewest(asked.record.tier, race or copied)
     wanted = max(least, len(registered - lost))
     few = estimate.fewest < wanted
     stuck = stuck or not (estimate.conclusive or estimate.fewest < 2)  # more runs would not change that
     if few:
         unit = "pairs of seeds" if estimate.paired else "seeds of each net" if estimate.baseline_seeds else "seeds"
         why = "the fewest" if wanted == least else "planned, and no number is looked at before"
-        said.append(f"too few {unit} for a word: {estimate.fewest}, where {wanted} are {why}")
+        said.append(f"too few {unit} for a verdict: {estimate.fewest}, where {wanted} are {why}")
     return replace(
         inference.with_remark(estimate, "; ".join(said), first=True),
         registered=len(registered),

@@ -148,7 +148,7 @@ def contrast(ours: Estimate, reference: Estimate) -> Estimate:
         return inconclusive(plain, "both ratios are bounds, to the same side")
     few = max(ours.few, reference.few)
     estimate = with_interval(replace(plain, conclusive=not few), (*ours.noises, *reference.noises))
-    said = f"too few pairs of seeds for a word: {min(seeds)}, where {few} are the fewest" if few else ""
+    said = f"too few pairs of seeds for a verdict: {min(seeds)}, where {few} are the fewest" if few else ""
     return replace(bounded(estimate, next(iter(bounds), "")), inner=None, few=few, remark=said)
 
 

@@ -56,7 +56,7 @@ def judge(claim: Claim, ours: Arm, base: Arm | None = None, minimum: int = MINIM
         outer, inner = found.spans()
         unit = "pairs" if found.paired else "runs" if base is None else "runs of each arm"
         few = "" if found.noises else "the runs do not vary at all, which shows no spread"
-        few = f"{seeds} {unit}, and {minimum} are the fewest for a word" if seeds < minimum else few
+        few = f"{seeds} {unit}, and {minimum} are the fewest for a verdict" if seeds < minimum else few
         if found.lonely:
             remarks.append(f"runs left out because their seed has no living partner: {found.lonely}")
     asked = question(claim)

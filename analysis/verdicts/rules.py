@@ -187,7 +187,7 @@ def _needed(claim: Claim, evidence: str, estimate: Estimate) -> str:
     """How many seeds or images would settle it, with the noise that was seen and the number where it is."""
     if not estimate.conclusive and estimate.few:
         what = "pairs of seeds" if estimate.paired else "seeds of each net"
-        return f"{estimate.few} {what} are the fewest for a word"
+        return f"{estimate.few} {what} are the fewest for a verdict"
     if estimate.bound:
         return "longer training would settle it"
     unit = scaled(claim, 1.0)
