@@ -7,8 +7,9 @@ paper are applied in `verdicts`. Every measure takes what is `Asked`, and raises
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -164,6 +165,49 @@ def difference(asked: Asked) -> Estimate:
     if estimate.seeds == 1 and ours.shape[1] == base.shape[1] == 1:
         estimate = inference.with_remark(estimate, _these_two(ours.iloc[:, 0], base.iloc[:, 0]))
     return settled(asked, estimate)
+
+
+def in_order(asked: Asked) -> Estimate:
+    """Smallest step of the error from each net to the next."""
+    return _smallest(asked, pairwise(asked.experiment.split()))
+
+
+def each(asked: Asked) -> Estimate:
+    """Smallest error of the nets minus that of the baseline."""
+    return _smallest(asked, ((net, asked.baseline) for net in asked.experiment.split()))
+
+
+def _smallest(asked: Asked, pairs: Iterable[tuple[str, str]]) -> Estimate:
+    """Smallest difference of the error among `pairs` of nets; above zero: the first of each pair is the worse one.
+
+    Both lower ends are the lowest of all pairs, so that the claim counts as shown only where it is for every pair (an
+    intersection-union test: no adjustment is needed). The upper ends are the lowest upper ends: the claim counts as
+    contradicted where one pair contradicts it, with the chance of error of that many tests, which the remark names.
+    """
+    asks = [replace(asked, experiment=first, baseline=second) for first, second in pairs]
+    found = [difference(one) for one in asks]
+    least = min(range(len(found)), key=lambda i: found[i].value)
+    stuck = [one for one in found if not one.conclusive]
+    spans = [found[least]] if stuck else found
+    classes = [one.over_classes for one in spans if one.over_classes]
+    fewest = min(one.fewest for one in found)
+    remark = f"smallest of {len(found)} differences: {' minus '.join(asks[least].nets)}"
+    return Estimate(
+        found[least].value,
+        min(one.low for one in spans),
+        min(one.high for one in spans),
+        fewest,
+        images=found[least].images,
+        null=0.0,
+        conclusive=not stuck,
+        few=max(one.few for one in found),
+        registered=max(one.registered for one in found),
+        died=min(one.fewest + one.died for one in found) - fewest,
+        inner=(min(one.inside[0] for one in spans), min(one.inside[1] for one in spans)),
+        paired=all(one.paired for one in found),
+        over_classes=tuple(map(min, zip(*classes, strict=True))) if len(classes) == len(spans) else None,
+        remark="; ".join([*(one.remark for one in stuck[:1]), remark]),
+    )
 
 
 def _these_two(ours: pd.Series, base: pd.Series) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from analysis.measures import convergence, estimates, examinations, kernels, races, ranking, towers
+from analysis.measures import convergence, estimates, examinations, kernels, races, towers
 from analysis.measures.estimates import Asked, NoEstimate
 from analysis.measures.inference import Estimate
 
@@ -52,8 +52,8 @@ MEASURES: dict[str, Measure] = {
     "view_gain": Measure("error of the centre view minus error of ten views, {experiment}", estimates.view_gain, ABLATIONS, compared=False),
     "split_gap": Measure("absolute difference of the errors on two splits, {experiment}", estimates.split_gap, ABLATIONS, compared=False, effect=False, null=None),
     "ratio": Measure("epochs of {experiment} over epochs of {baseline}", _ratio, RACES, null=1.0, training_set=True),
-    "rank": Measure("smallest step of the error in the order {experiment}", ranking.in_order, ABLATIONS),
-    "each": Measure("smallest error among {experiment}, each without one part, minus error of {baseline}", ranking.each, ABLATIONS),
+    "rank": Measure("smallest step of the error in the order {experiment}", estimates.in_order, ABLATIONS),
+    "each": Measure("smallest error among {experiment}, each without one part, minus error of {baseline}", estimates.each, ABLATIONS),
     "generalization_gap": _inside("validation minus training error of the finished net: {experiment} minus {baseline}", examinations.generalization_gap, two=True),
     "sample_difference": _inside("error of the finished net on training images: {experiment} minus {baseline}", examinations.sample_difference, two=True),
     "tower_chroma": _inside("share of coloured first kernels: one tower of {experiment} minus the other", lambda asked: towers.difference_of_towers(kernels.tower_counts(asked))),

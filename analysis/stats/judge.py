@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from analysis.stats import axes
 from analysis.stats.axes import Interval, Question
 from analysis.stats.samples import NONE, over_images, over_seeds
 from analysis.stats.tables import Arm, Claim, read_claims, read_measurements
+from analysis.text import fill
 
 NULLS = {"difference": 0.0, "ratio": 1.0}
 MINIMUM = 3  # runs of each arm, or pairs, from which on there are words
@@ -138,3 +140,10 @@ def to_csv(verdicts: list[Verdict]) -> str:
     """verdicts.csv as text; numbers with twelve digits, absent ones empty."""
     text: str = pd.DataFrame(verdicts, columns=COLUMNS).to_csv(index=False, float_format="%.12g", lineterminator="\n")
     return text
+
+
+def page(judged: list[tuple[Claim, Verdict]], title: str = "Verdicts on claims") -> str:
+    """A small HTML page of verdicts that needs no network."""
+    counts = Counter((verdict.direction or "plain value", verdict.size) for _, verdict in judged)
+    shown = {"judged": judged, "title": title, "counts": sorted(counts.items())}
+    return fill("analysis.stats", "report.html.j2", True, **shown)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -103,30 +103,19 @@ def over_images(shares: list[tuple[float, float]], how: str) -> tuple[float, Int
     Each side has the interval of `binomial`; of two sides the distances to their ends are added in squares (as
     `half_width` adds half-widths; Zou and Donner 2008), which allows for any correlation above zero.
     """
-    log = how == "ratio"
-    scale = _log if log else float
+    scale, back = (_log, exp) if how == "ratio" else (float, float)
     values = [scale(share) for share, _ in shares]
     value = values[0] - sum(values[1:])
-    outer, inner = (
-        _both(values, [binomial(*side, confidence) for side in shares], scale) for confidence in (CONFIDENCE, INCLUSION)
-    )
-    if log:
-        return exp(value), _exp(outer), _exp(inner)
-    return value, outer, inner
-
-
-def _both(values: list[float], spans: list[Interval], scale: Callable[[float], float]) -> Interval:
-    ends = [(scale(low), scale(high)) for low, high in spans]
-    if len(ends) == 1:
-        return ends[0]
-    below = math.hypot(values[0] - ends[0][0], ends[1][1] - values[1])
-    above = math.hypot(ends[0][1] - values[0], values[1] - ends[1][0])
-    value = values[0] - values[1]
-    return value - below, value + above
-
-
-def _exp(span: Interval) -> Interval:
-    return exp(span[0]), exp(span[1])
+    spans = []
+    for confidence in (CONFIDENCE, INCLUSION):
+        (low, high), *other = [tuple(map(scale, binomial(*side, confidence))) for side in shares]
+        for (least, most), base in zip(other, values[1:], strict=True):
+            low, high = (
+                value - math.hypot(values[0] - low, most - base),
+                value + math.hypot(high - values[0], base - least),
+            )
+        spans.append((back(low), back(high)))
+    return back(value), spans[0], spans[1]
 
 
 def _log(share: float) -> float:

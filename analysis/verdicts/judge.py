@@ -73,11 +73,9 @@ def _nets(claim: Claim) -> list[str]:
 def _home(claim: Claim, results: Results) -> str:
     """The study in which the claim's nets are trained on its data at full size and length; nothing if none is known."""
     nets = _nets(claim)
-    for study in results.studies.values():
-        known = study.training_set == claim.dataset and all(name in study.experiments for name in nets)
-        if nets and known and study.tier_of(nets) == "paper":
-            return study.name
-    return ""
+    own = (study for study in results.studies.values() if study.training_set == claim.dataset)
+    full = (study.name for study in own if study.tier_of(nets) == "paper" and study.experiments.keys() >= set(nets))
+    return next(full, "") if nets else ""
 
 
 # Arithmetic -----------------------------------------------------------------------------------------------------
