@@ -497,7 +497,7 @@ def test_a_training_ends_an_epoch_after_its_mark(configure, packed_set, tmp_path
     assert "diverged" not in record
 
 
-def test_a_loss_that_is_not_finite_is_the_result_of_a_race(configure, packed_set, tmp_path):
+def test_a_loss_that_is_not_finite_is_the_result_of_a_race(configure, packed_set, tmp_path, capsys):
     def change(config):
         config["training"]["epochs"] = 3
         config["optimizer"]["stop_at"] = {"train_error": 0.01, "more_epochs": 1}
@@ -507,6 +507,7 @@ def test_a_loss_that_is_not_finite_is_the_result_of_a_race(configure, packed_set
 
     table, record = trained(configure, packed_set, tmp_path / "run", change)
     assert record["diverged"] is True and len(table) == record["epochs"] <= 3
+    assert "in a race or a pilot that is a result" in capsys.readouterr().err
     assert math.isnan(table["train_error"].iloc[-1]) and record["final"]["train_error"] is None
     rows = list(csv.DictReader(open(tmp_path / "run/metrics.csv")))
     assert rows[-1]["learning_rate"] == "1e+20"

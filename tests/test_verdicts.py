@@ -18,7 +18,7 @@ from analysis.measures.convergence import Reached
 from analysis.measures.inference import LAB_TWINS, Estimate, with_interval
 from analysis.paper.claims import Claim, load_claims
 from analysis.results.evidence import Results, load_results
-from analysis.stats.intervals import Noise
+from analysis.stats.intervals import Noise, satterthwaite
 from analysis.verdicts.judge import judge, judge_all
 from analysis.verdicts.labels import ALLOWED, LABELS
 from analysis.verdicts.rules import Outcome, adjusted, conclude, of_estimate
@@ -87,6 +87,7 @@ def test_satterthwaite_and_the_forecast_of_the_papers_number() -> None:
     got = with_interval(Estimate(x.mean() - y.mean(), math.nan, math.nan, 4, 7, null=0.0), noises)
     test = stats.ttest_ind(x, y, equal_var=False)
     assert got.welch() == pytest.approx(tuple(test.confidence_interval()))
+    assert got.value - satterthwaite(noises) == pytest.approx(test.confidence_interval().low)
     assert got.low < got.welch()[0] and got.high > got.welch()[1]  # the strict rule is the wider
     more = stats.t.ppf(0.975, test.df) * math.sqrt(x.var(ddof=1) * 5 / 4 + y.var(ddof=1) * 8 / 7)
     assert got.welch(one=True) == pytest.approx((got.value - more, got.value + more))
