@@ -25,11 +25,13 @@ from analysis.results.evidence import COPIES, Study
 from analysis.text import plural
 from analysis.verdicts.effects import titled
 from analysis.verdicts.labels import (
+    AGAINST,
     AGREES,
     CANNOT_TELL,
     CONTRADICTS,
     COUNTED,
     EVIDENCE,
+    FOR,
     LABELS,
     NOT_REPLICATED,
     NOT_SHOWN,
@@ -113,7 +115,8 @@ def _effects(ctx: Context, full: bool) -> dict[str, Any] | None:
         "full": full,
         "count": len(t),
         "groups": groups,
-        "shared": int((t["verdict"].eq(CANNOT_TELL) & t["limit"].str.startswith("rate not tuned")).sum()),
+        "shared": int((t["verdict"].eq(CANNOT_TELL) & t["limit"].str.contains("rate not tuned", regex=False)).sum()),
+        "directions": int(t["verdict"].isin([*FOR, *AGAINST]).sum()),
         "lucky": sum(lucky(row) for row in t.to_dict("records")),
         "studies": _named(study for study in ctx.studies if t["study"].eq(study.name).any()),
         "copy": bool(t["dataset"].isin(list(COPIES)).any()),
@@ -152,6 +155,7 @@ def _recipes(ctx: Context) -> dict[str, Any] | None:
                 "study": _named([study])[0],
                 "shrunk": bool(study.shrunk),
                 "chance": 100 * study.chance,
+                "runs": len(ends["paper"]),
                 "stuck": stuck,
             }
             return of | {name: mean(found) for name, found in ends.items()}
@@ -161,7 +165,7 @@ def _recipes(ctx: Context) -> dict[str, Any] | None:
 def _logs() -> dict[str, Any]:
     """Which of the paper's printed differences the authors' own logs show, and which are within their noise."""
     logs = load_lab_logs()
-    printed = [d for metric in ("top1_error", "top5_error") for d in differences(logs, metric) if d.claim]
+    printed = [d for d in differences(logs, "top1_error") if d.claim]
     noise = [d.words[:1].lower() + d.words[1:] for d in printed if abs(d.value) <= d.half]
     return {"printed": len(printed), "shown": len(printed) - len(noise), "noise": list(dict.fromkeys(noise))}
 

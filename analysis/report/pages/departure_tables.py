@@ -182,7 +182,7 @@ def _counted(found: list[Effect]) -> str:
         "worse": ("makes the error larger", "make the error larger"),
         "better": ("makes the error smaller", "make the error smaller"),
         "no": ("shows no difference", "show no difference"),
-        "too": ("has too few seeds for a word", "have too few seeds for a word"),
+        "too": ("has too few seeds for a verdict", "have too few seeds for a verdict"),
         "trains,": ("trains where its baseline stays at chance", "train where their baseline stays at chance"),
     }
     parts = tally((heads.count(head), *words) for head, words in said.items())
