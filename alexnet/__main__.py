@@ -79,7 +79,7 @@ def _pack(list_sources: bool, source: str | None, archives: list[Path] | None, o
     url = download or json.loads(os.environ.get("ALEXNET_DOWNLOADS", "{}")).get(source)
     if missing and url and not plan:
         from alexnet.archives import download as downloads
-        from alexnet.archives.credentials import Credentials
+        from alexnet.archives.web import Credentials
 
         account = Credentials.from_environment() if sources.SOURCES[source].account else None
         downloads.fetch_missing(missing, url, folders[0], account, sys.stderr)
@@ -93,7 +93,7 @@ def _pack(list_sources: bool, source: str | None, archives: list[Path] | None, o
 
 
 def _verify(data: list[Path]) -> None:
-    from alexnet.packed.verify import verify
+    from alexnet.packed.packed_set import verify
 
     for folder in data:
         print(verify(folder))
