@@ -163,11 +163,8 @@ def _one_a_rate(name: str, race: dict[str, Any]) -> dict[str, Any]:
     for rate in race["rates"]:
         stages = [{"until": 1, "weights": rate, "biases": 2 * rate}]
         child = f"{name}_lr{f'{rate:.10f}'.rstrip('0')[2:]}"
-        made[child] = {
-            "kind": "race",
+        made[child] = {key: race[key] for key in ("kind", "claims", "recipe")} | {
             "about": f"{race['about']}; rate {rate:g}",
-            "claims": race["claims"],
-            "recipe": race["recipe"],
             "baseline": child,
             "extends": name,
             "race": name,

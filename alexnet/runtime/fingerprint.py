@@ -51,17 +51,12 @@ Scope = dict[str, str]  # local names; those of imports with what they stand for
 @cache
 def code_sha256(stage: str) -> str:
     """The hash (hexadecimal) of the code that a stage of `STAGES` reaches."""
-    return fingerprint(_source(), STAGES[stage])
+    return fingerprint(Source(PACKAGE, CUT), STAGES[stage])
 
 
 def of_stages() -> dict[str, str]:
     """The hash of each stage of `STAGES`."""
     return {stage: code_sha256(stage) for stage in STAGES}
-
-
-@cache
-def _source() -> Source:
-    return Source(PACKAGE, CUT)
 
 
 def fingerprint(source: Source, root: str) -> str:

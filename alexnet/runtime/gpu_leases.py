@@ -103,14 +103,12 @@ def leased(devices: str, towers: int = 1) -> Iterator[list[str]]:
     folder, before = _folder(), os.environ.get(VISIBLE)
     with ExitStack() as stack:
         taken = _take(names, count, folder, stack)
+        if before is None:
+            stack.callback(os.environ.pop, VISIBLE)
+        else:
+            stack.callback(os.environ.update, {VISIBLE: before})
         os.environ[VISIBLE] = ",".join(taken)
-        try:
-            yield taken
-        finally:
-            if before is None:
-                del os.environ[VISIBLE]
-            else:
-                os.environ[VISIBLE] = before
+        yield taken
 
 
 def _take(names: list[str], count: int, folder: Path, stack: ExitStack) -> list[str]:
