@@ -10,12 +10,11 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from threading import Event
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
+
+from filelock import AcquireReturnProxy, FileLock, Timeout
 
 from alexnet.errors import UserError
-
-if TYPE_CHECKING:
-    from filelock import AcquireReturnProxy
 
 BLOCK = 1 << 20  # bytes hashed at a time
 T = TypeVar("T")
@@ -63,8 +62,6 @@ def locked(path: Path, seconds: float = 0.0, waiting: Callable[[], object] = lam
     Raises:
         Timeout: another one holds it.
     """
-    from filelock import FileLock, Timeout  # here, so that what takes no lock does without the package
-
     lock = FileLock(path)
     try:
         return lock.acquire(timeout=0)

@@ -9,9 +9,10 @@ import json
 import sys
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import BaseFileLock, Timeout
 
 from alexnet.errors import UserError
+from alexnet.runtime.files import locked
 
 NAME = ".workflow.lock"
 SECONDS = 2.0  # longer than another Snakemake looks for torn files when it starts
@@ -23,16 +24,15 @@ PLACES = (
 )
 
 
-def take(results: Path) -> FileLock:
+def take(results: Path) -> BaseFileLock:
     """Hold the results folder, which is made, as long as the lock that is returned is kept.
 
     Raises:
         UserError: another workflow is at work on it, or it cannot be written.
     """
-    lock = FileLock(results / NAME)
     try:
         results.mkdir(parents=True, exist_ok=True)
-        lock.acquire(timeout=SECONDS)
+        return locked(results / NAME, SECONDS).lock
     except Timeout:
         raise UserError(
             f"another workflow is at work on {results}; wait for it or end it (a report in the meantime: "
@@ -43,7 +43,6 @@ def take(results: Path) -> FileLock:
             f"{results} cannot be written ({error.strerror}), and results belong there; make it writable, or name "
             "another folder (--config results=...)"
         ) from None
-    return lock
 
 
 def remove_torn(results: Path) -> None:
@@ -56,7 +55,7 @@ def remove_torn(results: Path) -> None:
     if not (results / NAME).is_file():
         return
     try:
-        with FileLock(results / NAME, timeout=0):
+        with locked(results / NAME):
             found = [path for place in PLACES for path in results.glob(place)]
             for path in sorted(path for path in found if _torn(path, results)):
                 path.unlink()
