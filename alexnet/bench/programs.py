@@ -67,13 +67,15 @@ def batch_of(config: RunConfig, batch: int, last: bool) -> tuple[Tensor, Tensor]
 
 
 def training_step(
-    net: nn.Module, optimizer: torch.optim.Optimizer, images: Tensor, labels: Tensor, bf16: bool = False
+    net: nn.Module, optimizer: torch.optim.Optimizer, config: RunConfig, batch: int, last: bool = True
 ) -> Callable[[], float]:
-    """One step as `alexnet.training.train` does it, on the device of the images."""
+    """One step as `alexnet.training.train` does it, on the device of the net."""
     net.train()
+    device, bf16 = next(net.parameters()).device, config["precision"] == "bf16"
+    images, labels = (tensor.to(device) for tensor in batch_of(config, batch, last))
 
     def step() -> float:
-        with torch.autocast(images.device.type, torch.bfloat16, enabled=bf16):
+        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
             logits = net(images).float()
         loss = F.cross_entropy(logits, labels)
         optimizer.zero_grad(set_to_none=True)
@@ -91,8 +93,7 @@ def our_step(config: RunConfig, batch: int, link: Link | None = None, devices: s
     net: AlexNet | Tower = (Tower(build(config), link) if link else build(config)).to(execution.device())
     optimizer = PaperSGD(parameter_groups(net, config["optimizer"]))
     set_rates(optimizer, Rates(RATE, RATE, "bench"))
-    images, labels = (tensor.to(execution.device()) for tensor in batch_of(config, batch, True))
-    return training_step(net, optimizer, images, labels, config["precision"] == "bf16")
+    return training_step(net, optimizer, config, batch)
 
 
 def tower_step(config: RunConfig, batch: int, rank: int, meeting: Path) -> Callable[[], float]:
@@ -106,7 +107,7 @@ def tower_step(config: RunConfig, batch: int, rank: int, meeting: Path) -> Calla
 def obvious_step(config: RunConfig, batch: int) -> Callable[[], float]:
     net = obvious_net(config)
     optimizer = torch.optim.SGD(net.parameters(), lr=RATE, momentum=0.9, weight_decay=5e-4)
-    return training_step(net, optimizer, *batch_of(config, batch, False))
+    return training_step(net, optimizer, config, batch, last=False)
 
 
 def torchvision_step(config: RunConfig, batch: int) -> Callable[[], float]:
@@ -117,7 +118,7 @@ def torchvision_step(config: RunConfig, batch: int) -> Callable[[], float]:
     net = alexnet(num_classes=config["data"]["classes"]).to(memory_format=torch.channels_last)
     optimizer = torch.optim.SGD(net.parameters(), lr=RATE, momentum=0.9, weight_decay=5e-4, fused=True)
     least = config | {"data": config["data"] | {"crop": max(64, config["data"]["crop"])}}  # that it takes
-    return training_step(net, optimizer, *batch_of(least, batch, True), config["precision"] == "bf16")
+    return training_step(net, optimizer, least, batch)
 
 
 def matrix_product(size: int, precision: str) -> Callable[[], Any]:

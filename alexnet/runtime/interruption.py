@@ -85,10 +85,8 @@ def deferred(one_of_two: bool = False) -> Iterator[None]:
         one_of_two: this process has a parent that passes signals on; a Ctrl-C, which a terminal sends to both, is
             the parent's.
     """
-    handlers: dict[signal.Signals, object] = dict.fromkeys(ENDING, _note)
-    if one_of_two:
-        handlers = {signal.SIGTERM: _note, signal.SIGINT: signal.SIG_IGN, signal.SIGHUP: signal.SIG_IGN}
-    with _handled(handlers):
+    others = signal.SIG_IGN if one_of_two else _note
+    with _handled({signal.SIGTERM: _note, signal.SIGINT: others, signal.SIGHUP: others}):
         yield
 
 
