@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import difflib
+import itertools
 import re
 from collections.abc import Iterable
 from functools import cache
@@ -126,9 +127,10 @@ def load(folder: str = "config") -> dict[str, Any]:
             must_know(other, known, f"{path}: {name} names the unknown experiment")
         if "recipe" in record:
             must_know(record["recipe"], loaded["recipes"], f"{path}: {name} names the unknown recipe")
-    for name in known:
-        for key in ("extends", "baseline"):
-            _refuse_circles(name, key, known, path)
+    for name, key in itertools.product(known, ("extends", "baseline")):
+        oldest = lineage(name, known, key)[0]
+        if key in known[oldest] and not (key == "baseline" and known[oldest][key] == oldest):
+            raise UserError(f"{path}: {name}: `{key}` leads in a circle, back to {known[oldest][key]!r}")
     return loaded
 
 
@@ -191,12 +193,6 @@ def lineage(name: str, known: dict[str, Any], key: str = "extends") -> list[str]
     while key in known[line[0]] and known[line[0]][key] not in line:
         line.insert(0, known[line[0]][key])
     return line
-
-
-def _refuse_circles(name: str, key: str, known: dict[str, Any], path: Path) -> None:
-    oldest = lineage(name, known, key)[0]
-    if key in known[oldest] and not (key == "baseline" and known[oldest][key] == oldest):
-        raise UserError(f"{path}: {name}: `{key}` leads in a circle, back to {known[oldest][key]!r}")
 
 
 def _studies(folder: Path) -> list[str]:

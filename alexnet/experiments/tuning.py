@@ -10,6 +10,7 @@ import copy
 import csv
 import io
 import re
+from collections import Counter
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -86,7 +87,7 @@ def table(folder: str) -> tuple[dict[str, str], ...]:
     if not path.is_file():
         return ()
     rows = list(csv.DictReader(io.StringIO(path.read_text())))
-    chosen: dict[tuple[str, str], int] = {}
+    chosen: Counter[tuple[str, str]] = Counter()
     for number, row in enumerate(rows, start=2):
         if missing := [column for column in COLUMNS if row.get(column) is None]:
             raise UserError(f"{path}: line {number} lacks `{missing[0]}`; restore the file")
@@ -97,8 +98,7 @@ def table(folder: str) -> tuple[dict[str, str], ...]:
             raise UserError(
                 f"{path}: line {number}: `factor` must be above 0 and `validation_error` between 0 and 1"
             ) from None
-        key = (row["study"], row["experiment"])
-        chosen[key] = chosen.get(key, 0) + (row["chosen"] == "yes")
+        chosen[row["study"], row["experiment"]] += row["chosen"] == "yes"
     for (study, experiment), count in chosen.items():
         if count != 1:
             raise UserError(f"{path}: {study}/{experiment} has {count} rows with `chosen` yes; it needs one")

@@ -11,7 +11,7 @@ import select
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from types import FrameType
 
 WORKFLOW = "ALEXNET_WORKFLOW_PID"  # variable of the environment: the process that started this one as a job
@@ -70,15 +70,12 @@ def _handled(handlers: dict[signal.Signals, object]) -> Iterator[None]:
         _asked = 0
 
 
-@contextmanager
-def raised() -> Iterator[None]:
+def raised() -> AbstractContextManager[None]:
     """Within, SIGTERM, SIGHUP and Ctrl-C raise `Interrupted`, so that temporary files go and locks are given back."""
-    with _handled(dict.fromkeys(ENDING, _raise)):
-        yield
+    return _handled(dict.fromkeys(ENDING, _raise))
 
 
-@contextmanager
-def deferred(one_of_two: bool = False) -> Iterator[None]:
+def deferred(one_of_two: bool = False) -> AbstractContextManager[None]:
     """Within, such a signal only makes `asked` true, until a second Ctrl-C.
 
     Args:
@@ -86,8 +83,7 @@ def deferred(one_of_two: bool = False) -> Iterator[None]:
             the parent's.
     """
     others = signal.SIG_IGN if one_of_two else _note
-    with _handled({signal.SIGTERM: _note, signal.SIGINT: others, signal.SIGHUP: others}):
-        yield
+    return _handled({signal.SIGTERM: _note, signal.SIGINT: others, signal.SIGHUP: others})
 
 
 def end_with_workflow() -> None:
