@@ -129,9 +129,8 @@ class Fetch:
         check_url(self.name, self.url)
         self.resumed_from = self.requested = 0
         self.session = Session()
-        self.part = Part(
-            self.target.with_name(self.name + ".part"), public(self.url), ("sha256", *["md5"] * bool(self.md5))
-        )
+        path, kinds = self.target.with_name(f"{self.name}.part"), ("sha256", *["md5"] * bool(self.md5))
+        self.part = Part(path, public(self.url), kinds)
 
     def note(self, words: str) -> None:
         if self.progress:

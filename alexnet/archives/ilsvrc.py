@@ -3,27 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
 from alexnet.archives import tars
-from alexnet.archives.catalogue import (
-    Catalogue,
-    Extent,
-    Found,
-    Lazy,
-    Picture,
-    Place,
-    Split,
-    locate,
-    places_of,
-    splits_of,
-)
+from alexnet.archives.catalogue import Catalogue, Extent, Found, Listed, Picture, Place, Split, places_of, splits_of
 from alexnet.archives.devkits import Devkit, read_devkit
-from alexnet.archives.members import basename
+from alexnet.archives.members import basename, locate
 from alexnet.errors import UserError
 
 DEVKIT = {2010: "ILSVRC2010_devkit-1.0.tar.gz", 2012: "ILSVRC2012_devkit_t12.tar.gz"}
@@ -58,9 +47,7 @@ def tar_of_tars(path: Path, kit: Devkit) -> list[Place]:
     for name, member in tars.members(path, most=math.inf):
         wnid, dot, ending = basename(name).rpartition(".")
         if (dot + ending, wnid in labels) != (".tar", True):
-            raise UserError(
-                f"{path.name} holds {name!r}, which is no class of {kit.file}; check that both are of {kit.year}"
-            )
+            raise UserError(f"{path.name} holds {name!r}, which is no class of {kit.file}; check the years of both")
         if wnid in places:
             raise UserError(f"{path.name} holds class {wnid} twice; fetch it again")
         where, count = f"{path.name}/{wnid}.tar", kit.train_images[labels[wnid]]
@@ -70,9 +57,7 @@ def tar_of_tars(path: Path, kit: Devkit) -> list[Place]:
     return list(places.values())
 
 
-def flat(
-    split: str, year: int, archive: str, images: Iterable[tuple[str, Lazy]], wnids: list[str], truth: str
-) -> list[Place]:
+def flat(split: str, year: int, archive: str, images: Listed, wnids: list[str], truth: str) -> list[Place]:
     """Validation or test images: the n-th of the ground truth `truth` is of the n-th name in sorted order.
 
     Raises:

@@ -167,9 +167,8 @@ def describe_missing(source: str, names: list[str], folders: list[str], base_url
     pages = list(dict.fromkeys(file.page for file in known))
     private = any(page.startswith(NOT_PUBLIC) for page in pages)
     head = f"source {source} lacks {files}, found in none of these: {_first(folders, MOST_FOLDERS) or 'no folder'}"
-    lines = [_line(name, width) for name in shown] + [f"  and {len(names) - MOST_FILES} more"] * (
-        len(names) > MOST_FILES
-    )
+    more = len(names) - MOST_FILES
+    lines = [_line(name, width) for name in shown] + [f"  and {more} more"] * (more > 0)
     for page in pages:
         lines.append(f"{page[0].upper()}{page[1:]}." if page.startswith(NOT_PUBLIC) else f"Where to get them: {page}.")
     lines += [

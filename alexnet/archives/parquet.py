@@ -85,9 +85,7 @@ def read(split: str, paths: Sequence[Path], official: bool = True) -> Samples:
 
 def find(folders: Sequence[Path], splits: Sequence[str]) -> dict[str, list[Path]]:
     """Shards of the splits that are in the folders or beside them; none if a split is in none."""
-    found = {
-        split: next(filter(None, (shards(SHARD, root, split) for root in around(folders))), []) for split in splits
-    }
+    found = {s: next(filter(None, (shards(SHARD, root, s) for root in around(folders))), []) for s in splits}
     return {split: paths for split, paths in found.items() if paths}
 
 

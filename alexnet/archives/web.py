@@ -87,9 +87,8 @@ def advice(credentials: Credentials | None, url: str) -> str:
     """What to do about an address that refuses access."""
     if credentials is None:
         return f"set {CREDENTIALS} in the environment"
-    return credentials.withheld(url) or (
-        f"check the values of {CREDENTIALS} in the environment, and accept the terms there"
-    )
+    wrong = f"check the values of {CREDENTIALS} in the environment, and accept the terms there"
+    return credentials.withheld(url) or wrong
 
 
 class Interrupted(Exception):
