@@ -284,8 +284,7 @@ def fetch(url: str, target: Path, **more: Any) -> Download:
 
     A target that exists is checked, not fetched. `more`: see `Fetch`.
 
-    Raises:
-        UserError: refused, absent, not the expected size or checksum, too much, too slow, no room, or no progress.
+    UserError: refused, absent, not the expected size or checksum, too much, too slow, no room, or no progress.
     """
     job = Fetch(url, target, **more)
     lock = target.with_name(target.name + ".part.lock")

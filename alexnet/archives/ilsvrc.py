@@ -29,8 +29,7 @@ def needed(year: int, splits: Sequence[str]) -> list[str]:
 def tar_of_tars(path: Path, kit: Devkit) -> list[Place]:
     """Training images: one inner tar per class, named <wnid>.tar, with as many images as meta.mat says.
 
-    Raises:
-        UserError: a class is twice there or unknown; while its images are listed: their count differs.
+    UserError if a class is twice there or unknown; when its images are listed, if their count differs.
     """
     labels = {c.wnid: label for label, c in enumerate(kit.classes)}
     places: dict[str, Place] = {}
@@ -60,8 +59,7 @@ def tar_of_tars(path: Path, kit: Devkit) -> list[Place]:
 def flat(split: str, year: int, archive: str, images: Listed, wnids: list[str], truth: str) -> list[Place]:
     """Validation or test images: the n-th of the ground truth `truth` is of the n-th name in sorted order.
 
-    Raises:
-        UserError: there are more or fewer images than lines, a name is there twice, or is one of another year.
+    UserError if there are more or fewer images than lines, or if a name is there twice or is one of another year.
     """
     found = list(images)
     names = sorted(name for name, _ in found)
@@ -81,8 +79,7 @@ def flat(split: str, year: int, archive: str, images: Listed, wnids: list[str], 
 def ground_truth(split: str, paths: dict[str, Path], kit: Devkit) -> tuple[list[str], str]:
     """Wnids of the validation or test images by the rank of their names, and what says so: one id of the kit's year a line.
 
-    Raises:
-        UserError: a line is no number, or a number that the kit does not know as a class; names file, line and value.
+    UserError, with file, line and value, if a line is no number, or one that the kit does not know as a class.
     """
     if split == "test":
         text, where = paths[TEST_GROUND_TRUTH].read_bytes(), TEST_GROUND_TRUTH

@@ -34,9 +34,8 @@ def read_classes(path: Path) -> tuple[ImageClass, ...]:
 def labelled_by(path: Path, where: str, images: Listed, classes: Sequence[ImageClass]) -> list[Place]:
     """Validation images, with the classes that LOC_val_solution.csv gives them.
 
-    Raises:
-        UserError: no table, a line has no class, an unknown one, or two, an image is there twice, or is not both there and
-            in the list.
+    UserError if it is no table, a line has no class, an unknown one, or two, or an image is not both there and in the
+    list, once.
     """
     known, wnid_of = {c.wnid for c in classes}, dict[str, str]()
     with told(lambda why: f"{path} cannot be read ({why}); fetch it again", csv.Error):

@@ -42,8 +42,7 @@ def spooled(paths: Sequence[Path]) -> list[Extent]:
 def rows(paths: Sequence[Path], *columns: str) -> Iterator[tuple[str, Path, dict[str, Any]]]:
     """(file and row in words, file, row) of each row; of the columns asked for, a row group at a time.
 
-    Raises:
-        UserError: a file cannot be read, lacks a column, has null images or a row group that is too large.
+    UserError if a file cannot be read, lacks a column, has null images or a row group that is too large.
     """
     import pyarrow.parquet as pq  # here, since Snakemake imports this module while it parses
 

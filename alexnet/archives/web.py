@@ -51,8 +51,7 @@ class Credentials:
         They are for the host in ALEXNET_HOST, else for the one that gives out accounts. No configuration can
         name another.
 
-        Raises:
-            UserError: one of user and password is missing, or the token is no token.
+        UserError if one of user and password is missing, or the token is no token.
         """
         user, password, token = (environment.get(f"ALEXNET_{n}") for n in ("USER", "PASSWORD", "TOKEN"))
         host = environment.get("ALEXNET_HOST", "").strip().lower() or ACCOUNT_HOST
@@ -134,8 +133,7 @@ def tried(call: Callable[[], T], name: str, url: str) -> T:
 def within(seconds: float, items: Iterator[T]) -> Generator[T, None, None]:
     """The items of an iterator, which runs in a thread of its own.
 
-    Raises:
-        Interrupted: an item took longer than `seconds`, although each read brought something in time.
+    Interrupted if an item took longer than `seconds`, although each read brought something in time.
     """
     queue: Queue[tuple[Any, Exception | None]] = Queue(1)
     stopped = Event()
