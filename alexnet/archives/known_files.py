@@ -19,7 +19,6 @@ from urllib.parse import urlsplit
 WIDTH, MOST_FILES, MOST_FOLDERS = 110, 7, 4
 CREDENTIALS = "ALEXNET_USER and ALEXNET_PASSWORD, or ALEXNET_TOKEN"
 ACCOUNT_HOST = "image-net.org"  # credentials are for it, unless ALEXNET_HOST names another
-IMAGE_NET = "https://image-net.org/download (with an account, after accepting the terms)"
 NOT_PUBLIC = "no public page: "
 
 # Where each source's files lie, for the user's `downloads`; nothing is fetched from here unless configured.
@@ -67,7 +66,7 @@ class KnownFile:
 
 
 _PAGES = {
-    "image-net": IMAGE_NET,
+    "image-net": "https://image-net.org/download (with an account, after accepting the terms)",
     "cifar": "https://www.cs.toronto.edu/~kriz/cifar.html",
     "imagenette": "https://github.com/fastai/imagenette",
     "tiny": "http://cs231n.stanford.edu/tiny-imagenet-200.zip",
