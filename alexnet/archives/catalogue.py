@@ -128,9 +128,7 @@ class Found:
         return [name for name, path in self.paths.items() if not path.exists()]
 
 
-def locate(name: str, folders: Sequence[Path]) -> Path:
-    """The first file of that name; if there is none, where it would be in the first folder."""
-    return next((folder / name for folder in folders if (folder / name).exists()), folders[0] / name)
+Listed = Iterable[tuple[str, Lazy]]  # name and bytes of each image
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,12 +139,10 @@ class Place:
     wnid: str
     archive: str  # in words
     images: int
-    listed: Callable[[], Iterable[tuple[str, Lazy]]]  # name and bytes of each
+    listed: Callable[[], Listed]
 
 
-def places_of(
-    split: str, images: Iterable[tuple[str, str, str, Any]], listed: Callable[..., Any] = iter
-) -> list[Place]:
+def places_of(split: str, images: Iterable[tuple[str, str, str, Any]], listed: Any = iter) -> list[Place]:
     """A place for each run of images (archive, wnid, name, bytes) of the same archive and class.
 
     `listed`: makes the list of names and bytes of one of names and whatever stands for the bytes.

@@ -96,8 +96,7 @@ def open_class_folders(found: Found) -> Catalogue:
     Links in the folders may lead anywhere in those that the user named. If no splits were asked for, those are read that
     are there.
 
-    Raises:
-        UserError: there is no image, or a class has none in a split; or see `images`.
+    UserError if there is no image, or a class has none in a split; or see `images`.
     """
     paths = tuple(found.paths.values())
     roots = [path.resolve() for path in (*found.folders, *paths)]

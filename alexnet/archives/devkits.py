@@ -41,8 +41,7 @@ def _table(mat: bytes, columns: Sequence[str]) -> dict[str, Any]:
 
     Its reader is compiled code that hostile files can crash.
 
-    Raises:
-        ValueError: there is no such table, the reader crashed, or it took too much.
+    ValueError if there is no such table, the reader crashed, or it took too much.
     """
     package = Path(__file__).resolve().parents[2]
     code = f"import sys; sys.path.insert(0, {str(package)!r}); from alexnet.archives import devkits; devkits.child()"

@@ -25,7 +25,7 @@ from urllib3.exceptions import HTTPError
 from urllib3.util.retry import Retry
 
 from alexnet.archives.known_files import CREDENTIALS, KNOWN, human_size, public
-from alexnet.archives.web import Credentials, Interrupted, Session, advice, ask, check_url, tried, within
+from alexnet.archives.web import Credentials, Interrupted, ask, check_url, tried, within
 from alexnet.errors import UserError
 from alexnet.runtime.files import locked, write_json
 from alexnet.runtime.progress import clock
@@ -128,10 +128,11 @@ class Fetch:
         self.name = self.target.name
         check_url(self.name, self.url)
         self.resumed_from = self.requested = 0
-        self.session = Session()
-        self.part = Part(
-            self.target.with_name(self.name + ".part"), public(self.url), ("sha256", *["md5"] * bool(self.md5))
-        )
+        self.session = requests.Session()
+        # `ask` follows redirects: requests would read their bodies, however long, even when told not to follow
+        self.session.get_redirect_target = lambda resp: None  # type: ignore[method-assign]
+        path, kinds = self.target.with_name(f"{self.name}.part"), ("sha256", *["md5"] * bool(self.md5))
+        self.part = Part(path, public(self.url), kinds)
 
     def note(self, words: str) -> None:
         if self.progress:
@@ -143,7 +144,11 @@ class Fetch:
         if status in RETRIED:
             raise Interrupted(f"the server answers {status}", answer)
         if status in (401, 403):
-            raise UserError(f"{self.name}: {where} refuses access ({status}); {advice(self.credentials, answer.url)}")
+            wrong = (
+                self.credentials.withheld(answer.url) if self.credentials else f"set {CREDENTIALS} in the environment"
+            )
+            advice = wrong or f"check the values of {CREDENTIALS} in the environment, and accept the terms there"
+            raise UserError(f"{self.name}: {where} refuses access ({status}); {advice}")
         if status in (404, 410):
             raise UserError(f"{self.name} is not at {where} ({status}); check the base URL")
         if status != 200:
@@ -285,8 +290,7 @@ def fetch(url: str, target: Path, **more: Any) -> Download:
 
     A target that exists is checked, not fetched. `more`: see `Fetch`.
 
-    Raises:
-        UserError: refused, absent, not the expected size or checksum, too much, too slow, no room, or no progress.
+    UserError: refused, absent, not the expected size or checksum, too much, too slow, no room, or no progress.
     """
     job = Fetch(url, target, **more)
     lock = target.with_name(target.name + ".part.lock")

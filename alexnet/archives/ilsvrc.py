@@ -3,27 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
 from alexnet.archives import tars
-from alexnet.archives.catalogue import (
-    Catalogue,
-    Extent,
-    Found,
-    Lazy,
-    Picture,
-    Place,
-    Split,
-    locate,
-    places_of,
-    splits_of,
-)
+from alexnet.archives.catalogue import Catalogue, Extent, Found, Listed, Picture, Place, Split, places_of, splits_of
 from alexnet.archives.devkits import Devkit, read_devkit
-from alexnet.archives.members import basename
+from alexnet.archives.members import basename, locate
 from alexnet.errors import UserError
 
 DEVKIT = {2010: "ILSVRC2010_devkit-1.0.tar.gz", 2012: "ILSVRC2012_devkit_t12.tar.gz"}
@@ -40,8 +29,7 @@ def needed(year: int, splits: Sequence[str]) -> list[str]:
 def tar_of_tars(path: Path, kit: Devkit) -> list[Place]:
     """Training images: one inner tar per class, named <wnid>.tar, with as many images as meta.mat says.
 
-    Raises:
-        UserError: a class is twice there or unknown; while its images are listed: their count differs.
+    UserError if a class is twice there or unknown; when its images are listed, if their count differs.
     """
     labels = {c.wnid: label for label, c in enumerate(kit.classes)}
     places: dict[str, Place] = {}
@@ -58,9 +46,7 @@ def tar_of_tars(path: Path, kit: Devkit) -> list[Place]:
     for name, member in tars.members(path, most=math.inf):
         wnid, dot, ending = basename(name).rpartition(".")
         if (dot + ending, wnid in labels) != (".tar", True):
-            raise UserError(
-                f"{path.name} holds {name!r}, which is no class of {kit.file}; check that both are of {kit.year}"
-            )
+            raise UserError(f"{path.name} holds {name!r}, which is no class of {kit.file}; check the years of both")
         if wnid in places:
             raise UserError(f"{path.name} holds class {wnid} twice; fetch it again")
         where, count = f"{path.name}/{wnid}.tar", kit.train_images[labels[wnid]]
@@ -70,13 +56,10 @@ def tar_of_tars(path: Path, kit: Devkit) -> list[Place]:
     return list(places.values())
 
 
-def flat(
-    split: str, year: int, archive: str, images: Iterable[tuple[str, Lazy]], wnids: list[str], truth: str
-) -> list[Place]:
+def flat(split: str, year: int, archive: str, images: Listed, wnids: list[str], truth: str) -> list[Place]:
     """Validation or test images: the n-th of the ground truth `truth` is of the n-th name in sorted order.
 
-    Raises:
-        UserError: there are more or fewer images than lines, a name is there twice, or is one of another year.
+    UserError if there are more or fewer images than lines, or if a name is there twice or is one of another year.
     """
     found = list(images)
     names = sorted(name for name, _ in found)
@@ -96,8 +79,7 @@ def flat(
 def ground_truth(split: str, paths: dict[str, Path], kit: Devkit) -> tuple[list[str], str]:
     """Wnids of the validation or test images by the rank of their names, and what says so: one id of the kit's year a line.
 
-    Raises:
-        UserError: a line is no number, or a number that the kit does not know as a class; names file, line and value.
+    UserError, with file, line and value, if a line is no number, or one that the kit does not know as a class.
     """
     if split == "test":
         text, where = paths[TEST_GROUND_TRUTH].read_bytes(), TEST_GROUND_TRUTH

@@ -7,14 +7,14 @@ packed set.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
 
 from alexnet.archives import ilsvrc, kaggle, parquet, web_dataset
-from alexnet.archives.catalogue import Catalogue, Found, ImageClass, Lazy, Place, splits_of
+from alexnet.archives.catalogue import Catalogue, Found, ImageClass, Lazy, Listed, Place, splits_of
 from alexnet.archives.class_folders import around, by_class, images
 from alexnet.archives.devkits import Devkit, read_devkit
 from alexnet.archives.known_files import PUBLISHED
@@ -84,7 +84,7 @@ def _read_flat(split: str, paths: list[Path], held: Holding) -> list[Place]:
     return ilsvrc.flat(split, 2012, where, found, wnids, truth)
 
 
-def _official(listed: Callable[[], Iterable[tuple[str, Lazy]]]) -> list[tuple[str, Lazy]]:
+def _official(listed: Callable[[], Listed]) -> list[tuple[str, Lazy]]:
     return [(official_name(name)[0], data) for name, data in listed()]
 
 
@@ -139,10 +139,9 @@ def _open(held: dict[str, tuple[Layout, list[Path]]], lists: dict[str, Path], fo
     opened = splits_of(places, found.splits, classes, where, found.archive_order)
     expected = {"train": sum(kit.train_images)} if kit else PUBLISHED[found.source] if len(classes) == 1000 else {}
     for split in opened:
-        if split.images != expected.get(split.name, split.images):
-            raise UserError(
-                f"split {split.name} of {where} has {split.images:,} images, but {expected[split.name]:,} were published; "
-                "fetch it again"
-            )
+        number = expected.get(split.name, split.images)
+        if split.images != number:
+            what = f"{split.images:,} images, but {number:,} were published"
+            raise UserError(f"split {split.name} of {where} has {what}; fetch it again")
     files = tuple(path for path in found.paths.values() if path.is_file())
     return Catalogue(found.source, classes, opened, files, "" if words == LAYOUTS[0].words else words)

@@ -7,10 +7,10 @@ box of each object: the class counts), the names of the training images from tra
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from alexnet.archives.catalogue import ImageClass, Lazy, Place, places_of
+from alexnet.archives.catalogue import ImageClass, Listed, Place, places_of
 from alexnet.archives.members import shown
 from alexnet.errors import UserError, told
 
@@ -31,14 +31,11 @@ def read_classes(path: Path) -> tuple[ImageClass, ...]:
     return tuple(ImageClass(wnid, words) for wnid, words in pairs)
 
 
-def labelled_by(
-    path: Path, where: str, images: Iterable[tuple[str, Lazy]], classes: Sequence[ImageClass]
-) -> list[Place]:
+def labelled_by(path: Path, where: str, images: Listed, classes: Sequence[ImageClass]) -> list[Place]:
     """Validation images, with the classes that LOC_val_solution.csv gives them.
 
-    Raises:
-        UserError: no table, a line has no class, an unknown one, or two, an image is there twice, or is not both there and
-            in the list.
+    UserError if it is no table, a line has no class, an unknown one, or two, or an image is not both there and in the
+    list, once.
     """
     known, wnid_of = {c.wnid for c in classes}, dict[str, str]()
     with told(lambda why: f"{path} cannot be read ({why}); fetch it again", csv.Error):
@@ -46,9 +43,8 @@ def labelled_by(
     for number, row in enumerate(rows, start=2):
         image, wnids = row.get("ImageId"), set((row.get("PredictionString") or "").split()[::5])
         if not image or len(wnids) != 1 or not wnids <= known:
-            raise UserError(
-                f"{path.name}, line {number}: {' '.join(sorted(wnids))[:80] or 'nothing'!r} is not one class of {MAPPING}"
-            )
+            what = " ".join(sorted(wnids))[:80] or "nothing"
+            raise UserError(f"{path.name}, line {number}: {what!r} is not one class of {MAPPING}")
         if image in wnid_of:
             raise UserError(f"{path.name}, line {number}: {shown(image)} is there twice; fetch it again")
         wnid_of[image] = wnids.pop()

@@ -19,7 +19,6 @@ from urllib.parse import urlsplit
 WIDTH, MOST_FILES, MOST_FOLDERS = 110, 7, 4
 CREDENTIALS = "ALEXNET_USER and ALEXNET_PASSWORD, or ALEXNET_TOKEN"
 ACCOUNT_HOST = "image-net.org"  # credentials are for it, unless ALEXNET_HOST names another
-IMAGE_NET = "https://image-net.org/download (with an account, after accepting the terms)"
 NOT_PUBLIC = "no public page: "
 
 # Where each source's files lie, for the user's `downloads`; nothing is fetched from here unless configured.
@@ -67,7 +66,7 @@ class KnownFile:
 
 
 _PAGES = {
-    "image-net": IMAGE_NET,
+    "image-net": "https://image-net.org/download (with an account, after accepting the terms)",
     "cifar": "https://www.cs.toronto.edu/~kriz/cifar.html",
     "imagenette": "https://github.com/fastai/imagenette",
     "tiny": "http://cs231n.stanford.edu/tiny-imagenet-200.zip",
@@ -167,9 +166,8 @@ def describe_missing(source: str, names: list[str], folders: list[str], base_url
     pages = list(dict.fromkeys(file.page for file in known))
     private = any(page.startswith(NOT_PUBLIC) for page in pages)
     head = f"source {source} lacks {files}, found in none of these: {_first(folders, MOST_FOLDERS) or 'no folder'}"
-    lines = [_line(name, width) for name in shown] + [f"  and {len(names) - MOST_FILES} more"] * (
-        len(names) > MOST_FILES
-    )
+    more = len(names) - MOST_FILES
+    lines = [_line(name, width) for name in shown] + [f"  and {more} more"] * (more > 0)
     for page in pages:
         lines.append(f"{page[0].upper()}{page[1:]}." if page.startswith(NOT_PUBLIC) else f"Where to get them: {page}.")
     lines += [

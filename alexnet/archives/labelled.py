@@ -60,8 +60,7 @@ class Samples:
     def add(self, where: str, archive: str, name: object, label: object, data: object) -> None:
         """Take an image; `where` names file and row.
 
-        Raises:
-            UserError: it has no name or label, was there before, or its name is of another class than its label.
+        UserError if it has no name or label, was there before, or its name is of another class than its label.
         """
         given = str(name or "")
         with told(lambda _: f"{where}: {label!r} is no label; fetch the shard again", TypeError, ValueError):

@@ -9,7 +9,7 @@ import tarfile
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
@@ -64,6 +64,11 @@ def shown(name: str) -> str:
 def basename(name: str) -> str:
     """The last part of a member's name: archives differ in the folders before it."""
     return name.rsplit("/", 1)[-1]
+
+
+def locate(name: str, folders: Sequence[Path]) -> Path:
+    """The first file of that name; if there is none, where it would be in the first folder."""
+    return next((folder / name for folder in folders if (folder / name).exists()), folders[0] / name)
 
 
 def is_litter(name: str) -> bool:

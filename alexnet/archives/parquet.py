@@ -42,8 +42,7 @@ def spooled(paths: Sequence[Path]) -> list[Extent]:
 def rows(paths: Sequence[Path], *columns: str) -> Iterator[tuple[str, Path, dict[str, Any]]]:
     """(file and row in words, file, row) of each row; of the columns asked for, a row group at a time.
 
-    Raises:
-        UserError: a file cannot be read, lacks a column, has null images or a row group that is too large.
+    UserError if a file cannot be read, lacks a column, has null images or a row group that is too large.
     """
     import pyarrow.parquet as pq  # here, since Snakemake imports this module while it parses
 
@@ -85,9 +84,7 @@ def read(split: str, paths: Sequence[Path], official: bool = True) -> Samples:
 
 def find(folders: Sequence[Path], splits: Sequence[str]) -> dict[str, list[Path]]:
     """Shards of the splits that are in the folders or beside them; none if a split is in none."""
-    found = {
-        split: next(filter(None, (shards(SHARD, root, split) for root in around(folders))), []) for split in splits
-    }
+    found = {s: next(filter(None, (shards(SHARD, root, s) for root in around(folders))), []) for s in splits}
     return {split: paths for split, paths in found.items() if paths}
 
 

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from alexnet.archives import cifar, ilsvrc, imagenet, parquet
-from alexnet.archives.catalogue import SPLITS, Catalogue, Found, locate
+from alexnet.archives.catalogue import SPLITS, Catalogue, Found
 from alexnet.archives.class_folders import open_class_folders
 from alexnet.archives.known_files import LAYOUTS, instead
+from alexnet.archives.members import locate
 from alexnet.archives.synset_tars import open_synset_tars
 from alexnet.archives.tiny_imagenet import open_tiny_imagenet
 from alexnet.errors import UserError

@@ -42,9 +42,7 @@ def half(split: str, where: str, path: Path, member: Extent | None) -> list[tupl
 def open_synset_tars(found: Found) -> Catalogue:
     """Count the images of each class from the headers; classes are the sorted wnids.
 
-    Raises:
-        UserError: there is no tar, a class is there twice or has too few images for two halves, or a name is
-            there twice in a class.
+    UserError if there is no tar, if a class is there twice or has too few images for two halves, or a name twice.
     """
     path = found.first
     classes: list[ImageClass] = []

@@ -19,7 +19,7 @@ from urllib.parse import urljoin, urlsplit
 import requests
 from urllib3.exceptions import HTTPError
 
-from alexnet.archives.known_files import ACCOUNT_HOST, CREDENTIALS, is_url, public
+from alexnet.archives.known_files import ACCOUNT_HOST, is_url, public
 from alexnet.errors import UserError
 
 HTTPS, REDIRECTS = 443, 5  # port; and how many
@@ -51,8 +51,7 @@ class Credentials:
         They are for the host in ALEXNET_HOST, else for the one that gives out accounts. No configuration can
         name another.
 
-        Raises:
-            UserError: one of user and password is missing, or the token is no token.
+        UserError if one of user and password is missing, or the token is no token.
         """
         user, password, token = (environment.get(f"ALEXNET_{n}") for n in ("USER", "PASSWORD", "TOKEN"))
         host = environment.get("ALEXNET_HOST", "").strip().lower() or ACCOUNT_HOST
@@ -83,28 +82,12 @@ class Credentials:
         return "Basic " + base64.b64encode(pair.encode()).decode()
 
 
-def advice(credentials: Credentials | None, url: str) -> str:
-    """What to do about an address that refuses access."""
-    if credentials is None:
-        return f"set {CREDENTIALS} in the environment"
-    return credentials.withheld(url) or (
-        f"check the values of {CREDENTIALS} in the environment, and accept the terms there"
-    )
-
-
 class Interrupted(Exception):
     """The transfer broke off and may go on: why, and the answer, if one says how long to wait."""
 
     def __init__(self, reason: str, answer: requests.Response | None = None) -> None:
         super().__init__(reason)
         self.answer = answer
-
-
-class Session(requests.Session):
-    """Follows no redirect; requests would read its body, however long, even when told not to follow."""
-
-    def get_redirect_target(self, resp: requests.Response) -> str | None:
-        return None
 
 
 def check_url(name: str, url: str) -> None:
@@ -135,8 +118,7 @@ def tried(call: Callable[[], T], name: str, url: str) -> T:
 def within(seconds: float, items: Iterator[T]) -> Generator[T, None, None]:
     """The items of an iterator, which runs in a thread of its own.
 
-    Raises:
-        Interrupted: an item took longer than `seconds`, although each read brought something in time.
+    Interrupted if an item took longer than `seconds`, although each read brought something in time.
     """
     queue: Queue[tuple[Any, Exception | None]] = Queue(1)
     stopped = Event()
@@ -170,7 +152,12 @@ def within(seconds: float, items: Iterator[T]) -> Generator[T, None, None]:
 
 
 def ask(
-    session: Session, name: str, url: str, headers: dict[str, str], credentials: Credentials | None, timeout: float
+    session: requests.Session,
+    name: str,
+    url: str,
+    headers: dict[str, str],
+    credentials: Credentials | None,
+    timeout: float,
 ) -> requests.Response:
     """The answer at the end of the redirects, its body unread; `name`: of the file, for messages.
 

@@ -37,8 +37,7 @@ def members(path: Path, folders: bool = False) -> Iterator[tuple[str, Part]]:
 
     The zip stays open as long as there are parts of it.
 
-    Raises:
-        UserError: it is missing, no zip, damaged, or unpacks to more than `most_unpacked`; or see `members.check`.
+    UserError if it is missing, no zip, damaged, or unpacks to more than `most_unpacked`; or see `members.check`.
     """
     with readable(path.name, path):
         with open(path, "rb") as file:  # the list of members is read as a whole

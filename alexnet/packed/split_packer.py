@@ -101,9 +101,7 @@ class SplitPacker:
     `progress` is told of images that are finished, their split, and whether this run packed them; earlier ones come first.
     """
 
-    def __init__(
-        self, split: Split, folder: Path, form: ImageFormat, progress: Callable[[int, str, bool], object]
-    ) -> None:
+    def __init__(self, split: Split, folder: Path, form: ImageFormat, progress: Callable[..., object]) -> None:
         self.split, self.form, self.progress = split, form, progress
         self.index, self.record = folder / f"{split.name}.csv", folder / f"{split.name}.state"
         self.store = folder / f"{split.name}{'.npy' if form.quality is None else '.jpegs'}"

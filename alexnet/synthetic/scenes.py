@@ -23,21 +23,17 @@ SHAPES = ("disc", "triangle", "cross")
 TEXTURES = ("striped", "banded", "checked", "spotted")
 SUPERSAMPLING = 3  # outlines are drawn three times too large and averaged down
 
-
-@dataclass(frozen=True)
-class Difficulty:
-    """How hard the pictures are; by default such that a small convolutional net still errs."""
-
-    diameter: tuple[float, float] = (0.5, 0.9)  # of the object, as a fraction of the shorter side
-    shift: float = 0.1  # largest displacement of its centre, likewise
-    turn: float = 0.5  # largest rotation, in radians
-    slant: float = 0.8  # the narrowest that rotation in depth makes it
-    cycles: tuple[float, float] = (2.5, 6.0)  # periods of the texture across the object
-    contrast: float = 50.0  # least distance of its two colours and of each to the background, in grey levels
-    distractors: tuple[int, int] = (1, 6)
-    shade: float = 0.45  # the light falls off by up to this fraction across the picture
-    noise: tuple[float, float] = (2.0, 25.0)  # standard deviation, in grey levels
-    blur: tuple[float, float] = (0.0, 1.2)  # radius in pixels at a shorter side of 96
+# How hard the pictures are: such that a small convolutional net still errs.
+DIAMETER = (0.5, 0.9)  # of the object, as a fraction of the shorter side
+SHIFT = 0.1  # largest displacement of its centre, likewise
+TURN = 0.5  # largest rotation, in radians
+SLANT = 0.8  # the narrowest that rotation in depth makes it
+CYCLES = (2.5, 6.0)  # periods of the texture across the object
+CONTRAST = 50.0  # least distance of its two colours and of each to the background, in grey levels
+DISTRACTORS = (1, 6)
+SHADE = 0.45  # the light falls off by up to this fraction across the picture
+NOISE = (2.0, 25.0)  # standard deviation, in grey levels
+BLUR = (0.0, 1.2)  # radius in pixels at a shorter side of 96
 
 
 @dataclass(frozen=True)
@@ -132,7 +128,7 @@ def textured(rng: np.random.Generator, texture: str, frame: Frame, cycles: float
     return pattern(texture, u, v)
 
 
-def background(rng: np.random.Generator, base: Floats, how: Difficulty, width: int, height: int) -> Image.Image:
+def background(rng: np.random.Generator, base: Floats, width: int, height: int) -> Image.Image:
     """A mottled ground with distractors, which have a shape or a texture, but never both."""
     ground = np.tile(base, (9, 9, 1))
     for cells, strength in ((3, 28.0), (9, 14.0)):
@@ -141,7 +137,7 @@ def background(rng: np.random.Generator, base: Floats, how: Difficulty, width: i
     coarse = Image.fromarray(np.clip(ground, 0, 255).astype(np.uint8))
     picture = coarse.resize((width, height), Image.Resampling.BICUBIC)
     side = min(width, height)
-    for _ in range(int(rng.integers(how.distractors[0], how.distractors[1] + 1))):
+    for _ in range(int(rng.integers(DISTRACTORS[0], DISTRACTORS[1] + 1))):
         x, y, angle = rng.uniform(0, width), rng.uniform(0, height), rng.uniform(0, math.tau)
         kind = rng.random()
         if kind < 0.5:  # a small plain shape
@@ -160,36 +156,34 @@ def background(rng: np.random.Generator, base: Floats, how: Difficulty, width: i
     return picture
 
 
-def render(
-    rng: np.random.Generator, shape: str, texture: str, width: int, height: int, how: Difficulty = Difficulty()
-) -> Image.Image:
+def render(rng: np.random.Generator, shape: str, texture: str, width: int, height: int) -> Image.Image:
     """One picture of a textured shape, RGB.
 
     The object stands near the middle, so that the central square, which is packed, holds it.
     """
     side = min(width, height)
     base = random_color(rng)
-    picture = background(rng, base, how, width, height)
+    picture = background(rng, base, width, height)
 
     frame = Frame(
-        x=width / 2 + side * rng.uniform(-how.shift, how.shift),
-        y=height / 2 + side * rng.uniform(-how.shift, how.shift),
-        diameter=side * rng.uniform(*how.diameter),
-        angle=rng.uniform(-how.turn, how.turn),
-        slant=rng.uniform(how.slant, 1),
+        x=width / 2 + side * rng.uniform(-SHIFT, SHIFT),
+        y=height / 2 + side * rng.uniform(-SHIFT, SHIFT),
+        diameter=side * rng.uniform(*DIAMETER),
+        angle=rng.uniform(-TURN, TURN),
+        slant=rng.uniform(SLANT, 1),
     )
-    first = distant_color(rng, [base], how.contrast)
-    second = distant_color(rng, [base, first], how.contrast)
-    which = textured(rng, texture, frame, rng.uniform(*how.cycles), (height, width))
+    first = distant_color(rng, [base], CONTRAST)
+    second = distant_color(rng, [base, first], CONTRAST)
+    which = textured(rng, texture, frame, rng.uniform(*CYCLES), (height, width))
     surface = np.where(which[..., None], first.astype(np.uint8), second.astype(np.uint8))
     picture.paste(Image.fromarray(surface), (0, 0), mask(shape, frame, width, height))
-    picture = picture.filter(ImageFilter.GaussianBlur(rng.uniform(*how.blur) * side / 96))
+    picture = picture.filter(ImageFilter.GaussianBlur(rng.uniform(*BLUR) * side / 96))
 
-    direction, fall = rng.uniform(0, math.tau), 2 * rng.uniform(0, how.shade)
+    direction, fall = rng.uniform(0, math.tau), 2 * rng.uniform(0, SHADE)
     across = np.arange(width, dtype=np.float32) / width - np.float32(0.5)
     down = np.arange(height, dtype=np.float32) / height - np.float32(0.5)
     ramp = np.float32(math.cos(direction) * fall) * across + np.float32(math.sin(direction) * fall) * down[:, None]
     light = (1 + ramp) * np.float32(rng.uniform(0.7, 1.15))
     pixels = np.asarray(picture, dtype=np.float32) * light[..., None]
-    pixels += rng.standard_normal(pixels.shape, dtype=np.float32) * np.float32(rng.uniform(*how.noise))
+    pixels += rng.standard_normal(pixels.shape, dtype=np.float32) * np.float32(rng.uniform(*NOISE))
     return Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))

@@ -69,20 +69,11 @@ def drawn(orders: list[Order], workers: int) -> Iterator[bytes]:
         yield from pool.map(draw, orders, chunksize=40)
 
 
-def flat_orders(leaves: list[Synset], per_class: int, key: tuple[int, ...], image_size: int) -> list[tuple[Order, int]]:
-    """The images of a flat archive, classes mixed, each with its id in that year's numbering."""
-    of_id = {leaf.id: leaf for leaf in leaves}
-    ids = np.random.default_rng([*key, 1]).permutation(np.repeat(sorted(of_id), per_class)).tolist()
-    return [(Order((*key, 2, k), of_id[i].shape, of_id[i].texture, image_size), i) for k, i in enumerate(ids)]
-
-
-def write_train(
-    path: Path, leaves: list[Synset], per_class: int, files: Iterator[bytes], shuffle: np.random.Generator
-) -> None:
-    """A tar of one tar per synset."""
+def write_train(path: Path, leaves: list[Synset], count: int, files: Iterator[bytes], rng: np.random.Generator) -> None:
+    """A tar of one tar per synset, each with `count` of the files."""
     with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as outer:
         for leaf in leaves:
-            numbers = shuffle.permutation(10 * per_class)[:per_class]  # with gaps and unsorted, as the real names
+            numbers = rng.permutation(10 * count)[:count]  # with gaps and unsorted, as the real names
             members = [(f"{leaf.wnid}_{number}.JPEG", next(files)) for number in numbers]
             add(outer, f"{leaf.wnid}.tar", plain_tar(members))
 
@@ -110,9 +101,7 @@ def synthesize(
         UserError: a number is out of its range.
     """
     if not 2 <= classes <= MAX_CLASSES:
-        raise UserError(
-            f"classes is {classes}, but the generator knows 2 to {MAX_CLASSES}; choose a number in this range"
-        )
+        raise UserError(f"classes is {classes}, but the generator knows 2 to {MAX_CLASSES}; choose one of these")
     if image_size < 32:
         raise UserError(f"image size is {image_size}, but below 32 pixels a texture cannot be seen; choose 32 or more")
     for name, number in (("train", train_per_class), ("val", val_per_class), ("test", test_per_class)):
@@ -125,15 +114,17 @@ def synthesize(
     if before:
         counts |= {(2010, "train"): before, (2010, "val"): max(1, before // 5)}
     orders: dict[tuple[int, str], list[Order]] = {}
-    ids: dict[tuple[int, str], list[int]] = {(2010, "val"): []}
+    ids: dict[tuple[int, str], list[int]] = {(2010, "val"): []}  # of flat archives, whose classes are mixed
     for (year, split), count in counts.items():
         key = (seed, year, KEYS[split])
         if split == "train":
-            images = ((c, leaf, k) for c, leaf in enumerate(leaves[year]) for k in range(count))
-            orders[year, split] = [Order((*key, c, k), o.shape, o.texture, image_size) for c, o, k in images]
+            images = [((*key, c, k), leaf) for c, leaf in enumerate(leaves[year]) for k in range(count)]
         else:
-            flat = flat_orders(leaves[year], count, key, image_size)
-            orders[year, split], ids[year, split] = [order for order, _ in flat], [i for _, i in flat]
+            of_id = {leaf.id: leaf for leaf in leaves[year]}
+            mixed = np.random.default_rng([*key, 1]).permutation(np.repeat(sorted(of_id), count))
+            ids[year, split] = mixed.tolist()
+            images = [((*key, 2, k), of_id[i]) for k, i in enumerate(ids[year, split])]
+        orders[year, split] = [Order(stream, leaf.shape, leaf.texture, image_size) for stream, leaf in images]
     for image, encoding in ((train_per_class - 1, "CMYK"), (-1, "PNG")):  # the last of the first class, and of the last
         orders[2012, "train"][image] = replace(orders[2012, "train"][image], encoding=encoding)
 
