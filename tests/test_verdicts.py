@@ -19,7 +19,7 @@ from analysis.measures.estimates import Asked
 from analysis.measures.inference import LAB_TWINS, Estimate, with_interval
 from analysis.paper.claims import Claim, load_claims
 from analysis.results.evidence import Results, load_results
-from analysis.stats.intervals import Noise
+from analysis.stats.intervals import Noise, satterthwaite
 from analysis.verdicts.judge import judge, judge_all
 from analysis.verdicts.labels import ALLOWED, LABELS
 from analysis.verdicts.rules import Outcome, adjusted, conclude, of_estimate
@@ -88,6 +88,7 @@ def test_satterthwaite_and_the_forecast_of_the_papers_number() -> None:
     got = with_interval(Estimate(x.mean() - y.mean(), math.nan, math.nan, 4, 7, null=0.0), noises)
     test = stats.ttest_ind(x, y, equal_var=False)
     assert got.welch() == pytest.approx(tuple(test.confidence_interval()))
+    assert got.value - satterthwaite(noises) == pytest.approx(test.confidence_interval().low)
     assert got.low < got.welch()[0] and got.high > got.welch()[1]  # the strict rule is the wider
     more = stats.t.ppf(0.975, test.df) * math.sqrt(x.var(ddof=1) * 5 / 4 + y.var(ddof=1) * 8 / 7)
     assert got.welch(one=True) == pytest.approx((got.value - more, got.value + more))
@@ -137,6 +138,7 @@ def test_the_spread_of_other_experiments_lends_nothing() -> None:
     assert (outcome.verdict, outcome.low, outcome.p) == ("cannot tell", None, None)
     assert (outcome.seeds, outcome.baseline_seeds) == (1, 0)
     assert outcome.needed == "5 pairs of seeds are the fewest for a verdict"
+    assert "McNemar" not in outcome.why  # which of the three it would be about, nobody could say
 
 
 def test_one_dead_run_is_counted_and_silences_nothing() -> None:
@@ -150,6 +152,27 @@ def test_one_dead_run_is_counted_and_silences_nothing() -> None:
     assert (with_it.low, with_it.high, with_it.seeds) == (without.low, without.high, 5)
     assert with_it.verdict == without.verdict == "direction agrees"
     assert "1 of 6 runs of no_lrn failed to train: the number is of the others" in with_it.why
+
+
+def test_a_run_that_diverged_is_dead_in_its_own_study_and_its_curve_is_left_out() -> None:
+    curves = {("alexnet", seed): [0.9, 0.5] for seed in (1, 2, 3)}
+    results = fabricate.in_memory({("alexnet", *VAL): np.zeros((20, 3))}, curves=curves, classes=10)
+    results.diverged.update({("s", "alexnet", 2): {}, ("other", "alexnet", 3): {}})
+    assert estimates.failed(results, "s") == {("alexnet", 2)}
+    assert set(estimates.curves(results, "s", "alexnet")) == {1, 3}
+    assert estimates.untrained(results, "s") == set()
+    results.diverged.update({("s", "alexnet", seed): {} for seed in (1, 3)})
+    assert set(estimates.curves(results, "s", "alexnet")) == {1, 2, 3}  # of all where none trained
+    assert estimates.untrained(results, "s") == {"alexnet"}
+
+
+def test_a_gap_between_splits_takes_two_images_of_each() -> None:
+    sides = {("alexnet", "ilsvrc2010", split, "ten"): np.eye(2) for split in ("val", "test")}
+    results = fabricate.in_memory(sides, classes=1000)
+    assert estimates.split_gap(results, "s", "alexnet", "ilsvrc2010", "ten", "top1_error").value == 0
+    results = fabricate.in_memory({key: table[:1] for key, table in sides.items()}, classes=1000)
+    with pytest.raises(estimates.NoEstimate, match="one image of ilsvrc2010/val"):
+        estimates.split_gap(results, "s", "alexnet", "ilsvrc2010", "ten", "top1_error")
 
 
 def in_a_proxy(base: np.ndarray, ours: np.ndarray, **more: object) -> Results:
@@ -166,6 +189,7 @@ def test_what_counts_as_dead_holds_at_any_number_of_classes(classes: int, error:
     outcome = judge(CLAIMS["lrn-delta-lab"], in_a_proxy(base, ours, classes=classes))[0]
     assert ("5 of 5 runs of no_lrn failed to train" in outcome.why) == dead
     assert outcome.verdict == ("cannot tell" if dead else "direction agrees")
+    assert outcome.needed == ""
 
 
 @pytest.mark.parametrize(
@@ -247,7 +271,7 @@ def test_on_altered_data_nothing_is_replicated_and_no_seeds_would_settle_it() ->
 def test_errors_that_do_not_vary_are_not_certainty() -> None:
     errors = {("alexnet", *VAL): np.zeros((50, 2)), ("no_lrn", *VAL): np.ones((50, 2))}
     outcome = judge(CLAIMS["lrn-delta-lab"], fabricate.in_memory(errors))[0]
-    assert (outcome.verdict, outcome.p) == ("cannot tell", None)
+    assert (outcome.verdict, outcome.p, outcome.needed) == ("cannot tell", None, "")
 
 
 def test_one_seed_of_each_shows_the_two_nets_and_no_more() -> None:
