@@ -61,7 +61,7 @@ def sized(claims: list[Claim]) -> Iterator[Claim]:
             continue
         if claim.how not in ("difference", "value", "view_gain", "split_gap", "ratio") or not claim.number:
             continue
-        if claim.how == "ratio" and claim.number == 1:
+        if (claim.how, claim.number) == ("ratio", 1):
             continue
         measured = (claim.how, claim.experiment, claim.baseline, claim.metric, claim.views, claim.dataset)
         if (*measured, claim.paper) not in seen:

@@ -19,7 +19,7 @@ import pandas as pd
 
 from analysis.measures.estimates import Asked, curves, settled
 from analysis.measures.inference import Estimate, bounded, of_sample, with_interval, with_remark
-from analysis.stats.intervals import Noise
+from analysis.stats.intervals import Noise, noise_of
 from analysis.stats.samples import Runs, Sample, over_seeds
 
 ONE_EPOCH_SD = 1 / math.sqrt(12)  # epochs; of a mark that may lie anywhere within one
@@ -167,15 +167,15 @@ def _at_least(
 ) -> tuple[tuple[Noise, ...], bool]:
     """The noise of two nets' logarithms, where seeds tie or runs `hidden` by censoring vary too little that of `least`."""
     if found.paired:
-        n, kinds = [found.seeds], ["pairs of seeds"]
-        seen, least = [sum(noise.variance for noise in found.noises)], [sum(least)]
+        variance, least = sum(noise.variance for noise in found.noises), [sum(least)]
+        seen = [Noise("pairs of seeds", variance, found.seeds, found.seeds - 1)]
     else:
-        n, kinds = [len(values) for values in logs], ["seeds", "baseline seeds"]
-        seen = [float(values.var(ddof=1)) for values in logs]
-    ties = [variance < TIE for variance in seen]
-    df = min(n) - 1 if hidden else math.inf
-    noises = []
-    for kind, variance, floor, tie, count in zip(kinds, seen, least, ties, n, strict=True):
-        raised = tie or (hidden and variance < floor)
-        noises.append(Noise(kind, floor if raised else variance, count, min(count - 1, df) if raised else count - 1))
-    return tuple(noises), any(ties) and not hidden
+        seen = [noise_of(kind, values) for kind, values in zip(("seeds", "baseline seeds"), logs, strict=True)]
+    df = min(noise.n for noise in seen) - 1 if hidden else math.inf
+    noises = [
+        replace(noise, variance=floor, df=min(noise.df, df))
+        if noise.variance < TIE or (hidden and noise.variance < floor)
+        else noise
+        for noise, floor in zip(seen, least, strict=True)
+    ]
+    return tuple(noises), any(noise.variance < TIE for noise in seen) and not hidden

@@ -70,16 +70,11 @@ def logged(claim: Claim, logs: list[LabLog]) -> float | None:
         return rows[0].epochs if rows else None
     metric = claim.metric if claim.metric in ("top1_error", "top5_error") else "top1_error"
     values = [getattr(row, metric) for row in rows]
-    if None in values or claim.how not in ("", "value", "difference", "view_gain"):
-        return None
     if claim.how == "view_gain":
         by_views = {row.views: value for row, value in zip(rows, values, strict=True)}
-        if set(by_views) != {"center", "ten"}:
-            return None
-        return float(by_views["center"] - by_views["ten"])
-    if claim.how == "difference":
-        return float(values[0] - values[1]) if len(values) == 2 else None
-    return float(values[0]) if len(values) == 1 else None
+        values = [by_views["center"], by_views["ten"]] if set(by_views) == {"center", "ten"} else []
+    wanted = {"": 1, "value": 1, "difference": 2, "view_gain": 2}.get(claim.how)
+    return None if None in values or len(values) != wanted else float(values[0] - sum(values[1:]))
 
 
 def view_gains(logs: list[LabLog]) -> dict[str, tuple[float, float]]:

@@ -133,25 +133,23 @@ class Guard:
 
         self.unchanged(path, record)
         name, wanted = self.name(path), list(numbers)
-        with self.reading(path, "table"):
-            with pq.ParquetFile(path, read_dictionary=["name"]) as file:
-                told = file.metadata
-                if told.num_rows != rows or not rows:
-                    raise Unfit(f"{name} has {told.num_rows:,} rows, its record says {rows:,}")
-                unpacked = sum(told.row_group(i).total_byte_size for i in range(told.num_row_groups))
-                if rows * len(wanted) > MOST or unpacked > 2 * NAMES:
-                    raise Unfit(f"{name} is larger than a table of any split of ImageNet")
-                kinds = {field.name: field.type for field in file.schema_arrow}
-                if missing := [column for column in ("name", *wanted) if column not in kinds]:
-                    raise Unfit(f"{name} lacks the column {missing[0]}")
-                for column in wanted:
-                    kind = kinds[column]
-                    if not (pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_boolean(kind)):
-                        raise Unfit(f"{name}: column {column} holds no numbers")
-                text = getattr(kinds["name"], "value_type", kinds["name"])
-                if not (pa.types.is_string(text) or pa.types.is_large_string(text)):
-                    raise Unfit(f"{name}: column name holds no text")
-                table = file.read(columns=["name", *wanted])
+        number = pa.types.is_floating, pa.types.is_integer, pa.types.is_boolean
+        with self.reading(path, "table"), pq.ParquetFile(path, read_dictionary=["name"]) as file:
+            told = file.metadata
+            if told.num_rows != rows or not rows:
+                raise Unfit(f"{name} has {told.num_rows:,} rows, its record says {rows:,}")
+            unpacked = sum(told.row_group(i).total_byte_size for i in range(told.num_row_groups))
+            if rows * len(wanted) > MOST or unpacked > 2 * NAMES:
+                raise Unfit(f"{name} is larger than a table of any split of ImageNet")
+            kinds = {field.name: field.type for field in file.schema_arrow}
+            if missing := [column for column in ("name", *wanted) if column not in kinds]:
+                raise Unfit(f"{name} lacks the column {missing[0]}")
+            if odd := [column for column in wanted if not any(fits(kinds[column]) for fits in number)]:
+                raise Unfit(f"{name}: column {odd[0]} holds no numbers")
+            text = getattr(kinds["name"], "value_type", kinds["name"])
+            if not (pa.types.is_string(text) or pa.types.is_large_string(text)):
+                raise Unfit(f"{name}: column name holds no text")
+            table = file.read(columns=["name", *wanted])
             if table["name"].null_count:
                 raise Unfit(f"{name} has an image without a name")
             parts = [part.dictionary_encode() for part in table["name"].chunks]  # a name that repeats stands there once

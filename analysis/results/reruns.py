@@ -109,7 +109,7 @@ def _when(run: dict[str, Any]) -> list[tuple[str, str]]:
 def facts(run: dict[str, Any]) -> dict[str, Any]:
     """What a run's record says that bears on its bits, by `COLUMNS`."""
     made, final = run.get("provenance", {}), run.get("final", {})
-    known = {
+    return {
         **{key: run.get(key, "") for key in ("experiment", "seed", "config_fingerprint", "data_fingerprint", "weights_sha256")},
         **{key: final.get(key, float("nan")) for key in ("train_error", "validation_error")},
         **{key: made.get(key, "") for key in ("git_commit", "code_sha256", "cpu")},
@@ -118,7 +118,6 @@ def facts(run: dict[str, Any]) -> dict[str, Any]:
         "torch": made.get("packages", {}).get("torch", ""),
         "finished": (run.get("sessions") or [{}])[-1].get("finished", ""),
     }  # fmt: skip
-    return {column: known[column] for column in COLUMNS}
 
 
 def record(found: Iterable[Rerun], folder: Path) -> None:

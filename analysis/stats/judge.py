@@ -95,37 +95,27 @@ def said_direction(asked: Question, word: str, unit: str = "") -> str:
     if not word:
         return ""
     nothing = {0.0: "no effect", 1.0: "a ratio of 1"}.get(asked.null or 0.0, f"{asked.null:g} {unit}".rstrip())
-    beside = (
-        ("on the claimed side of", "on the other side of")
-        if asked.side
-        else ("within the claimed range around", "outside of the claimed range around")
-    )
-    includes = f"the 95 % interval includes {nothing}, and the 90 % interval"
-    return {
-        axes.AGREES: f"the 95 % interval lies {beside[0]} {nothing}",
-        axes.CONTRADICTS: f"the 95 % interval lies {beside[1]} {nothing}",
-        axes.NOT_SHOWN: f"{includes} leaves out the claimed effect",
-        axes.CANNOT_TELL: f"{includes} does not leave out the claimed effect",
-    }[word]
+    if word in (axes.AGREES, axes.CONTRADICTS):
+        claimed = "on the claimed side of" if asked.side else "within the claimed range around"
+        other = "on the other side of" if asked.side else "outside of the claimed range around"
+        return f"the 95 % interval lies {claimed if word == axes.AGREES else other} {nothing}"
+    leaves = "leaves out" if word == axes.NOT_SHOWN else "does not leave out"
+    return f"the 95 % interval includes {nothing}, and the 90 % interval {leaves} the claimed effect"
 
 
 def said_size(asked: Question, word: str, unit: str = "") -> str:
     """Why the word, in words."""
     if asked.paper is None:
         return "the claim names no size"
-    mark = f"{asked.paper:g}"
     if asked.relation in axes.SIDES:
-        return {
-            axes.MATCHES: f"the 95 % interval lies beyond the mark {mark} {unit}".rstrip(),
-            axes.DIFFERS: f"the 95 % interval falls short of the mark {mark} {unit}".rstrip(),
-            axes.UNKNOWN: f"the 95 % interval includes the mark {mark} {unit}".rstrip(),
-        }[word]
-    about = f"{mark} ± {asked.tolerance:g} {unit}".rstrip()
-    return {
-        axes.MATCHES: f"the 90 % interval lies within {about}",
-        axes.DIFFERS: f"the 95 % interval lies outside of {about}",
-        axes.UNKNOWN: f"the intervals do not tell it from {about}",
+        does = {axes.MATCHES: "lies beyond", axes.DIFFERS: "falls short of", axes.UNKNOWN: "includes"}[word]
+        return f"the 95 % interval {does} the mark {asked.paper:g} {unit}".rstrip()
+    does = {
+        axes.MATCHES: "the 90 % interval lies within",
+        axes.DIFFERS: "the 95 % interval lies outside of",
+        axes.UNKNOWN: "the intervals do not tell it from",
     }[word]
+    return f"{does} {asked.paper:g} ± {asked.tolerance:g} {unit}".rstrip()
 
 
 def judge_files(claims: Path, measurements: Path, minimum: int = MINIMUM) -> list[tuple[Claim, Verdict]]:

@@ -71,10 +71,8 @@ def effects(results: Results, study: Study, names: list[str], view: str = "ten")
     """The effect of each of `names` that belongs to the study, with p-values adjusted over them (Holm)."""
     found = [_effect(results, study, name, view) for name in names if name in study.experiments]
     adjusted = holm([effect.estimate.p if effect.estimate else None for effect in found])
-    lost = [
-        p is not None and p >= 0.05 and e.words in ("worse", "better") for e, p in zip(found, adjusted, strict=True)
-    ]
-    words = [UNCORRECTED if late else e.words for e, late in zip(found, lost, strict=True)]
+    late = [p is not None and p >= 0.05 and e.words in READINGS[:2] for e, p in zip(found, adjusted, strict=True)]
+    words = [UNCORRECTED if lost else e.words for e, lost in zip(found, late, strict=True)]
     return [replace(e, p_holm=p, words=word) for e, p, word in zip(found, adjusted, words, strict=True)]
 
 

@@ -22,10 +22,10 @@ LABEL = 15
 
 def find(claims: list[Claim], id_: str) -> Claim:
     """The claim with this id."""
-    for claim in claims:
-        if claim.id == id_:
-            return claim
-    raise UserError(f"unknown claim {id_!r}{did_you_mean(id_, [claim.id for claim in claims])}")
+    found = {claim.id: claim for claim in claims}
+    if id_ not in found:
+        raise UserError(f"unknown claim {id_!r}{did_you_mean(id_, list(found))}")
+    return found[id_]
 
 
 def did_you_mean(word: str, known: list[str]) -> str:
@@ -61,7 +61,7 @@ def explain(claim: Claim, outcomes: list[Outcome], p_holm: float | None = None) 
     """Everything about one claim: what the paper says, how it is measured, what was found where, and how to run it.
 
     Args:
-        outcomes: what every body of evidence says, strongest first (`judging.judge`).
+        outcomes: what every body of evidence says, strongest first (`judge.judge`).
         p_holm: p-value of the first, adjusted over the core claims.
     """
     views = {"center": "centre view", "ten": "ten views", "center-ten": "one against ten views"}.get(claim.views, "")
