@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from jinja2 import Environment, PackageLoader
+
 
 def plural(count: int, word: str) -> str:
     """The count with thousands separated, and the noun in the number that goes with it."""
@@ -22,3 +24,10 @@ def tally(counts: Iterable[tuple[int, str, str]]) -> str:
         counts: count, predicate for one, predicate for several.
     """
     return series([f"{n:,} {one if n == 1 else several}" for n, one, several in counts if n])
+
+
+def fill(package: str, template: str, escape: bool = False, **values: object) -> str:
+    """A template beside the modules of `package`, filled with `values`, which are made safe for HTML with `escape`."""
+    loader = PackageLoader(package, package_path="")
+    environment = Environment(loader=loader, autoescape=escape, trim_blocks=True)
+    return environment.get_template(template).render(plural=plural, **values)

@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from alexnet.errors import UserError
-from alexnet.packed.pack import pack, read_manifest
+from alexnet.packed.manifest import read_manifest
+from alexnet.packed.pack import pack
 from alexnet.synthetic.scenes import SHAPES, TEXTURES, outline, pattern, render
 from alexnet.synthetic.synsets import synsets
 from alexnet.synthetic.synthesize import GRAYSCALE, synthesize

@@ -15,6 +15,7 @@ from scipy import stats
 
 from analysis.measures import convergence, estimates
 from analysis.measures.convergence import Reached
+from analysis.measures.estimates import Asked
 from analysis.measures.inference import LAB_TWINS, Estimate, with_interval
 from analysis.paper.claims import Claim, load_claims
 from analysis.results.evidence import Results, load_results
@@ -39,7 +40,7 @@ def test_difference_of_two_nets_is_what_the_formula_says() -> None:
     results = fabricate.in_memory(
         {("alexnet", *TEST): base, ("one_gpu", *TEST): ours, ("no_lrn", *TEST): other}, first={"one_gpu": 11}
     )
-    got = estimates.difference(results, "s", "one_gpu", "alexnet", "ilsvrc2010", "test", "ten", "top1_error")
+    got = estimates.difference(Asked(results, "s", "one_gpu", "alexnet", "ilsvrc2010", "test", "ten", "top1_error"))
 
     d = [0.5, 0, 0.5, 0, 0, 0.5, 0, 0.5, 0, 0]
     split = ([0.5, 0, 0.5, 0, 0, 0.5, 0, 0.5, 0, 0], [0, 0, 0.5, 0, 0, 0, 0.5, 0, 0, 0])  # a variance of 1/2 or 0
@@ -68,7 +69,7 @@ def test_equal_seeds_are_pairs() -> None:
     base = (rng.random((2000, 5)) < np.clip(hard + luck, 0, 1)).astype(float)
     ours = (rng.random((2000, 5)) < np.clip(hard + luck + 0.05, 0, 1)).astype(float)
     results = fabricate.in_memory({("alexnet", *TEST): base, ("one_gpu", *TEST): ours})
-    got = estimates.difference(results, "s", "one_gpu", "alexnet", "ilsvrc2010", "test", "ten", "top1_error")
+    got = estimates.difference(Asked(results, "s", "one_gpu", "alexnet", "ilsvrc2010", "test", "ten", "top1_error"))
     gains = ours - base
     per_seed, per_image = gains.mean(axis=0), gains.mean(axis=1)
     images = max(0.0, per_image.var(ddof=1) - gains.var(axis=1, ddof=1).mean() / 5) / 2000
@@ -100,7 +101,7 @@ def test_three_sources_of_noise_each_have_their_own_student_factor() -> None:
     ours = (rng.random((3000, 3)) < hard[:, None]).astype(float)
     base = (rng.random((3000, 4)) < easier[:, None]).astype(float)
     results = fabricate.in_memory({("alexnet", *TEST): base, ("one_gpu", *TEST): ours}, first={"one_gpu": 11})
-    got = estimates.difference(results, "s", "one_gpu", "alexnet", "ilsvrc2010", "test", "ten", "top1_error")
+    got = estimates.difference(Asked(results, "s", "one_gpu", "alexnet", "ilsvrc2010", "test", "ten", "top1_error"))
     s_ours, s_base = (float(np.var(x.mean(axis=0), ddof=1)) for x in (ours, base))
     luck = ours.var(axis=1, ddof=1).mean() / 3 + base.var(axis=1, ddof=1).mean() / 4
     d = ours.mean(axis=1) - base.mean(axis=1)
@@ -121,7 +122,7 @@ def test_images_without_seed_noise_bound_the_interval_from_below() -> None:
     ours[:50] = np.array([[1, 0], [0, 1]] * 25)
     ours[50:] = np.array([[1, 1], [1, 0], [0, 1], [1, 0], [0, 1]] * 10)
     results = fabricate.in_memory({("alexnet", *TEST): base, ("one_gpu", *TEST): ours})
-    got = estimates.difference(results, "s", "one_gpu", "alexnet", "ilsvrc2010", "test", "ten", "top1_error")
+    got = estimates.difference(Asked(results, "s", "one_gpu", "alexnet", "ilsvrc2010", "test", "ten", "top1_error"))
     d = ours.mean(axis=1) - base.mean(axis=1)
     assert float(np.var(ours.mean(axis=0))) == float(np.var(base.mean(axis=0))) == 0
     assert got.high - got.value == pytest.approx(stats.norm.ppf(0.975) * math.sqrt(d.var(ddof=1) / 100), rel=1e-6)
@@ -304,8 +305,10 @@ def test_one_seed_at_paper_scale_takes_the_spread_of_the_labs_logs() -> None:
     more = (hard + rng.normal(0, 0.2, (3, 50_000)) > 0.59).T.astype(float)
     pairs = np.hstack([base, (hard + rng.normal(0, 0.2, (2, 50_000)) > 0.6).T])
     got = estimates.difference(
-        fabricate.in_memory({("alexnet", *VAL): pairs, ("no_lrn", *VAL): more}, tier="paper"),
-        *("s", "no_lrn", "alexnet", *VAL, "top1_error"),
+        Asked(
+            fabricate.in_memory({("alexnet", *VAL): pairs, ("no_lrn", *VAL): more}, tier="paper"),
+            *("s", "no_lrn", "alexnet", *VAL, "top1_error"),
+        )
     )
     own = statistics.variance((more - pairs).mean(axis=0))
     assert (got.noises[0].variance, got.noises[0].df) == (pytest.approx(own), 2)
@@ -326,10 +329,10 @@ def test_the_interval_covers_the_true_difference() -> None:
             chance = np.clip(hard * (1 - shift) + shift + luck, 0, 1)
             errors[name, *TEST] = (rng.random((images, seeds)) < chance).astype(float)
         results = fabricate.in_memory(errors)
-        got = estimates.difference(results, "s", "one_gpu", "alexnet", "ilsvrc2010", "test", "ten", "top1_error")
+        got = estimates.difference(Asked(results, "s", "one_gpu", "alexnet", "ilsvrc2010", "test", "ten", "top1_error"))
         truth = 0.05 * (1 - 0.6 / 1.7)
         held += got.low <= truth <= got.high
-        none = estimates.difference(results, "s", "no_lrn", "alexnet", "ilsvrc2010", "test", "ten", "top1_error")
+        none = estimates.difference(Asked(results, "s", "no_lrn", "alexnet", "ilsvrc2010", "test", "ten", "top1_error"))
         wrong += none.low > 0 or none.high < 0
     assert held / repeats >= 0.93
     assert wrong / repeats <= 0.07
@@ -339,7 +342,9 @@ def test_gain_of_ten_views_pairs_the_same_nets() -> None:
     center = np.array([[1, 1], [0, 1], [1, 0], [0, 0]], float)
     ten = np.array([[0, 1], [0, 1], [1, 0], [0, 0]], float)
     tables = {("alexnet", "ilsvrc2010", "test", "center"): center, ("alexnet", *TEST): ten}
-    got = estimates.view_gain(fabricate.in_memory(tables), "s", "alexnet", "ilsvrc2010", "test", "top1_error")
+    got = estimates.view_gain(
+        Asked(fabricate.in_memory(tables), "s", "alexnet", "", "ilsvrc2010", "test", "", "top1_error")
+    )
     seed_part = statistics.variance([0.25, 0.0]) / 2
     luck = statistics.mean([0.5, 0, 0, 0]) / 2  # variances over seeds of each image's gain
     assert statistics.variance([0.5, 0, 0, 0]) - luck == 0
@@ -703,10 +708,14 @@ def test_what_would_settle_an_open_direction_says_for_which_side(value: float, s
     """The paper says that the error rises without the part; a number below zero would only be settled against it."""
     noises = (Noise("seeds", 1e-4, 3, 2.0), Noise("baseline seeds", 1e-4, 3, 2.0))
     estimate = with_interval(Estimate(value, math.nan, math.nan, 3, 3, 0, null=0.0), noises)
-    found = of_estimate(CLAIMS["lrn-delta-lab"], estimate, "proxy", "imagenette", ("imagenette", "val"))
+    found = of_estimate(
+        CLAIMS["lrn-delta-lab"], estimate, "proxy", study="imagenette", dataset="imagenette", split="val"
+    )
     assert found.verdict == "cannot tell"
     assert found.needed.endswith(f" seeds of each net would settle it{says}")
-    paper = of_estimate(CLAIMS["lrn-delta-lab"], estimate, "paper scale", "ilsvrc2012", VAL[:2])
+    paper = of_estimate(
+        CLAIMS["lrn-delta-lab"], estimate, "paper scale", study="ilsvrc2012", dataset=VAL[0], split=VAL[1]
+    )
     assert paper.verdict == "cannot tell" and paper.needed.endswith(f" seeds of each net would settle it{says}")
 
 
@@ -715,5 +724,7 @@ def test_what_would_settle_an_open_number_says_for_which_side(value: float, says
     """13 %, within 0.5: a number outside of that range would, if it stays, be settled against it."""
     noises = (Noise("seeds", 1e-4, 3, 2.0),)
     estimate = with_interval(Estimate(value, math.nan, math.nan, 3), noises)
-    found = of_estimate(CLAIMS["lrn-cifar-without"], estimate, "paper scale", "cifar10", ("cifar10", "test"))
+    found = of_estimate(
+        CLAIMS["lrn-cifar-without"], estimate, "paper scale", study="cifar10", dataset="cifar10", split="test"
+    )
     assert found.verdict == "cannot tell" and found.needed.endswith(f" seeds would settle it{says}")
