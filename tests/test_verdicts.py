@@ -169,10 +169,10 @@ def test_a_run_that_diverged_is_dead_in_its_own_study_and_its_curve_is_left_out(
 def test_a_gap_between_splits_takes_two_images_of_each() -> None:
     sides = {("alexnet", "ilsvrc2010", split, "ten"): np.eye(2) for split in ("val", "test")}
     results = fabricate.in_memory(sides, classes=1000)
-    assert estimates.split_gap(results, "s", "alexnet", "ilsvrc2010", "ten", "top1_error").value == 0
+    assert estimates.split_gap(Asked(results, "s", "alexnet", "", "ilsvrc2010", "", "ten", "top1_error")).value == 0
     results = fabricate.in_memory({key: table[:1] for key, table in sides.items()}, classes=1000)
     with pytest.raises(estimates.NoEstimate, match="one image of ilsvrc2010/val"):
-        estimates.split_gap(results, "s", "alexnet", "ilsvrc2010", "ten", "top1_error")
+        estimates.split_gap(Asked(results, "s", "alexnet", "", "ilsvrc2010", "", "ten", "top1_error"))
 
 
 def in_a_proxy(base: np.ndarray, ours: np.ndarray, **more: object) -> Results:
