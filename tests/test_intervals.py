@@ -63,6 +63,9 @@ def test_how_many_seeds_would_settle_it() -> None:
     assert to_settle(noises[:1], 1.0) == f"about {few} seeds would settle it"
     assert to_settle([Noise("pairs of seeds", 4.0, 3, 2)], 1.0) == f"about {few} pairs of seeds would settle it"
     assert to_settle(noises, 1e-3).startswith("more than 200 seeds of each net would be needed")
+    half = [stats.t.ppf(0.975, n - 1) * 2 / math.sqrt(n) for n in (199, 200, 201)]
+    assert to_settle(noises[:1], (half[0] + half[1]) / 2) == "about 200 seeds would settle it"
+    assert to_settle(noises[:1], (half[1] + half[2]) / 2).startswith("more than 200 seeds would be needed")
     assert to_settle(noises, 0.0) == to_settle([], 1.0) == ""
 
 
