@@ -19,6 +19,7 @@ import json
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -165,6 +166,7 @@ def run(names: list[str], copy: Path, order: ByCoverage, seconds: float) -> str:
         status = 1
         try:
             os.setsid()
+            signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell turns it off in the background
             os.chdir(copy)
             log = os.open(f"{copy}.log", os.O_RDWR | os.O_CREAT | os.O_TRUNC)
             for stream in (0, 1, 2):
