@@ -371,6 +371,9 @@ def test_a_bound_makes_a_bound_and_two_to_the_same_side_say_nothing():
     assert not races.contrast(least, least).conclusive
     open_ = dataclasses.replace(known, conclusive=False)
     assert not races.contrast(open_, known).conclusive and not races.contrast(known, open_).conclusive
+    few = races.contrast(dataclasses.replace(open_, few=5), known)
+    assert (few.few, few.conclusive) == (5, False)
+    assert few.remark == "too few pairs of seeds for a verdict: 3, where 5 are the fewest"
 
 
 @pytest.mark.parametrize(
