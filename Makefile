@@ -45,7 +45,7 @@ check: bootstrap ## formats, lint, types, import contracts, workflow, notebooks
 	$(in_venv) python workflow/scripts/lint.py
 	$(in_venv) nbstripout --keep-id --verify analysis/notebooks/*.ipynb
 
-mutants: bootstrap ## small mistakes in the core that no test notices: results/mutants.csv, an hour and more
+mutants: bootstrap ## small mistakes in the core that no test notices: results/mutants.csv, some twenty minutes
 	@$(in_venv) python tests/mutants.py $(ARGS)
 
 bench: bootstrap ## ingest, loader and training step beside the usual programs: results/bench/bench.csv

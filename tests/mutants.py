@@ -19,6 +19,7 @@ import json
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -32,16 +33,8 @@ import pytest
 from by_coverage import ByCoverage, processors
 
 ROOT = Path(__file__).resolve().parent.parent
-EQUIVALENT = (
-    ROOT / "tests" / "mutants_equivalent.csv"
-)  # module, code (the line, with a mark before the place), before, after, why
-IMPORTED = (
-    "torchvision",
-    "scipy.stats",
-    "pandas",
-    "pyarrow.parquet",
-    "numba",
-)  # once, for all tests: they take seconds
+EQUIVALENT = ROOT / "tests" / "mutants_equivalent.csv"  # `code` is the line, with a mark before the place
+IMPORTED = ("torchvision", "scipy.stats", "pandas", "pyarrow.parquet", "numba")  # once for all tests: it takes seconds
 TESTS = {  # module -> its tests
     "alexnet/net/layers.py": ["layers", "model"],
     "alexnet/net/model.py": ["model", "cifar_nets"],
@@ -173,10 +166,11 @@ def run(names: list[str], copy: Path, order: ByCoverage, seconds: float) -> str:
         status = 1
         try:
             os.setsid()
+            signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell turns it off in the background
             os.chdir(copy)
-            null = os.open(os.devnull, os.O_RDWR)
+            log = os.open(f"{copy}.log", os.O_RDWR | os.O_CREAT | os.O_TRUNC)
             for stream in (0, 1, 2):
-                os.dup2(null, stream)
+                os.dup2(log, stream)
             sys.path[0] = str(copy)
             # no byte code of a mutant: another one of the same second and size would use it
             sys.dont_write_bytecode = bool(order.first)
@@ -233,7 +227,7 @@ def main() -> int:
                 if name not in limits:
                     started = time.monotonic()
                     if run([name], copy, ByCoverage(copy, [*TESTS], tests), LONGEST) != "survived":
-                        print(f"tests/test_{name}.py fails as it is", file=sys.stderr)
+                        print(Path(f"{copy}.log").read_text(), f"tests/test_{name}.py fails as it is", file=sys.stderr)
                         return 1
                     limits[name] = 60 + 4 * (time.monotonic() - started)
                     tests |= json.loads(Path(f"{copy}.json").read_text())

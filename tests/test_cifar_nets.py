@@ -155,6 +155,7 @@ def test_conditions_differ_by_what_they_are_named_after():
         ([0.9, 0.25], False),  # the epoch that reached it; one more is to come
         ([0.9, 0.25, 0.26], True),
         ([0.9, float("nan")], True),
+        ([0.9, 0.8, float("nan")], True),
     ],
 )
 def test_a_training_with_a_mark_is_over_an_epoch_after_it(errors, ends):

@@ -83,3 +83,5 @@ def test_an_effect_of_one_class_alone_is_shown_for_these_classes_and_not_for_oth
     assert "sample of classes" not in found.why  # there is no word to change
     touches = Estimate(0.02, 0.01, 0.03, 6, paired=True, null=0.0, over_classes=(0.0, 0.04))
     assert "which shows no side" in of_estimate(CLAIMS["gpu-delta-top1"], touches, "proxy").why
+    neither = replace(touches, low=0.0)  # these classes show no side either, so there is none to lose
+    assert "which shows no side" not in of_estimate(CLAIMS["gpu-delta-top1"], neither, "proxy").why

@@ -81,6 +81,8 @@ def test_one_crop_and_flip_for_a_group_of_images():
     for values in (draws.top, draws.left, draws.flip):
         assert all(len(set(values[start : start + 32].tolist())) == 1 for start in (0, 32, 64, 96))
     assert len(set(draws.top.tolist())) > 1
+    centre = augment.draw_epoch(3, SETTINGS | {"random_crop": False}, 9, np.zeros((3, 3)), 0, 0)
+    assert centre.top.tolist() == centre.left.tolist() == [4, 4, 4]
 
 
 def test_offsets_are_uniform_over_all_33_and_flips_fair():

@@ -121,6 +121,15 @@ def test_labels_are_joined_through_synsets_never_through_numbers(run, tmp_path):
     assert renumbered["views"] == straight["views"]
 
 
+def test_images_that_have_changed_are_refused(run, tmp_path):
+    config, data, weights = run
+    images = np.load(data / "val.npy")
+    images[7, 0, 0, 0] ^= 1
+    np.save(data / "val.npy", images)
+    with pytest.raises(UserError, match=r"val\.npy: image 7 .* is not the one that was packed"):
+        evaluate(config, data, weights, tmp_path / "e", threads=1)
+
+
 def test_other_classes_are_refused(packed_set):
     split = open_split(packed_set, "val")
     with pytest.raises(UserError, match="1 classes that the net was not trained on and lacks 1"):

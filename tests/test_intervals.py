@@ -63,6 +63,9 @@ def test_how_many_seeds_would_settle_it() -> None:
     assert to_settle(noises[:1], 1.0) == f"about {few} seeds would settle it"
     assert to_settle([Noise("pairs of seeds", 4.0, 3, 2)], 1.0) == f"about {few} pairs of seeds would settle it"
     assert to_settle(noises, 1e-3).startswith("more than 200 seeds of each net would be needed")
+    half = [stats.t.ppf(0.975, n - 1) * 2 / math.sqrt(n) for n in (199, 200, 201)]
+    assert to_settle(noises[:1], (half[0] + half[1]) / 2) == "about 200 seeds would settle it"
+    assert to_settle(noises[:1], (half[1] + half[2]) / 2).startswith("more than 200 seeds would be needed")
     assert to_settle(noises, 0.0) == to_settle([], 1.0) == ""
 
 
@@ -78,6 +81,8 @@ def test_images_are_named_where_seeds_alone_cannot_settle_it() -> None:
     n = next(n for n in range(3, 99) if stats.t.ppf(0.975, n - 1) ** 2 * 0.02 / n < 0.1**2 / 2)
     total = 900 * alone**2 / (0.1**2 / 2)
     assert both == f"about {100 * math.ceil(total / 100):,} images and {n} seeds of each net would settle it"
+    steady = Noise("seeds", 1e-12, 2, 1)
+    assert to_settle([steady, images], 0.1).endswith(" images and 2 seeds would settle it")
     most = Noise("images", 9.0, 10**8, 10**8 - 1)
     assert to_settle([most], half_width([most])) == "about 100,000,000 images would settle it"
     assert to_settle([images], 1e-5).startswith("more than 100,000,000 images would be needed")

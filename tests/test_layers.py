@@ -275,6 +275,7 @@ def test_the_locally_connected_net_has_its_published_size():
         for p in layer.parameters()
     )
     assert convolutions + local + 10 * (32 * 36 + 1) == 1_116_490
+    assert LocallyConnected2d(64, 32, (6, 6), 3).weight.std().item() == pytest.approx((64 * 9) ** -0.5, rel=0.01)
 
 
 def test_locally_connected_refuses_what_it_was_not_built_for():

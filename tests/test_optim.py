@@ -6,7 +6,7 @@ import torch
 
 from alexnet.experiments.resolve import resolve
 from alexnet.net.model import build
-from alexnet.training.schedule import rates
+from alexnet.training.schedule import Rates, describe_rates, rates
 from alexnet.training.sgd import PaperSGD, parameter_groups, set_rates
 
 
@@ -121,6 +121,12 @@ def test_stages_are_compressed_to_the_epochs_of_a_study():
     assert [rates(optimizer, epoch, 6, []).weights for epoch in range(6)] == [1, 1, 2, 2, 3, 3]
     del stages[2]  # then the last one stays
     assert [rates(optimizer, epoch, 6, []).weights for epoch in range(6)] == [1, 1, 2, 2, 2, 2]
+
+
+def test_rates_in_a_line_of_the_log():
+    assert describe_rates(Rates(0.01, 0.02, "")) == "0.01, biases 0.02"
+    late = Rates(0.01, 0.02, "", {"conv1": {"weights": 0.0}}, color_noise=False)
+    assert describe_rates(late) == "0.01, biases 0.02, conv1 weights 0, without colour noise"
 
 
 def test_plateau_rule_divides_by_ten_three_times_at_most_and_says_why():

@@ -180,7 +180,8 @@ def test_a_rate_that_is_not_finished_may_be_the_fastest(tmp_path, monkeypatch):
     assert (choice.rate, choice.edge, choice.missing) == (0.002, "", 1)
     estimate = races.ratio(results, record, "tanh", "relu")
     assert not estimate.conclusive and estimate.fewest == 5
-    assert estimate.remark.count("of its rates are not finished") == 1
+    assert "tanh at rate 0.002; 1 of its rates are not finished" in estimate.remark
+    assert estimate.remark.count("not finished") == 1
 
 
 def test_runs_that_never_get_there_count_with_the_epochs_they_were_given(folder):
@@ -228,6 +229,7 @@ def test_what_is_missing_is_said(tmp_path):
     record = load_results(tmp_path).studies["cifar10"]
     with pytest.raises(NoEstimate, match="tanh has no finished run with seed 1"):
         races.choose(load_results(tmp_path), record, "tanh")
+    assert races.lines(load_results(tmp_path), "tanh") == ["cifar10: tanh has no finished run with seed 1 yet"]
     runs(tmp_path, "tanh", {key: value for key, value in SLOW.items() if key[1] == 1 and key[0] > 0.001})
     runs(tmp_path, "relu", FAST)
     results = load_results(tmp_path)
@@ -248,6 +250,7 @@ def test_the_choice_is_a_file_and_the_race_a_few_lines(folder, tmp_path, capsys)
     assert main(["race", *arguments]) == 0
     printed = capsys.readouterr().out
     assert "0.001: 55.0, 0.002: 41.5, 0.004: 48.0" in printed and "4.79 times the epochs of relu" in printed
+    assert "fastest rate 0.002; other seeds: 43.0, 40.0, 44.5, 42.5, 42.5\n" in printed
     assert main(["choose", "--results", str(folder), "--race", "x", "--study", "cifar10", "--out", str(out)]) == 2
 
 
@@ -352,7 +355,9 @@ def test_two_ratios_are_compared_with_the_noise_of_all_four_nets():
     assert (found.value, found.low, found.high) == pytest.approx(
         tuple(math.exp(middle + sign * half) for sign in (0, -1, 1))
     )
-    assert found.conclusive and races.contrast(published, published).value == 1
+    assert (
+        found.conclusive and (found.remark, found.null) == ("", 1) and races.contrast(published, published).value == 1
+    )
 
 
 def test_a_bound_makes_a_bound_and_two_to_the_same_side_say_nothing():
@@ -366,6 +371,9 @@ def test_a_bound_makes_a_bound_and_two_to_the_same_side_say_nothing():
     assert not races.contrast(least, least).conclusive
     open_ = dataclasses.replace(known, conclusive=False)
     assert not races.contrast(open_, known).conclusive and not races.contrast(known, open_).conclusive
+    few = races.contrast(dataclasses.replace(open_, few=5), known)
+    assert (few.few, few.conclusive) == (5, False)
+    assert few.remark == "too few pairs of seeds for a verdict: 3, where 5 are the fewest"
 
 
 @pytest.mark.parametrize(

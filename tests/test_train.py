@@ -111,8 +111,10 @@ def test_a_checkpoint_of_another_configuration_or_a_torn_one_is_not_used(configu
     (out / "checkpoint").mkdir(parents=True)
     name = json.loads(config.read_text())["fingerprint"][:16]
     (out / "checkpoint" / f"{name}.pt").write_bytes(b"PK torn")
+    leftover = out / ".model.pt.12345.tmp"  # of a training that was killed while it published
+    leftover.write_bytes(b"PK half")
     train.train(config, packed_set, out, threads=1)
-    assert "starting afresh" in capsys.readouterr().err
+    assert "starting afresh" in capsys.readouterr().err and not leftover.exists()
     assert same(weights(tmp_path / "clean"), weights(out))
 
 

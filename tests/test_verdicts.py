@@ -187,7 +187,7 @@ def test_what_counts_as_dead_holds_at_any_number_of_classes(classes: int, error:
     rng = np.random.default_rng(0)
     base, ours = (rng.random((3000, 5)) < 0.4).astype(float), (rng.random((3000, 5)) < error).astype(float)
     outcome = judge(CLAIMS["lrn-delta-lab"], in_a_proxy(base, ours, classes=classes))[0]
-    assert ("5 of 5 runs of no_lrn failed to train" in outcome.why) == dead
+    assert ("5 of 5 runs of no_lrn failed to train: that shows no effect" in outcome.why) == dead
     assert outcome.verdict == ("cannot tell" if dead else "direction agrees")
     assert outcome.needed == ""
 
