@@ -15,18 +15,29 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # A downloaded drawing has neither the page's colours nor its fonts.
-ALONE = {"currentColor": "#1b1f24", "var(--font)": "Helvetica, Arial, 'DejaVu Sans', sans-serif"}
+ALONE = {
+    "currentColor": "#1b1f24",
+    "var(--ink)": "#1b1f24",
+    "var(--soft)": "#57606a",
+    "var(--line)": "#d5dae0",
+    "var(--paper)": "#fff",
+    "var(--lab)": "#b8560f",
+    "var(--ours)": "#2b7bba",
+    "var(--open)": "#7a828b",
+    "var(--font)": "Helvetica, Arial, 'DejaVu Sans', sans-serif",
+}
 
 
-def chart(draw: Callable[[bool], Figure], title: str, alt: str, caption: str, data: pd.DataFrame) -> Html:
+def chart(draw: Callable[[bool], Figure | Html], title: str, alt: str, caption: str, data: pd.DataFrame) -> Html:
     """A figure with its takeaway as title.
 
     Args:
-        draw: makes the figure; for a narrow screen (labels above bars, panels below each other) if it is given True.
+        draw: makes the figure, as matplotlib's or as SVG; for a narrow screen (labels above bars, panels below each other) if it is given True.
         alt: what the drawing shows, with its numbers.
         data: the numbers that are drawn, to download as CSV.
     """
-    wide, narrow = svg(draw(False), alt), svg(draw(True), alt, "narrow")
+    drawn = {"": draw(False), "narrow": draw(True)}
+    wide, narrow = (of if isinstance(of, Html) else svg(of, alt, which) for which, of in drawn.items())
     name = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")[:60].rstrip("-")
     files = {
         "svg": f"data:image/svg+xml,{_quoted(_alone(wide))}",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -15,11 +15,10 @@ import pandas as pd
 from analysis.report.chart import chart
 from analysis.report.forest import Row, labelled
 from analysis.report.page import INK, Html
-from analysis.report.style import NARROW, OTHER, OURS, SMALL, WIDE, canvas, legend, legend_below
+from analysis.report.style import NARROW, OTHER, OURS, WIDE, canvas, legend_below
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.container import BarContainer
     from matplotlib.figure import Figure
 
     from analysis.measures.convergence import Reached
@@ -128,34 +127,6 @@ def dots(table: pd.DataFrame, xlabel: str, narrow: bool) -> Figure:
     return fig
 
 
-def share_table(net: dict[str, Any]) -> pd.DataFrame:
-    """Share of the parameters and of the multiply-adds in each learned layer, in % (columns: layer, of, share)."""
-    learned = [row for row in net["layers"] if row["kind"] in ("conv", "fc")]
-    kinds = (("parameters", "parameters"), ("macs", "multiply-adds"))
-    rows = [(row["name"], label, 100 * row[key] / net["totals"][key]) for key, label in kinds for row in learned]
-    return pd.DataFrame(rows, columns=["layer", "of", "share"])
-
-
-def shares(table: pd.DataFrame, narrow: bool) -> Figure:
-    """The table of shares as bars."""
-    import seaborn as sns
-
-    fig, (axis,) = canvas(width=NARROW if narrow else WIDE, height=4.6 if narrow else 3.2)
-    x, y = ("share", "layer") if narrow else ("layer", "share")
-    sns.barplot(table, x=x, y=y, hue="of", palette=[OURS, OTHER], saturation=1, ax=axis)
-    for bars in axis.containers:
-        axis.bar_label(cast("BarContainer", bars), fmt=_short, padding=2, fontsize=SMALL, color=INK)
-    axis.grid(axis="y" if narrow else "x", visible=False)
-    (axis.set_xlabel if narrow else axis.set_ylabel)("share of the net (%)")
-    (axis.set_ylabel if narrow else axis.set_xlabel)("")
-    legend(axis)
-    return fig
-
-
-def _short(value: float) -> str:
-    return f"{value:.0f}" if value >= 10 else f"{value:.1f}" if value >= 0.1 else f"{value:.2f}"
-
-
 def chroma_by_tower(runs: Mapping[int, tuple[np.ndarray, np.ndarray]], narrow: bool) -> Figure:
     """Share of chroma energy (%) of every first-layer kernel: a panel a seed, a column a tower, the mean as a line."""
     fig, axes = panels(len(runs), narrow, columns=6, height=2.2)
@@ -167,20 +138,6 @@ def chroma_by_tower(runs: Mapping[int, tuple[np.ndarray, np.ndarray]], narrow: b
         axis.set_xticks([0, 1], ["1", "2"])
         axis.set(ylim=(-3, 103), xlim=(-0.6, 1.6), xlabel="tower", ylabel="colour (%)")
         axis.set_title(f"seed {seed}", color=INK, fontsize=9)
-        axis.grid(axis="x", visible=False)
-        axis.label_outer()
-    return fig
-
-
-def color_axes(rgb: dict[str, Any], narrow: bool) -> Figure:
-    """The principal axes of colour: weight of red, green and blue in each, with its standard deviation in grey levels."""
-    fig, axes = panels(3, narrow, columns=6, height=1.9)
-    vectors, values = np.array(rgb["eigenvectors"], float), np.array(rgb["eigenvalues"], float)
-    for i, axis in enumerate(axes):
-        axis.bar(["R", "G", "B"], vectors[:, i], color=["#c8413b", "#3f9142", "#4178c8"])
-        axis.axhline(0, color=INK, linewidth=1)
-        axis.set(ylim=(-1, 1), ylabel="weight")
-        axis.set_title(f"axis {i + 1}: sd {np.sqrt(max(values[i], 0)):.1f}", color=INK, fontsize=SMALL)
         axis.grid(axis="x", visible=False)
         axis.label_outer()
     return fig
