@@ -39,7 +39,7 @@ def test_kernels_stand_side_by_side_each_in_its_own_range() -> None:
 
 def test_the_gap_table_has_the_errors_of_the_finished_nets(ctx: Context) -> None:
     (study,) = ctx.studies
-    html = inside_the_net.gaps(ctx, study)
+    html = inside_the_net.inside(ctx, study).partition("Training and validation error")[2]
     for name in ("alexnet", "no_dropout", "non_overlapping_pooling"):
         records = [r for key, r in ctx.results.examined.items() if key[1] == name]
         train = 100 * np.mean([record["sample"]["top1_error"] for record in records])
@@ -63,7 +63,7 @@ def test_the_whole_page_shows_towers_neighbours_and_verdicts(ctx: Context) -> No
 
 def test_kernels_are_counted_by_tower_with_exact_bounds(ctx: Context) -> None:
     (study,) = ctx.studies
-    html = inside_the_net.kernel_counts(ctx, study)
+    html = inside_the_net.inside(ctx, study).partition("coloured, counted")[2].partition("</details>")[0]
     for seed in (1, 2):
         kernels = ctx.results.examined["demo", "alexnet", seed]["kernels"]
         for tower in (0, 1):

@@ -78,7 +78,7 @@ def test_a_run_without_recorded_rates_shows_none(ctx: Context, tmp_path: Path) -
         del record["rate_changes"]
         path.write_text(json.dumps(record))
     results = load_results(tmp_path)
-    assert training.rate_changes(results, results.studies["demo"]) is None
+    assert training.rate_changes(results, results.studies["demo"]) == (1, [])
 
 
 def test_one_table_for_each_net_that_has_other_layers(ctx: Context) -> None:

@@ -10,7 +10,6 @@ from typing import Any
 import pandas as pd
 
 from analysis.calibration.power import DAYS, GPUS
-from analysis.measures.estimates import DEAD
 from analysis.paper.lab_logs import load_lab_logs
 from analysis.report.badges import badge
 from analysis.report.context import Context
@@ -18,7 +17,7 @@ from analysis.report.page import Html, joined, render, table
 from analysis.report.pages import fig1_sentences, headline
 from analysis.report.pages.campaign_state import progress, warnings
 from analysis.report.pages.claims import reasons
-from analysis.report.pages.findings import last_errors, lucky
+from analysis.report.pages.findings import lucky
 from analysis.report.pages.lab_logs import differences
 from analysis.results.campaign import day
 from analysis.results.evidence import COPIES, Study
@@ -126,16 +125,16 @@ def _race(ctx: Context) -> dict[str, Any] | None:
     if row is None or row["evidence"] == "demo" or row["ours"] == "" or row["study"] not in ctx.results.studies:
         return None
     study = ctx.results.studies[row["study"]]
-    tried = [fig1_sentences.ratio_of_pair(ctx, study, pair) for pair in fig1_sentences.pairs_of(ctx, study)]
-    ratios = sorted((e for e in tried if e and e.value == e.value), key=lambda e: e.value)
+    ratios = [e for _, e in fig1_sentences.known(ctx, study)]
     if not ratios:
         return None
+    least = ratios[-1]
     return {
         "paper": row["paper"],
         "ours": f"{row['bound']} {number(row['ours'], 'x', 2)} times {interval(row['low'], row['high'], 'x')}".strip(),
         "own": study.races.get(row["experiment"], {}).get("condition", "").partition(" (")[0],
-        "least": f"{ratios[0].bound} {number(ratios[0].value, 'x', 2)} times".strip(),
-        "depends": float(row["ours"]) / ratios[0].value >= 2,
+        "least": f"{fig1_sentences.plain(least)} times",
+        "depends": float(row["ours"]) / least.value >= 2,
         "conditions": len(ratios),
         "verdict": verdict_words(row["verdict"], row["evidence"], row["dataset"]),
         "why": row["why"].partition(":")[0] if row["verdict"] in OPEN else "",
@@ -145,16 +144,10 @@ def _race(ctx: Context) -> dict[str, Any] | None:
 def _recipes(ctx: Context) -> dict[str, Any] | None:
     """Final validation errors of the recipes, %, mean over seeds, where a study of real images trained text and program."""
     for study in ctx.studies:
-        ends = {name: found for name in RECIPES if (found := last_errors(ctx, study, name))}
+        ends = {name: found for name in RECIPES if (found := ctx.last(study, name))}
         if study.tier != "demo" and {"paper", "alexnet"} <= set(ends):
-            stuck = {name for name, found in ends.items() if min(found) > DEAD * 100 * study.chance}
-            of = {
-                "study": _named([study])[0],
-                "shrunk": bool(study.shrunk),
-                "chance": 100 * study.chance,
-                "stuck": stuck,
-            }
-            return of | {name: mean(found) for name, found in ends.items()}
+            about = {"study": _named([study])[0], "shrunk": bool(study.shrunk), "chance": 100 * study.chance}
+            return about | {"stuck": ctx.stuck(study, ends)} | {name: mean(found) for name, found in ends.items()}
     return None
 
 
