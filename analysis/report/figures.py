@@ -127,22 +127,6 @@ def dots(table: pd.DataFrame, xlabel: str, narrow: bool) -> Figure:
     return fig
 
 
-def chroma_by_tower(runs: Mapping[int, tuple[np.ndarray, np.ndarray]], narrow: bool) -> Figure:
-    """Share of chroma energy (%) of every first-layer kernel: a panel a seed, a column a tower, the mean as a line."""
-    fig, axes = panels(len(runs), narrow, columns=6, height=2.2)
-    for axis, (seed, sides) in zip(axes, runs.items(), strict=True):
-        for i, (shares, hue) in enumerate(zip(sides, (OURS, OTHER), strict=True)):
-            spread = np.linspace(-0.25, 0.25, len(shares)) if len(shares) > 1 else np.zeros(1)
-            axis.plot(i + spread, 100 * np.sort(shares), "o", color=hue, markersize=4)
-            axis.plot([i - 0.3, i + 0.3], [100 * shares.mean()] * 2, color=INK, linewidth=2)
-        axis.set_xticks([0, 1], ["1", "2"])
-        axis.set(ylim=(-3, 103), xlim=(-0.6, 1.6), xlabel="tower", ylabel="colour (%)")
-        axis.set_title(f"seed {seed}", color=INK, fontsize=9)
-        axis.grid(axis="x", visible=False)
-        axis.label_outer()
-    return fig
-
-
 def waterfall(rows: Sequence[tuple[str, float, str]], xlabel: str, narrow: bool) -> Figure:
     """Amounts that add up: a bar a row (label, amount, note), each begins where the one above ends."""
     fig, (axis,) = canvas(width=NARROW if narrow else WIDE, height=0.9 + (0.6 if narrow else 0.34) * len(rows))

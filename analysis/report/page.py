@@ -6,7 +6,7 @@ import base64
 import hashlib
 import io
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
 TEMPLATE = Path(__file__).resolve().parent / "template"
 
-NUMBER = re.compile(r"(not within )?[≥≤<>+−–-]*\s?[\d,.]*(\s?(%|×|px))?(\s*[\[(–][\d\s.,–∞\])-]*)?|\[.*\]")
-PROSE = 30  # characters from which a cell is a sentence
 INK = "#010203"  # drawn as the page's own text colour, light or dark
 
 
@@ -97,71 +95,14 @@ def note(sentence: str) -> Html:
     return Html('<p class="note">{}</p>').format(sentence)
 
 
-def heading(text: str, level: int = 3) -> Html:
-    """A heading below the page's own title; level 4: below a section of the page."""
-    return Html("<h{0}>{1}</h{0}>").format(level, text)
-
-
-def folded(summary: str, inside: Html) -> Html:
-    """A piece that opens on demand."""
-    return Html("<details><summary>{}</summary>{}</details>").format(summary, inside)
-
-
-def listed(lines: Iterable[str | Html]) -> Html:
-    """A list of lines."""
-    return Html("<ul>{}</ul>").format(joined(Html("<li>{}</li>").format(line) for line in lines))
-
-
 def stack(*pieces: Html | None) -> Html:
     """Pieces one below the other."""
     return joined((piece for piece in pieces if piece is not None), "\n")
 
 
-def table(columns: Sequence[str | Html], rows: Iterable[Sequence[object]], caption: str, css: str = "") -> Html:
-    """A table whose first column heads its rows. Cells are text, or `Html` where markup is meant.
-
-    A column in which every cell looks like a number is right-aligned, one with sentences is kept wide enough to read.
-    The table scrolls inside its own frame on narrow screens; one of the class `cards` becomes a card a row there.
-    """
-    listed = [list(row) for row in rows]
-    kinds = [_kind([row[i] for row in listed]) for i in range(len(columns))]
-    kinds[0] = Html("")
-    heads = zip(kinds, map(_cell, columns), strict=True)
-    head = joined(Html('<th scope="col"{}>{}</th>').format(*of) for of in heads)
-    body = []
-    for first, *rest in listed:
-        labels = [Html(' data-label="{}"').format(name) if css == "cards" else "" for name in columns[1:]]
-        parts = zip(kinds[1:], labels, map(_cell, rest), strict=True)
-        cells = joined(Html("<td{}{}>{}</td>").format(*of) for of in parts)
-        body.append(Html('<tr><th scope="row">{}</th>{}</tr>').format(_cell(first), cells))
-    inner = Html("<thead><tr>{}</tr></thead><tbody>{}</tbody>").format(head, joined(body))
-    return framed(inner, caption, css)
-
-
-def framed(inner: Html, caption: str, css: str = "") -> Html:
-    """A table in a frame that scrolls by itself and can be reached by keyboard."""
-    return Html(
-        '<div class="scroll" role="region" aria-label="{0}" tabindex="0"><table{1}><caption>{0}</caption>{2}</table></div>'
-    ).format(caption, Html(' class="{}"').format(css) if css else "", inner)
-
-
 def _tight(text: str) -> str:
     """No line ends before a unit; the escapes of an address, such as %0A, are none."""
     return re.sub(r" (?=%(?![0-9A-F]{2})|×)", "\u00a0", text)
-
-
-def _cell(value: object) -> str | Html:
-    if isinstance(value, Html):
-        return value
-    return "–" if value is None or value == "" else _tight(str(value))
-
-
-def _kind(cells: list[object]) -> Html:
-    plain = [str(cell or "–").replace("\u00a0", " ") for cell in cells if not isinstance(cell, Html)]
-    numeric = len(plain) == len(cells) and all(NUMBER.fullmatch(text) for text in plain)
-    if numeric and plain:
-        return Html(' class="number"')
-    return Html(' class="prose"' if any(len(text) > PROSE for text in plain) else "")
 
 
 def svg(fig: Figure, alt: str, which: str = "") -> Html:

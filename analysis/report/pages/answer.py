@@ -11,9 +11,8 @@ import pandas as pd
 
 from analysis.calibration.power import DAYS, GPUS
 from analysis.paper.lab_logs import load_lab_logs
-from analysis.report.badges import badge
 from analysis.report.context import Context
-from analysis.report.page import Html, joined, render, table
+from analysis.report.page import Html, render
 from analysis.report.pages import fig1_sentences, headline
 from analysis.report.pages.campaign_state import progress, warnings
 from analysis.report.pages.claims import reasons
@@ -184,17 +183,9 @@ def verdicts(ctx: Context) -> Html:
         found = ctx.table[ctx.table["verdict"] == word]
         if len(found):
             counts = found["evidence"].value_counts()
-            parts = [_linked(counts[evidence], word, evidence) for evidence in reversed(STRENGTH) if evidence in counts]
-            claims = Html('<a href="#claims" data-verdict="{1}">{0}</a>').format(len(found), word)
-            rows.append([badge(word, ""), claims, joined(parts, ", "), _why(found), _needs(found, word)])
-    heads = ["Verdict", "Claims", "By evidence", "Commonest reasons", "What it would take"]
-    return table(heads, rows, "Verdicts, their reasons, and what each would still take", "cards")
-
-
-def _linked(count: int, verdict: str, evidence: str) -> Html:
-    return Html('<a href="#claims" data-verdict="{0}" data-evidence="{1}">{2} {3}</a>').format(
-        verdict, evidence or "none", count, EVIDENCE[evidence].short
-    )
+            parts = {evidence: int(counts[evidence]) for evidence in reversed(STRENGTH) if evidence in counts}
+            rows.append({"word": word, "count": len(found), "parts": parts, "why": _why(found)} | _needs(found, word))
+    return render("verdicts.html.j2", rows=rows, evidence=EVIDENCE, days=DAYS, gpus=GPUS)
 
 
 def _why(found: pd.DataFrame) -> str:
@@ -205,17 +196,12 @@ def _why(found: pd.DataFrame) -> str:
     return "; ".join(f"{text} ({count})" for text, count in reasons(found, 2))
 
 
-def _needs(found: pd.DataFrame, word: str) -> Html:
-    """What would settle claims of one verdict: what their rows say, else the data and the command."""
-    if word in (AGREES, NOT_SHOWN, CONTRADICTS):
-        return Html("The paper's own data at full size.")
+def _needs(found: pd.DataFrame, word: str) -> dict[str, Any]:
+    """What would settle claims of one verdict: what their rows say, and studies on the paper's own data that some of them wait for."""
     common = found.loc[found["needed"].ne(""), "needed"].value_counts().head(2)
     said = " ".join(f"{text[:1].upper()}{text[1:]} ({count})." for text, count in common.items())
+    if word in (AGREES, NOT_SHOWN, CONTRADICTS):
+        return {"needed": "The paper's own data at full size.", "studies": [], "own": 0}
     wanted = re.findall(r"studies=\[(\w+)\]", " ".join(found["command"])) if word == PENDING else []
     studies = sorted(set(wanted) - set(found["study"]))
-    if not studies:
-        return Html.escape(said or "Nothing more.")
-    return Html(
-        "{} {} need the paper's own data; those about errors also take days on a GPU for each run (the paper: about {:g} days on {} "
-        "GTX 580). <code>snakemake --cores all --config 'studies=[{}]'</code>"
-    ).format(said, sum(name in studies for name in wanted), DAYS, GPUS, ",".join(studies))
+    return {"needed": said, "studies": studies, "own": sum(name in studies for name in wanted)}

@@ -172,11 +172,3 @@ def _unproven_runs(results: Results) -> dict[str, int]:
     runs = [results.runs[key] for key in outdated(results)]
     dirty = sum(bool(run.get("provenance", {}).get("git_dirty")) for run in runs)
     return {"count": len(runs), "dirty": dirty, "gpu": sum(map(_on_gpu, runs))}
-
-
-def unfinished_runs(results: Results) -> Html | None:
-    """Each run that failed or did not end, with the last lines of its log; None if there are none."""
-    left = unfinished(results)
-    return (
-        render("unfinished.html.j2", runs=[(_named(run.key), run.failed, run.tail) for run in left]) if left else None
-    )

@@ -8,14 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from analysis.measures import kernels
 from analysis.measures.estimates import NoEstimate
 from analysis.measures.probed import to_show
 from analysis.measures.registry import EXAMINED
-from analysis.report import figures
-from analysis.report.chart import chart
 from analysis.report.context import Context
 from analysis.report.page import Html, picture, render
 from analysis.results.evidence import Study
@@ -37,41 +34,23 @@ def inside(ctx: Context, study: Study) -> Html | None:
         seeds=seeds,
         asked={key for record in seeds.values() for key, value in record["queries"].items() if value is not None},
         pictures={seed: parts for seed, record in seeds.items() if (parts := kernel_pictures(seed, record))},
-        colour=colour(study, seeds),
+        colours=colour(seeds),
         outcomes=ctx.outcomes(study, set(EXAMINED)),
         counts=kernel_counts(ctx, study),
         gaps=gaps(ctx, study),
     )
 
 
-def colour(study: Study, seeds: dict[int, dict[str, Any]]) -> Html | None:
-    """How much of the kernels is colour, by tower; None where there are no two towers."""
-    chroma = {seed: _chroma(record) for seed, record in seeds.items()}
-    if min(len(side) for pair in chroma.values() for side in pair) < 2:
-        return None
-    means = [
-        f"seed {seed}: {100 * a.mean():.1f} % in tower 1, {100 * b.mean():.1f} % in tower 2"
-        for seed, (a, b) in chroma.items()
-    ]
-    before = np.mean([_untrained(record) for record in seeds.values()])
-    kernels_of = [
-        (seed, tower, share) for seed, pair in chroma.items() for tower, side in enumerate(pair, 1) for share in side
-    ]
-    apart = [abs(a.mean() - b.mean()) for a, b in chroma.values()]
-    return chart(
-        lambda narrow: figures.chroma_by_tower(chroma, narrow),
-        f"The towers differ by {100 * min(apart):.0f} to {100 * max(apart):.0f} points in how colourful their kernels are",
-        f"A dot a kernel: share of its energy that is colour. {'; '.join(means)}",
-        f"{study.title}: colour in the kernels of the first layer, lines: means of the towers. Before training it is {100 * before:.1f} %, as "
-        "three independent channels have two thirds.",
-        pd.DataFrame(kernels_of, columns=["seed", "tower", "colour"]),
-    )
-
-
-def _chroma(record: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
-    """Shares of colour of the kernels of both towers."""
-    tower, chroma = (np.array(record["kernels"][key]) for key in ("tower", "chroma"))
-    return chroma[tower == 0], chroma[tower == 1]
+def colour(seeds: dict[int, dict[str, Any]]) -> dict[int, tuple[float, float, float]]:
+    """Mean share of colour (%) in the kernels of both towers, and of all before training; nothing where there are no two towers."""
+    found = {}
+    for seed, record in seeds.items():
+        tower, chroma = (np.array(record["kernels"][key]) for key in ("tower", "chroma"))
+        sides = chroma[tower == 0], chroma[tower == 1]
+        if min(map(len, sides)) > 1:
+            first, second, before = (100 * float(np.mean(of)) for of in (*sides, _untrained(record)))
+            found[seed] = first, second, before
+    return found
 
 
 def _untrained(record: dict[str, Any]) -> list[float]:

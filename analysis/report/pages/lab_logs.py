@@ -151,18 +151,14 @@ def _where(log: LabLog) -> str:
 
 
 def side_by_side(ctx: Context) -> Html:
-    """Paper, lab log and ours for every claim with a logged number, and on which data each was logged."""
+    """Paper and lab log for every claim with a logged number, and on which data each was logged; the claims' cards add ours."""
     logs = load_lab_logs()
-    verdicts = {row["id"]: row for row in ctx.table.to_dict("records")}
     rows = []
     for claim in ctx.claims.values():
-        value, row = logged(claim, logs), verdicts[claim.id]
+        value = logged(claim, logs)
         if value is None:
             continue
         of = rows_of(claim, logs)
-        # an error among ten classes is not comparable
-        comparable = row["ours"] != "" and (claim.how != "value" or row["evidence"] == "paper scale")
-        ours = with_unit(row["ours"], claim.unit, 2 if row["study"] else None)
         rows.append(
             {
                 "claim": claim.id,
@@ -172,7 +168,6 @@ def side_by_side(ctx: Context) -> Html:
                 "where": _where(of[0]),
                 "nets": list(dict.fromkeys(log.net for log in of)),
                 "files": linked(", ".join(log.source for log in of)),
-                "ours": (ours + (f" ({row['study']})" if row["study"] else "")) if comparable else "",
             }
         )
     return render("lab_logs_and_ours.html.j2", rows=rows, data=sorted({str(row["where"]) for row in rows}))

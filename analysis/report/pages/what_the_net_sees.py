@@ -97,7 +97,7 @@ def sample_sheet(results: Results, study: Study) -> Html | None:
         return None
     rows: list[tuple[str, int, Html | None]] = []
     for label in spread(len(manifest["classes"]), CLASSES):
-        places, name = list(np.flatnonzero(index["label"].to_numpy() == label)), short_name(manifest, label)
+        places, name = np.flatnonzero(index["label"].to_numpy() == label).tolist(), short_name(manifest, label)
         images = read_images(folder, "train", index, places[:OF_CLASS])
         alt = f"{plural(len(images), 'training image')} of the class {name}"
         rows.append((name, len(places), strip(images, alt) if images else None))
