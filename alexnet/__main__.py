@@ -19,12 +19,12 @@ from alexnet.runtime.files import write_json
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one verb. Exit status: 0 done, 2 a mistake the user can mend, 128 + its number after a signal."""
+    """Run one verb. Exit status: 0 done, 1 something is missing (preflight), 2 a mistake the user can mend, 128 + its number after a signal."""
     options = vars(_parser().parse_args(argv))
     try:
         interruption.end_with_workflow()
         with interruption.raised():
-            options.pop("run")(**options)
+            return options.pop("run")(**options) or 0
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -43,7 +43,6 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
-    return 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -143,6 +142,12 @@ def _ensemble(**named: Any) -> None:
     ensemble(**named)
 
 
+def _preflight(archives: list[Path] | None, **named: Any) -> int:
+    from alexnet.bench.preflight import preflight
+
+    return preflight(folders=_folders(archives), **named)
+
+
 def _bench(archives: list[Path] | None, **named: Any) -> None:
     from alexnet.bench.bench import bench
 
@@ -188,7 +193,7 @@ class Verb(NamedTuple):
 
     name: str
     about: str
-    run: Callable[..., None]
+    run: Callable[..., int | None]
     options: list[Option]
 
 
@@ -266,6 +271,10 @@ VERBS = [
          [_path("searches", nargs="+", metavar="FILE.json"), STUDY, DEFINITIONS]),
     Verb("fingerprint", "hash of the code that each stage reaches, as records carry it, on standard output",
          partial(_written, fingerprint.of_stages, None), []),
+    Verb("preflight", "what a study finds, needs and takes on this machine, on one screen; status 1: something is missing",
+         _preflight,
+         [_text("study", metavar="STUDY"), ARCHIVES, _path("--results", required=False, default=Path("results")), DEFINITIONS,
+          _text("--seconds", "that the training step is timed for (default: 15)", type=_time, default=15.0)]),
     Verb("train", "configuration + packed set -> model.pt, metrics.csv, run.json", _train,
          [CONFIG, DATA, _path("--out", "folder of the run"),
           _path("--start", "weights to start from", required=False, metavar="model.pt"),

@@ -336,7 +336,7 @@ VERBS = [
          [_path("--claims", "FILE.csv", "id, statement, how, arm, baseline, relation, paper, tolerance, unit "
                 "(and limit, spread)"),
           _path("--measurements", "FILE.csv", "arm, seed, value, n"),
-          _number("--minimum", "N", "fewest runs of each arm, or pairs, for a word (default: 3)", 3),
+          _number("--minimum", "N", "fewest runs of each arm, or pairs, for a verdict (default: 3)", 3),
           _path("--out", "DIR", "gets verdicts.csv and report.html")]),
     Verb("calibrate", "judge fabricated results of known truth and count wrong verdicts", _calibrate,
          [_path("--out", "FILE.csv", "one row a setting"),

@@ -96,7 +96,7 @@ HEAVY = (
         "train",
         "race",
     ),
-    *("evaluate", "examine", "ensemble", "baselines", "report", "simulation", "miniature", "gpu"),
+    *("evaluate", "examine", "ensemble", "baselines", "report", "simulation", "miniature", "gpu", "preflight"),
 )
 
 

@@ -92,7 +92,7 @@ def test_without_a_second_seed_there_is_no_reading(tmp_path: Path) -> None:
     fabricate.campaign(tmp_path, seeds=1, images=60)
     results = load_results(tmp_path)
     (effect,) = effects.effects(results, results.studies["demo"], ["text_weight_std"])
-    assert effect.words == "too few pairs for a word" and effect.shown.count("[") == 0
+    assert effect.words == "too few pairs for a verdict" and effect.shown.count("[") == 0
 
 
 def test_one_line_a_study_and_view_for_the_terminal(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -58,7 +58,7 @@ def test_counts_and_answers_leave_no_claim_out(tmp_path: Path) -> None:
     tiles = re.findall(r"<a href=\"#claims\"[^>]*><b>(\d+)</b> ([^<]*)</a>", first)
     assert sum(int(count) for count, _ in tiles) == len(ctx.table)
     settled = ctx.table[ctx.table["verdict"].eq("holds")]
-    assert (str(len(settled)), "hold") in tiles
+    assert (str(len(settled)), "hold without training") in tiles
     lead = text(first)
     assert "Only generated images have been trained on" in lead and "are untested" in lead
     assert "None of these 12 claims has been tested yet" in lead and "On small data" not in lead
@@ -145,9 +145,9 @@ def test_one_seed(tmp_path: Path) -> None:
     fabricate.campaign(tmp_path, seeds=1, images=120)
     ctx = context(tmp_path)
     opened = text(details(ctx, "lrn-delta-lab"))
-    assert "too few pairs of seeds for a word: 1, where 5 are the fewest" in opened.lower()
+    assert "too few pairs of seeds for a verdict: 1, where 5 are the fewest" in opened.lower()
     assert "Runs: alexnet, seed 1 ;" in opened
-    assert "5 pairs of seeds are the fewest for a word" in text(answer.verdicts(ctx))
+    assert "5 pairs of seeds are the fewest for a verdict" in text(answer.verdicts(ctx))
 
 
 # Code and data ----------------------------------------------------------------------------------------------------

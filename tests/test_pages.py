@@ -166,9 +166,13 @@ def test_the_page_on_trust_says_what_was_counted(ctx: Context, tmp_path: Path, m
     html = calibration.short().replace("\u00a0", " ")
     assert f"in {len(counted):,} settings with {published['repeats'].min():,} campaigns each" in html
     assert (
-        f"in at most {100 * counted['rate'].max():.1f} %" in html and f"{100 * counted['rate'].mean():.1f} % on" in html
+        f"in at most {100 * counted['rate'].max():.1f} %" in html
+        and f"{100 * counted['rate'].mean():.1f} %, and" in html
     )
-    assert "behaves differently now" not in html and "in no setting is that more than 5 %" in html
+    assert (
+        "behaves differently now" not in html
+        and "in no setting does that exceed 5 % by more than three standard errors" in html
+    )
     for kind, group in counted.groupby("kind"):
         of = html.partition(calibration.KINDS[kind])[2].partition("</svg>")[0]
         assert f"{len(group)} setting" in of and of.count('class="seed"') == group["rate"].mul(100).round(1).nunique()

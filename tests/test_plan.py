@@ -97,7 +97,7 @@ def test_a_run_that_diverged_counts_as_a_finished_block_and_is_told(tmp_path: Pa
     (found,) = judge(CLAIMS["lrn-delta-lab"], load_results(folder))
     assert (found.verdict, found.seeds) == (whole.verdict, 5) and whole.seeds == 6
     assert "1 of 6 runs of no_lrn failed to train: the number is of the others" in found.why
-    diverge(folder, "no_lrn", 5)  # four pairs are left, and five the fewest for a word: nothing is waited for
+    diverge(folder, "no_lrn", 5)  # four pairs are left, and five the fewest for a verdict: nothing is waited for
     (found,) = judge(CLAIMS["lrn-delta-lab"], load_results(folder))
     assert (found.verdict, found.seeds) == ("cannot tell", 4) and "2 of 6 runs of no_lrn failed" in found.why
     (other,) = judge(CLAIMS["gpu-delta-top1"], load_results(folder))

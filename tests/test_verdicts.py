@@ -135,7 +135,7 @@ def test_the_spread_of_other_experiments_lends_nothing() -> None:
     outcome = judge(CLAIMS["lrn-delta-lab"], results)[0]
     assert (outcome.verdict, outcome.low, outcome.p) == ("cannot tell", None, None)
     assert (outcome.seeds, outcome.baseline_seeds) == (1, 0)
-    assert outcome.needed == "5 pairs of seeds are the fewest for a word"
+    assert outcome.needed == "5 pairs of seeds are the fewest for a verdict"
 
 
 def test_one_dead_run_is_counted_and_silences_nothing() -> None:
@@ -179,8 +179,8 @@ def test_a_word_takes_five_pairs_and_three_at_paper_scale(tier: str, pairs: int,
     if not word:
         fewest = 3 if tier == "paper" else 5
         assert outcome.verdict == "cannot tell" and outcome.size == "unknown"
-        assert f"too few pairs of seeds for a word: {pairs}, where {fewest} are the fewest" in outcome.why
-        assert outcome.needed == f"{fewest} pairs of seeds are the fewest for a word"
+        assert f"too few pairs of seeds for a verdict: {pairs}, where {fewest} are the fewest" in outcome.why
+        assert outcome.needed == f"{fewest} pairs of seeds are the fewest for a verdict"
 
 
 def test_there_is_no_word_before_the_planned_number_of_pairs() -> None:
@@ -210,7 +210,7 @@ def test_nets_that_share_a_rate_cannot_agree_on_a_proxy() -> None:
     assert judge(claim, in_a_proxy(base, ours))[0].verdict == "direction agrees"
     errors = {("alexnet", *VAL): base, ("no_lrn", *VAL): ours}
     paper = judge(claim, fabricate.in_memory(errors, tier="paper", classes=1000, tuned=False))[0]
-    assert paper.direction == "agrees" and "at the paper's rate" in paper.why
+    assert paper.direction == "agrees" and "at the rate of the paper" in paper.why
     gain = {("alexnet", *TEST): base, ("alexnet", *TEST[:2], "center"): ours}
     one_net = fabricate.in_memory(gain, tier="proxy", tuned=False)
     assert judge(CLAIMS["tenview-gain"], one_net)[0].verdict == "direction agrees"

@@ -181,6 +181,11 @@ class Plan:
     def seeds(self, study: str, experiment: str) -> list[int]:
         return resolve.seeds_of(study, experiment, self.folder)
 
+    def asked(self, study: str) -> list[str]:
+        """Experiments of a study that are trained without being named."""
+        record = self.studies[study]
+        return [name for name in record["experiments"] if name not in record["on_request"]]
+
     def outcomes(self, study: str, experiment: str) -> Files:
         """What is asked for of an experiment: evaluations, or the run alone where the data have other classes."""
         seeds, about = self.seeds(study, experiment), self.known[experiment]
@@ -198,8 +203,7 @@ class Plan:
 
     def block(self, wildcards: Any) -> Files:
         """Evaluations and examinations of all nets of a study with one seed."""
-        names = self.studies[wildcards.study]["experiments"]
-        files = [file for name in names for file in self.outcomes(wildcards.study, name)]
+        files = [file for name in self.asked(wildcards.study) for file in self.outcomes(wildcards.study, name)]
         return [file for file in files if Path(file).parent.name == wildcards.seed]
 
     def member_evaluations(self, wildcards: Any) -> Files:
@@ -219,7 +223,9 @@ class Plan:
 
     def races(self, study: str, among: Iterable[str] | None = None) -> Files:
         """What is asked for of races: the choice of the rate, and the runs with the other seeds at that rate."""
-        names = definitions.races(self.studies[study]["experiments"], self.known)
+        names = definitions.races(
+            self.asked(study) if among is None else self.studies[study]["experiments"], self.known
+        )
         names = [name for name in names if among is None or name in among]
         fastest = [checked(partial(self._fastest, study, race)) for race in names]
         return [f"{self.results}/{study}/races/{race}.json" for race in names] + fastest
@@ -306,7 +312,7 @@ class Plan:
         for study, record in self.studies.items():
             files += [f"{self.results}/{study}/study.json", *self.manifests(study)]
             files += [f"{self.results}/{study}/baselines.json"] if record["tier"] != "paper" else []
-            files += [file for name in record["experiments"] for file in self.outcomes(study, name)]
+            files += [file for name in self.asked(study) for file in self.outcomes(study, name)]
             files += self.races(study)
         return files
 

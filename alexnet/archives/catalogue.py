@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -118,10 +118,17 @@ class Found:
     paths: dict[str, Path]  # by name, in the order in which the layout names them
     read: Callable[[Found], Catalogue]
     archive_order: bool = False
+    parts: dict[str, tuple[str, list[Path]]] = field(default_factory=dict)  # by split: its layout in words, its files
 
     @property
     def first(self) -> Path:
         return next(iter(self.paths.values()))
+
+    def part(self, split: str) -> tuple[str, list[Path]]:
+        """The layout of a split in words, and its files; all files where they are not told apart by their names."""
+        files = [path for path in self.paths.values() if path.exists()]
+        own = [path for path in files if split in path.name.replace(".", "-").split("-")]
+        return self.parts.get(split, ("archives" if any(path.is_file() for path in files) else "folders", own or files))
 
     @property
     def missing(self) -> list[str]:

@@ -17,6 +17,7 @@ from alexnet.archives import flat_validation, ilsvrc, kaggle, parquet, tars, web
 from alexnet.archives.catalogue import Catalogue, Found, ImageClass, Lazy, Listed, Place, splits_of
 from alexnet.archives.class_folders import places_of
 from alexnet.archives.devkits import Devkit, read_devkit
+from alexnet.archives.known_files import PUBLISHED
 from alexnet.archives.labelled import Samples, official_name
 from alexnet.archives.local_folders import around, images
 from alexnet.archives.members import basename
@@ -24,7 +25,6 @@ from alexnet.errors import UserError
 
 WNID, VALIDATION = re.compile(r"n\d{8}"), re.compile(r"ILSVRC2012_val_\d{8}\.")
 LISTS = (ilsvrc.DEVKIT[2012], kaggle.MAPPING, kaggle.SOLUTION, kaggle.LIST, flat_validation.WNIDS)
-PUBLISHED = {"train": 1_281_167, "val": 50_000}  # images of the 1000 classes
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,8 @@ def find(source: str, folders: Sequence[Path], splits: list[str], archive_order:
     wanted += [ilsvrc.IMAGES[2012].format(split) for split in splits if split not in held]
     missing = {name: folders[0] / name for name in wanted}
     paths = missing | lists | {str(path): path for _, files in held.values() for path in files}
-    return Found(source, splits, list(folders), paths, partial(_open, held, lists), archive_order)
+    parts = {split: (layout.words, files) for split, (layout, files) in held.items()}
+    return Found(source, splits, list(folders), paths, partial(_open, held, lists), archive_order, parts)
 
 
 def _open(held: dict[str, tuple[Layout, list[Path]]], lists: dict[str, Path], found: Found) -> Catalogue:
@@ -139,7 +140,7 @@ def _open(held: dict[str, tuple[Layout, list[Path]]], lists: dict[str, Path], fo
     read_from = [str(p) if p.is_dir() else p.name for _, paths in held.values() for p in (paths[0], paths[-1])]
     where = ", ".join(dict.fromkeys([*read_from, *[name for name in LISTS[:2] if name in lists][:1]]))
     opened = splits_of(places, found.splits, classes, where, found.archive_order)
-    expected = {"train": sum(kit.train_images)} if kit else PUBLISHED if len(classes) == 1000 else {}
+    expected = {"train": sum(kit.train_images)} if kit else PUBLISHED[found.source] if len(classes) == 1000 else {}
     for split in opened:
         if split.images != expected.get(split.name, split.images):
             raise UserError(

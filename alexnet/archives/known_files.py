@@ -30,6 +30,12 @@ BASE_URLS = {
     "tiny_imagenet": "http://cs231n.stanford.edu",
 }
 
+PUBLISHED = {  # images of each split
+    "ilsvrc2012": {"train": 1_281_167, "val": 50_000},
+    "ilsvrc2010": {"train": 1_261_406, "val": 50_000, "test": 150_000},
+    "imagenette": {"train": 9_469, "val": 3_925},
+    "cifar10": {"train": 50_000, "test": 10_000},
+}
 
 # How a source may be held besides as its published archives.
 LAYOUTS = {

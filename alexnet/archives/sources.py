@@ -195,7 +195,14 @@ def _find(source: str, folders: list[Path], splits: Sequence[str] | None, archiv
     if shards and (len(shards) == len(wanted) or (source == "folders" and not splits)):
         paths = {str(path): path for some in shards.values() for path in some}
         words = IMAGENETTE if source == "imagenette" else {}
-        return Found(source, list(shards), folders, paths, partial(parquet.open_parquet, shards, words))
+        return Found(
+            source,
+            list(shards),
+            folders,
+            paths,
+            partial(parquet.open_parquet, shards, words),
+            parts={split: ("parquet", some) for split, some in shards.items()},
+        )
     return Found(source, wanted, folders, *layouts[0], archive_order)
 
 

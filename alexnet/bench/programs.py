@@ -72,11 +72,11 @@ def batch_of(config: RunConfig, batch: int, last: bool) -> tuple[Tensor, Tensor]
 def training_step(
     net: nn.Module, optimizer: torch.optim.Optimizer, images: Tensor, labels: Tensor, bf16: bool = False
 ) -> Callable[[], float]:
-    """One step as `alexnet.training.train` does it."""
+    """One step as `alexnet.training.train` does it, on the device of the images."""
     net.train()
 
     def step() -> float:
-        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=bf16):
             logits = net(images).float()
         loss = F.cross_entropy(logits, labels)
         optimizer.zero_grad(set_to_none=True)
@@ -88,12 +88,24 @@ def training_step(
 
 
 def our_step(config: RunConfig, batch: int, threads: int, link: Link | None = None) -> Callable[[], float]:
-    """Our program; with a `link` one tower's part of it."""
+    """Our program on the processor; with a `link` one tower's part of it."""
     plan("0", threads, config["precision"]).apply()
     net: AlexNet | Tower = Tower(build(config), link) if link else build(config)
+    return _step_of(net, config, batch, torch.device("cpu"))
+
+
+def device_step(config: RunConfig, batch: int, threads: int) -> Callable[[], float]:
+    """Our program on a GPU where there is one, else on the processor."""
+    execution = plan("1", threads, config["precision"])
+    execution.apply()
+    return _step_of(build(config).to(execution.device()), config, batch, execution.device())
+
+
+def _step_of(net: AlexNet | Tower, config: RunConfig, batch: int, device: torch.device) -> Callable[[], float]:
     optimizer = PaperSGD(parameter_groups(net, config["optimizer"]))
     set_rates(optimizer, Rates(RATE, RATE, "bench"))
-    return training_step(net, optimizer, *batch_of(config, batch, True), config["precision"] == "bf16")
+    images, labels = (tensor.to(device) for tensor in batch_of(config, batch, True))
+    return training_step(net, optimizer, images, labels, config["precision"] == "bf16")
 
 
 def obvious_step(config: RunConfig, batch: int, threads: int) -> Callable[[], float]:

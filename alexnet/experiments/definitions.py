@@ -208,7 +208,7 @@ def _studies(folder: Path) -> list[str]:
 
 @cache
 def load_study(study: str, folder: str = "config") -> dict[str, Any]:
-    """One study from <folder>/studies/<study>.yaml, validated, defaults filled in."""
+    """One study from <folder>/studies/<study>.yaml, validated, defaults filled in; its `experiments` include those `on_request`."""
     path = Path(folder) / "studies" / f"{study}.yaml"
     must_know(study, _studies(path.parent), "unknown study")
     loaded: dict[str, Any] = _read_yaml(path)
@@ -219,7 +219,7 @@ def load_study(study: str, folder: str = "config") -> dict[str, Any]:
     loaded = merge(defaults, loaded)
     known = load(folder)
     shared = loaded.get("pilot", {}).get("at_rate_of", {})
-    named = [loaded[key] for key in ("experiments", "experiment_diffs", "seeds_by_experiment")]
+    named = [loaded[key] for key in ("experiments", "on_request", "experiment_diffs", "seeds_by_experiment")]
     for name in [name for names in (*named, shared, shared.values()) for name in names]:
         must_know(name, known["experiments"], f"{path}: unknown experiment")
     for name in [loaded["recipe"], *loaded["recipe_diffs"]]:
@@ -230,7 +230,7 @@ def load_study(study: str, folder: str = "config") -> dict[str, Any]:
         _check_pilot(loaded, known["experiments"], path)
     loaded["experiments"] = [
         child
-        for name in loaded["experiments"]
+        for name in dict.fromkeys([*loaded["experiments"], *loaded["on_request"]])
         for child in ([c for c in known["experiments"] if known["experiments"][c].get("race") == name] or [name])
     ]
     places = [("evaluate", where) for where in loaded["evaluate"]]

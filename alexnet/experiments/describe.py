@@ -135,6 +135,7 @@ def _about(study: str, experiment: str, folder: str) -> dict[str, Any]:
         **{key: record[key] for key in ("departure", "members", "data", "race", "rate") if key in record},
         **shortened,
         "seeds": seeds_of(study, experiment, folder),
+        **({"on_request": True} if experiment in load_study(study, folder)["on_request"] else {}),
         "difference": differences(base, ours) if plain else {},
     }
 

@@ -20,7 +20,7 @@ from alexnet.errors import UserError
 from alexnet.experiments import tuning
 from alexnet.experiments.architecture import in_order, layer_table
 from alexnet.experiments.config import Model, RunConfig
-from alexnet.experiments.definitions import check, lineage, load, load_study, merge, must_know
+from alexnet.experiments.definitions import BASE, check, lineage, load, load_study, merge, must_know
 from alexnet.runtime.files import read_record
 
 FULL_CROP = 224  # s. 3.5
@@ -138,7 +138,8 @@ def _rate(study: str, experiment: str, factor: float | None, folder: str) -> dic
         if "pilot" not in record:
             raise UserError(f"study {study} has no `pilot`; {tuning.pilot_run(experiment, factor)} needs one")
         return {"factor": factor, "pilot": True}
-    source = record.get("pilot", {}).get("at_rate_of", {}).get(experiment, experiment)
+    own = BASE if experiment in record["on_request"] else experiment
+    source = record.get("pilot", {}).get("at_rate_of", {}).get(experiment, own)
     if "pilot" not in record or source not in tuning.arms(record, load(folder)["experiments"]):
         return None
     return {"factor": float(tuning.chosen(study, source, folder)["factor"])}

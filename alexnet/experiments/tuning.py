@@ -50,7 +50,7 @@ def scaled(schedule: dict[str, Any], factor: float) -> dict[str, Any]:
 
 def arms(record: dict[str, Any], known: dict[str, Any]) -> list[str]:
     """Experiments of a study (`load_study`) whose rate its pilot chooses."""
-    shared = record["pilot"].get("at_rate_of", {})
+    shared = {*record["pilot"].get("at_rate_of", {}), *record["on_request"]}
     return [
         name
         for name in record["experiments"]

@@ -90,13 +90,19 @@ def list_undecodable(problems: list[Row], allowed: int, listing: Path) -> None:
 def plan(catalogue: Catalogue, folder: Path, size: int, storage: str) -> dict[str, Any]:
     """What a packed set will take: images a split, bytes (of a jpeg store at most), bytes free in `folder`."""
     images = {split.name: split.images for split in catalogue.splits}
+    return {"images": images, "bytes": store_bytes(sum(images.values()), size, storage), "free": free_bytes(folder)}
+
+
+def store_bytes(images: int, size: int, storage: str) -> int:
+    """Bytes that so many images of size x size pixels take when packed, of a jpeg store at most."""
     each = size * size * 3 * (JPEG_SHARE if storage == "jpeg" else 1) + 200
-    there = next(path for path in (folder, *folder.parents) if path.exists())
-    return {
-        "images": images,
-        "bytes": int(sum(images.values()) * each) + 16_000_000,
-        "free": shutil.disk_usage(there).free,
-    }
+    return int(images * each) + 16_000_000
+
+
+def free_bytes(folder: Path) -> int:
+    """Bytes free where a folder is, or will be."""
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    return shutil.disk_usage(there).free
 
 
 def check_disk(needed: dict[str, Any], folder: Path, partial: Path) -> None:

@@ -29,7 +29,7 @@ from analysis.measures.inference import (
     with_interval,
     with_remark,
 )
-from analysis.results.evidence import Results
+from analysis.results.evidence import COPIES, Results
 from analysis.stats import intervals
 
 DEAD = 0.9  # a run is dead above this share of the error of guessing: 81 % among ten classes, 89.9 % among a thousand
@@ -78,14 +78,15 @@ def settled(results: Results, study: str, estimate: Estimate, nets: Sequence[str
             said.append(f"{count} of {all_of} runs of {name} failed to train: {left}")
             stuck = stuck or count == all_of
     registered, lost = blocks(results, study, nets)
-    least = fewest(results.studies[study].tier, race)
+    copied = results.form(study, results.studies[study].training_set) in COPIES
+    least = fewest(results.studies[study].tier, race or copied)
     wanted = max(least, len(registered - lost))
     few = estimate.fewest < wanted
     stuck = stuck or not (estimate.conclusive or estimate.fewest < 2)  # more runs would not change that
     if few:
         unit = "pairs of seeds" if estimate.paired else "seeds of each net" if estimate.baseline_seeds else "seeds"
         why = "the fewest" if wanted == least else "planned, and no number is looked at before"
-        said.append(f"too few {unit} for a word: {estimate.fewest}, where {wanted} are {why}")
+        said.append(f"too few {unit} for a verdict: {estimate.fewest}, where {wanted} are {why}")
     conclusive = estimate.conclusive and not few and not stuck
     told = with_remark(estimate, "; ".join(said), first=True)
     told = replace(told, registered=len(registered), died=len(lost))

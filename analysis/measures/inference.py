@@ -42,12 +42,12 @@ LAB_TWINS = {
 # Spread of the gain of ten views over 16 nets of the same files, as fractions; these nets differ more than seeds do.
 LAB_GAINS = {"top1_error": 0.0013, "top5_error": 0.0009}
 LAB_GAIN_NETS = 16
-MINIMUM = {"paper": 3}  # runs of each net, or pairs, that a word takes at a tier; five elsewhere
+MINIMUM = {"paper": 3}  # runs of each net, or pairs, that a verdict takes at a tier; five elsewhere
 FEW = 5
 
 
 def fewest(tier: str, race: bool = False) -> int:
-    """How many runs of each net, or pairs, a word takes; races of Fig. 1 take five at every tier."""
+    """How many runs of each net, or pairs, a verdict takes; races of Fig. 1, and lossy copies of the data, take five at every tier."""
     return FEW if race else MINIMUM.get(tier, FEW)
 
 

@@ -174,7 +174,7 @@ def contrast(ours: Estimate, reference: Estimate) -> Estimate:
     bound = next(iter(bounds), "")
     low = 0.0 if bound == "<=" else estimate.low
     high = math.inf if bound == ">=" else estimate.high
-    said = f"too few pairs of seeds for a word: {min(seeds)}, where {few} are the fewest" if few else ""
+    said = f"too few pairs of seeds for a verdict: {min(seeds)}, where {few} are the fewest" if few else ""
     return replace(estimate, low=low, high=high, inner=None, bound=bound, few=few, remark=said)
 
 

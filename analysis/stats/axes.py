@@ -5,7 +5,7 @@ The 95 % interval shows a side, or that a range is missed; inside a range must l
 
     direction   agrees: the 95 % interval lies wholly on the claimed side of no effect (zero; one for ratios);
                 contradicts: wholly on the other; not shown: neither, and the 90 % interval leaves out the effect that is
-                claimed; cannot tell: else. A plain value has none. Of a claim that names no side, such as "the same",
+                claimed, on whichever side; cannot tell: else. A plain value has none. Of a claim that names no side, such as "the same",
                 the claimed side is its own range: within the tolerance, or beyond the mark
     size        about, equal: matches if the 90 % interval lies within paper +- tolerance, differs if the 95 % interval lies
                 wholly outside. greater, less, at_least, at_most: matches if the 95 % interval lies wholly beyond the mark,

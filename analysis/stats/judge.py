@@ -54,7 +54,7 @@ def judge(claim: Claim, ours: Arm, base: Arm | None = None, minimum: int = MINIM
         value, seeds = found.value, found.seeds
         outer, inner = found.spans()
         unit = "pairs" if found.paired else "runs" if base is None else "runs of each arm"
-        few = f"{seeds} {unit}, and {minimum} are the fewest for a word" if seeds < minimum else ""
+        few = f"{seeds} {unit}, and {minimum} are the fewest for a verdict" if seeds < minimum else ""
         if not few and not found.noises:
             few = "the runs do not vary at all, which shows no spread"
         if found.lonely:

@@ -13,7 +13,8 @@ from analysis.stats.intervals import holm
 from analysis.verdicts.table import interval, number
 
 TIER_WORDS = {"demo": "demo", "proxy": "proxy", "reduced": "paper's data, reduced", "paper": "paper scale"}
-READINGS = ("worse", "better", "no difference shown")  # of effects whose interval says something
+UNCORRECTED = "no difference shown once all are counted"  # the interval leaves out zero, Holm's p does not
+READINGS = ("worse", "better", "no difference shown", UNCORRECTED)  # of effects whose interval says something
 
 
 def titled(study: Study, experiments: Iterable[str] = ()) -> str:
@@ -70,7 +71,11 @@ def effects(results: Results, study: Study, names: list[str], view: str = "ten")
     """The effect of each of `names` that belongs to the study, with p-values adjusted over them (Holm)."""
     found = [_effect(results, study, name, view) for name in names if name in study.experiments]
     adjusted = holm([effect.estimate.p if effect.estimate else None for effect in found])
-    return [replace(effect, p_holm=p) for effect, p in zip(found, adjusted, strict=True)]
+    lost = [
+        p is not None and p >= 0.05 and e.words in ("worse", "better") for e, p in zip(found, adjusted, strict=True)
+    ]
+    words = [UNCORRECTED if late else e.words for e, late in zip(found, lost, strict=True)]
+    return [replace(e, p_holm=p, words=word) for e, p, word in zip(found, adjusted, words, strict=True)]
 
 
 def _effect(results: Results, study: Study, name: str, view: str) -> Effect:
@@ -110,7 +115,7 @@ def _reading(results: Results, study: Study, name: str, baseline: str, estimate:
     if baseline in dead:
         return "trains, its baseline stays at chance"
     if estimate.few:
-        return f"too few {'pairs' if estimate.paired else 'seeds'} for a word"
+        return f"too few {'pairs' if estimate.paired else 'seeds'} for a verdict"
     if not estimate.conclusive:
         return f"no reading: {estimate.remark.partition(';')[0]}"
     if estimate.low > 0:

@@ -193,7 +193,7 @@ def _limit(claim: Claim, results: Results, study: Study, nets: list[str]) -> tup
     said = ""
     if len(nets) > 1 and not any(name in study.races for name in nets):  # each race has its own rate
         if study.tier_of(nets) == "paper":
-            said = "at the paper's rate"
+            said = f"at the rate of the {'authors’ file, which the nets share' if claim.kind == 'cifar' else 'paper'}"
         elif all(_tuned(results, study, name) for name in nets):
             said = "each net at a rate chosen for it"
         else:

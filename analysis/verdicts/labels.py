@@ -37,15 +37,15 @@ LABELS = {
     label.word: label
     for label in (
         Label(REPLICATED, "✓", "good", "At the paper's scale, by this independent implementation: direction agrees (where there is one) and size matches: the 95 % interval lies on the paper's side of no effect, the 90 % interval within the range that counts as the paper's value.", ("is replicated", "are replicated")),
-        Label(HOLDS, "✓", "good", "Untrained: the count agrees with the printed number, text and authors' program agree, or a document says the same.", ("holds", "hold")),
+        Label(HOLDS, "✓", "good", "Untrained: the count agrees with the printed number, text and authors' program agree, or a document says the same.", ("holds without training", "hold without training")),
         Label(AGREES, "↗", "mild", "The 95 % interval lies on the paper's side of no effect. Says nothing about the size, which at the paper's scale differs or is not settled.", ("points the paper's way", "point the paper's way")),
-        Label(NOT_SHOWN, "○", "odd", "The 95 % interval shows neither side, and the 90 % interval leaves out the paper's effect: evidence that there is less than that here.", ("is not shown", "are not shown")),
+        Label(NOT_SHOWN, "○", "odd", "The 95 % interval includes no effect, and the 90 % interval leaves out the paper's: what was measured has another size than printed, nearly always a smaller one, and its direction is open.", ("shows no effect of the printed size", "show no effect of the printed size")),
         Label(CONTRADICTS, "↘", "bad", "On lesser evidence: the 95 % interval lies on the other side of no effect.", ("points the other way", "point the other way")),
         Label(NOT_REPLICATED, "✗", "bad", "At the paper's scale: the 95 % interval lies on the other side of no effect, or shows no side and misses the range that counts as the paper's value.", ("is not replicated", "are not replicated")),
         Label(HOLDS_NOT, "✗", "bad", "Untrained: the count disagrees with the printed number, and nothing explains it.", ("does not hold", "do not hold")),
         Label(MISCOUNTS, "≠", "odd", "The printed number contradicts other numbers of the paper, or of the files that it points to.", ("is a miscount of the paper", "are miscounts of the paper")),
         Label(DIFFERS, "≠", "odd", "The text describes a setting that the authors' program does not have.", ("differs from the authors' program", "differ from the authors' program")),
-        Label(CANNOT_TELL, "~", "", "Measured, but the interval allows no word, or there are too few seeds, or something else than noise stands in the way: the reason stands in its row.", ("is open", "are open")),
+        Label(CANNOT_TELL, "~", "", "Measured, but the numbers, or the way they were obtained, decide neither way; they may still lean to one side. The reason stands in its row.", ("is open", "are open")),
         Label(PENDING, "…", "", "Not run yet, or an absolute number that only the paper's own data at full size can test.", ("is pending", "are pending")),
         Label(NOT_TESTABLE, "∅", "", "A definition or a statement without a measure; the reason stands in its row.", ("cannot be tested", "cannot be tested")),
         Label(CITED, "”", "", "The paper quotes somebody else's result.", ("is quoted", "are quoted")),

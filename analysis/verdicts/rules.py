@@ -204,9 +204,7 @@ def scaled(claim: Claim, number: float) -> float:
 def _needed(claim: Claim, evidence: str, estimate: Estimate) -> str:
     """How many seeds or images would settle it, with the noise that was seen and the number where it is."""
     if not estimate.conclusive and estimate.few:
-        return (
-            f"{estimate.few} {'pairs of seeds' if estimate.paired else 'seeds of each net'} are the fewest for a word"
-        )
+        return f"{estimate.few} {'pairs of seeds' if estimate.paired else 'seeds of each net'} are the fewest for a verdict"
     if estimate.bound:
         return "longer training would settle it"
     unit = scaled(claim, 1.0)

@@ -54,7 +54,7 @@ wildcard_constraints:
 
 def hold_results():
     """Hold the results folder, unless all that is made is a draft of what is there."""
-    draft = {"draft", "describe", "study", "departures"}
+    draft = {"draft", "describe", "study", "departures", "preflight"}
     if internals.is_main(workflow) and not internals.planned(workflow) <= draft:
         LOCKS.append(checked(workflow_lock.take)(Path(RESULTS)))
 

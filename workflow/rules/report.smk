@@ -80,6 +80,19 @@ rule draft:
         " --pages {params.executed:q} --jobs {threads} > {log:q} 2>&1"
 
 
+rule preflight:
+    """What each study finds, needs and takes on this machine, on one screen; nothing is trained"""
+    log:
+        f"{RESULTS}/logs/preflight.log",
+    params:
+        results=RESULTS,
+        definitions=DEFINITIONS,
+        studies=list(STUDIES),
+    shell:
+        "for study in {params.studies:q}; do python -m alexnet preflight $study --results {params.results:q}"
+        " --definitions {params.definitions:q} 2>&1 | tee -a {log:q}; done"
+
+
 rule bench:
     """Speed of ingest, loader and training step beside the usual programs, for the report's page on speed"""
     output:

@@ -23,11 +23,13 @@ from analysis.results.evidence import COPIES, Study
 from analysis.text import plural
 from analysis.verdicts.effects import titled
 from analysis.verdicts.labels import (
+    AGAINST,
     AGREES,
     CANNOT_TELL,
     CONTRADICTS,
     COUNTED,
     EVIDENCE,
+    FOR,
     LABELS,
     NOT_REPLICATED,
     NOT_SHOWN,
@@ -111,7 +113,8 @@ def _effects(ctx: Context, full: bool) -> dict[str, Any] | None:
         "full": full,
         "count": len(t),
         "groups": groups,
-        "shared": int((t["verdict"].eq(CANNOT_TELL) & t["limit"].str.startswith("rate not tuned")).sum()),
+        "shared": int((t["verdict"].eq(CANNOT_TELL) & t["limit"].str.contains("rate not tuned", regex=False)).sum()),
+        "directions": int(t["verdict"].isin([*FOR, *AGAINST]).sum()),
         "lucky": sum(lucky(row) for row in t.to_dict("records")),
         "studies": _named(study for study in ctx.studies if t["study"].eq(study.name).any()),
         "copy": bool(t["dataset"].isin(list(COPIES)).any()),
@@ -146,14 +149,15 @@ def _recipes(ctx: Context) -> dict[str, Any] | None:
         ends = {name: found for name in RECIPES if (found := ctx.last(study, name))}
         if study.tier != "demo" and {"paper", "alexnet"} <= set(ends):
             about = {"study": _named([study])[0], "shrunk": bool(study.shrunk), "chance": 100 * study.chance}
-            return about | {"stuck": ctx.stuck(study, ends)} | {name: mean(found) for name, found in ends.items()}
+            about |= {"runs": len(ends["paper"]), "stuck": ctx.stuck(study, ends)}
+            return about | {name: mean(found) for name, found in ends.items()}
     return None
 
 
 def _logs() -> dict[str, Any]:
     """Which of the paper's printed differences the authors' own logs show, and which are within their noise."""
     logs = load_lab_logs()
-    printed = [d for metric in ("top1_error", "top5_error") for d in differences(logs, metric) if d.claim]
+    printed = [d for d in differences(logs, "top1_error") if d.claim]
     noise = [d.words[:1].lower() + d.words[1:] for d in printed if abs(d.value) <= d.half]
     return {"printed": len(printed), "shown": len(printed) - len(noise), "noise": list(dict.fromkeys(noise))}
 

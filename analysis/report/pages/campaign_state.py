@@ -42,7 +42,7 @@ def wanted(study: Study) -> list[RunKey]:
     return [
         (study.name, name, int(seed))
         for name, about in study.experiments.items()
-        if "members" not in about
+        if "members" not in about and "on_request" not in about
         for seed in about.get("seeds", [])
     ]
 

@@ -26,7 +26,7 @@ READINGS = {  # first word of an effect's reading -> predicate for one point, an
     "worse": ("makes the error larger", "make the error larger"),
     "better": ("makes the error smaller", "make the error smaller"),
     "no": ("shows no difference", "show no difference"),
-    "too": ("has too few seeds for a word", "have too few seeds for a word"),
+    "too": ("has too few seeds for a verdict", "have too few seeds for a verdict"),
     "trains,": ("trains where its baseline stays at chance", "train where their baseline stays at chance"),
 }
 

@@ -94,6 +94,7 @@ def printed_text(ctx: Context) -> Html | None:
         dead=dead,
         blamed=blamed,
         mended=mended,
+        unscaled=[name for name in dead if name.removesuffix("_unscaled") in mended],
         others=[name for name in points if name not in dead],
     )
 
@@ -104,7 +105,7 @@ def _title_of_text(dead: set[str], topics: list[str]) -> str:
     if "alexnet" in dead:
         return "Neither text nor program has left chance"
     blame = f": {' and '.join(topics)}" if topics else ""
-    return f"{'One point' if len(topics) == 1 else 'Something'} in the printed text keeps it at chance{blame}"
+    return f"{'One point' if len(topics) == 1 else 'Something'} in the printed text keeps a small net at chance{blame}"
 
 
 # The authors' logs ------------------------------------------------------------------------------------------------
@@ -122,7 +123,7 @@ def authors_logs(ctx: Context) -> Html:
             d.words,
             paper=float(ctx.claims[d.claim].paper),
             lab=(d.value, d.value - d.half, d.value + d.half),
-            note="shown" if d in shown else "within the noise",
+            note="stands out" if d in shown else "within the noise",
         )
         for d in found
     ]
@@ -152,12 +153,12 @@ def parts_of_the_net(ctx: Context) -> Html | None:
     spans = [(o.low, o.high, o.claim.number) for o in found if o.low is not None and o.high is not None]
     limits = pd.Series([o.limit for o in found if o.verdict == CANNOT_TELL and o.limit]).value_counts()
     shown = len(words["agrees"])
-    title = f"On {study.title}, {shown} of {plural(len(found), 'part')} {'is' if shown == 1 else 'are'} shown to help"
+    title = f"On {study.title}, {shown} of {plural(len(found), 'comparison')} {'points' if shown == 1 else 'point'} the paper’s way"
     drawn = forest_chart(
         [row_of(o) for o in found],
         "rise of the top-1 error without it, percentage points",
-        title if len(words["open"]) < len(found) else f"On {study.title}, no part carries a verdict yet",
-        f"{study.title}. Blue: carries a verdict; grey: none.",
+        title if len(words["open"]) < len(found) else f"On {study.title}, no comparison is conclusive yet",
+        f"{study.title}. Blue: conclusive; grey: inconclusive, for the reason in the text.",
     )
     return render(
         "findings/parts_of_the_net.html.j2",

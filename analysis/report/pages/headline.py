@@ -36,7 +36,7 @@ PANELS = {
     ERRORS: {
         "abs-top1-2010": "Top-1, ILSVRC-2010 test",
         "abs-top5-2010": "Top-5, ILSVRC-2010 test",
-        "tab2-5cnn-val-top5": "Top-5, five nets, 2012",
+        "tab2-5cnn-val-top5": "Top-5, five nets, 2012 val",
     },
 }
 WIDEST = 12.0  # points to either side of zero; what lies further out ends in an arrow
@@ -171,6 +171,6 @@ def svg(ctx: Context, narrow: bool = False, alone: bool = False) -> Html:
     title = textwrap.wrap(takeaway(found), 44 if narrow else 84)
     words = {
         "lab_words": "their logs" if narrow else "the authors' own logs, 95 %",
-        "our_words": "ours, 95 %: settled, open",
+        "our_words": "ours, 95 %: with a verdict, without",
     }
     return render("headline.svg.j2", panels=found, title=title, alt=alt, narrow=narrow, alone=alone, wide=0, **words)

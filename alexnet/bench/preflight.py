@@ -1,0 +1,268 @@
+"""One screen before days of training: the data found, disk, memory, GPUs, measured speed, hours, and what a study settles."""
+
+from __future__ import annotations
+
+import csv
+import os
+import resource
+import shutil
+import subprocess
+import textwrap
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any, NamedTuple
+
+from alexnet.archives import sources
+from alexnet.archives.counting import count
+from alexnet.archives.known_files import PUBLISHED, human_size
+from alexnet.experiments.architecture import layer_table
+from alexnet.experiments.config import RunConfig
+from alexnet.experiments.definitions import load, load_study
+from alexnet.experiments.resolve import resolve, seeds_of
+from alexnet.packed.manifest import read_manifest
+from alexnet.packed.pack import free_bytes, store_bytes
+from alexnet.runtime import gpu_leases
+
+CLAIMS = Path(__file__).resolve().parents[2] / "analysis" / "claims.csv"
+WORKSPACE = 3  # copies of the weights that a run writes: the result, and two checkpoints while one replaces the other
+FORWARD = 1 / 3  # of a training image's cost: the pass of a validation image
+SETTLES = {"paper": "settles", "reduced": "shows directions for", "proxy": "shows directions for", "demo": "exercises"}
+FIRST = 5  # steps of the cheapest order that are named
+HEAD, WIDTH = 12, 110
+AS_IT_IS: Any = {"break_long_words": False, "break_on_hyphens": False}
+
+
+class Line(NamedTuple):
+    """A line of the screen; `missing`: nothing can be trained before it is mended."""
+
+    head: str
+    text: str
+    missing: bool = False
+
+
+class Speed(NamedTuple):
+    """Training speed in images/s: median, slowest and fastest step."""
+
+    middle: float
+    low: float
+    high: float
+    watts: float | None = None  # of the GPU, where it tells
+
+
+def preflight(study: str, folders: Sequence[Path], results: Path, folder: str = "config", seconds: float = 15.0) -> int:
+    """Print what a study finds, needs and takes on this machine; 0 if it can start, 1 if something is missing.
+
+    Args:
+        folders: searched for archives.
+        results: where the study's packed sets and runs are, or will be.
+        seconds: that the training step is timed for, in all precisions together, after a warm-up.
+
+    Raises:
+        UserError: unknown study, or shards of a data set that are not all there.
+    """
+    record, base = load_study(study, folder), resolve(study, "alexnet", 0, folder)
+    lines, images, wanted = _data(record, study, folders, results)
+    runs = _runs(record, study, folder)
+    needed = wanted + WORKSPACE * 4 * _parameters(base) * sum(runs.values())
+    free = free_bytes(results)
+    short = "" if needed <= free else "; make room, or name another `results` folder"
+    lines.append(
+        Line("disk", f"{human_size(needed)} needed (at most), {human_size(free)} free in {results}{short}", bool(short))
+    )
+    gpus = gpu_leases.cards()
+    speeds = {precision: _measure(base, record["threads"], precision, seconds / 2) for precision in _precisions(base)}
+    lines += _machine(record, gpus, wanted or sum(_sizes(record, study, results)))
+    lines += _times(record, base, speeds, images, runs, len(gpus))
+    lines += claims(record, study, folder)
+    missing = [line.head for line in lines if line.missing]
+    command = f"snakemake --cores all --config studies=[{study}]"
+    lines.append(Line("missing", ", ".join(missing)) if missing else Line("start", command))
+    print(f"{study}: {record['title']}")
+    for line in lines:
+        text = "MISSING: " * line.missing + line.text
+        head = f"  {line.head:{HEAD}}"
+        print(textwrap.fill(text, WIDTH, initial_indent=head, subsequent_indent=" " * len(head), **AS_IT_IS))
+    return int(bool(missing))
+
+
+def _runs(record: dict[str, Any], study: str, folder: str) -> dict[str, int]:
+    """How many runs a study asks for, by experiment; ensembles train none."""
+    known = load(folder)["experiments"]
+    names = [
+        name for name in record["experiments"] if "members" not in known[name] and name not in record["on_request"]
+    ]
+    return {name: len(seeds_of(study, name, folder)) for name in names}
+
+
+def _parameters(config: RunConfig) -> int:
+    rows = layer_table(config["model"], config["data"]["crop"], config["data"]["classes"])
+    return sum(row.parameters for row in rows)
+
+
+# Data, disk, memory -------------------------------------------------------------------------------------------------
+
+
+def _data(
+    record: dict[str, Any], study: str, folders: Sequence[Path], results: Path
+) -> tuple[list[Line], dict[str, int], int]:
+    """Lines on the sets of a study, the images of its training and validation split, and bytes still to be packed."""
+    lines: list[Line] = []
+    images: dict[str, int] = {}
+    wanted = 0
+    repacked = os.environ.get("ALEXNET_REPACKED", "").split(os.pathsep)
+    for name, about in record["sets"].items():
+        packed = results / study / "data" / name
+        if (packed / "manifest.json").exists():
+            counts = {split: part["images"] for split, part in read_manifest(packed)["splits"].items()}
+            lines.append(Line(name, f"packed in {packed}: {_counted(counts)}"))
+        elif "synthetic" in record:
+            each = record["synthetic"]
+            counts = {split: each["classes"] * each.get(f"{split}_per_class", 0) for split in about["splits"]}
+            lines.append(Line(name, f"generated by the bench: {_counted(counts)}"))
+            wanted += store_bytes(sum(counts.values()), record["image_size"], record["store"]["format"])
+        else:
+            found = sources.find(about["source"], folders or [Path("data")], about["splits"])
+            if found.missing:
+                lines.append(
+                    Line(name, f"{', '.join(found.missing)}; searched {', '.join(map(str, found.folders))}", True)
+                )
+                lines.append(Line("", f"taken as: {sources.SOURCES[about['source']].files}"))
+                counts = PUBLISHED.get(about["source"], {})
+            else:
+                parts = {split: count(about["source"], split, *found.part(split), repacked) for split in found.splits}
+                lines += [Line(name, f"{split}: {part.words}", part.broken) for split, part in parts.items()]
+                counts = {split: part.images for split, part in parts.items() if part.images is not None}
+            wanted += store_bytes(sum(counts.values()), record["image_size"], record["store"]["format"])
+        images |= {
+            kind: counts.get(record[kind]["split"], 0) for kind in ("train", "validate") if record[kind]["set"] == name
+        }
+    return lines, images, wanted
+
+
+def _counted(counts: dict[str, int]) -> str:
+    return ", ".join(f"{split} {images:,} images" for split, images in counts.items())
+
+
+def _sizes(record: dict[str, Any], study: str, results: Path) -> Iterator[int]:
+    """Bytes of the stores that are packed already."""
+    for name in record["sets"]:
+        for path in (results / study / "data" / name).glob("*.[nj]p*"):
+            yield path.stat().st_size
+
+
+def _machine(record: dict[str, Any], gpus: list[str], store: int) -> Iterator[Line]:
+    cores, memory = len(os.sched_getaffinity(0)), os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    fits = "stays in memory once read" if store + 2 * peak < memory else "does not fit: each epoch reads the disk again"
+    yield Line(
+        "memory", f"{human_size(memory)}; a run takes {human_size(peak)}; the packed set, {human_size(store)}, {fits}"
+    )
+    asked = record["gpus"]
+    said = f"{len(gpus)} seen" if gpus else "none seen: runs use the processor"
+    yield Line("GPUs", f"{said}; a run of this study takes {asked if gpus else 'none'}; {cores} cores")
+
+
+# Speed and time -----------------------------------------------------------------------------------------------------
+
+
+def _precisions(config: RunConfig) -> list[str]:
+    return list(dict.fromkeys([config["precision"], "fp32", "bf16"]))[:2]
+
+
+def _measure(config: RunConfig, threads: int, precision: str, seconds: float) -> Speed:
+    """Speed of the training step on generated batches, after a warm-up; on the processor in batches of at most 32."""
+    from alexnet.bench.programs import device_step
+
+    size = config["optimizer"]["batch_size"] if gpu_leases.cards() else min(32, config["optimizer"]["batch_size"])
+    step = device_step({**config, "precision": precision}, size, threads)
+    step()
+    rates: list[float] = []
+    end = time.monotonic() + seconds
+    while time.monotonic() < end or len(rates) < 3:
+        began = time.monotonic()
+        step()
+        rates.append(size / (time.monotonic() - began))
+    return Speed(median(rates), min(rates), max(rates), _watts())
+
+
+def _watts() -> float | None:
+    """Power that the GPUs draw together, as nvidia-smi has it; None where it says nothing."""
+    command = ["nvidia-smi", "--query-gpu=power.draw", "--format=csv,noheader,nounits"]
+    if shutil.which(command[0]) is None:
+        return None
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
+        return sum(map(float, done.stdout.split()))
+    except (OSError, subprocess.SubprocessError, ValueError):
+        return None
+
+
+def _times(
+    record: dict[str, Any],
+    base: RunConfig,
+    speeds: dict[str, Speed],
+    images: dict[str, int],
+    runs: dict[str, int],
+    gpus: int,
+) -> Iterator[Line]:
+    for precision, speed in speeds.items():
+        pays = (
+            f", {speed.middle / speeds[base['precision']].middle:.2f} times as fast"
+            if precision != base["precision"]
+            else ""
+        )
+        yield Line(
+            "speed" if not pays else "",
+            f"{precision}: {speed.middle:,.0f} images/s [{speed.low:,.0f} to {speed.high:,.0f}], step alone, generated batches{pays}",
+        )
+    epochs, speed = base["training"]["epochs"], speeds[base["precision"]]
+    cost = epochs * (images.get("train", 0) + FORWARD * images.get("validate", 0))
+    if not cost:
+        return
+    hours = cost / speed.middle / 3600
+    together = gpus or max(1, len(os.sched_getaffinity(0)) // record["threads"])
+    total = sum(runs.values())
+    power = f", {speed.watts * hours / 1000:,.1f} kWh a run" if speed.watts else ""
+    yield Line(
+        "time",
+        f"{_hours(hours)} a run of {epochs} epochs in {base['precision']}; {total} runs, {together} side by side: "
+        f"{_hours(hours * total / together)}{power} (estimate: the base net's step, reading not counted)",
+    )
+
+
+def _hours(hours: float) -> str:
+    if hours >= 48:
+        return f"{hours / 24:,.0f} days"
+    if hours >= 1:
+        return f"{hours:,.1f} h"
+    return f"{60 * hours:.1f} min" if hours >= 1 / 60 else f"{3600 * hours:.1f} s"
+
+
+# What it is good for ------------------------------------------------------------------------------------------------
+
+
+def claims(record: dict[str, Any], study: str, folder: str) -> Iterator[Line]:
+    """How many trained claims a study can decide, and in which order its nets decide most of them for each run."""
+    runs = _runs(record, study, folder)
+    with open(CLAIMS, newline="", encoding="utf-8") as table:
+        rows = [row for row in csv.DictReader(table) if row["how"] and row["kind"] not in ("arithmetic", "dataset")]
+    own = record["tier"] not in ("paper", "reduced")
+    rows = [row for row in rows if row["testable"] == "yes" and (own or row["dataset"] == record["train"]["set"])]
+    nets = {row["id"]: {*row["experiment"].split(), row["baseline"]} - {""} for row in rows}
+    nets = {claim: needed for claim, needed in nets.items() if needed <= runs.keys()}
+    yield Line("claims", f"the study {SETTLES[record['tier']]} {len(nets)} of the {len(rows)} that are trained for")
+    have: set[str] = set()
+    steps: list[str] = []
+    left = dict(nets)
+    while left:
+        cost = {claim: sum(runs[net] for net in needed - have) for claim, needed in left.items()}
+        gain = {claim: sum(other <= have | needed for other in left.values()) for claim, needed in left.items()}
+        best = max(left, key=lambda claim: gain[claim] / cost[claim])
+        added, have = left[best] - have, have | left[best]
+        steps.append(f"{' + '.join(sorted(added))} ({cost[best]}, {gain[best]})")
+        left = {claim: needed for claim, needed in left.items() if not needed <= have}
+    if steps:
+        more = f", and {len(steps) - FIRST} more steps" if len(steps) > FIRST else ""
+        yield Line("order", f"the cheapest (runs, claims): {', '.join(steps[:FIRST])}{more}")
