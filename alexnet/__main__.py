@@ -59,12 +59,6 @@ def _parser() -> argparse.ArgumentParser:
 # What the verbs do; each gets its options by name, and imports only what it needs ---------------------------------------
 
 
-def _synthesize(**named: Any) -> None:
-    from alexnet.synthetic.synthesize import synthesize
-
-    synthesize(**named)
-
-
 def _folders(named: list[Path] | None) -> list[Path]:
     """Folders of archives: those named, else those of the environment."""
     return named or [Path(f) for f in os.environ.get("ALEXNET_DATA", "").split(os.pathsep) if f]
@@ -85,7 +79,7 @@ def _pack(list_sources: bool, source: str | None, archives: list[Path] | None, o
     url = download or json.loads(os.environ.get("ALEXNET_DOWNLOADS", "{}")).get(source)
     if missing and url and not plan:
         from alexnet.archives import download as downloads
-        from alexnet.archives.credentials import Credentials
+        from alexnet.archives.web import Credentials
 
         account = Credentials.from_environment() if sources.SOURCES[source].account else None
         downloads.fetch_missing(missing, url, folders[0], account, sys.stderr)
@@ -99,7 +93,7 @@ def _pack(list_sources: bool, source: str | None, archives: list[Path] | None, o
 
 
 def _verify(data: list[Path]) -> None:
-    from alexnet.packed.verify import verify
+    from alexnet.packed.packed_set import verify
 
     for folder in data:
         print(verify(folder))
@@ -120,20 +114,19 @@ def _train(checkpoint_minutes: float, checkpoint_steps: int, **named: Any) -> No
     train(**named, cadence=Cadence(checkpoint_minutes, checkpoint_steps))
 
 
-def _evaluate(devices: str, **named: Any) -> None:
+def _evaluate(examined: bool, **named: Any) -> None:
     from alexnet.evaluation.evaluate import evaluate
-    from alexnet.runtime.gpu_leases import leased
-
-    with leased("0" if devices == "0" else "1"):
-        evaluate(devices=devices, **named)
-
-
-def _examine(devices: str, **named: Any) -> None:
     from alexnet.evaluation.examine import examine
     from alexnet.runtime.gpu_leases import leased
 
-    with leased("0" if devices == "0" else "1"):
-        examine(devices=devices, **named)
+    with leased("0" if named["devices"] == "0" else "1"):
+        (examine if examined else evaluate)(**named)
+
+
+def _synthesize(**named: Any) -> None:
+    from alexnet.synthetic.synthesize import synthesize
+
+    synthesize(**named)
 
 
 def _ensemble(**named: Any) -> None:
@@ -157,33 +150,22 @@ def _bench(archives: list[Path] | None, **named: Any) -> None:
 # Verbs and their options ----------------------------------------------------------------------------------------------
 
 
-def _above_zero(text: str) -> int:
-    if (value := int(text)) < 1:
-        raise ValueError
-    return value
+def _number(words: str, kind: Callable[[str], float], fits: Callable[[float], bool]) -> Callable[[str], float]:
+    """A type of argparse, which shows it as `words`."""
+
+    def read(text: str) -> float:
+        if not fits(value := kind(text)):
+            raise ValueError
+        return value
+
+    read.__name__ = words
+    return read
 
 
-def _not_below_zero(text: str) -> int:
-    if (value := int(text)) < 0:
-        raise ValueError
-    return value
-
-
-def _quality(text: str) -> int:
-    if not 1 <= (value := int(text)) <= 100:
-        raise ValueError
-    return value
-
-
-def _time(text: str) -> float:
-    if not 0 < (value := float(text)) < math.inf:
-        raise ValueError
-    return value
-
-
-# as argparse shows them
-_above_zero.__name__, _not_below_zero.__name__ = "number above zero", "number not below zero"
-_time.__name__, _quality.__name__ = "time above zero", "number from 1 to 100"
+_above_zero = _number("number above zero", int, lambda number: number > 0)
+_not_below_zero = _number("number not below zero", int, lambda number: number >= 0)
+_quality = _number("number from 1 to 100", int, lambda number: 1 <= number <= 100)
+_time = _number("time above zero", float, lambda number: 0 < number < math.inf)
 
 Option = tuple[str, dict[str, Any]]
 
@@ -283,11 +265,11 @@ VERBS = [
           _count("--peer-timeout", "seconds that one device waits for the other", 600), THREADS,
           _text("--checkpoint-minutes", "between checkpoints in an epoch (default: 10)", type=_time, default=10.0),
           _count("--checkpoint-steps", "the same in steps; 0: by the clock alone (default)", 0, least=0)]),
-    Verb("evaluate", "weights + packed split -> errors and per-image predictions", _evaluate,
+    Verb("evaluate", "weights + packed split -> errors and per-image predictions", partial(_evaluate, False),
          [CONFIG, DATA, WEIGHTS, SCORES,
           _text("--split", "split of the set (default: the validation split)", dest="split_name"),
           _flag("--keep-probabilities", "for an ensemble; 8 bytes a class and image"), ONE_DEVICE, THREADS]),
-    Verb("examine", "weights + packed set -> first kernels, nearest neighbours, error on training images", _examine,
+    Verb("examine", "weights + packed set -> first kernels, nearest neighbours, error on training images", partial(_evaluate, True),
          [CONFIG, DATA, WEIGHTS, _path("--out", "folder for examination.json and its tables"),
           _count("--sample", "training images at most (default: 50000)", 50_000),
           _count("--queries", "validation images at most (default: 500)", 500), ONE_DEVICE, THREADS]),

@@ -13,7 +13,7 @@ import argparse
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from analysis.errors import UserError
 
@@ -43,11 +43,10 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m analysis", description="Numbers in, verdicts out; needs no GPU and no torch."
     )
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for verb in VERBS:
-        about = verb.about[0].upper() + verb.about[1:] + "."
-        command = commands.add_parser(verb.name, help=verb.about, description=about)
-        command.set_defaults(run=verb.run)
-        for name, keywords in verb.options:
+    for verb, about, run, options in VERBS:
+        command = commands.add_parser(verb, help=about, description=about[0].upper() + about[1:] + ".")
+        command.set_defaults(run=run)
+        for name, keywords in options:
             command.add_argument(name, **keywords)
     return parser
 
@@ -187,9 +186,9 @@ def _verify(options: Options) -> int:
 
     if options.protect:
         protect(options.results)
-    found = verify(options.results)
-    print("\n".join([*found.problems, found.summary]))
-    return int(bool(found.problems))
+    problems, summary = verify(options.results)
+    print("\n".join([*problems, summary]))
+    return int(bool(problems))
 
 
 def _compare(options: Options) -> int:
@@ -217,13 +216,13 @@ def _rebuild(options: Options) -> None:
 
 def _judge(options: Options) -> None:
     from analysis.files import write_text
-    from analysis.stats import judge, pages
+    from analysis.stats import judge
 
     if options.minimum < 2:
         raise UserError(f"--minimum {options.minimum}: one run shows no spread; ask for 2 at least")
     found = judge.judge_files(options.claims, options.measurements, options.minimum)
     write_text(options.out / "verdicts.csv", judge.to_csv([verdict for _, verdict in found]))
-    write_text(options.out / "report.html", pages.page(found))
+    write_text(options.out / "report.html", judge.page(found))
 
 
 def _calibrate(options: Options) -> None:
@@ -239,109 +238,95 @@ def _calibrate(options: Options) -> None:
 Option = tuple[str, dict[str, Any]]
 
 
-class Verb(NamedTuple):
-    """A command: its name, what it does in words, the function that does it, and its options."""
-
-    name: str
-    about: str
-    run: Callable[[Options], int | None]
-    options: list[Option]
-
-
-def _text(name: str, metavar: str, about: str | None = None, **more: Any) -> Option:
-    return name, {"metavar": metavar, "help": about, **more}
+def _option(name: str, metavar: str = "", about: str | None = None, **more: Any) -> Option:
+    """A flag without `metavar`; else text, a number where it is N, or a path, which must be named unless `more` says otherwise."""
+    if not metavar:
+        return name, {"action": "store_true", "help": about}
+    path = metavar.startswith(("DIR", "FILE", "NOTEBOOK"))
+    kind = {"type": Path if path else int if metavar == "N" else str}
+    needed = {"required": True} if path and name.startswith("-") else {}
+    return name, {**kind, "metavar": metavar, "help": about, **needed, **more}
 
 
-def _path(name: str, metavar: str, about: str | None = None, **more: Any) -> Option:
-    """A file or folder; one that must be named, unless `more` says otherwise."""
-    needed = {"required": True} if name.startswith("-") else {}
-    return name, {"type": Path, "metavar": metavar, "help": about, **needed, **more}
-
-
-def _number(name: str, metavar: str, about: str | None, default: int) -> Option:
-    return name, {"type": int, "default": default, "metavar": metavar, "help": about}
-
-
-def _flag(name: str, about: str) -> Option:
-    return name, {"action": "store_true", "help": about}
-
-
-RESULTS = _path("--results", "DIR", "results folder")
-KEPT = _path("--results", "DIR", "results folder, kept or not")
-PARTIAL = _path("--results", "DIR", "results folder; may be half finished")
-FOUND = _path("--results", "DIR", f"{PARTIAL[1]['help']} (default: results, if it exists)", required=False)
-TABLE = _path("--claims", "FILE.csv", "verdict table that `check` wrote")
-DEFINITIONS = _path("--claims", "FILE.csv", "definitions of the claims (default: analysis/claims.csv)", required=False)
-GROUP = _text("--group", "GROUP", "only the claims of this group, such as no_lrn or architecture")
-RACE = _text("--race", "NAME", required=True)
-HTML = _path("--out", "FILE.html")
-JSON = _path("--out", "FILE.json")
+RESULTS = _option("--results", "DIR", "results folder")
+KEPT = _option("--results", "DIR", "results folder, kept or not")
+PARTIAL = _option("--results", "DIR", "results folder; may be half finished")
+FOUND = _option("--results", "DIR", f"{PARTIAL[1]['help']} (default: results, if it exists)", required=False)
+TABLE = _option("--claims", "FILE.csv", "verdict table that `check` wrote")
+DEFINITIONS = _option(
+    "--claims", "FILE.csv", "definitions of the claims (default: analysis/claims.csv)", required=False
+)
+GROUP = _option("--group", "GROUP", "only the claims of this group, such as no_lrn or architecture")
+RACE = _option("--race", "NAME", required=True)
+HTML = _option("--out", "FILE.html")
+JSON = _option("--out", "FILE.json")
 
 
 def _into(marks: str) -> Option:
-    return _path("--into", "FILE.md", f"put it between the {marks} marks of this file instead", required=False)
+    return _option("--into", "FILE.md", f"put it between the {marks} marks of this file instead", required=False)
 
 
 def _studies(default: str) -> Option:
-    return _text("--study", "NAME", default, nargs="+", default=[])
+    return _option("--study", "NAME", default, nargs="+", default=[])
 
 
-VERBS = [
-    Verb("check", "judge the claims and write the verdict table", _check,
-         [DEFINITIONS, PARTIAL, GROUP, _path("--out", "FILE.csv", "verdict table to write")]),
-    Verb("verdicts", "judge the claims and print them, two lines each", _verdicts, [DEFINITIONS, PARTIAL, GROUP]),
-    Verb("claims", "judge the claims and print a table, a line each", _claims,
-         [DEFINITIONS, FOUND, GROUP, _text("--status", "VERDICT", "only those with this verdict, such as pending")]),
-    Verb("explain", "print everything that is known about one claim", _explain,
-         [_text("claim", "CLAIM_ID", "as in the first column of `claims`"), DEFINITIONS, FOUND]),
-    Verb("effects", "print the effect of an experiment against its baseline, by study", _effects,
-         [RESULTS, _text("--experiment", "NAME", required=True)]),
-    Verb("race", "print the epochs of a race by learning rate, and against its baseline", _race, [RESULTS, RACE]),
-    Verb("choose", "write the fastest rate of a race on its first seed as JSON", _choose,
-         [RESULTS, _text("--study", "NAME", required=True), RACE, JSON]),
-    Verb("notebook", "execute one notebook into a copy", _notebook,
-         [_path("notebook", "NOTEBOOK"), RESULTS, TABLE,
-          _path("--out", "FILE.ipynb", "executed copy, written only if every cell ran")]),
-    Verb("report", "merge executed notebooks into one offline HTML file", _report,
-         [_path("notebooks", "NOTEBOOK", "executed notebooks in the order of the report", nargs="+"),
-          _path("--claims", "FILE.csv", f"{TABLE[1]['help']}; copied beside the report"),
-          _path("--results", "DIR", "results folder: runs and data are then named in claims.json and "
+# name, what it does in words, the function that does it, its options
+VERBS: list[tuple[str, str, Callable[[Options], int | None], list[Option]]] = [
+    ("check", "judge the claims and write the verdict table", _check,
+         [DEFINITIONS, PARTIAL, GROUP, _option("--out", "FILE.csv", "verdict table to write")]),
+    ("verdicts", "judge the claims and print them, two lines each", _verdicts, [DEFINITIONS, PARTIAL, GROUP]),
+    ("claims", "judge the claims and print a table, a line each", _claims,
+         [DEFINITIONS, FOUND, GROUP, _option("--status", "VERDICT", "only those with this verdict, such as pending")]),
+    ("explain", "print everything that is known about one claim", _explain,
+         [_option("claim", "CLAIM_ID", "as in the first column of `claims`"), DEFINITIONS, FOUND]),
+    ("effects", "print the effect of an experiment against its baseline, by study", _effects,
+         [RESULTS, _option("--experiment", "NAME", required=True)]),
+    ("race", "print the epochs of a race by learning rate, and against its baseline", _race, [RESULTS, RACE]),
+    ("choose", "write the fastest rate of a race on its first seed as JSON", _choose,
+         [RESULTS, _option("--study", "NAME", required=True), RACE, JSON]),
+    ("notebook", "execute one notebook into a copy", _notebook,
+         [_option("notebook", "NOTEBOOK"), RESULTS, TABLE,
+          _option("--out", "FILE.ipynb", "executed copy, written only if every cell ran")]),
+    ("report", "merge executed notebooks into one offline HTML file", _report,
+         [_option("notebooks", "NOTEBOOK", "executed notebooks in the order of the report", nargs="+"),
+          _option("--claims", "FILE.csv", f"{TABLE[1]['help']}; copied beside the report"),
+          _option("--results", "DIR", "results folder: runs and data are then named in claims.json and "
                 "ro-crate-metadata.json beside the report", required=False), HTML]),
-    Verb("table", "print the verdict table's counts and trained claims as Markdown", _table,
+    ("table", "print the verdict table's counts and trained claims as Markdown", _table,
          [TABLE, _into("verdict"),
-          _path("--results", "DIR", "results folder: which runs they are is told before the tables", required=False)]),
-    Verb("answer", "print the report's answer and first findings as Markdown", _answer,
+          _option("--results", "DIR", "results folder: which runs they are is told before the tables", required=False)]),
+    ("answer", "print the report's answer and first findings as Markdown", _answer,
          [TABLE, RESULTS, _into("answer and finding")]),
-    Verb("departures", "print recipes and departures of studies as Markdown", _departures,
+    ("departures", "print recipes and departures of studies as Markdown", _departures,
          [RESULTS, _studies("default: all that have trained two recipes or a departure"), _into("departure")]),
-    Verb("baselines", "errors of two classifiers that see no shapes, on a packed data set", _baselines,
-         [_path("--data", "DIR", "packed data set (holds manifest.json)"),
-          _text("--train-split", "SPLIT", default="train"), _text("--test-split", "SPLIT", default="val"), JSON]),
-    Verb("keep", "copy results without weights and pictures, to be published", _keep,
-         [RESULTS, _studies("only these (default: all)"), _path("--out", "DIR", "small results folder to write"),
-          _flag("--add", "what --out holds stays, where its study did not change")]),
-    Verb("verify", "compare hashes, counts and means of results; 1 if something is not as it was", _verify,
-         [KEPT, _flag("--protect", "write the MANIFEST.sha256 of results that were kept without")]),
-    Verb("compare", "say which runs of two results folders ended with the same weights, bit for bit", _compare,
-         [_path("--results", "DIR", "where runs were trained again"),
-          _path("--with", "DIR", "the published results", dest="published"),
-          _flag("--record", "note the reruns beside the published results"),
-          _path("--out", "FILE.html", "also write a page: verdicts, intervals and runs side by side", required=False),
-          _text("--processor", "WORDS", "what they were trained again on, where the name that it gives itself hides "
+    ("baselines", "errors of two classifiers that see no shapes, on a packed data set", _baselines,
+         [_option("--data", "DIR", "packed data set (holds manifest.json)"),
+          _option("--train-split", "SPLIT", default="train"), _option("--test-split", "SPLIT", default="val"), JSON]),
+    ("keep", "copy results without weights and pictures, to be published", _keep,
+         [RESULTS, _studies("only these (default: all)"), _option("--out", "DIR", "small results folder to write"),
+          _option("--add", about="what --out holds stays, where its study did not change")]),
+    ("verify", "compare hashes, counts and means of results; 1 if something is not as it was", _verify,
+         [KEPT, _option("--protect", about="write the MANIFEST.sha256 of results that were kept without")]),
+    ("compare", "say which runs of two results folders ended with the same weights, bit for bit", _compare,
+         [_option("--results", "DIR", "where runs were trained again"),
+          _option("--with", "DIR", "the published results", dest="published"),
+          _option("--record", about="note the reruns beside the published results"),
+          _option("--out", "FILE.html", "also write a page: verdicts, intervals and runs side by side", required=False),
+          _option("--processor", "WORDS", "what they were trained again on, where the name that it gives itself hides "
                 "the model (virtual machines)", default="")]),
-    Verb("rebuild", "judge results and build the report from them, training nothing", _rebuild,
-         [KEPT, HTML, _number("--jobs", "N", "pages at once (default: 2)", 2),
-          _path("--pages", "DIR", "keep the executed notebooks there", required=False)]),
-    Verb("judge", "judge any table of claims by any table of measurements", _judge,
-         [_path("--claims", "FILE.csv", "id, statement, how, arm, baseline, relation, paper, tolerance, unit "
+    ("rebuild", "judge results and build the report from them, training nothing", _rebuild,
+         [KEPT, HTML, _option("--jobs", "N", "pages at once (default: 2)", default=2),
+          _option("--pages", "DIR", "keep the executed notebooks there", required=False)]),
+    ("judge", "judge any table of claims by any table of measurements", _judge,
+         [_option("--claims", "FILE.csv", "id, statement, how, arm, baseline, relation, paper, tolerance, unit "
                 "(and limit, spread)"),
-          _path("--measurements", "FILE.csv", "arm, seed, value, n"),
-          _number("--minimum", "N", "fewest runs of each arm, or pairs, for a verdict (default: 3)", 3),
-          _path("--out", "DIR", "gets verdicts.csv and report.html")]),
-    Verb("calibrate", "judge fabricated results of known truth and count wrong verdicts", _calibrate,
-         [_path("--out", "FILE.csv", "one row a setting"),
-          _path("--power", "FILE.csv", "also: seeds, images and GPU-hours that each claim takes", required=False),
-          _number("--repeats", "N", "campaigns a setting", 2000), _number("--seed", "N", None, 2012)]),
+          _option("--measurements", "FILE.csv", "arm, seed, value, n"),
+          _option("--minimum", "N", "fewest runs of each arm, or pairs, for a verdict (default: 3)", default=3),
+          _option("--out", "DIR", "gets verdicts.csv and report.html")]),
+    ("calibrate", "judge fabricated results of known truth and count wrong verdicts", _calibrate,
+         [_option("--out", "FILE.csv", "one row a setting"),
+          _option("--power", "FILE.csv", "also: seeds, images and GPU-hours that each claim takes", required=False),
+          _option("--repeats", "N", "campaigns a setting", default=2000), _option("--seed", "N", default=2012)]),
 ]  # fmt: skip
 
 

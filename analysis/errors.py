@@ -2,4 +2,7 @@
 
 
 class UserError(Exception):
-    """A mistake the user can mend; its message is one sentence and is printed without a traceback."""
+    """A mistake the user can mend; its message is one sentence and is printed without a traceback.
+
+    Raised by all that reads or writes what a person names, where it is not there, torn, or breaks a rule.
+    """

@@ -17,11 +17,7 @@ LARGEST = 1e100  # beyond which no number of a table makes sense
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 `text` to `path` atomically; missing folders are made.
-
-    Raises:
-        UserError: the folder cannot be made or written to.
-    """
+    """Write UTF-8 `text` to `path` atomically; missing folders are made."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
@@ -45,11 +41,7 @@ def write_json(path: Path, record: object, indent: int = 2) -> None:
 
 
 def write_between(path: Path, start: str, end: str, text: str) -> None:
-    """Replace what stands between two marks in a file by `text`.
-
-    Raises:
-        UserError: the file cannot be read or written, or lacks a mark.
-    """
+    """Replace what stands between two marks in a file by `text`."""
     try:
         before, found, rest = path.read_text(encoding="utf-8").partition(start)
     except OSError as error:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from jinja2 import Environment, PackageLoader
+
 
 def plural(count: int, word: str) -> str:
     """The count with thousands separated, and the noun in the number that goes with it."""
@@ -35,3 +37,10 @@ def mean_range(values: Sequence[float], digits: int = 1) -> str:
         return "–"
     shown = f"{sum(values) / len(values):.{digits}f}"
     return shown if len(values) == 1 else f"{shown} ({min(values):.{digits}f} – {max(values):.{digits}f})"
+
+
+def fill(package: str, template: str, escape: bool = False, **values: object) -> str:
+    """A template beside the modules of `package`, filled with `values`, which are made safe for HTML with `escape`."""
+    loader = PackageLoader(package, package_path="")
+    environment = Environment(loader=loader, autoescape=escape, trim_blocks=True)
+    return environment.get_template(template).render(plural=plural, **values)

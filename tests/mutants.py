@@ -3,8 +3,10 @@
     python tests/mutants.py --count 300 --minutes 90      # goes on where an earlier call with the same table stopped
 
 A mutant is one changed operator, comparison, number, condition, argument or statement, drawn with a fixed seed among all of the
-modules in `TESTS`. It is made in a copy of the checkout, and only the tests of its module are run. One that no test fails with has
-survived: the table names its line, and the exit status is 1 if more than one in twenty did. Not part of `make test`.
+modules in `TESTS`. It is made in a copy of the checkout, and the tests of its module are run until one fails: first those that run
+the changed line, the quick ones before the slow ones. One that no test fails with has survived: the table names its line, and the
+exit status is 1 if more than one in twenty did. Those in mutants_equivalent.csv change nothing that could be tested, for the reason
+given there; they are neither run nor counted. Not part of `make test`.
 """
 
 from __future__ import annotations
@@ -12,6 +14,8 @@ from __future__ import annotations
 import argparse
 import ast
 import csv
+import importlib
+import json
 import os
 import random
 import shutil
@@ -20,23 +24,37 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
+import pytest
+from by_coverage import ByCoverage, processors
+
 ROOT = Path(__file__).resolve().parent.parent
-TESTS = {  # module -> its tests, the quick ones first
+EQUIVALENT = (
+    ROOT / "tests" / "mutants_equivalent.csv"
+)  # module, code (the line, with a mark before the place), before, after, why
+IMPORTED = (
+    "torchvision",
+    "scipy.stats",
+    "pandas",
+    "pyarrow.parquet",
+    "numba",
+)  # once, for all tests: they take seconds
+TESTS = {  # module -> its tests
     "alexnet/net/layers.py": ["layers", "model"],
     "alexnet/net/model.py": ["model", "cifar_nets"],
     "alexnet/training/sgd.py": ["optim"],
     "alexnet/training/schedule.py": ["optim", "cifar_nets"],
-    "alexnet/training/train.py": ["train", "resume"],
+    "alexnet/training/train.py": ["train", "resume", "race"],
     "alexnet/training/trainer.py": ["train", "resume"],
     "alexnet/evaluation/evaluate.py": ["evaluate", "ensemble"],
     "alexnet/batches/augment.py": ["data", "loader"],
     "alexnet/batches/views.py": ["data", "evaluate"],
     "analysis/stats/intervals.py": ["intervals", "effects", "verdicts"],
-    "analysis/measures/estimates.py": ["verdicts", "examinations"],
-    "analysis/verdicts/rules.py": ["verdicts", "by_hand"],
+    "analysis/measures/estimates.py": ["verdicts", "examinations", "classes", "effects"],
+    "analysis/verdicts/rules.py": ["verdicts", "by_hand", "classes"],
     "analysis/measures/races.py": ["race"],
 }
 COLUMNS = ["module", "line", "byte", "before", "after", "outcome", "seconds"]
@@ -52,7 +70,7 @@ SWAPPED: dict[type[ast.AST], type[ast.AST]] = {
     },
     **{ast.And: ast.Or, ast.Or: ast.And, ast.In: ast.NotIn, ast.NotIn: ast.In, ast.Is: ast.IsNot, ast.IsNot: ast.Is},
 }
-LONGEST = 3600.0  # seconds of the tests of a module as it is; those of a mutant may take four times as long as they did
+LONGEST = 3600.0  # seconds of the tests as they are; those of a mutant may take four times as long as they did
 
 
 class Mutant(NamedTuple):
@@ -64,6 +82,8 @@ class Mutant(NamedTuple):
     before: str
     after: str
     end: int
+    code: str  # its line, with a mark before the place
+    span: range  # lines of its statement, without the statements inside
 
     @property
     def key(self) -> tuple[str, ...]:
@@ -74,10 +94,17 @@ class Mutant(NamedTuple):
 def mutants(module: str) -> Iterator[Mutant]:
     """All mutants of a module, in the order of its lines."""
     source = (ROOT / module).read_bytes()
+    lines = source.splitlines(keepends=True)
     offsets = [0]
-    for line in source.splitlines(keepends=True):
+    for line in lines:
         offsets.append(offsets[-1] + len(line))
     tree = ast.parse(source)
+    spans: dict[int, range] = {}
+    for node in ast.walk(tree):  # from the outside in
+        if isinstance(node, ast.stmt):
+            end = node.body[0].lineno if getattr(node, "body", None) else node.end_lineno + 1
+            own = range(node.lineno, max(node.lineno + 1, end))
+            spans |= dict.fromkeys(own, own)
     texts = {
         inner for node in ast.walk(tree) if isinstance(node, ast.JoinedStr | ast.Raise) for inner in ast.walk(node)
     }
@@ -100,7 +127,10 @@ def mutants(module: str) -> Iterator[Mutant]:
         end = offsets[node.end_lineno - 1] + node.end_col_offset
         before = source[start:end].decode()
         for after in [*changed(node), *([f"(not ({before}))"] if node in conditions else [])]:
-            yield Mutant(module, node.lineno, start, " ".join(before.split()), after, end)
+            line, at = lines[node.lineno - 1], node.col_offset
+            code = (line[:at] + "«".encode() + line[at:]).decode().strip()
+            span = spans.get(node.lineno, range(node.lineno, node.lineno + 1))
+            yield Mutant(module, node.lineno, start, " ".join(before.split()), after, end, code, span)
 
 
 def changed(node: ast.AST) -> Iterator[str]:
@@ -132,30 +162,42 @@ def chosen(count: int, seed: int) -> list[Mutant]:
     return random.Random(seed).sample(every, min(count, len(every)))
 
 
-def outcome(mutant: Mutant, copy: Path, seconds: float) -> str:
-    """Make the mutant in `copy` and run the tests of its module: `killed` if one fails, hangs or cannot start, else `survived`."""
-    path, source = copy / mutant.module, (ROOT / mutant.module).read_bytes()
-    path.write_bytes(source[: mutant.start] + mutant.after.encode() + source[mutant.end :])
-    try:
-        return "survived" if passes(mutant.module, copy, 60 + 4 * seconds) else "killed"
-    finally:
-        path.write_bytes(source)
+def run(names: list[str], copy: Path, order: ByCoverage, seconds: float) -> str:
+    """Run tests in a fork of this process, which has imported what takes them seconds to import.
 
-
-def passes(module: str, copy: Path, seconds: float) -> bool:
-    """Whether the tests of a module pass in `copy`, within so many seconds."""
-    files = [f"tests/test_{name}.py" for name in TESTS[module]]
-    call = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *files]
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    # no byte code: two mutants of one second and one size would share it
-    with subprocess.Popen(
-        call, cwd=copy, env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"}, start_new_session=True, **quiet
-    ) as tests:  # type: ignore[call-overload]
+    Returns:
+        "killed" if one fails or cannot start, "hung" if they take longer than `seconds`, else "survived".
+    """
+    child = os.fork()
+    if not child:
+        status = 1
         try:
-            return bool(tests.wait(timeout=seconds) == 0)
-        except subprocess.TimeoutExpired:
-            os.killpg(tests.pid, 9)
-            return False
+            os.setsid()
+            os.chdir(copy)
+            null = os.open(os.devnull, os.O_RDWR)
+            for stream in (0, 1, 2):
+                os.dup2(null, stream)
+            sys.path[0] = str(copy)
+            # no byte code of a mutant: another one of the same second and size would use it
+            sys.dont_write_bytecode = bool(order.first)
+            os.environ["PYTHONDONTWRITEBYTECODE"] = "1" if order.first else ""
+            files = [f"tests/test_{name}.py" for name in names]
+            status = pytest.main(["-qx", "-pno:cacheprovider", f"--basetemp={copy}.tmp", *files], plugins=[order])
+            if not order.first:
+                Path(f"{copy}.json").write_text(json.dumps(order.tests))
+        finally:
+            os._exit(status)
+    end = time.monotonic() + seconds
+    try:
+        while not (found := os.waitpid(child, os.WNOHANG))[0] and time.monotonic() < end:
+            time.sleep(0.02)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(child, 9)  # also what a test that failed has left running
+    if not found[0]:
+        os.waitpid(child, 0)
+        return "hung"
+    return "killed" if found[1] else "survived"
 
 
 def main() -> int:
@@ -170,26 +212,37 @@ def main() -> int:
     args.out.parent.mkdir(parents=True, exist_ok=True)
     rows = list(csv.DictReader(args.out.open())) if args.out.exists() else []
     done = {tuple(row[key] for key in COLUMNS[:5]): row["outcome"] for row in rows}
-    wanted = chosen(args.count, args.seed)
+    with EQUIVALENT.open(newline="") as table:
+        equivalent = {(row["module"], row["code"], row["before"], row["after"]) for row in csv.DictReader(table)}
+    drawn = chosen(args.count, args.seed)
+    wanted = [mutant for mutant in drawn if (mutant.module, mutant.code, mutant.before, mutant.after) not in equivalent]
+    for name in IMPORTED:
+        importlib.import_module(name)
     with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
         copy = Path(folder, "checkout")
         listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
         for name in filter(None, listed.split("\0")):
             (copy / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, copy / name)
-        seconds: dict[str, float] = {}  # of the tests of each module as it is
+        tests, limits = {}, {}  # of `ByCoverage`; seconds, by test file
         for mutant in wanted:
             if mutant.key in done or time.monotonic() > end:
                 continue
-            if mutant.module not in seconds:
-                started = time.monotonic()
-                if not passes(mutant.module, copy, LONGEST):
-                    print(f"the tests of {mutant.module} fail as it is", file=sys.stderr)
-                    return 1
-                seconds[mutant.module] = time.monotonic() - started
-            started = time.monotonic()
-            done[mutant.key] = said = outcome(mutant, copy, seconds[mutant.module])
-            row = dict(zip(COLUMNS, (*mutant.key, said, f"{time.monotonic() - started:.1f}"), strict=True))
+            names, path, source = TESTS[mutant.module], copy / mutant.module, (ROOT / mutant.module).read_bytes()
+            for name in names:
+                if name not in limits:
+                    started = time.monotonic()
+                    if run([name], copy, ByCoverage(copy, [*TESTS], tests), LONGEST) != "survived":
+                        print(f"tests/test_{name}.py fails as it is", file=sys.stderr)
+                        return 1
+                    limits[name] = 60 + 4 * (time.monotonic() - started)
+                    tests |= json.loads(Path(f"{copy}.json").read_text())
+            path.write_bytes(source[: mutant.start] + mutant.after.encode() + source[mutant.end :])
+            first, started = {(mutant.module, line) for line in mutant.span}, processors()
+            said = run(names, copy, ByCoverage(copy, [], tests, first), sum(limits[name] for name in names))
+            done[mutant.key], used = said, processors() - started
+            shutil.copy2(ROOT / mutant.module, path)
+            row = dict(zip(COLUMNS, (*mutant.key, said, f"{used:.1f}"), strict=True))
             new = not args.out.exists()
             with args.out.open("a", newline="") as table:
                 writer = csv.DictWriter(table, COLUMNS, lineterminator="\n")

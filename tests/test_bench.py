@@ -3,6 +3,7 @@
 import csv
 import json
 import time
+from functools import partial
 
 import numpy as np
 import pytest
@@ -24,8 +25,8 @@ def test_the_obvious_net_is_the_same_function():
 
 
 def test_ratio_says_how_many_times_faster():
-    pair = compare.Pair("b", "s", "p", "calls/s", 1, lambda: time.sleep(0.01), lambda: time.sleep(0.03))
-    row = compare.compare(pair, 3)
+    ours, theirs = (compare.Side(name, partial(time.sleep, seconds), 1) for name, seconds in (("s", 0.01), ("p", 0.03)))
+    row = compare.compare("b", ours, theirs, 3, "calls/s")
     assert row["n"] == 3
     assert row["ratio_low"] <= row["ratio"] <= row["ratio_high"]
     assert 1.5 < row["ratio"] < 6

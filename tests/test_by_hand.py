@@ -289,9 +289,12 @@ def test_reduced_scale_says_directions_only(made: tuple[Results, Arrays], tmp_pa
             )
     results = load_results(tmp_path)
     found = judge(CLAIMS["gpu-delta-top1"], results)[0]
-    assert (found.evidence, found.verdict) == ("reduced scale", "direction agrees")
+    assert (found.evidence, found.verdict, found.needed) == ("reduced scale", "direction agrees", "")
     value = judge(CLAIMS["abs-top1-2010"], results)[0]
     assert (value.evidence, value.verdict) == ("reduced scale", "pending")
+    assert value.why.startswith(
+        "an absolute value of the paper needs its own data at full size; this is the paper's data, reduced"
+    )
     assert "width 0.5" in results.set_aside[0]
     both = replace(made[0], studies=made[0].studies | {"half": replace(results.studies["ilsvrc2010"], name="half")})
     both = replace(both, evals=_with(both, results), _read={})

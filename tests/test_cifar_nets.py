@@ -11,7 +11,7 @@ from alexnet.batches.loader import minibatches
 from alexnet.errors import UserError
 from alexnet.experiments import describe, resolve
 from alexnet.net.model import build
-from alexnet.training.schedule import hopeless, over, rates
+from alexnet.training.schedule import MARGIN, hopeless, over, rates
 from alexnet.training.sgd import PaperSGD, parameter_groups, set_rates
 
 RACE = "fig1_relu_2012_lr001"
@@ -70,7 +70,7 @@ def test_weights_start_as_torch_draws_them():
     for name, fan_in in (("conv2", 32 * 25), ("conv3", 32 * 25), ("fc4", 1024)):
         layer, bound = net.layers[name], fan_in**-0.5
         for values in (layer.weight.detach().flatten(), layer.bias.detach()):
-            assert values.abs().max() <= bound
+            assert values.abs().max() <= bound and values.min() < 0 < values.max()
         weights = layer.weight.detach()
         assert weights.abs().max() > 0.98 * bound
         assert weights.std().item() == pytest.approx(bound / 3**0.5, rel=0.03)
@@ -81,7 +81,10 @@ def test_weights_start_as_torch_draws_them():
 
 
 def test_published_initial_weights():
-    net, _ = net_of("cifar_no_lrn")
+    net, config = net_of("cifar_no_lrn")
+    crop = config["data"]["crop"]
+    assert net(torch.zeros(2, 3, crop, crop)).shape == (2, 10)
+    assert sum(p.numel() for p in net.parameters()) == 1_116_490  # layers-conv-local-13pct.cfg
     for name, deviation in (("conv1", 1e-4), ("conv2", 0.01), ("local3", 0.04), ("local4", 0.04), ("fc5", 0.01)):
         layer = net.layers[name]
         assert layer.weight.std().item() == pytest.approx(deviation, rel=0.05)
@@ -183,6 +186,14 @@ def test_a_net_that_will_not_get_there_is_given_up_early():
         given_up[floor] = next(i for i in range(1, 61) if hopeless(errors[:i], 60, 0.25))
     assert 16 <= given_up[0.5] <= given_up[0.4] <= given_up[0.3] < 40
     assert not any(hopeless([0.9] * i, 60, 0.25) for i in range(1, 60))  # has not begun
+
+
+def test_errors_that_fall_steadily_or_end_at_the_margin_are_no_reason_to_give_up():
+    steadily = [0.875 - i / 256 for i in range(30)]  # exact in binary; 64 % after 60 epochs
+    assert not hopeless(steadily, 60, 0.25)
+    assert hopeless([*steadily[:-1], steadily[-2]], 60, 0.25)
+    for end, given_up in ((0.25 + MARGIN, False), (0.251 + MARGIN, True)):
+        assert hopeless([0.9] * 5 + [0.5] * 5 + [end] * 6, 60, 0.25) is given_up
 
 
 def test_a_race_makes_one_experiment_a_rate():

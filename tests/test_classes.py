@@ -13,9 +13,12 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from analysis.measures.estimates import gains_by_class
+from analysis.measures.inference import Estimate
 from analysis.paper.claims import load_claims
 from analysis.results.evidence import Results, load_results
 from analysis.verdicts.judge import judge
+from analysis.verdicts.rules import of_estimate
 
 REFERENCE = Path(__file__).resolve().parents[1] / "reports/reference/results/imagenette"
 CLAIMS = {claim.id: claim for claim in load_claims()}
@@ -45,6 +48,13 @@ def test_published_intervals_over_classes_come_out_again(id_: str) -> None:
     assert (found.low_classes, found.high_classes) == pytest.approx(expected, rel=1e-9)
 
 
+def test_classes_are_compared_in_pairs_and_without_pairs_by_the_means_of_the_nets() -> None:
+    classes = pd.Series([0, 0, 1, 1])
+    ours = pd.DataFrame({1: [1, 0, 1, 1], 2: [0, 0, 1, 0]})
+    assert gains_by_class(ours, pd.DataFrame({2: [1, 0, 0, 0], 3: [1, 1, 1, 1]}), classes).tolist() == [-0.5, 0.5]
+    assert gains_by_class(ours, pd.DataFrame({8: [1, 0, 0, 0], 9: [1, 1, 1, 1]}), classes).tolist() == [-0.5, 0.25]
+
+
 def made(concentrated: bool, set_: str = "imagenette") -> Results:
     """Six pairs on ten classes of 100 images; the second net is worse by 4 points, all of it in one class or in each."""
     rng = np.random.default_rng(11)
@@ -69,3 +79,7 @@ def test_an_effect_of_one_class_alone_is_shown_for_these_classes_and_not_for_oth
     (found,) = judge(CLAIMS["gpu-delta-top1"], made(concentrated=False))
     assert found.low_classes is not None and found.low_classes > 0
     assert "with the classes as a sample of classes" in found.why and "other classes" not in found.why
+    (found,) = judge(replace(CLAIMS["gpu-delta-top1"], confounded="a reason"), made(concentrated=True))
+    assert "sample of classes" not in found.why  # there is no word to change
+    touches = Estimate(0.02, 0.01, 0.03, 6, paired=True, null=0.0, over_classes=(0.0, 0.04))
+    assert "which shows no side" in of_estimate(CLAIMS["gpu-delta-top1"], touches, "proxy").why

@@ -10,8 +10,8 @@ from test_download import SECRET, SHA256, USER, get, plain, redirect, serving, s
 
 from alexnet.__main__ import main
 from alexnet.archives import download
-from alexnet.archives.credentials import Credentials
 from alexnet.archives.download import fetch
+from alexnet.archives.web import Credentials
 from alexnet.errors import UserError
 
 __all__ = ["surroundings"]

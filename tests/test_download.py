@@ -23,9 +23,9 @@ import pytest
 import requests
 
 from alexnet.archives import download, known_files
-from alexnet.archives.credentials import Credentials
 from alexnet.archives.download import fetch, fetch_missing, public
 from alexnet.archives.known_files import KNOWN, KnownFile, describe_missing
+from alexnet.archives.web import Credentials
 from alexnet.errors import UserError
 
 ROOT = Path(__file__).resolve().parent.parent

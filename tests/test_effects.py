@@ -85,6 +85,7 @@ def test_an_effect_that_is_not_there_reads_so(results: Results) -> None:
 def test_holm_is_the_step_down_rule() -> None:
     # sorted 0.01, 0.02, 0.03, 0.9: times 4, 3, 2, 1 and never falling
     assert holm([0.03, None, 0.01, 0.9, 0.02]) == pytest.approx([0.06, None, 0.04, 0.9, 0.06])
+    assert holm([0.7, 0.6]) == [1.0, 1.0]
     assert holm([]) == []
 
 

@@ -5,14 +5,15 @@ import json
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet
 import pytest
 import torch
 from conftest import make_packed_set, seal
 
 from alexnet.__main__ import main
-from alexnet.batches.views import ten_views
+from alexnet.batches.views import VIEWS, ten_views
 from alexnet.errors import UserError
-from alexnet.evaluation.evaluate import evaluate, same_classes
+from alexnet.evaluation.evaluate import Scores, evaluate, finished, same_classes, write_scores
 from alexnet.experiments import resolve
 from alexnet.net.model import build
 from alexnet.packed.packed_set import open_split
@@ -47,14 +48,40 @@ def test_both_views_equal_an_explicit_loop(run, tmp_path):
             row = table.iloc[len(errors["center"]) - 1]
             np.testing.assert_allclose(row[f"{view}_loss"], -np.log(p[label].item()), rtol=1e-4)
             assert row[f"{view}_prediction"] == p.argmax().item()
+            assert row[f"{view}_top5_error"] == (label not in p.topk(5).indices.tolist())
     for view, expected in errors.items():
         assert record["views"][view]["top1_error"] == pytest.approx(np.mean(expected))
         np.testing.assert_array_equal(table[f"{view}_top1_error"], expected)
-    assert record["images"] == len(table) == 24
+    assert record["images"] == len(table) == 24 and record["views"]["ten"]["top5_error"] > 0
     assert list(table["name"]) == split.names
     content = (tmp_path / "evals" / "ilsvrc2012-val.parquet").read_bytes()
     assert record["files"] == {"ilsvrc2012-val.parquet": hashlib.sha256(content).hexdigest()}
     assert json.loads((tmp_path / "evals" / "ilsvrc2012-val.json").read_text()) == record
+
+
+def test_threads_are_those_of_the_study_or_those_asked_for(run):
+    config, _, weights = run
+    before = torch.get_num_threads()
+    try:
+        for asked, used in ((2, 2), (None, 1)):
+            finished(config, weights, "auto", asked)
+            assert torch.get_num_threads() == used
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_no_record_stands_beside_predictions_that_could_not_be_written(tmp_path):
+    scores = Scores(["a", "b"], torch.tensor([0, 1]), {view: torch.eye(2) for view in VIEWS})
+    record = {"study": "s", "experiment": "e", "seed": 1, "set": "x", "split": "val"}
+    write_scores(tmp_path, record, scores, 0.0, False)
+    table = tmp_path / "x-val.parquet"
+    assert pyarrow.parquet.read_schema(table).names == list(pd.read_parquet(table).columns)  # no index
+    assert (tmp_path / "x-val.json").exists()
+    table.unlink()
+    table.mkdir()
+    with pytest.raises(IsADirectoryError):
+        write_scores(tmp_path, record, scores, 0.0, False)
+    assert not (tmp_path / "x-val.json").exists()
 
 
 def test_views_of_the_printed_recipe_lose_their_own_mean(definitions, packed_set, tmp_path):

@@ -13,7 +13,7 @@ import pytest
 from scipy import stats
 
 from analysis.measures import examinations, kernels
-from analysis.measures.estimates import NoEstimate
+from analysis.measures.estimates import Asked, NoEstimate
 from analysis.measures.registry import EXAMINED
 from analysis.measures.towers import Towers, difference_of_towers, p_values, power, share_of_runs
 from analysis.paper.claims import Claim, load_claims
@@ -105,7 +105,7 @@ def test_where_all_training_images_were_seen_only_seeds_make_the_interval(tmp_pa
             errors = (rng.random(400) < error + 0.01 * seed) * 1.0
             means[name].append(errors.mean())
             net(tmp_path, name, seed, list(errors), [0, 1] * 20, of=400)
-    found = examinations.sample_difference(load_results(tmp_path), "demo", "no_dropout", "alexnet")
+    found = examinations.sample_difference(Asked(load_results(tmp_path), "demo", "no_dropout", "alexnet"))
     half = stats.t.ppf(0.975, 2) * stats.sem(np.subtract(means["no_dropout"], means["alexnet"]))
     assert (found.low, found.high) == pytest.approx((found.value - half, found.value + half))
 
@@ -332,7 +332,7 @@ def test_examinations_of_other_weights_are_set_aside(tmp_path: Path) -> None:
     assert any("other weights" in sentence for sentence in results.set_aside)
     assert any("its run is not there" in sentence for sentence in results.set_aside)
     with pytest.raises(NoEstimate, match="not examined yet"):
-        kernels.tower_counts(results, "demo", CLAIMS["fig3-special"].experiment)
+        kernels.tower_counts(Asked(results, "demo", CLAIMS["fig3-special"].experiment))
 
 
 def test_a_net_that_never_trained_carries_no_verdict(tmp_path: Path) -> None:
@@ -343,7 +343,7 @@ def test_a_net_that_never_trained_carries_no_verdict(tmp_path: Path) -> None:
     assert (o.verdict, o.why) == ("cannot tell", "all 2 runs failed to train")
     results = load_results(tmp_path)
     with pytest.raises(NoEstimate, match="all examined runs of alexnet failed to train"):
-        kernels.tower_counts(results, "demo", "alexnet")
+        kernels.tower_counts(Asked(results, "demo", "alexnet"))
 
 
 def test_a_dead_seed_stays_out_of_every_measure(tmp_path: Path) -> None:

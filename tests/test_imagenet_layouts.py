@@ -330,7 +330,7 @@ def test_shards_that_break_off_or_are_missing(images, tmp_path):
     with pytest.raises(UserError, match=r"imagenet1k-train-0001\.tar .*cannot be read to its end"):
         every(tmp_path)
     second.unlink()
-    with pytest.raises(UserError, match="shard 1 of train is missing, there are 2"):
+    with pytest.raises(UserError, match="has 2 of the 3 tar shards of train, number 0001 is missing"):
         every(tmp_path)
 
 

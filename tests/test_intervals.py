@@ -20,6 +20,7 @@ def test_one_source_is_students_interval() -> None:
     assert half_width([noise], 0.9) == pytest.approx(values.mean() - low)
     distance = values.mean() - 0.3
     assert p_value(distance, [noise]) == pytest.approx(stats.ttest_1samp(values, 0.3).pvalue, rel=2e-3)
+    assert p_value(0.0, [noise]) == pytest.approx(1, rel=2e-3)
 
 
 @pytest.mark.parametrize("confidence", [0.90, 0.95])
@@ -39,7 +40,7 @@ def test_two_nets_with_any_ratio_of_spreads_are_covered(seeds: tuple[int, int], 
 def test_the_floor_holds_where_seeds_agree_by_luck() -> None:
     quiet = [Noise("seeds", 0.0, 2, 1), Noise("images", 0.0, 100, 99)]
     assert half_width(quiet, floor=0.04) == pytest.approx(stats.norm.ppf(0.975) * 0.2)
-    assert p_value(0.4, quiet, floor=0.04) == pytest.approx(2 * stats.norm.sf(2), rel=2e-3)
+    assert p_value(0.6, quiet, floor=0.04) == pytest.approx(2 * stats.norm.sf(3), rel=2e-3)
 
 
 def test_mcnemar_is_the_mid_p_of_the_binomial() -> None:
@@ -58,7 +59,9 @@ def test_how_many_seeds_would_settle_it() -> None:
         n for n in range(3, 200) if stats.t.ppf(0.975, n - 1) ** 2 * 5 / n + stats.t.ppf(0.975, 899) ** 2 * 0.01 < 1
     )
     assert to_settle(noises, 1.0) == f"about {fewest} seeds of each net would settle it"
-    assert to_settle(noises[:1], 1.0).endswith(" seeds would settle it")
+    few = next(n for n in range(3, 200) if stats.t.ppf(0.975, n - 1) * 2 / math.sqrt(n) < 1)
+    assert to_settle(noises[:1], 1.0) == f"about {few} seeds would settle it"
+    assert to_settle([Noise("pairs of seeds", 4.0, 3, 2)], 1.0) == f"about {few} pairs of seeds would settle it"
     assert to_settle(noises, 1e-3).startswith("more than 200 seeds of each net would be needed")
     assert to_settle(noises, 0.0) == to_settle([], 1.0) == ""
 
@@ -70,10 +73,13 @@ def test_images_are_named_where_seeds_alone_cannot_settle_it() -> None:
     said = to_settle([images], 0.05)
     assert said.endswith(" images would settle it")
     number = int(said.split()[1].replace(",", ""))
-    assert total <= number <= 1.1 * total
+    assert 10_000 < total < 100_000 and number == 1000 * math.ceil(total / 1000)  # two digits, rounded up
     both = to_settle([Noise("seeds", 0.01, 3, 2), Noise("baseline seeds", 0.01, 3, 2), images], 0.1)
     n = next(n for n in range(3, 99) if stats.t.ppf(0.975, n - 1) ** 2 * 0.02 / n < 0.1**2 / 2)
-    assert both.endswith(f" images and {n} seeds of each net would settle it")
+    total = 900 * alone**2 / (0.1**2 / 2)
+    assert both == f"about {100 * math.ceil(total / 100):,} images and {n} seeds of each net would settle it"
+    most = Noise("images", 9.0, 10**8, 10**8 - 1)
+    assert to_settle([most], half_width([most])) == "about 100,000,000 images would settle it"
     assert to_settle([images], 1e-5).startswith("more than 100,000,000 images would be needed")
 
 

@@ -104,6 +104,7 @@ def test_the_compiled_pass_is_the_formula_and_its_derivative(size, towers, maps)
     _, exact = both_ways(layer, x.double(), grad.double())
     np.testing.assert_allclose(gradient.numpy(), exact.numpy(), atol=1e-6 * exact.abs().max().item())
     assert out.is_contiguous(memory_format=torch.channels_last)
+    assert layer(x.clone().requires_grad_()).grad_fn.name() == "_CompiledBackward"  # not the operations of torch
     contiguous = both_ways(layer, x.contiguous(), grad.contiguous())
     assert torch.equal(contiguous[0], out) and torch.equal(contiguous[1], gradient)
 
@@ -219,7 +220,7 @@ def test_dropout_in_training_and_at_test_agree_in_expectation():
     assert ((outputs.mean(0) - layer(x) @ w).abs() < 5 * error).all()
 
 
-@pytest.mark.parametrize(("kernel", "stride", "padding"), [(3, 1, 1), (3, 1, 0), (5, 2, 1), (1, 1, 0)])
+@pytest.mark.parametrize(("kernel", "stride", "padding"), [(3, 1, 1), (3, 1, 0), (5, 2, 1), (1, 1, 0), (6, 1, 0)])
 def test_locally_connected_is_a_product_at_each_place(kernel, stride, padding):
     torch.manual_seed(2)
     layer = LocallyConnected2d(3, 4, (7, 6), kernel, stride, padding).double()

@@ -27,8 +27,7 @@ from alexnet.experiments.resolve import read_config
 from alexnet.net import tensors
 from alexnet.net.weights import finished_net
 from alexnet.packed.manifest import read_manifest
-from alexnet.packed.packed_set import mean_image, open_split
-from alexnet.packed.verify import verify
+from alexnet.packed.packed_set import mean_image, open_split, verify
 from alexnet.training import train
 from analysis.paper.claims import CLAIMS, load_claims
 from analysis.results.evidence import load_results

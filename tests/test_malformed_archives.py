@@ -17,7 +17,7 @@ from test_sources import BATCHES, all_tars, cifar_archive, cifar_batch, kaggle, 
 
 from alexnet.errors import UserError
 from alexnet.packed.pack import pack
-from alexnet.packed.verify import verify
+from alexnet.packed.packed_set import verify
 
 __all__ = ["all_tars", "kaggle", "official"]  # fixtures
 

@@ -11,13 +11,44 @@ import pytest
 
 from analysis.errors import UserError
 from analysis.paper.claims import Claim, load_claims
-from analysis.paper.numerals import NUMERALS, SECTIONS, load_numerals, places, value
+from analysis.paper.numerals import NUMERALS, SECTIONS, load_numerals, places
 
 CLAIMS = {claim.id: claim for claim in load_claims()}
 ROWS = load_numerals()
 PLACES = places(ROWS)
 # What the paper states in words that we read as a number; the reading stands in the row's tolerance_reason or note.
 READ = {"aug-crop", "fig3-everyrun", "lrn-cifar-delta"}
+
+WORDS = {
+    **{"zero": 0, "one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "ten": 10},
+    **{"half": 0.5, "doubles": 2, "second": 2, "third": 3, "fifth": 5, "sixth": 6},
+}  # fmt: skip
+SCALES = {"million": 1e6, "m": 1e6, "k": 1e3}
+
+
+def value(printed: str) -> float:
+    """The number that is printed, in digits or in words, with its scale; of a range its middle; NaN where it is several.
+
+    >>> value("1.2 million"), value("10^-4"), value("five to six"), value("22K")
+    (1200000.0, 0.0001, 5.5, 22000.0)
+    """
+    text = printed.lower().replace(",", "").replace("%", "").strip()
+    if power := re.fullmatch(r"10\^(-?\d+)", text):
+        return 10.0 ** int(power[1])
+    if " to " in text:
+        ends = [value(end) for end in text.split(" to ")]
+        return sum(ends) / 2 if len(ends) == 2 else math.nan
+    number, _, scale = text.partition(" ")
+    if suffixed := re.fullmatch(r"([\d.]+)([mk])", number):
+        number, scale = suffixed.groups()
+    if scale not in ("", "gb") and scale not in SCALES:
+        return math.nan
+    if number in WORDS:
+        return float(WORDS[number])
+    try:
+        return float(number) * SCALES.get(scale, 1.0)
+    except ValueError:
+        return math.nan
 
 
 def test_every_claim_id_exists_and_every_claim_has_a_place() -> None:

@@ -119,6 +119,8 @@ def test_stages_are_compressed_to_the_epochs_of_a_study():
     stages = [{"until": u, "weights": w, "biases": w} for u, w in ((30, 1), (60, 2), (90, 3))]
     optimizer = {"equal_rates": False, "schedule": {"rule": "stages", "epochs": 90, "stages": stages}}
     assert [rates(optimizer, epoch, 6, []).weights for epoch in range(6)] == [1, 1, 2, 2, 3, 3]
+    del stages[2]  # then the last one stays
+    assert [rates(optimizer, epoch, 6, []).weights for epoch in range(6)] == [1, 1, 2, 2, 2, 2]
 
 
 def test_plateau_rule_divides_by_ten_three_times_at_most_and_says_why():

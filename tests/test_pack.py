@@ -34,9 +34,9 @@ from alexnet.errors import UserError
 from alexnet.images.decode import Undecodable, decode, quick, square_of
 from alexnet.images.resample import central_square
 from alexnet.packed import split_packer
+from alexnet.packed.manifest import read_manifest
 from alexnet.packed.moments import add_to, no_images, rgb_statistics, sums_of
 from alexnet.packed.pack import pack as pack_published
-from alexnet.packed.pack import read_manifest
 from alexnet.synthetic.synsets import meta_mat, synsets
 from alexnet.synthetic.synthesize import synthesize
 

@@ -160,12 +160,27 @@ def test_a_finer_grid_gains_what_a_parabola_has_below_the_chosen_rate(folder):
 
 @pytest.mark.parametrize(("rate", "edge"), [(0.001, "smallest"), (0.004, "largest")])
 def test_a_fastest_rate_at_the_edge_settles_nothing(folder, rate, edge):
-    runs(folder, "tanh", {(rate, 1): 30.0, (rate, 2): 30.0, (rate, 3): 31.0, (rate, 4): 32.0})
+    runs(folder, "tanh", {(rate, seed): 30.0 + 0.5 * seed for seed in range(1, 7)})
     results = load_results(folder)
     record = results.studies["cifar10"]
     assert races.choose(results, record, "tanh").edge == edge
     estimate = races.ratio(results, record, "tanh", "relu")
     assert not estimate.conclusive and f"the {edge} tried" in estimate.remark
+    assert estimate.fewest == 5  # enough for a word
+
+
+def test_a_rate_that_is_not_finished_may_be_the_fastest(tmp_path, monkeypatch):
+    monkeypatch.setattr(f"{__name__}.RATES", (0.0005, *RATES))
+    study(tmp_path)
+    runs(tmp_path, "relu", FAST | {(0.0005, 1): 20.0})
+    runs(tmp_path, "tanh", SLOW)
+    results = load_results(tmp_path)
+    record = results.studies["cifar10"]
+    choice = races.choose(results, record, "tanh")
+    assert (choice.rate, choice.edge, choice.missing) == (0.002, "", 1)
+    estimate = races.ratio(results, record, "tanh", "relu")
+    assert not estimate.conclusive and estimate.fewest == 5
+    assert estimate.remark.count("of its rates are not finished") == 1
 
 
 def test_runs_that_never_get_there_count_with_the_epochs_they_were_given(folder):
@@ -487,7 +502,7 @@ def test_a_training_ends_an_epoch_after_its_mark(configure, packed_set, tmp_path
     assert "diverged" not in record
 
 
-def test_a_loss_that_is_not_finite_is_the_result_of_a_race(configure, packed_set, tmp_path):
+def test_a_loss_that_is_not_finite_is_the_result_of_a_race(configure, packed_set, tmp_path, capsys):
     def change(config):
         config["training"]["epochs"] = 3
         config["optimizer"]["stop_at"] = {"train_error": 0.01, "more_epochs": 1}
@@ -497,6 +512,7 @@ def test_a_loss_that_is_not_finite_is_the_result_of_a_race(configure, packed_set
 
     table, record = trained(configure, packed_set, tmp_path / "run", change)
     assert record["diverged"] is True and len(table) == record["epochs"] <= 3
+    assert "in a race or a pilot that is a result" in capsys.readouterr().err
     assert math.isnan(table["train_error"].iloc[-1]) and record["final"]["train_error"] is None
     rows = list(csv.DictReader(open(tmp_path / "run/metrics.csv")))
     assert rows[-1]["learning_rate"] == "1e+20"

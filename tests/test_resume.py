@@ -12,6 +12,8 @@ import resource
 import signal
 import subprocess
 import sys
+import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -135,6 +137,26 @@ def test_a_checkpoint_by_the_clock(configure, packed_set, tmp_path, monkeypatch)
     train.train(config, packed_set, tmp_path / "rarely", threads=1)
     assert places == [(1, 0)]
     assert outcome(tmp_path / "often") == outcome(tmp_path / "rarely")
+
+
+def test_the_seconds_of_an_epoch_are_those_of_its_steps(configure, packed_set, tmp_path, monkeypatch):
+    """By a clock on which a step takes 1e5 s and a checkpoint 1e6 s; it stops after three steps of six, and goes on."""
+    passed, real, save = [0.0], time.monotonic, checkpoints.save
+    monkeypatch.setattr(time, "monotonic", lambda: real() + sum(passed))
+    monkeypatch.setattr(checkpoints, "save", lambda *arguments: passed.append(1e6) or save(*arguments))
+    config, out = configure(change=short(epochs=1)), tmp_path / "run"
+    for stop, ends in ((3, pytest.raises(interruption.Interrupted)), (0, nullcontext())):
+
+        def due(run, stop=stop):
+            passed.append(1e5)
+            return trainer.STOP if run.state.step == stop else trainer.SAVE
+
+        monkeypatch.setattr(trainer.Run, "due", due)
+        with ends:
+            train.train(config, packed_set, out, threads=1)
+    (row,) = csv.DictReader(open(out / "metrics.csv"))
+    assert float(row["seconds"]) == pytest.approx(6e5, rel=0.1)
+    assert 48 / float(row["images_per_second"]) == pytest.approx(6e5, rel=0.1)
 
 
 @pytest.mark.parametrize("workers", [0, 2])

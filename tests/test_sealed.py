@@ -13,7 +13,8 @@ from test_pack import archives  # noqa: F401 - a fixture
 
 from alexnet.__main__ import main
 from alexnet.errors import UserError
-from alexnet.packed.pack import pack, read_manifest
+from alexnet.packed.manifest import read_manifest
+from alexnet.packed.pack import pack
 from alexnet.packed.packed_set import mean_image, open_split
 
 

@@ -163,7 +163,7 @@ def test_the_noise_of_both_ways_of_drawing_is_the_same() -> None:
     drawn = []
     for draw in (worlds.by_image, worlds.by_kind):
         found = list(draw(world, np.random.default_rng(3), 1500))
-        drawn.append(np.array([[m.ours.mean(), m.base.mean(), m.between_images, m.luck] for m in found]))
+        drawn.append(np.array([[*(arm.mean() for arm in m.arms), m.between_images, m.luck] for m in found]))
     error = np.sqrt(sum(d.var(axis=0, ddof=1) for d in drawn) / 1500)
     assert (np.abs(drawn[0].mean(axis=0) - drawn[1].mean(axis=0)) < 4 * error).all()
     spread = drawn[0][:, :2].std(axis=0) / drawn[1][:, :2].std(axis=0)

@@ -4,10 +4,14 @@ import csv
 import fcntl
 import hashlib
 import json
+import os
+import time
 
 import numba
+import numpy as np
 import pytest
 import torch
+from conftest import make_packed_set
 
 from alexnet.__main__ import main
 from alexnet.errors import UserError
@@ -67,7 +71,15 @@ def test_same_seed_same_bits_other_seed_other_weights(configure, packed_set, tmp
 
 
 def test_a_resumed_run_ends_as_an_uninterrupted_one(configure, packed_set, tmp_path, monkeypatch):
-    config = configure(change=lambda c: c["training"].__setitem__("epochs", 3))
+    def thaws(config):
+        """The first layer stands still until the last epoch, and takes nothing from before along."""
+        config["training"]["epochs"] = 3
+        config["optimizer"]["schedule"]["stages"] = [
+            {"until": 62, "weights": 1e-3, "biases": 1e-3, "layers": {"conv1": {"weights": 0.0, "biases": 0.0}}},
+            {"until": 93, "weights": 1e-3, "biases": 1e-3},
+        ]
+
+    config = configure(change=thaws)
     train.train(config, packed_set, tmp_path / "whole", threads=1)
 
     original = trainer.Run.train_epoch
@@ -104,6 +116,49 @@ def test_a_checkpoint_of_another_configuration_or_a_torn_one_is_not_used(configu
     assert same(weights(tmp_path / "clean"), weights(out))
 
 
+def test_losses_and_errors_are_means_over_the_images(configure, tmp_path):
+    """A net that stands still, without dropout and augmentation, on batches of unequal size: torch's on all images at once."""
+    data = make_packed_set(tmp_path / "ilsvrc2012", {"train": 48, "val": 300})
+
+    def still(config):
+        config["training"]["epochs"], config["model"]["drop_probability"] = 1, 0.0
+        config["optimizer"] |= {"batch_size": 20, "partial_batch": "use"}
+        config["optimizer"]["schedule"]["stages"] = [{"until": 93, "weights": 0.0, "biases": 0.0}]
+        nothing = {"random_crop": False, "horizontal_flip": False, "color_noise": 0.0, "color_divisor": 1.0}
+        config["augmentation"] |= nothing
+
+    path = configure(change=still)
+    train.train(path, data, tmp_path / "run", threads=1)
+    (row,) = csv.DictReader(open(tmp_path / "run" / "metrics.csv"))
+    net = build(json.loads(path.read_text())).eval()
+    mean = np.load(data / "mean.npy")[4:36, 4:36]
+    for split, name in (("train", "train"), ("val", "validation")):
+        labels = torch.arange(300 if split == "val" else 48) % 6
+        images = np.load(data / f"{split}.npy")[:, 4:36, 4:36] - mean
+        with torch.no_grad():
+            scores = net(torch.from_numpy(images).permute(0, 3, 1, 2))
+        five = (scores.topk(5).indices == labels[:, None]).any(1)
+        assert float(row[f"{name}_loss"]) == pytest.approx(
+            torch.nn.functional.cross_entropy(scores, labels).item(), rel=1e-4
+        )
+        assert float(row[f"{name}_error"]) == pytest.approx((scores.argmax(1) != labels).double().mean().item())
+        assert float(row[f"{name}_top5_error"]) == pytest.approx(1 - five.double().mean().item())
+
+
+def test_inputs_from_the_future_are_named_and_the_checkpoint_stays(
+    configure, packed_set, tmp_path, capsys, monkeypatch
+):
+    config, out = configure(), tmp_path / "run"
+    later = time.time() + 3600
+    os.utime(config, (later, later))
+    train.train(config, packed_set, out, threads=1)
+    assert f"{config} is dated later than now: the clock was set back" in capsys.readouterr().err
+    os.utime(config)
+    monkeypatch.setattr(trainer.Run, "train_epoch", None)  # nothing is trained again
+    train.train(config, packed_set, out, threads=1)
+    assert "dated later" not in capsys.readouterr().err and not (out / "checkpoint").exists()
+
+
 def test_two_trainings_in_one_folder_are_refused(configure, packed_set, tmp_path, monkeypatch):
     monkeypatch.setattr(train, "LOCK_SECONDS", 0.0)
     (tmp_path / "run" / "checkpoint").mkdir(parents=True)
@@ -116,13 +171,15 @@ def test_two_trainings_in_one_folder_are_refused(configure, packed_set, tmp_path
 def test_a_loss_that_is_not_finite_stops_and_keeps_the_evidence(configure, packed_set, tmp_path, capsys):
     def explode(config):
         for stage in config["optimizer"]["schedule"]["stages"]:
-            stage["weights"] = 1e6
+            stage["weights"] = 1e20
 
     path, out = configure(change=explode), tmp_path / "run"
     assert main(["train", str(path), "--data", str(packed_set), "--out", str(out)]) == 2
     error = capsys.readouterr().err.splitlines()[-1]
     assert "the loss became" in error and "lower the learning rates" in error
-    assert json.loads((out / "failed.json").read_text())["loss"] in ("nan", "inf")
+    record = json.loads((out / "failed.json").read_text())
+    assert record["loss"] in ("nan", "inf")
+    assert (record["epoch"], record["step"]) == (1, 1)  # the first loss after a step; there are three steps
     assert not (out / "model.pt").exists()
 
 

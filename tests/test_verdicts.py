@@ -15,10 +15,11 @@ from scipy import stats
 
 from analysis.measures import convergence, estimates
 from analysis.measures.convergence import Reached
+from analysis.measures.estimates import Asked
 from analysis.measures.inference import LAB_TWINS, Estimate, with_interval
 from analysis.paper.claims import Claim, load_claims
 from analysis.results.evidence import Results, load_results
-from analysis.stats.intervals import Noise
+from analysis.stats.intervals import Noise, satterthwaite
 from analysis.verdicts.judge import judge, judge_all
 from analysis.verdicts.labels import ALLOWED, LABELS
 from analysis.verdicts.rules import Outcome, adjusted, conclude, of_estimate
@@ -39,7 +40,7 @@ def test_difference_of_two_nets_is_what_the_formula_says() -> None:
     results = fabricate.in_memory(
         {("alexnet", *TEST): base, ("one_gpu", *TEST): ours, ("no_lrn", *TEST): other}, first={"one_gpu": 11}
     )
-    got = estimates.difference(results, "s", "one_gpu", "alexnet", "ilsvrc2010", "test", "ten", "top1_error")
+    got = estimates.difference(Asked(results, "s", "one_gpu", "alexnet", "ilsvrc2010", "test", "ten", "top1_error"))
 
     d = [0.5, 0, 0.5, 0, 0, 0.5, 0, 0.5, 0, 0]
     split = ([0.5, 0, 0.5, 0, 0, 0.5, 0, 0.5, 0, 0], [0, 0, 0.5, 0, 0, 0, 0.5, 0, 0, 0])  # a variance of 1/2 or 0
@@ -68,7 +69,7 @@ def test_equal_seeds_are_pairs() -> None:
     base = (rng.random((2000, 5)) < np.clip(hard + luck, 0, 1)).astype(float)
     ours = (rng.random((2000, 5)) < np.clip(hard + luck + 0.05, 0, 1)).astype(float)
     results = fabricate.in_memory({("alexnet", *TEST): base, ("one_gpu", *TEST): ours})
-    got = estimates.difference(results, "s", "one_gpu", "alexnet", "ilsvrc2010", "test", "ten", "top1_error")
+    got = estimates.difference(Asked(results, "s", "one_gpu", "alexnet", "ilsvrc2010", "test", "ten", "top1_error"))
     gains = ours - base
     per_seed, per_image = gains.mean(axis=0), gains.mean(axis=1)
     images = max(0.0, per_image.var(ddof=1) - gains.var(axis=1, ddof=1).mean() / 5) / 2000
@@ -87,6 +88,7 @@ def test_satterthwaite_and_the_forecast_of_the_papers_number() -> None:
     got = with_interval(Estimate(x.mean() - y.mean(), math.nan, math.nan, 4, 7, null=0.0), noises)
     test = stats.ttest_ind(x, y, equal_var=False)
     assert got.welch() == pytest.approx(tuple(test.confidence_interval()))
+    assert got.value - satterthwaite(noises) == pytest.approx(test.confidence_interval().low)
     assert got.low < got.welch()[0] and got.high > got.welch()[1]  # the strict rule is the wider
     more = stats.t.ppf(0.975, test.df) * math.sqrt(x.var(ddof=1) * 5 / 4 + y.var(ddof=1) * 8 / 7)
     assert got.welch(one=True) == pytest.approx((got.value - more, got.value + more))
@@ -99,7 +101,7 @@ def test_three_sources_of_noise_each_have_their_own_student_factor() -> None:
     ours = (rng.random((3000, 3)) < hard[:, None]).astype(float)
     base = (rng.random((3000, 4)) < easier[:, None]).astype(float)
     results = fabricate.in_memory({("alexnet", *TEST): base, ("one_gpu", *TEST): ours}, first={"one_gpu": 11})
-    got = estimates.difference(results, "s", "one_gpu", "alexnet", "ilsvrc2010", "test", "ten", "top1_error")
+    got = estimates.difference(Asked(results, "s", "one_gpu", "alexnet", "ilsvrc2010", "test", "ten", "top1_error"))
     s_ours, s_base = (float(np.var(x.mean(axis=0), ddof=1)) for x in (ours, base))
     luck = ours.var(axis=1, ddof=1).mean() / 3 + base.var(axis=1, ddof=1).mean() / 4
     d = ours.mean(axis=1) - base.mean(axis=1)
@@ -120,7 +122,7 @@ def test_images_without_seed_noise_bound_the_interval_from_below() -> None:
     ours[:50] = np.array([[1, 0], [0, 1]] * 25)
     ours[50:] = np.array([[1, 1], [1, 0], [0, 1], [1, 0], [0, 1]] * 10)
     results = fabricate.in_memory({("alexnet", *TEST): base, ("one_gpu", *TEST): ours})
-    got = estimates.difference(results, "s", "one_gpu", "alexnet", "ilsvrc2010", "test", "ten", "top1_error")
+    got = estimates.difference(Asked(results, "s", "one_gpu", "alexnet", "ilsvrc2010", "test", "ten", "top1_error"))
     d = ours.mean(axis=1) - base.mean(axis=1)
     assert float(np.var(ours.mean(axis=0))) == float(np.var(base.mean(axis=0))) == 0
     assert got.high - got.value == pytest.approx(stats.norm.ppf(0.975) * math.sqrt(d.var(ddof=1) / 100), rel=1e-6)
@@ -136,6 +138,7 @@ def test_the_spread_of_other_experiments_lends_nothing() -> None:
     assert (outcome.verdict, outcome.low, outcome.p) == ("cannot tell", None, None)
     assert (outcome.seeds, outcome.baseline_seeds) == (1, 0)
     assert outcome.needed == "5 pairs of seeds are the fewest for a verdict"
+    assert "McNemar" not in outcome.why  # which of the three it would be about, nobody could say
 
 
 def test_one_dead_run_is_counted_and_silences_nothing() -> None:
@@ -149,6 +152,27 @@ def test_one_dead_run_is_counted_and_silences_nothing() -> None:
     assert (with_it.low, with_it.high, with_it.seeds) == (without.low, without.high, 5)
     assert with_it.verdict == without.verdict == "direction agrees"
     assert "1 of 6 runs of no_lrn failed to train: the number is of the others" in with_it.why
+
+
+def test_a_run_that_diverged_is_dead_in_its_own_study_and_its_curve_is_left_out() -> None:
+    curves = {("alexnet", seed): [0.9, 0.5] for seed in (1, 2, 3)}
+    results = fabricate.in_memory({("alexnet", *VAL): np.zeros((20, 3))}, curves=curves, classes=10)
+    results.diverged.update({("s", "alexnet", 2): {}, ("other", "alexnet", 3): {}})
+    assert estimates.failed(results, "s") == {("alexnet", 2)}
+    assert set(estimates.curves(results, "s", "alexnet")) == {1, 3}
+    assert estimates.untrained(results, "s") == set()
+    results.diverged.update({("s", "alexnet", seed): {} for seed in (1, 3)})
+    assert set(estimates.curves(results, "s", "alexnet")) == {1, 2, 3}  # of all where none trained
+    assert estimates.untrained(results, "s") == {"alexnet"}
+
+
+def test_a_gap_between_splits_takes_two_images_of_each() -> None:
+    sides = {("alexnet", "ilsvrc2010", split, "ten"): np.eye(2) for split in ("val", "test")}
+    results = fabricate.in_memory(sides, classes=1000)
+    assert estimates.split_gap(results, "s", "alexnet", "ilsvrc2010", "ten", "top1_error").value == 0
+    results = fabricate.in_memory({key: table[:1] for key, table in sides.items()}, classes=1000)
+    with pytest.raises(estimates.NoEstimate, match="one image of ilsvrc2010/val"):
+        estimates.split_gap(results, "s", "alexnet", "ilsvrc2010", "ten", "top1_error")
 
 
 def in_a_proxy(base: np.ndarray, ours: np.ndarray, **more: object) -> Results:
@@ -165,6 +189,7 @@ def test_what_counts_as_dead_holds_at_any_number_of_classes(classes: int, error:
     outcome = judge(CLAIMS["lrn-delta-lab"], in_a_proxy(base, ours, classes=classes))[0]
     assert ("5 of 5 runs of no_lrn failed to train" in outcome.why) == dead
     assert outcome.verdict == ("cannot tell" if dead else "direction agrees")
+    assert outcome.needed == ""
 
 
 @pytest.mark.parametrize(
@@ -246,7 +271,7 @@ def test_on_altered_data_nothing_is_replicated_and_no_seeds_would_settle_it() ->
 def test_errors_that_do_not_vary_are_not_certainty() -> None:
     errors = {("alexnet", *VAL): np.zeros((50, 2)), ("no_lrn", *VAL): np.ones((50, 2))}
     outcome = judge(CLAIMS["lrn-delta-lab"], fabricate.in_memory(errors))[0]
-    assert (outcome.verdict, outcome.p) == ("cannot tell", None)
+    assert (outcome.verdict, outcome.p, outcome.needed) == ("cannot tell", None, "")
 
 
 def test_one_seed_of_each_shows_the_two_nets_and_no_more() -> None:
@@ -280,8 +305,10 @@ def test_one_seed_at_paper_scale_takes_the_spread_of_the_labs_logs() -> None:
     more = (hard + rng.normal(0, 0.2, (3, 50_000)) > 0.59).T.astype(float)
     pairs = np.hstack([base, (hard + rng.normal(0, 0.2, (2, 50_000)) > 0.6).T])
     got = estimates.difference(
-        fabricate.in_memory({("alexnet", *VAL): pairs, ("no_lrn", *VAL): more}, tier="paper"),
-        *("s", "no_lrn", "alexnet", *VAL, "top1_error"),
+        Asked(
+            fabricate.in_memory({("alexnet", *VAL): pairs, ("no_lrn", *VAL): more}, tier="paper"),
+            *("s", "no_lrn", "alexnet", *VAL, "top1_error"),
+        )
     )
     own = statistics.variance((more - pairs).mean(axis=0))
     assert (got.noises[0].variance, got.noises[0].df) == (pytest.approx(own), 2)
@@ -302,10 +329,10 @@ def test_the_interval_covers_the_true_difference() -> None:
             chance = np.clip(hard * (1 - shift) + shift + luck, 0, 1)
             errors[name, *TEST] = (rng.random((images, seeds)) < chance).astype(float)
         results = fabricate.in_memory(errors)
-        got = estimates.difference(results, "s", "one_gpu", "alexnet", "ilsvrc2010", "test", "ten", "top1_error")
+        got = estimates.difference(Asked(results, "s", "one_gpu", "alexnet", "ilsvrc2010", "test", "ten", "top1_error"))
         truth = 0.05 * (1 - 0.6 / 1.7)
         held += got.low <= truth <= got.high
-        none = estimates.difference(results, "s", "no_lrn", "alexnet", "ilsvrc2010", "test", "ten", "top1_error")
+        none = estimates.difference(Asked(results, "s", "no_lrn", "alexnet", "ilsvrc2010", "test", "ten", "top1_error"))
         wrong += none.low > 0 or none.high < 0
     assert held / repeats >= 0.93
     assert wrong / repeats <= 0.07
@@ -315,7 +342,9 @@ def test_gain_of_ten_views_pairs_the_same_nets() -> None:
     center = np.array([[1, 1], [0, 1], [1, 0], [0, 0]], float)
     ten = np.array([[0, 1], [0, 1], [1, 0], [0, 0]], float)
     tables = {("alexnet", "ilsvrc2010", "test", "center"): center, ("alexnet", *TEST): ten}
-    got = estimates.view_gain(fabricate.in_memory(tables), "s", "alexnet", "ilsvrc2010", "test", "top1_error")
+    got = estimates.view_gain(
+        Asked(fabricate.in_memory(tables), "s", "alexnet", "", "ilsvrc2010", "test", "", "top1_error")
+    )
     seed_part = statistics.variance([0.25, 0.0]) / 2
     luck = statistics.mean([0.5, 0, 0, 0]) / 2  # variances over seeds of each image's gain
     assert statistics.variance([0.5, 0, 0, 0]) - luck == 0
@@ -679,10 +708,14 @@ def test_what_would_settle_an_open_direction_says_for_which_side(value: float, s
     """The paper says that the error rises without the part; a number below zero would only be settled against it."""
     noises = (Noise("seeds", 1e-4, 3, 2.0), Noise("baseline seeds", 1e-4, 3, 2.0))
     estimate = with_interval(Estimate(value, math.nan, math.nan, 3, 3, 0, null=0.0), noises)
-    found = of_estimate(CLAIMS["lrn-delta-lab"], estimate, "proxy", "imagenette", ("imagenette", "val"))
+    found = of_estimate(
+        CLAIMS["lrn-delta-lab"], estimate, "proxy", study="imagenette", dataset="imagenette", split="val"
+    )
     assert found.verdict == "cannot tell"
     assert found.needed.endswith(f" seeds of each net would settle it{says}")
-    paper = of_estimate(CLAIMS["lrn-delta-lab"], estimate, "paper scale", "ilsvrc2012", VAL[:2])
+    paper = of_estimate(
+        CLAIMS["lrn-delta-lab"], estimate, "paper scale", study="ilsvrc2012", dataset=VAL[0], split=VAL[1]
+    )
     assert paper.verdict == "cannot tell" and paper.needed.endswith(f" seeds of each net would settle it{says}")
 
 
@@ -691,5 +724,7 @@ def test_what_would_settle_an_open_number_says_for_which_side(value: float, says
     """13 %, within 0.5: a number outside of that range would, if it stays, be settled against it."""
     noises = (Noise("seeds", 1e-4, 3, 2.0),)
     estimate = with_interval(Estimate(value, math.nan, math.nan, 3), noises)
-    found = of_estimate(CLAIMS["lrn-cifar-without"], estimate, "paper scale", "cifar10", ("cifar10", "test"))
+    found = of_estimate(
+        CLAIMS["lrn-cifar-without"], estimate, "paper scale", study="cifar10", dataset="cifar10", split="test"
+    )
     assert found.verdict == "cannot tell" and found.needed.endswith(f" seeds would settle it{says}")

@@ -284,12 +284,21 @@ class Plan:
         rows = [row for row in self.claims if row["how"] in EXAMINATIONS]
         return {row[key] for row in rows for key in ("experiment", "baseline")} - {""}
 
-    def groups(self) -> dict[str, str]:
-        """Groups of claims that are not fed by the one experiment of that name, each with a sentence for people."""
+    def targets(self) -> dict[str, str]:
+        """Named targets, a sentence for each: experiments, and groups of claims that are not fed by the one experiment of that name."""
+        named = {name: about["about"] for name, about in self.known.items() if "race" not in about}
         fed = {about["claims"] for about in self.known.values()}
-        names = sorted({row["group"] for row in self.claims} - set(self.known) - {""})
-        said = "Verdicts of the claims about"
-        return {name: f"{said} {name.replace('_', ' ')}{'' if name in fed else ', untrained'}" for name in names}
+        for group in sorted({row["group"] for row in self.claims} - set(self.known) - {""}):
+            untrained = "" if group in fed else ", untrained"
+            named[group] = f"Verdicts of the claims about {group.replace('_', ' ')}{untrained}"
+        return named
+
+    def measured(self, target: str) -> list[str]:
+        """The command that prints what the runs of a target come to, after the verdicts of its claims."""
+        if target not in self.known:
+            return ["verdicts", "--claims", f"{self.room}/claims.csv", "--group", target]
+        race = self.known[target]["kind"] == "race"
+        return [*(["race", "--race"] if race else ["effects", "--experiment"]), target]
 
     @cache  # noqa: B019 - there is one plan a process
     def compared(self, group: str | None = None) -> list[str]:

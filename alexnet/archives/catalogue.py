@@ -6,10 +6,12 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from alexnet.errors import UserError
+from alexnet.errors import UserError, told
 
 if TYPE_CHECKING:
     import numpy as np
@@ -48,22 +50,13 @@ class Extent:
     keep: object = None
 
     def read(self) -> bytes:
-        """The bytes.
-
-        Raises:
-            UserError: the file cannot be read, or ends before they do.
-        """
-        data = b""
-        try:
-            with open(self.path, "rb", buffering=0) as file:
-                file.seek(self.offset)
-                while more := file.read(self.size - len(data)):  # disks over a network may give less than asked for
-                    data += more
-        except OSError as error:
-            raise UserError(
-                f"{self.path} cannot be read at byte {self.offset} ({error.strerror or error}); check the disk, or "
-                "fetch it again"
-            ) from error
+        """The bytes; UserError if the file cannot be read, or ends before they do."""
+        data, place = b"", f"{self.path} cannot be read at byte {self.offset}"
+        unreadable = told(lambda why: f"{place} ({why}); check the disk, or fetch it again", OSError)
+        with unreadable, open(self.path, "rb", buffering=0) as file:
+            file.seek(self.offset)
+            while more := file.read(self.size - len(data)):  # disks over a network may give less than asked for
+                data += more
         if len(data) != self.size:
             raise UserError(f"{self.path.name} in {self.path.parent} breaks off; fetch it again")
         return data
@@ -113,8 +106,8 @@ class Found:
     """What was asked of a source, where its files are or would be, and their reader."""
 
     source: str
-    splits: list[str]
-    folders: list[Path]
+    splits: Sequence[str]
+    folders: Sequence[Path]
     paths: dict[str, Path]  # by name, in the order in which the layout names them
     read: Callable[[Found], Catalogue]
     archive_order: bool = False
@@ -135,7 +128,9 @@ class Found:
         return [name for name, path in self.paths.items() if not path.exists()]
 
 
-Listed = Iterable[tuple[str, Lazy]]  # name and bytes of each image
+def locate(name: str, folders: Sequence[Path]) -> Path:
+    """The first file of that name; if there is none, where it would be in the first folder."""
+    return next((folder / name for folder in folders if (folder / name).exists()), folders[0] / name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,25 +141,31 @@ class Place:
     wnid: str
     archive: str  # in words
     images: int
-    listed: Callable[[], Listed]
+    listed: Callable[[], Iterable[tuple[str, Lazy]]]  # name and bytes of each
 
 
-def single(split: str, archive: str, images: Iterable[tuple[str, str, Lazy]]) -> list[Place]:
-    """A place for each image (name, wnid, bytes) of what is not sorted by class."""
-    return [Place(split, wnid, archive, 1, partial(iter, [(name, data)])) for name, wnid, data in images]
+def places_of(
+    split: str, images: Iterable[tuple[str, str, str, Any]], listed: Callable[..., Any] = iter
+) -> list[Place]:
+    """A place for each run of images (archive, wnid, name, bytes) of the same archive and class.
+
+    `listed`: makes the list of names and bytes of one of names and whatever stands for the bytes.
+    """
+    places = []
+    for (archive, wnid), run in groupby(images, key=itemgetter(0, 1)):
+        files = [(name, data) for _, _, name, data in run]
+        places.append(Place(split, wnid, archive, len(files), partial(listed, files)))
+    return places
 
 
 def splits_of(
     places: Sequence[Place], splits: Sequence[str], classes: Sequence[ImageClass], where: str, as_listed: bool = False
 ) -> tuple[Split, ...]:
-    """The splits that have these images.
+    """The splits that have these images; UserError if a class has none in a split, or is not among `classes`.
 
     Args:
         where: what was read, and where the classes come from, in words.
         as_listed: the order of the images is that of the places and of their lists.
-
-    Raises:
-        UserError: a class has no images in a split, or is not among `classes`.
     """
     labels = {c.wnid: label for label, c in enumerate(classes)}
     opened = []
@@ -182,19 +183,13 @@ def splits_of(
                 f"class {empty[0].wnid}{words} has no images in split {split} of {where} ({len(empty)} of "
                 f"{len(classes)} classes have none); add some, or take the class out of every split"
             )
-        opened.append(Split(split, counts.total(), partial(_stream, here, labels, as_listed)))
+        in_order = here if as_listed else sorted(here, key=lambda place: labels[place.wnid])
+        opened.append(Split(split, counts.total(), partial(_stream, in_order, labels, as_listed)))
     return tuple(opened)
 
 
 def _stream(places: Sequence[Place], labels: dict[str, int], as_listed: bool) -> Iterator[Picture]:
     """The images of a split; those of one class are in memory at a time."""
-    if as_listed:
-        for place in places:
-            yield from (Picture(name, labels[place.wnid], place.archive, data) for name, data in place.listed())
-        return
-    of_class: dict[str, list[Place]] = {wnid: [] for wnid in labels}
-    for place in places:
-        of_class[place.wnid].append(place)
-    for wnid, label in labels.items():
-        found = [Picture(n, label, place.archive, data) for place in of_class[wnid] for n, data in place.listed()]
-        yield from sorted(found, key=lambda picture: picture.name)
+    for wnid, run in groupby(places, key=lambda place: place.wnid):
+        found = [Picture(name, labels[wnid], p.archive, data) for p in run for name, data in p.listed()]
+        yield from found if as_listed else sorted(found, key=lambda picture: picture.name)

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from alexnet.archives import tars
-from alexnet.archives.catalogue import Catalogue, ImageClass, Picture, Split
-from alexnet.errors import UserError
+from alexnet.archives.catalogue import Catalogue, Found, ImageClass, Picture, Split
+from alexnet.errors import UserError, told
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,43 +25,31 @@ if TYPE_CHECKING:
 ARCHIVE = "cifar-10-python.tar.gz"
 BATCHES = {"train": [f"data_batch_{i}" for i in range(1, 6)], "test": ["test_batch"]}
 PIXELS = 3 * 32 * 32
+STOOD_FOR = (  # what a batch names: arrays and their types; anything else is refused
+    "numpy.core.multiarray._reconstruct", "numpy._core.multiarray._reconstruct", "numpy.ndarray", "numpy.dtype",
+)  # fmt: skip
+MISFIT = (KeyError, TypeError, ValueError, OverflowError, AttributeError)  # of a record with other parts or types
 
 
-class Kind:
-    """Stands in for numpy.dtype."""
+class StandIn:
+    """Stands in for numpy.ndarray and numpy.dtype: keeps what it is made of, and its state."""
 
-    def __init__(self, code: str | bytes, *_: Any) -> None:
-        self.code = code.decode() if isinstance(code, bytes) else code
+    state: Any = None
 
-    def __setstate__(self, state: Any) -> None:
-        pass  # byte order and fields: bytes have none
-
-
-class Grid:
-    """Stands in for numpy.ndarray."""
-
-    def __init__(self, *_: Any) -> None:
-        pass
+    def __init__(self, *made_of: Any) -> None:
+        self.made_of = made_of
 
     def __setstate__(self, state: Any) -> None:
-        _, self.shape, self.kind, self.by_column, self.data = state
+        self.state = state
 
     def pixels(self) -> NDArray[np.uint8]:
         """The array; ValueError, TypeError or AttributeError if it is none of bytes."""
         import numpy as np  # here, since Snakemake imports this module while it parses
 
-        if self.kind.code != "u1" or len(self.data) != math.prod(self.shape):
+        _, shape, kind, by_column, data = self.state
+        if kind.made_of[:1] not in (("u1",), (b"u1",)) or len(data) != math.prod(shape):
             raise ValueError("its array is not one of bytes")
-        return np.frombuffer(self.data, np.uint8).reshape(self.shape, order="F" if self.by_column else "C")
-
-
-# What a batch names: arrays and their types. Anything else is refused.
-STAND_INS: dict[tuple[str, str], Any] = {
-    ("numpy.core.multiarray", "_reconstruct"): Grid,
-    ("numpy._core.multiarray", "_reconstruct"): Grid,
-    ("numpy", "ndarray"): Grid,
-    ("numpy", "dtype"): Kind,
-}
+        return np.frombuffer(data, np.uint8).reshape(shape, order="F" if by_column else "C")
 
 
 class Restricted(pickle.Unpickler):
@@ -77,9 +65,9 @@ class Restricted(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) == ("_codecs", "encode"):
             return self._encode
-        if (module, name) not in STAND_INS:
+        if f"{module}.{name}" not in STOOD_FOR:
             raise pickle.UnpicklingError(f"it names {module}.{name}")
-        return STAND_INS[module, name]
+        return StandIn
 
     def _encode(self, text: str, _: str) -> bytes:
         """How Python 3 writes bytes into a pickle for Python 2; each text once."""
@@ -89,36 +77,25 @@ class Restricted(pickle.Unpickler):
         return text.encode("latin1")
 
 
-def unpickle(data: bytes, where: str) -> dict[bytes, Any]:
-    """The record of a batch or of the class names.
-
-    Raises:
-        UserError: no pickle, or one that asks for more than arrays.
-    """
-    try:
+def unpickle(path: Path, name: str) -> dict[bytes, Any]:
+    """The record of a batch or of the class names; UserError if it is none, or names more than arrays."""
+    data, where = tars.find(path, name), f"{path.name}/{name}"
+    with told(lambda why: f"{where} cannot be read ({why}); fetch it again", Exception):
         record = Restricted(data).load()
-    except Exception as error:
-        raise UserError(f"{where} cannot be read ({error}); fetch it again") from error
     if not isinstance(record, dict):
         raise UserError(f"{where} holds no record; fetch it again")
     return record
 
 
 def read_batch(path: Path, name: str, classes: int) -> list[Picture]:
-    """The images of one batch, (32, 32, 3) each.
-
-    Raises:
-        UserError: a part is missing, of another size, or a label is no class.
-    """
+    """The images of one batch, (32, 32, 3) each; UserError if a part is missing or misfits, or a label is no class."""
     import numpy as np
 
     where = f"{path.name}/{name}"
-    record = unpickle(tars.find(path, name), where)
-    try:
+    record = unpickle(path, name)
+    with told(lambda why: f"{where} lacks data or labels ({why}); fetch it again", *MISFIT):
         pixels, labels = record[b"data"].pixels(), [int(label) for label in record[b"labels"]]
         names = [file.decode() for file in record.get(b"filenames", [])]
-    except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
-        raise UserError(f"{where} lacks data or labels ({error}); fetch it again") from error
     names = names or [f"{name}_{i:05d}.png" for i in range(len(labels))]
     if pixels.shape != (len(labels), PIXELS) or len(names) != len(labels):
         raise UserError(f"{where} has {len(labels)} labels for pixels of shape {pixels.shape}; fetch it again")
@@ -129,28 +106,21 @@ def read_batch(path: Path, name: str, classes: int) -> list[Picture]:
     return [Picture(file, label, where, image) for file, label, image in zip(names, labels, images, strict=True)]
 
 
-def stream(path: Path, split: str, classes: int) -> Iterator[Picture]:
-    """The images of a split, batch by batch."""
-    for name in BATCHES[split]:
-        yield from read_batch(path, name, classes)
-
-
-def open_cifar(source: str, splits: list[str], path: Path) -> Catalogue:
-    """Look through the archive: its class names are sorted, so that a label is the rank of its name.
-
-    Raises:
-        UserError: see `read_batch`.
-    """
-    meta = unpickle(tars.find(path, "batches.meta"), f"{path.name}/batches.meta")
-    try:
+def open_cifar(found: Found) -> Catalogue:
+    """Look through the archive: its class names are sorted, so that a label is the rank of its name."""
+    path = found.first
+    meta = unpickle(path, "batches.meta")
+    with told(lambda why: f"{path.name}/batches.meta lacks {why}; fetch it again", *MISFIT):
         names = [name.decode() for name in meta[b"label_names"]]
         images = int(meta[b"num_cases_per_batch"])
-    except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
-        raise UserError(f"{path.name}/batches.meta lacks {error}; fetch it again") from error
     if names != sorted(names):
         raise UserError(f"{path.name}: class names are not in sorted order; this is no CIFAR-10")
     classes = tuple(ImageClass(name, name) for name in names)
-    opened = [
-        Split(split, images * len(BATCHES[split]), partial(stream, path, split, len(classes))) for split in splits
-    ]
-    return Catalogue(source, classes, tuple(opened), (path,), "original")
+
+    def pictures(batches: list[str]) -> Iterator[Picture]:
+        for name in batches:
+            yield from read_batch(path, name, len(classes))
+
+    batches = {split: BATCHES[split] for split in found.splits}
+    opened = [Split(split, images * len(some), partial(pictures, some)) for split, some in batches.items()]
+    return Catalogue(found.source, classes, tuple(opened), (path,), "original")

@@ -1,36 +1,81 @@
-"""Reads <split>/<class>/<image> from tars, zips or folders on disk; the folder names the class."""
+"""Reads <split>/<class>/<image> from tars, zips or folders on disk; the folder names the class.
+
+Files on disk get the checks that members of an archive get.
+"""
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
 from alexnet.archives import tars, zips
-from alexnet.archives.catalogue import SPLITS, Catalogue, ImageClass, Lazy, Place, splits_of
-from alexnet.archives.local_folders import images, subfolders
-from alexnet.archives.members import is_litter, printable
+from alexnet.archives.catalogue import SPLITS, Catalogue, Extent, Found, ImageClass, Lazy, Place, splits_of
+from alexnet.archives.members import MAX_BYTES, is_litter, printable
 from alexnet.errors import UserError
 
 IMAGENETTE = {
-    "n01440764": "tench",
-    "n02102040": "English springer",
-    "n02979186": "cassette player",
-    "n03000684": "chain saw",
-    "n03028079": "church",
-    "n03394916": "French horn",
-    "n03417042": "garbage truck",
-    "n03425413": "gas pump",
-    "n03445777": "golf ball",
-    "n03888257": "parachute",
-}
+    "n01440764": "tench", "n02102040": "English springer", "n02979186": "cassette player", "n03000684": "chain saw",
+    "n03028079": "church", "n03394916": "French horn", "n03417042": "garbage truck", "n03425413": "gas pump",
+    "n03445777": "golf ball", "n03888257": "parachute",
+}  # fmt: skip
 
 
-def places_of(path: Path, roots: Sequence[Path]) -> Iterator[Place]:
+def around(folders: Sequence[Path]) -> Iterator[Path]:
+    """The folders, then those one level below, then those one level above."""
+    yield from folders
+    for folder in folders:
+        if folder.is_dir():
+            yield from sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    yield from (folder.resolve().parent for folder in folders)
+
+
+def images(folder: Path, roots: Sequence[Path]) -> list[tuple[str, Extent]]:
+    """(printable name, bytes) of each file in `folder`, in the order of the names, hidden ones left out.
+
+    Args:
+        roots: the folders that the user named, resolved; a link may lead anywhere in them.
+
+    Raises:
+        UserError: a link leads nowhere or out of all roots, an entry is a pipe or a device, or has more bytes than
+            an image can have.
+    """
+    found = []
+    for path in folder.iterdir():
+        if is_litter(path.name):
+            continue
+        status = _inside(path, roots).stat()
+        if stat.S_ISDIR(status.st_mode):
+            continue
+        if not stat.S_ISREG(status.st_mode):
+            raise UserError(f"{path} is a pipe or a device, not an image; take it away")
+        size = status.st_size
+        if size > MAX_BYTES:
+            raise UserError(f"{path} has {size:,} bytes, more than the {MAX_BYTES:,} of an image; take it away")
+        found.append((printable(path.name), Extent(path, 0, size)))
+    return sorted(found, key=lambda image: image[0])
+
+
+def _inside(path: Path, roots: Sequence[Path]) -> Path:
+    """The path; an error if it is a link that leads nowhere, or out of all roots."""
+    if path.is_symlink():
+        target = path.resolve()
+        if not target.exists():
+            raise UserError(f"{path} is a link that leads nowhere; take it away, or put the image there")
+        if not any(target.is_relative_to(root) for root in roots):
+            raise UserError(
+                f"{path} is a link that leads out of its folder, to {target}; copy the image, or name the folder that "
+                "it leads to in `archives` or ALEXNET_DATA as well"
+            )
+    return path
+
+
+def by_class(path: Path, roots: Sequence[Path]) -> Iterator[Place]:
     """The classes of an archive, or of a folder called <split>, those without images too; hidden ones are left out."""
     if path.is_dir():
-        for name, folder in subfolders(path, roots):
-            listed = partial(images, folder, roots)
+        for folder in sorted(p for p in path.iterdir() if p.is_dir() and not is_litter(p.name)):
+            listed, name = partial(images, _inside(folder, roots), roots), printable(folder.name)
             yield Place(path.name, name, f"{path.name}/{name}", len(listed()), listed)
         return
     found: dict[tuple[str, str], list[tuple[str, Lazy]]] = {}
@@ -38,31 +83,31 @@ def places_of(path: Path, roots: Sequence[Path]) -> Iterator[Place]:
     for name, data in members:
         parts = name.split("/")  # [...]/<split>/<class>/<image>, of a folder without the image; all else is no image
         if len(parts) > 2 and parts[-3] in SPLITS and not is_litter(parts[-2]) and not is_litter(parts[-1]):
-            listed_here = found.setdefault((parts[-3], printable(parts[-2])), [])
+            of_class = found.setdefault((parts[-3], printable(parts[-2])), [])
             if parts[-1]:
-                listed_here.append((printable(parts[-1]), data))
+                of_class.append((printable(parts[-1]), data))
     for (split, name), files in found.items():
         yield Place(split, name, path.name, len(files), partial(iter, files))
 
 
-def open_class_folders(
-    source: str, splits: Sequence[str] | None, paths: Sequence[Path], folders: Sequence[Path], variant: str = ""
-) -> Catalogue:
+def open_class_folders(found: Found) -> Catalogue:
     """Count the images of archives, or of folders called <split>; the classes are those of all splits together.
 
-    Args:
-        folders: those that the user named: links in the folders of `paths` may lead anywhere in them.
+    Links in the folders may lead anywhere in those that the user named. If no splits were asked for, those are read that
+    are there.
 
     Raises:
-        UserError: there is no image, or a class has none in a split; or see `local_folders.images`.
+        UserError: there is no image, or a class has none in a split; or see `images`.
     """
-    roots = [path.resolve() for path in (*folders, *paths)]
-    places = [place for path in paths for place in places_of(path, roots)]
-    where = ", ".join(path.name for path in paths)
-    wanted = [split for split in SPLITS if (split in splits if splits else any(p.split == split for p in places))]
+    paths = tuple(found.paths.values())
+    roots = [path.resolve() for path in (*found.folders, *paths)]
+    places = [place for path in paths for place in by_class(path, roots)]
+    where, there = ", ".join(path.name for path in paths), found.splits or {place.split for place in places}
+    wanted = [split for split in SPLITS if split in there]
     places = [place for place in places if place.split in wanted]
     if not places:
         raise UserError(f"{where} has no {'/'.join(wanted) or 'train'}/<class>/<image>; check its layout")
-    words = IMAGENETTE if source == "imagenette" else {}
+    words = IMAGENETTE if found.source == "imagenette" else {}
     classes = tuple(ImageClass(name, words.get(name, name)) for name in sorted({place.wnid for place in places}))
-    return Catalogue(source, classes, splits_of(places, wanted, classes, where), tuple(paths), variant)
+    variant = paths[0].name.split(".")[0].removesuffix("-train").removesuffix("-val") * (found.source != "folders")
+    return Catalogue(found.source, classes, splits_of(places, wanted, classes, where), paths, variant)

@@ -20,7 +20,7 @@ from typing import Any
 
 from alexnet.archives import tars
 from alexnet.archives.catalogue import ImageClass
-from alexnet.errors import UserError
+from alexnet.errors import UserError, told
 
 MEMORY, SECONDS = (2 << 30, 60)  # bytes and seconds that the table's reader may take; it needs 0.4 GB and half a second
 
@@ -49,10 +49,9 @@ def _table(mat: bytes, columns: Sequence[str]) -> dict[str, Any]:
     call = [sys.executable, "-c", code, *columns]
     one_thread = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
     with tempfile.TemporaryFile() as answer:
+        how: dict[str, Any] = {"stdout": answer, "stderr": subprocess.PIPE, "env": os.environ | one_thread}
         try:
-            done = subprocess.run(
-                call, input=mat, stdout=answer, stderr=subprocess.PIPE, env=os.environ | one_thread, timeout=SECONDS
-            )
+            done = subprocess.run(call, input=mat, timeout=SECONDS, **how)
         except subprocess.TimeoutExpired:
             raise ValueError(f"its reader took more than {SECONDS} s") from None
         if done.returncode < 0:
@@ -66,12 +65,8 @@ def _table(mat: bytes, columns: Sequence[str]) -> dict[str, Any]:
 
 def child() -> None:
     """The other side of `_table`: a MATLAB file on standard input, JSON on standard output, columns as arguments."""
-    for limit, most in (
-        (resource.RLIMIT_AS, MEMORY),
-        (resource.RLIMIT_FSIZE, MEMORY // 32),
-        (resource.RLIMIT_CPU, SECONDS),
-        (resource.RLIMIT_CORE, 0),
-    ):
+    limits = {"AS": MEMORY, "FSIZE": MEMORY // 32, "CPU": SECONDS, "CORE": 0}
+    for limit, most in ((getattr(resource, f"RLIMIT_{name}"), most) for name, most in limits.items()):
         hard = resource.getrlimit(limit)[1]
         most = most if hard == resource.RLIM_INFINITY else min(most, hard)
         resource.setrlimit(limit, (most, most))
@@ -88,51 +83,19 @@ def child() -> None:
 def read_devkit(path: Path, year: int) -> Devkit:
     """Read <root>/data/meta.mat: a struct array `synsets`; the rows without children are the classes.
 
-    Raises:
-        UserError: the archive is missing or damaged, or belongs to another year.
+    UserError if the archive is missing or damaged, or belongs to another year.
     """
     key = f"ILSVRC{year}_ID"
     columns = (key, "WNID", "words", "num_children", "num_train_images")
-    try:
-        table = _table(tars.find(path, "data/meta.mat"), columns)
-    except ValueError as error:
-        raise UserError(
-            f"data/meta.mat in {path.name} has no table of synsets ({error}); fetch the archive again"
-        ) from error
-    lacking = [name for name in columns if name not in table["columns"]]
-    if lacking:
+    mat = tars.find(path, "data/meta.mat")
+    with told(lambda why: f"data/meta.mat in {path.name} has no table of synsets ({why}); fetch it again", ValueError):
+        table = _table(mat, columns)
+    if lacking := [name for name in columns if name not in table["columns"]]:
         raise UserError(f"data/meta.mat in {path.name} has no column {lacking[0]}: it is not the kit of {year}")
 
     leaves = sorted((row for row in table["rows"] if row["num_children"] == 0), key=lambda row: row["WNID"])
     label_of_id = {row[key]: label for label, row in enumerate(leaves)}
     if len(label_of_id) != len(leaves) or len({row["WNID"] for row in leaves}) != len(leaves):
         raise UserError(f"data/meta.mat in {path.name} has an id or a wnid twice; fetch the archive again")
-    return Devkit(
-        year,
-        path.name,
-        tuple(ImageClass(row["WNID"], row["words"]) for row in leaves),
-        label_of_id,
-        tuple(row["num_train_images"] for row in leaves),
-    )
-
-
-def read_ground_truth(text: bytes, file: str, kit: Devkit) -> list[int]:
-    """Labels of a ground-truth file, which has one id of the kit's year a line.
-
-    Raises:
-        UserError: a line is no number, or a number that the kit does not know as a class; names file, line
-        and value.
-    """
-    labels = []
-    for number, line in enumerate(text.decode("ascii", "replace").split("\n"), start=1):
-        value = line.strip()
-        if not value:
-            continue
-        label = kit.label_of_id.get(int(value)) if value.isdecimal() else None
-        if label is None:
-            raise UserError(
-                f"{file}, line {number}: {value!r} is not among the {len(kit.classes)} class ids of "
-                f"{kit.file}; check that both files are of the same year"
-            )
-        labels.append(label)
-    return labels
+    classes = tuple(ImageClass(row["WNID"], row["words"]) for row in leaves)
+    return Devkit(year, path.name, classes, label_of_id, tuple(row["num_train_images"] for row in leaves))

@@ -7,25 +7,27 @@ where this one stopped.
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import json
 import os
+import random
+import re
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO, cast
+from typing import Any, TextIO
 from urllib.parse import quote, urlsplit, urlunsplit
 
 import requests
 from urllib3.exceptions import HTTPError
-from urllib3.util.retry import RequestHistory, Retry
+from urllib3.util.retry import Retry
 
-from alexnet.archives.credentials import Credentials, advice
 from alexnet.archives.known_files import CREDENTIALS, KNOWN, human_size, public
-from alexnet.archives.parts import Part
-from alexnet.archives.web import Interrupted, Session, ask, check_url, tried, within
+from alexnet.archives.web import Credentials, Interrupted, Session, advice, ask, check_url, tried, within
 from alexnet.errors import UserError
-from alexnet.runtime.files import locked
+from alexnet.runtime.files import locked, write_json
 from alexnet.runtime.progress import clock
 
 BLOCK = 1 << 17
@@ -33,6 +35,8 @@ PROGRESS_SECONDS = 2.0
 ENOUGH = 100_000  # bytes that an attempt must bring, or it counts as a failure
 SLOW = "the server is too slow"
 RETRIED = (408, 429, 500, 502, 503, 504)
+HASH_BLOCK = 1 << 20
+RECORD = {"url": str, "etag": str | None, "last_modified": str | None, "bytes": int | None}  # of what the server said
 LONGEST_WAIT = 120  # seconds that a server may have us wait
 
 
@@ -47,35 +51,78 @@ class Download:
     attempts: int
 
 
+class Part:
+    """The bytes fetched so far, their hashes, and what the server said about the whole."""
+
+    def __init__(self, path: Path, url: str, kinds: Sequence[str]) -> None:
+        self.path, self.record, self.url, self.kinds = path, path.with_name(path.name + ".json"), url, kinds
+        self._forget({})
+
+    def _forget(self, said: dict[str, Any]) -> None:
+        self.have, self.said = 0, said
+        self.hashes = {kind: hashlib.new(kind, usedforsecurity=False) for kind in self.kinds}
+
+    def take(self, block: bytes) -> None:
+        self.have += len(block)
+        for digest in self.hashes.values():
+            digest.update(block)
+
+    def read(self, path: Path) -> None:
+        """Take the bytes of a file into the hashes."""
+        with open(path, "rb") as file:
+            while block := file.read(HASH_BLOCK):
+                self.take(block)
+
+    def begin(self, said: dict[str, Any] | None = None) -> None:
+        """Start from zero: the record is there before the first byte. Without one, leave nothing."""
+        self.path.unlink(missing_ok=True)
+        self.record.unlink(missing_ok=True)
+        self._forget(said or {})
+        if said:
+            write_json(self.record, {"url": self.url, **said})
+            self.path.touch()
+
+    def load(self) -> None:
+        """Take up what an earlier call left of the same address."""
+        with contextlib.suppress(OSError, ValueError):
+            said = json.loads(self.record.read_text())
+            sound = isinstance(said, dict) and all(isinstance(said.get(k), t) for k, t in RECORD.items())
+            if sound and said["url"] == self.url and self.path.is_file():
+                self.said = said
+                self.read(self.path)
+                return
+        self.begin()
+
+    @property
+    def validator(self) -> str:
+        """What If-Range is to hold; weak tags do not identify bytes."""
+        tag = self.said.get("etag") or ""
+        return tag if tag and not tag.startswith("W/") else self.said.get("last_modified") or ""
+
+    def goes_on(self, answer: requests.Response) -> bool:
+        """Whether an answer is the rest."""
+        total = self.said["bytes"] or "[0-9]+"
+        place = rf"bytes {self.have}-[0-9]+/({total}|\*)"
+        return bool(answer.status_code == 206 and re.fullmatch(place, answer.headers.get("Content-Range", "")))
+
+
 @dataclass
 class Fetch:
-    """One file on its way from one URL.
-
-    Attributes:
-        url, target: where it comes from and goes to.
-        size, md5, sha256: what is known of it.
-        most: bytes that it may have, whatever the server says.
-        credentials: sent to their own host alone.
-        progress: where lines go.
-        attempts: bound on the requests in a row that bring little.
-        backoff: the first pause between them in seconds.
-        timeout: the longest silence of the server in seconds.
-        slowest: bytes a second that must come in each `window` of seconds.
-    """
+    """One file on its way from one URL; `size`, `md5` and `sha256` are what is known of it."""
 
     url: str
     target: Path
     size: int | None = None
     md5: str | None = None
     sha256: str | None = None
-    most: int = 1_000_000_000_000
-    credentials: Credentials | None = None
-    progress: TextIO | None = None
-    attempts: int = 8
-    backoff: float = 1.0
-    timeout: float = 30.0
-    slowest: float = 10_000.0
-    window: float = 60.0
+    most: int = 1_000_000_000_000  # bytes that it may have, whatever the server says
+    credentials: Credentials | None = None  # sent to their own host alone
+    progress: TextIO | None = None  # where lines go
+    attempts: int = 8  # bound on the requests in a row that bring little
+    backoff: float = 1.0  # the first pause between them in seconds
+    timeout: float = 30.0  # the longest silence of the server in seconds
+    slowest: float = 10_000.0  # bytes a second that must come in each window
+    window: float = 60.0  # seconds
 
     def __post_init__(self) -> None:
         self.name = self.target.name
@@ -109,9 +156,8 @@ class Fetch:
         length = answer.headers.get("Content-Length", "")
         said = int(length) if length.isascii() and length.isdigit() else None
         if said is not None and (said > self.most or self.size not in (None, said)):
-            raise UserError(
-                f"{self.name} has {said} bytes at {where}, expected are {self.size or f'at most {self.most}'}"
-            )
+            expected = self.size or f"at most {self.most}"
+            raise UserError(f"{self.name} has {said} bytes at {where}, expected are {expected}")
         return self.size if said is None else said
 
     def attempt(self) -> None:
@@ -127,7 +173,7 @@ class Fetch:
             headers["If-Range"] = part.validator
         self.requested += 1
         with contextlib.closing(within(max(self.timeout, self.window), self._stream(headers))) as stream:
-            answer = cast(requests.Response, next(stream))
+            answer = next(stream)
             if part.have and answer.status_code in (206, 416) and not part.goes_on(answer):
                 part.begin()
                 raise Interrupted("the file there is not the one that was begun")
@@ -136,11 +182,11 @@ class Fetch:
                 tag, date = answer.headers.get("ETag"), answer.headers.get("Last-Modified")
                 part.begin({"etag": tag, "last_modified": date, "bytes": length})
             self.resumed_from = part.have
-            self._receive(cast(Iterator[bytes], stream), part.said["bytes"])
+            self._receive(stream, part.said["bytes"])
         if part.said["bytes"] and part.have < part.said["bytes"]:
             raise Interrupted("the body ended early")
 
-    def _stream(self, headers: dict[str, str]) -> Iterator[requests.Response | bytes]:
+    def _stream(self, headers: dict[str, str]) -> Iterator[Any]:
         """The answer, then its body as it is sent, undecoded."""
         answer = ask(self.session, self.name, self.url, headers, self.credentials, self.timeout)
         with contextlib.closing(answer):
@@ -194,17 +240,10 @@ class Fetch:
                     f"run the same again later: it goes on at {where}"
                 )
             self.note(f"{reason} at {where}; tries again")
-            waiting = Retry(
-                backoff_factor=self.backoff / 2,
-                backoff_jitter=self.backoff / 2,
-                backoff_max=60,
-                retry_after_max=LONGEST_WAIT,
-                history=(RequestHistory("GET", None, None, None, None),) * (failures + 1),
-            )
-            try:
-                waiting.sleep(answer.raw if answer is not None else None)
-            except (HTTPError, ValueError, OverflowError):  # a Retry-After that is none
-                waiting.sleep()
+            pause = min(60.0, self.backoff * (2**failures + random.random()) / 2)
+            with contextlib.suppress(HTTPError, ValueError, OverflowError):  # a Retry-After that is none
+                pause = (Retry().get_retry_after(answer.raw) if answer is not None else None) or pause
+            time.sleep(min(pause, LONGEST_WAIT))
 
     def fault(self) -> str:
         """How the bytes differ from what was expected; empty if they do not."""
@@ -276,11 +315,7 @@ def fetch_missing(
     credentials: Credentials | None = None,
     progress: TextIO | None = None,
 ) -> list[Path]:
-    """Download published archives into a folder, one after another; their paths.
-
-    Raises:
-        UserError: nothing is known about a name, or as `fetch`.
-    """
+    """Download published archives into a folder, in turn; their paths. UserError if one is unknown, or as `fetch`."""
     unknown = [name for name in names if name not in KNOWN]
     if unknown:
         raise UserError(f"{', '.join(unknown)} cannot be downloaded: nothing is known about it; put it into {folder}")

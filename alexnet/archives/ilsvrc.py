@@ -10,14 +10,24 @@ from itertools import pairwise
 from pathlib import Path
 
 from alexnet.archives import tars
-from alexnet.archives.catalogue import Catalogue, Extent, Lazy, Picture, Place, Split, single, splits_of
-from alexnet.archives.devkits import Devkit, read_devkit, read_ground_truth
+from alexnet.archives.catalogue import (
+    Catalogue,
+    Extent,
+    Found,
+    Lazy,
+    Picture,
+    Place,
+    Split,
+    locate,
+    places_of,
+    splits_of,
+)
+from alexnet.archives.devkits import Devkit, read_devkit
 from alexnet.archives.members import basename
 from alexnet.errors import UserError
 
 DEVKIT = {2010: "ILSVRC2010_devkit-1.0.tar.gz", 2012: "ILSVRC2012_devkit_t12.tar.gz"}
 IMAGES = {2010: "ILSVRC2010_images_{}.tar", 2012: "ILSVRC2012_img_{}.tar"}
-OFFERED = {2010: ("train", "val", "test"), 2012: ("train", "val")}  # labels of the 2012 test set: never published
 TEST_GROUND_TRUTH = "ILSVRC2010_test_ground_truth.txt"
 PATCHES = "patch_images.tar"  # of 2010: later versions of some images, used where it is there
 
@@ -35,6 +45,16 @@ def tar_of_tars(path: Path, kit: Devkit) -> list[Place]:
     """
     labels = {c.wnid: label for label, c in enumerate(kit.classes)}
     places: dict[str, Place] = {}
+
+    def listed(member: Extent, wnid: str, where: str, count: int) -> list[tuple[str, Extent]]:
+        found = tars.images(path, member, where)
+        if len(found) != count:
+            raise UserError(
+                f"class {wnid}: {where} has {len(found)} images, but data/meta.mat in {kit.file} says {count}; fetch "
+                f"{path.name} again"
+            )
+        return found
+
     for name, member in tars.members(path, most=math.inf):
         wnid, dot, ending = basename(name).rpartition(".")
         if (dot + ending, wnid in labels) != (".tar", True):
@@ -45,19 +65,9 @@ def tar_of_tars(path: Path, kit: Devkit) -> list[Place]:
             raise UserError(f"{path.name} holds class {wnid} twice; fetch it again")
         where, count = f"{path.name}/{wnid}.tar", kit.train_images[labels[wnid]]
         empty = next(tars.members(path, within=member, where=where), None) is None
-        listed = partial(_inner, path, member, where, count, kit.file)
-        places[wnid] = Place("train", wnid, where, 0 if empty else count, listed)
+        later = partial(listed, member, wnid, where, count)
+        places[wnid] = Place("train", wnid, where, 0 if empty else count, later)
     return list(places.values())
-
-
-def _inner(path: Path, member: Extent, where: str, count: int, kit: str) -> list[tuple[str, Extent]]:
-    found = [(basename(name), data) for name, data in tars.members(path, within=member, where=where)]
-    if len(found) != count:
-        raise UserError(
-            f"class {basename(where).removesuffix('.tar')}: {where} has {len(found)} images, but data/meta.mat in {kit} "
-            f"says {count}; fetch {path.name} again"
-        )
-    return found
 
 
 def flat(
@@ -72,71 +82,72 @@ def flat(
     names = sorted(name for name, _ in found)
     if len(names) != len(wnids):
         raise UserError(f"{archive} has {len(names)} images, but {truth} has {len(wnids)} lines; fetch both again")
-    wnid_of = dict(zip(names, wnids, strict=True))
-    if len(wnid_of) != len(names):
-        twice = next(a for a, b in pairwise(names) if a == b)
+    twice = next((a for a, b in pairwise(names) if a == b), None)
+    if twice:
         raise UserError(f"{archive} holds {twice} twice, so its names do not match {truth}; fetch it again")
     others = tuple(f"ILSVRC{other}_" for other in DEVKIT if other != year)
     foreign = next((name for name in names if name.startswith(others)), None)
     if foreign:
         raise UserError(f"{archive} holds {foreign}, which is not of {year}; check that it is the right file")
-    return single(split, archive, ((name, wnid_of[name], data) for name, data in found))
+    wnid_of = dict(zip(names, wnids, strict=True))
+    return places_of(split, ((archive, wnid_of[name], name, data) for name, data in found))
 
 
 def ground_truth(split: str, paths: dict[str, Path], kit: Devkit) -> tuple[list[str], str]:
-    """Wnids of the validation or test images by the rank of their names, and what says so."""
+    """Wnids of the validation or test images by the rank of their names, and what says so: one id of the kit's year a line.
+
+    Raises:
+        UserError: a line is no number, or a number that the kit does not know as a class; names file, line and value.
+    """
     if split == "test":
         text, where = paths[TEST_GROUND_TRUTH].read_bytes(), TEST_GROUND_TRUTH
     else:
         truth = f"ILSVRC{kit.year}_validation_ground_truth.txt"
         text, where = tars.find(paths[DEVKIT[kit.year]], f"data/{truth}"), f"{truth} in {kit.file}"
-    return [kit.classes[label].wnid for label in read_ground_truth(text, where, kit)], where
+    wnids = []
+    for number, line in enumerate(text.decode("ascii", "replace").split("\n"), start=1):
+        if value := line.strip():
+            label = kit.label_of_id.get(int(value)) if value.isdecimal() else None
+            if label is None:
+                raise UserError(
+                    f"{where}, line {number}: {value!r} is not among the {len(kit.classes)} class ids of {kit.file}; check "
+                    "that both files are of the same year"
+                )
+            wnids.append(kit.classes[label].wnid)
+    return wnids, where
 
 
-def patched(split: Split, patches: dict[str, Extent]) -> Split:
-    """The split with the later versions of some images, by name."""
+def read_split(split: str, path: Path, paths: dict[str, Path], kit: Devkit) -> list[Place]:
+    """The images in the official tar of a split; `paths` has the devkit and the ground truth."""
+    if split == "train":
+        return tar_of_tars(path, kit)
+    return flat(split, kit.year, path.name, tars.images(path), *ground_truth(split, paths, kit))
 
-    def pictures() -> Iterator[Picture]:
+
+def open_2010(found: Found) -> Catalogue:
+    """Look through the archives and patch_images.tar; UserError if, all splits read, a patch replaces no image."""
+    kit = read_devkit(found.paths[DEVKIT[2010]], 2010)
+    archives = {split: found.paths[IMAGES[2010].format(split)] for split in found.splits}
+    places = [p for split, path in archives.items() for p in read_split(split, path, found.paths, kit)]
+    where = f"{', '.join(path.name for path in archives.values())} and {kit.file}"
+    opened = splits_of(places, found.splits, kit.classes, where, found.archive_order)
+    files, tar = tuple(found.paths.values()), locate(PATCHES, found.folders)
+    if not tar.exists():
+        return Catalogue(found.source, kit.classes, opened, files)
+    patches = dict(tars.images(tar))
+    classes = {name.split("_")[0] for name in patches}
+    searched = [place for place in places if place.split != "train" or place.wnid in classes]
+    unused = sorted(patches.keys() - {name for place in searched for name, _ in place.listed()})
+    if unused and len(archives) == 3:
+        raise UserError(
+            f"{PATCHES}: {unused[0]} ({len(unused)} of {len(patches)} images) replaces no image of 2010; fetch it "
+            "again, or take it away to pack the images as they were first published"
+        )
+
+    def patched(split: Split) -> Iterator[Picture]:
         for picture in split.pictures():
             new = patches.get(picture.name)
             yield replace(picture, archive=PATCHES, data=new, repairs=("patched",)) if new else picture
 
-    return replace(split, pictures=pictures)
-
-
-def open_ilsvrc(
-    source: str, year: int, splits: Sequence[str], paths: dict[str, Path], archive_order: bool = False
-) -> Catalogue:
-    """Look through a year's archives; `paths` has those that `needed` names, and patch_images.tar if it is there.
-
-    Args:
-        archive_order: images come as they stand in the archives, not by label and name.
-
-    Raises:
-        UserError: see `read_devkit`, `read_ground_truth`, `tar_of_tars` and `flat`; or a patch replaces no
-            image although all splits are read.
-    """
-    kit = read_devkit(paths[DEVKIT[year]], year)
-    places: list[Place] = []
-    for split in splits:
-        path = paths[IMAGES[year].format(split)]
-        if split == "train":
-            places += tar_of_tars(path, kit)
-            continue
-        wnids, truth = ground_truth(split, paths, kit)
-        images = ((basename(name), data) for name, data in tars.members(path))
-        places += flat(split, year, path.name, images, wnids, truth)
-    where = f"{', '.join(IMAGES[year].format(split) for split in splits)} and {kit.file}"
-    opened = splits_of(places, splits, kit.classes, where, archive_order)
-    if PATCHES in paths:
-        patches = {basename(name): data for name, data in tars.members(paths[PATCHES])}
-        classes = {name.split("_")[0] for name in patches}
-        searched = [place for place in places if place.split != "train" or place.wnid in classes]
-        unused = sorted(patches.keys() - {name for place in searched for name, _ in place.listed()})
-        if unused and len(splits) == len(OFFERED[year]):
-            raise UserError(
-                f"{PATCHES}: {unused[0]} ({len(unused)} of {len(patches)} images) replaces no image of {year}; fetch it "
-                "again, or take it away to pack the images as they were first published"
-            )
-        opened = tuple(patched(split, patches) for split in opened)
-    return Catalogue(source, kit.classes, opened, tuple(paths.values()))
+    opened = tuple(replace(split, pictures=partial(patched, split)) for split in opened)
+    return Catalogue(found.source, kit.classes, opened, (*files, tar))

@@ -7,65 +7,60 @@ box of each object: the class counts), the names of the training images from tra
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from alexnet.archives.catalogue import ImageClass, Listed, Place, single
+from alexnet.archives.catalogue import ImageClass, Lazy, Place, places_of
 from alexnet.archives.members import shown
-from alexnet.errors import UserError
+from alexnet.errors import UserError, told
 
 IMAGES, MAPPING, SOLUTION = "ILSVRC/Data/CLS-LOC", "LOC_synset_mapping.txt", "LOC_val_solution.csv"
 LIST = "ILSVRC/ImageSets/CLS-LOC/train_cls.txt"
 
 
 def _lines(path: Path) -> list[str]:
-    try:
+    with told(lambda why: f"{path} cannot be read ({why}); fetch it again", OSError, UnicodeDecodeError):
         return path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} cannot be read ({error}); fetch it again") from error
 
 
 def read_classes(path: Path) -> tuple[ImageClass, ...]:
-    """The classes, sorted by wnid.
-
-    Raises:
-        UserError: no text, no classes, or one twice.
-    """
+    """The classes, sorted by wnid; UserError if there are none, or one is there twice."""
     pairs = sorted([*line.split(maxsplit=1), ""][:2] for line in _lines(path) if line.strip())
     if not pairs or len({wnid for wnid, _ in pairs}) < len(pairs):
         raise UserError(f"{path} has no classes, or one twice; fetch it again")
     return tuple(ImageClass(wnid, words) for wnid, words in pairs)
 
 
-def read_solution(path: Path, classes: Sequence[ImageClass]) -> dict[str, str]:
-    """Wnid of each validation image, by name without ending.
+def labelled_by(
+    path: Path, where: str, images: Iterable[tuple[str, Lazy]], classes: Sequence[ImageClass]
+) -> list[Place]:
+    """Validation images, with the classes that LOC_val_solution.csv gives them.
 
     Raises:
-        UserError: no table, a line has no class, an unknown one, or two, or an image is there twice.
+        UserError: no table, a line has no class, an unknown one, or two, an image is there twice, or is not both there and
+            in the list.
     """
-    known, found = {c.wnid for c in classes}, dict[str, str]()
-    try:
+    known, wnid_of = {c.wnid for c in classes}, dict[str, str]()
+    with told(lambda why: f"{path} cannot be read ({why}); fetch it again", csv.Error):
         rows = list(csv.DictReader(_lines(path)))
-    except csv.Error as error:
-        raise UserError(f"{path} cannot be read ({error}); fetch it again") from error
     for number, row in enumerate(rows, start=2):
         image, wnids = row.get("ImageId"), set((row.get("PredictionString") or "").split()[::5])
         if not image or len(wnids) != 1 or not wnids <= known:
             raise UserError(
                 f"{path.name}, line {number}: {' '.join(sorted(wnids))[:80] or 'nothing'!r} is not one class of {MAPPING}"
             )
-        if image in found:
+        if image in wnid_of:
             raise UserError(f"{path.name}, line {number}: {shown(image)} is there twice; fetch it again")
-        found[image] = wnids.pop()
-    return found
+        wnid_of[image] = wnids.pop()
+    found = list(images)
+    odd = sorted(wnid_of.keys() ^ {Path(name).stem for name, _ in found})
+    if odd:
+        raise UserError(f"{where}: image {shown(odd[0])} is not both there and in {path.name} ({len(odd)} are not)")
+    return places_of("val", ((where, wnid_of[Path(name).stem], name, data) for name, data in found))
 
 
 def check_list(path: Path, places: Sequence[Place]) -> None:
-    """Compare training images with train_cls.txt: <wnid>/<name without ending> and a number a line.
-
-    Raises:
-        UserError: an image is not both listed and there.
-    """
+    """Compare training images with train_cls.txt: <wnid>/<name> and a number a line; UserError if they differ."""
     listed: dict[str, set[str]] = {}
     for line in filter(None, _lines(path)):
         wnid, _, name = line.split()[0].partition("/")
@@ -78,16 +73,3 @@ def check_list(path: Path, places: Sequence[Place]) -> None:
                 f"{place.archive} has {place.images} images, but {path.name} lists {len(expected)}: "
                 f"{shown(odd[0]) if odd else 'one twice'} is not both there and listed; fetch it again"
             )
-
-
-def labelled_by(path: Path, where: str, images: Listed, classes: Sequence[ImageClass]) -> list[Place]:
-    """Validation images, with the classes that LOC_val_solution.csv gives them.
-
-    Raises:
-        UserError: see `read_solution`; an image is not both there and in the list.
-    """
-    wnid_of, found = read_solution(path, classes), list(images)
-    odd = sorted(wnid_of.keys() ^ {Path(name).stem for name, _ in found})
-    if odd:
-        raise UserError(f"{where}: image {shown(odd[0])} is not both there and in {path.name} ({len(odd)} are not)")
-    return single("val", where, [(name, wnid_of[Path(name).stem], data) for name, data in found])

@@ -12,6 +12,7 @@ import re
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -112,35 +113,37 @@ def human_size(count: int) -> str:
     return f"{count} bytes"
 
 
+def is_url(url: str) -> bool:
+    """Whether requests can be sent there."""
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+
+
 def public(url: str) -> str:
     """The URL without user, password, query and fragment, fit for a message."""
-    scheme, _, rest = url.partition("://")
-    try:
-        known = urlsplit(url).scheme in ("http", "https") and urlsplit(url).port != 0
-    except ValueError:
-        known = False
-    if not known:
+    if not is_url(url):
         return "an address that is no URL"
+    scheme, _, rest = url.partition("://")
     return f"{scheme}://{re.split('[?#]', rest)[0].rpartition('@')[2]}"
 
 
-def _lines_of(name: str, width: int) -> list[str]:
+def _line(name: str, width: int) -> str:
     """A missing file: its size and checksum, on two lines if one is too narrow."""
     file = KNOWN.get(name)
     if file is None:
-        return [f"  {name:{width}}  no size or checksum published"]
-    size = "size not published" if file.bytes is None else human_size(file.bytes)
-    checksum = "no checksum published"
-    if file.sha256 or file.md5:
-        checksum = f"sha256 {file.sha256}" if file.sha256 else f"md5 {file.md5}"
+        return f"  {name:{width}}  no size or checksum published"
+    size = human_size(file.bytes) if file.bytes else "size not published"
+    checksum = f"sha256 {file.sha256}" if file.sha256 else f"md5 {file.md5}" if file.md5 else "no checksum published"
     line = f"  {name:{width}}  {size:18}  {checksum}"
-    return [line] if len(line) <= WIDTH else [f"  {name:{width}}  {size}", f"    {checksum}"]
+    return line if len(line) <= WIDTH else f"  {name:{width}}  {size}\n    {checksum}"
 
 
 def _first(words: Sequence[str], most: int) -> str:
     """The words as a list; those beyond the first `most` as a number."""
-    more = f" and {len(words) - most} more" * (len(words) > most)
-    return ", ".join(words[:most]) + more
+    return ", ".join(words[:most]) + f" and {len(words) - most} more" * (len(words) > most)
 
 
 def instead(source: str, folders: Sequence[str | Path]) -> str:
@@ -154,46 +157,36 @@ def instead(source: str, folders: Sequence[str | Path]) -> str:
     return f"Each split is also taken as {'; '.join(LAYOUTS[source])}. What is there: {_first(there, MOST_FILES) or 'nothing'}."
 
 
-def _advice(source: str, known: list[KnownFile], folders: list[str], base_url: str | None) -> list[str]:
-    """Sentences, and lines to copy (indented): where a person, or the bench, gets the files."""
-    pages = list(dict.fromkeys(file.page for file in known))
-    lines = [
-        page[0].upper() + page[1:] + "." if page.startswith(NOT_PUBLIC) else f"Where to get them: {page}."
-        for page in pages
-    ]
-    lines += filter(None, [instead(source, folders)])
-    lines.append(
-        f"Put them into {folders[0] if folders else 'a folder'}, or name their folder in `archives` of "
-        "config/config.yaml or in the environment variable ALEXNET_DATA."
-    )
-    if not known:
-        return lines
-    account = f"Credentials, if it asks for any, go into the environment variables {CREDENTIALS}."
-    if base_url:
-        return [*lines, f"The bench downloads them from {public(base_url)}. {account}"]
-    obtainable = not any(page.startswith(NOT_PUBLIC) for page in pages)
-    base = BASE_URLS.get(source, "<base URL>") if obtainable else "<base URL>"
-    lines.append("Or have the bench download them, with this in config/config.yaml:")
-    return [*lines, f"  downloads: {{{source}: {base}}}", account]
-
-
 def describe_missing(source: str, names: list[str], folders: list[str], base_url: str | None) -> str:
-    """What is missing and where it comes from, on one screen.
+    """What is missing and where a person, or the bench, gets it, on one screen.
 
     `base_url`: from where the bench would download the files, None if that is not configured.
     """
-    shown = names[:MOST_FILES]
-    width = max(map(len, shown), default=0)
-    searched = _first(folders, MOST_FOLDERS) or "no folder"
-    what = f"{len(names)} file{'s' * (len(names) != 1)}"
-    head = f"source {source} lacks {what}, found in none of these: {searched}"
-    # The caller puts a few words before the first line.
-    lines = textwrap.wrap(head, WIDTH, initial_indent=" " * 36, subsequent_indent="  ", break_on_hyphens=False)
-    lines[0] = lines[0].lstrip()
-    for name in shown:
-        lines += _lines_of(name, width)
-    if len(names) > len(shown):
-        lines.append(f"  and {len(names) - len(shown)} more")
-    for line in _advice(source, [KNOWN[n] for n in names if n in KNOWN], folders, base_url):
-        lines += [line] if line.startswith("  ") else textwrap.wrap(line, WIDTH, break_on_hyphens=False)
-    return "\n".join(lines)
+    known, shown = [KNOWN[name] for name in names if name in KNOWN], names[:MOST_FILES]
+    files, width = f"{len(names)} file{'s' * (len(names) != 1)}", max(map(len, shown), default=0)
+    pages = list(dict.fromkeys(file.page for file in known))
+    private = any(page.startswith(NOT_PUBLIC) for page in pages)
+    head = f"source {source} lacks {files}, found in none of these: {_first(folders, MOST_FOLDERS) or 'no folder'}"
+    lines = [_line(name, width) for name in shown] + [f"  and {len(names) - MOST_FILES} more"] * (
+        len(names) > MOST_FILES
+    )
+    for page in pages:
+        lines.append(f"{page[0].upper()}{page[1:]}." if page.startswith(NOT_PUBLIC) else f"Where to get them: {page}.")
+    lines += [
+        instead(source, folders),
+        f"Put them into {folders[0] if folders else 'a folder'}, or name their folder in `archives` of "
+        "config/config.yaml or in the environment variable ALEXNET_DATA.",
+    ]
+    account = f"Credentials, if it asks for any, go into the environment variables {CREDENTIALS}."
+    if known and base_url:
+        lines.append(f"The bench downloads them from {public(base_url)}. {account}")
+    elif known:
+        base = "<base URL>" if private else BASE_URLS.get(source, "<base URL>")
+        lines.append("Or have the bench download them, with this in config/config.yaml:")
+        lines += [f"  downloads: {{{source}: {base}}}", account]
+    # The caller puts a few words before the first line. What is indented is to be copied, and stays whole.
+    wrap = partial(textwrap.wrap, width=WIDTH, break_on_hyphens=False)
+    text = [*wrap(head, initial_indent=" " * 36, subsequent_indent="  ")]
+    for line in lines:
+        text += [line] if line.startswith("  ") else wrap(line)
+    return "\n".join(text).lstrip()

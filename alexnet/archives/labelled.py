@@ -1,18 +1,36 @@
-"""Images that come one after another with a name and a label, in shards that mix the classes."""
+"""Images that come one after another with a name and a label, in numbered shards that mix the classes."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
 
-from alexnet.archives.catalogue import ImageClass, Lazy, Place
+from alexnet.archives.catalogue import ImageClass, Place, places_of
 from alexnet.archives.members import basename, printable
-from alexnet.errors import UserError
+from alexnet.errors import UserError, told
 
 SPLIT_WORDS = {"train": ("train",), "val": ("validation", "val"), "test": ("test",)}  # in names of shards
 OF_CLASS = re.compile(r"(n\d{8})_\d+")
 WITH_CLASS = re.compile(r"(.+)_(n\d{8})")  # Hugging Face appends the class to the official name
+
+
+def shards(pattern: re.Pattern[str], root: Path, split: str) -> list[Path]:
+    """The shards of a split in a folder, in order; UserError if some are missing, or there twice.
+
+    `pattern` has groups for the `split`, the `number` and, if it is in the names, the `total`.
+    """
+    matches = [match for path in root.glob("*.*") if (match := pattern.fullmatch(path.name))]
+    own = sorted((match for match in matches if match["split"] in SPLIT_WORDS[split]), key=lambda match: match[0])
+    numbers = [int(match["number"]) for match in own]
+    total = max((int(match.groupdict().get("total") or int(match["number"]) + 1) for match in own), default=0)
+    absent = sorted(set(range(total)) - set(numbers))
+    if absent or len(numbers) != total:
+        what = f"number {absent[0]:0{len(own[0]['number'])}d} is missing" if absent else "some twice"
+        kind = own[0][0].rpartition(".")[2]
+        raise UserError(f"{root} has {len(own)} of the {total} {kind} shards of {split}, {what}; fetch them again")
+    return [root / match[0] for match in own]
 
 
 def official_name(name: str) -> tuple[str, str | None]:
@@ -26,27 +44,29 @@ def official_name(name: str) -> tuple[str, str | None]:
 
 
 class Samples:
-    """The images of a split, by label; `official`: their names are to be those of the official archives."""
+    """The images of a split, with their labels.
 
-    def __init__(self, split: str, official: bool = True) -> None:
-        self.split, self.official = split, official
-        self.images: dict[int, list[tuple[str, Lazy]]] = {}
+    Args:
+        official: their names are to be those of the official archives.
+        listed: see `places_of`.
+    """
+
+    def __init__(self, split: str, official: bool = True, listed: Callable[..., Any] = iter) -> None:
+        self.split, self.official, self.listed = split, official, listed
+        self.images: list[tuple[int, str, str, Any]] = []  # label, archive, name, what stands for the bytes
         self.first: dict[int, tuple[str, str]] = {}  # where a label was first seen, and of which wnid
-        self.archives: dict[int, str] = {}
         self.names: set[str] = set()
 
-    def add(self, where: str, archive: str, name: object, label: object, data: Lazy) -> None:
+    def add(self, where: str, archive: str, name: object, label: object, data: object) -> None:
         """Take an image; `where` names file and row.
 
         Raises:
             UserError: it has no name or label, was there before, or its name is of another class than its label.
         """
-        try:
-            given = str(name or "")
+        given = str(name or "")
+        with told(lambda _: f"{where}: {label!r} is no label; fetch the shard again", TypeError, ValueError):
             known_as, wnid = official_name(given) if self.official else (printable(basename(given)), "")
             number = int(label)  # type: ignore[call-overload]
-        except (TypeError, ValueError):
-            raise UserError(f"{where}: {label!r} is no label; fetch the shard again") from None
         if not name or number < 0 or wnid is None:
             what = "has no name" if not name else f"has label {number}" if number < 0 else f"{name} is of two classes"
             raise UserError(f"{where}: the image {what}; fetch the shard again")
@@ -58,20 +78,10 @@ class Samples:
         if not known:
             self.first[number] = (where, wnid)
         self.names.add(key)
-        self.archives[number] = archive
-        self.images.setdefault(number, []).append((known_as, data))
-
-    @property
-    def wnids(self) -> set[str]:
-        return {wnid for _, wnid in self.first.values() if wnid}
+        self.images.append((number, archive, known_as, data))
 
     def places(self, classes: Sequence[ImageClass]) -> list[Place]:
-        """The images by class.
-
-        Raises:
-            UserError: a label is outside of the classes, or is not the rank of its class.
-        """
-        places = []
+        """The images by class; UserError if a label is outside of the classes, or is not the rank of its class."""
         for label, (where, wnid) in self.first.items():
             if label >= len(classes):
                 raise UserError(
@@ -81,6 +91,6 @@ class Samples:
             own = classes[label].wnid
             if wnid not in ("", own):
                 raise UserError(f"{where}: label {label} is class {own}, but the image is of class {wnid}")
-            images = self.images[label]
-            places.append(Place(self.split, own, self.archives[label], len(images), partial(iter, images)))
-        return places
+        by_label = sorted(self.images, key=lambda image: image[0])
+        images = ((archive, classes[label].wnid, name, data) for label, archive, name, data in by_label)
+        return places_of(self.split, images, self.listed)

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from alexnet.archives.catalogue import Extent
-from alexnet.errors import UserError
+from alexnet.errors import UserError, told
 
 MAX_BYTES = 200_000_000  # of one file, unpacked: more is a decompression bomb
 MOST_TIMES, ALWAYS_ALLOWED = 50, 1_000_000_000
@@ -84,18 +84,11 @@ class Spool:
             self.file.close()
 
     def add(self, data: bytes) -> Extent:
-        """Append some bytes; where they stand, to be read there after `flush`.
-
-        Raises:
-            UserError: there is no room for them.
-        """
-        try:
+        """Append some bytes; where they stand, to be read there after `flush`. UserError if there is no room."""
+        place = f"{self.source} cannot be unpacked to {tempfile.gettempdir()}"
+        advice = "name a folder with more room in the environment variable TMPDIR"
+        with told(lambda why: f"{place} ({why}); {advice}", OSError):
             self.file.write(data)
-        except OSError as error:
-            raise UserError(
-                f"{self.source} cannot be unpacked to {tempfile.gettempdir()} ({error.strerror}); name a folder with "
-                "more room in the environment variable TMPDIR"
-            ) from error
         self.size += len(data)
         return Extent(self.path, self.size - len(data), len(data), self)
 

@@ -9,122 +9,66 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
-from alexnet.archives import cifar, ilsvrc, imagenet, parquet, synset_tars, tiny_imagenet
-from alexnet.archives.catalogue import SPLITS, Catalogue, Found
-from alexnet.archives.class_folders import IMAGENETTE, open_class_folders
+from alexnet.archives import cifar, ilsvrc, imagenet, parquet
+from alexnet.archives.catalogue import SPLITS, Catalogue, Found, locate
+from alexnet.archives.class_folders import open_class_folders
 from alexnet.archives.known_files import LAYOUTS, instead
+from alexnet.archives.synset_tars import open_synset_tars
+from alexnet.archives.tiny_imagenet import open_tiny_imagenet
 from alexnet.errors import UserError
 
 Folders = Path | str | Sequence[Path | str]
+Reader = Callable[[Found], Catalogue]
 LOOSE = (".tar", ".tar.gz", ".tgz", ".zip")
 EXAMPLE = "train/<class>/<image>"
-PARQUET = ("folders", "imagenette")  # sources that take Hugging Face's parquet as well
-
-
-@dataclass(frozen=True)
-class Layout:
-    """One way in which a source may lie there: the names of its files for some splits, and their reader."""
-
-    needed: Callable[[Sequence[str]], list[str]]
-    open: Callable[[Found], Catalogue]
 
 
 @dataclass(frozen=True)
 class Source:
-    """A data set: its files in words, the splits that it offers, and its layouts, the one that is asked for first."""
+    """A data set: its files in words, and the splits that it offers."""
 
     files: str
     splits: tuple[str, ...]
-    layouts: tuple[Layout, ...]
+    layouts: tuple[
+        tuple[str, Reader], ...
+    ] = ()  # name of an archive or folder, `{}` for the split; the first is asked for
     account: bool = False  # given to people with an account
     unlabelled: bool = False  # the labels of its test images were never published
     year: int | None = None  # of ILSVRC
+    parquet: bool = False  # also taken as Hugging Face's parquet
 
 
-def _official(year: int) -> Layout:
-    def read(found: Found) -> Catalogue:
-        patches = _locate(ilsvrc.PATCHES, found.folders)
-        more = {ilsvrc.PATCHES: patches} if year == 2010 and patches.exists() else {}
-        return ilsvrc.open_ilsvrc(found.source, year, found.splits, found.paths | more, found.archive_order)
-
-    return Layout(partial(ilsvrc.needed, year), read)
-
-
-def _named(read: Callable[[str, list[str], Path], Catalogue], *names: str) -> tuple[Layout, ...]:
-    """A layout for each name, of one file or folder."""
-    return tuple(
-        Layout(lambda _, name=name: [name], lambda found: read(found.source, found.splits, found.first))  # type: ignore[misc]
-        for name in names
-    )
-
-
-def _class_folders(*names: str) -> Layout:
-    """Archives of class folders; `{}` in a name stands for the split."""
-
-    def read(found: Found) -> Catalogue:
-        variant = found.first.name.split(".")[0].removesuffix("-train").removesuffix("-val")
-        return open_class_folders(found.source, found.splits, list(found.paths.values()), found.folders, variant)
-
-    return Layout(lambda splits: list(dict.fromkeys(name.format(split) for name in names for split in splits)), read)
+def _each(read: Reader, *names: str) -> tuple[tuple[str, Reader], ...]:
+    return tuple((name, read) for name in names)
 
 
 SOURCES = {
     "ilsvrc2012": Source(
         f"ILSVRC2012_img_{{train,val}}.tar with ILSVRC2012_devkit_t12.tar.gz; {'; '.join(LAYOUTS['ilsvrc2012'])}",
-        ilsvrc.OFFERED[2012],
-        (),
-        account=True,
-        unlabelled=True,
-        year=2012,
-    ),
+        ("train", "val"), account=True, unlabelled=True, year=2012),
     "ilsvrc2010": Source(
-        "ILSVRC2010_images_{train,val,test}.tar, ILSVRC2010_devkit-1.0.tar.gz, "
-        "ILSVRC2010_test_ground_truth.txt; also patch_images.tar, if there",
-        ilsvrc.OFFERED[2010],
-        (_official(2010),),
-        account=True,
-        year=2010,
-    ),
+        "ILSVRC2010_images_{train,val,test}.tar, ILSVRC2010_devkit-1.0.tar.gz, ILSVRC2010_test_ground_truth.txt; also "
+        "patch_images.tar, if there", SPLITS, account=True, year=2010),
     "fall2009": Source(
         "fall2009.tar or fall2009/: one <wnid>.tar for each synset, split in halves",
-        synset_tars.OFFERED,
-        _named(synset_tars.open_synset_tars, "fall2009.tar", "fall2009"),
-        account=True,
-    ),
+        ("train", "test"), _each(open_synset_tars, "fall2009.tar", "fall2009"), account=True),
     "fall2011": Source(
         "fall11_whole.tar or fall2011/: likewise",
-        synset_tars.OFFERED,
-        _named(synset_tars.open_synset_tars, "fall11_whole.tar", "fall2011"),
-        account=True,
-    ),
+        ("train", "test"), _each(open_synset_tars, "fall11_whole.tar", "fall2011"), account=True),
     "imagenette": Source(
         "imagenette2-320.tgz; or imagenette2-224-{train,val}.tar.gz, imagenette2.tgz, imagenette2-160.tgz, parquet",
-        ("train", "val"),
-        tuple(
-            map(
-                _class_folders,
-                ("imagenette2-320.tgz", "imagenette2-224-{}.tar.gz", "imagenette2.tgz", "imagenette2-160.tgz"),
-            )
-        ),
-    ),
+        ("train", "val"), _each(open_class_folders, "imagenette2-320.tgz", "imagenette2-224-{}.tar.gz", "imagenette2.tgz",
+        "imagenette2-160.tgz"), parquet=True),
     "cifar10": Source(
-        "cifar-10-python.tar.gz; or cifar10-jpeg75.tar.gz, a lossy copy",
-        ("train", "test"),
-        (*_named(cifar.open_cifar, cifar.ARCHIVE), _class_folders("cifar10-jpeg75.tar.gz")),
-    ),
+        "cifar-10-python.tar.gz; or cifar10-jpeg75.tar.gz, a lossy copy", ("train", "test"),
+        _each(cifar.open_cifar, cifar.ARCHIVE) + _each(open_class_folders, "cifar10-jpeg75.tar.gz")),
     "tiny_imagenet": Source(
-        "tiny-imagenet-200.zip",
-        ("train", "val"),
-        _named(tiny_imagenet.open_tiny_imagenet, tiny_imagenet.ARCHIVE),
-        unlabelled=True,
-    ),
+        "tiny-imagenet-200.zip", ("train", "val"), _each(open_tiny_imagenet, "tiny-imagenet-200.zip"), unlabelled=True),
     "folders": Source(
-        "any <split>/<class>/<image>, on disk or in .tar, .tar.gz, .tgz and .zip files; or parquet", SPLITS, ()
-    ),
-}
+        "any <split>/<class>/<image>, on disk or in .tar, .tar.gz, .tgz and .zip files; or parquet", SPLITS, parquet=True),
+}  # fmt: skip
 
 
 def list_sources() -> list[str]:
@@ -133,31 +77,23 @@ def list_sources() -> list[str]:
     return [f"{name:{width}}  {source.files}" for name, source in SOURCES.items()]
 
 
-def _locate(name: str, folders: Sequence[Path]) -> Path:
-    """The first file of that name; if there is none, where it would be in the first folder."""
-    return next((folder / name for folder in folders if (folder / name).exists()), folders[0] / name)
-
-
-def _loose(folders: Sequence[Path], splits: Sequence[str] | None) -> list[Path]:
+def _loose(folders: Sequence[Path], splits: Sequence[str]) -> dict[str, Path]:
     """For source `folders`: split folders, else archives, of the first folder with any; or one archive."""
     for folder in folders:
         if folder.is_file():
-            return [folder]
-        found = [folder / split for split in splits or SPLITS if (folder / split).is_dir()]
+            return {folder.name: folder}
+        found = [folder / split for split in splits if (folder / split).is_dir()]
         found = found or sorted(p for p in folder.glob("*") if p.is_file() and p.name.endswith(LOOSE))
         if found:
-            return found
-    return []
+            return {path.name: path for path in found}
+    return {EXAMPLE: folders[0] / EXAMPLE}
 
 
 def find(source: str, folders: Folders, splits: Sequence[str] | None = None, archive_order: bool = False) -> Found:
     """The files of a source, in the layout in which it lies there: one that is whole, else one that was begun, else the first.
 
     Looks at names only. Of `ilsvrc2010`, without `splits`, those are meant that are there; of source `folders` all files
-    found are.
-
-    Raises:
-        UserError: unknown source or split.
+    found are. UserError if source or split is unknown, or a folder cannot be read.
     """
     if source not in SOURCES:
         raise UserError(f"unknown source {source!r}; choose one of {', '.join(SOURCES)}")
@@ -168,52 +104,45 @@ def find(source: str, folders: Folders, splits: Sequence[str] | None = None, arc
             raise UserError(f"source {source} has no split {split!r}{secret}; choose from {', '.join(about.splits)}")
     searched = [Path(folders)] if isinstance(folders, str | Path) else [Path(folder) for folder in folders]
     try:
-        return _find(source, searched, splits, archive_order)
+        return _find(source, searched, splits or (), archive_order)
     except OSError as error:
         raise UserError(
             f"{error.filename} cannot be read ({error.strerror or error}); give yourself the right to, or name another folder"
         ) from None
 
 
-def _find(source: str, folders: list[Path], splits: Sequence[str] | None, archive_order: bool) -> Found:
+def _find(source: str, folders: list[Path], splits: Sequence[str], archive_order: bool) -> Found:
     about = SOURCES[source]
     wanted = [split for split in about.splits if not splits or split in splits]
-    if source == "ilsvrc2012":
+    if about.year == 2012:
         return imagenet.find(source, folders, wanted, archive_order)
-    if source == "ilsvrc2010" and not splits:
-        present = [s for s in wanted if _locate(ilsvrc.IMAGES[2010].format(s), folders).exists()]
-        wanted = present or wanted
-    layouts = [({name: _locate(name, folders) for name in one.needed(wanted)}, one.open) for one in about.layouts]
+    if about.year == 2010:
+        there = [split for split in wanted if locate(ilsvrc.IMAGES[2010].format(split), folders).exists()]
+        wanted = (not splits and there) or wanted
+        paths = {name: locate(name, folders) for name in ilsvrc.needed(2010, wanted)}
+        return Found(source, wanted, folders, paths, ilsvrc.open_2010, archive_order)
     if source == "folders":
-        loose = {path.name: path for path in _loose(folders, splits)} or {EXAMPLE: folders[0] / EXAMPLE}
-        layouts = [(loose, lambda found: open_class_folders(source, splits, list(found.paths.values()), folders))]
+        layouts = [Found(source, splits, folders, _loose(folders, wanted), open_class_folders)]
+    else:
+        layouts = [
+            Found(source, wanted, folders, {n: locate(n, folders) for n in map(name.format, wanted)}, read)
+            for name, read in about.layouts
+        ]
     for enough in (all, any):
-        for paths, opener in layouts:
-            if enough(path.exists() for path in paths.values()):
-                return Found(source, wanted, folders, paths, opener, archive_order)
-    shards = parquet.find(folders, wanted) if source in PARQUET else {}
+        for found in layouts:
+            if enough(path.exists() for path in found.paths.values()):
+                return found
+    shards = parquet.find(folders, wanted) if about.parquet else {}
     if shards and (len(shards) == len(wanted) or (source == "folders" and not splits)):
         paths = {str(path): path for some in shards.values() for path in some}
-        words = IMAGENETTE if source == "imagenette" else {}
-        return Found(
-            source,
-            list(shards),
-            folders,
-            paths,
-            partial(parquet.open_parquet, shards, words),
-            parts={split: ("parquet", some) for split, some in shards.items()},
-        )
-    return Found(source, wanted, folders, *layouts[0], archive_order)
+        parts = {split: ("parquet", some) for split, some in shards.items()}
+        return Found(source, list(shards), folders, paths, parquet.open_parquet, parts=parts)
+    return layouts[0]
 
 
 def missing_archives(source: str, folders: Folders, splits: Sequence[str] | None = None) -> list[str]:
     """Names of the files that `open_source` needs and that are in none of the folders; see `find`."""
     return find(source, folders, splits).missing
-
-
-def located(source: str, folders: Folders, splits: Sequence[str] | None = None) -> list[Path]:
-    """The files that `open_source` will read, as far as they are there and have known names; see `find`."""
-    return [path for path in find(source, folders, splits).paths.values() if path.is_file() and source != "folders"]
 
 
 def open_source(
@@ -232,10 +161,10 @@ def open_source(
     """
     found = find(source, folders, splits, archive_order)
     if found.missing:
-        one = len(found.missing) == 1
+        verb, them = ("is", "it") if len(found.missing) == 1 else ("are", "them")
+        place, other = " or ".join(map(str, found.folders)), instead(source, found.folders)
         raise UserError(
-            f"{', '.join(found.missing)} {'is' if one else 'are'} missing: put {'it' if one else 'them'} into "
-            f"{' or '.join(map(str, found.folders))}. {instead(source, found.folders)}".removesuffix(". ")
+            f"{', '.join(found.missing)} {verb} missing: put {them} into {place}. {other}".removesuffix(". ")
         )
     odd = next((path for path in found.paths.values() if not (path.is_file() or path.is_dir())), None)
     if odd:

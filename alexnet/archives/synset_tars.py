@@ -10,16 +10,13 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 from alexnet.archives import tars
-from alexnet.archives.catalogue import Catalogue, Extent, ImageClass, Place, splits_of
+from alexnet.archives.catalogue import Catalogue, Extent, Found, ImageClass, Place, splits_of
 from alexnet.archives.members import basename
 from alexnet.errors import UserError
-
-OFFERED = ("train", "test")
 
 
 def inner_tars(path: Path) -> list[tuple[str, str, Path, Extent | None]]:
@@ -36,23 +33,24 @@ def inner_tars(path: Path) -> list[tuple[str, str, Path, Extent | None]]:
 
 def half(split: str, where: str, path: Path, member: Extent | None) -> list[tuple[str, Extent]]:
     """The images of a class that are in a split."""
-    found = {basename(name): data for name, data in tars.members(path, within=member, where=where)}
+    found = dict(tars.images(path, member, where))
     ranked = sorted(found, key=lambda name: (hashlib.sha256(name.encode(errors="surrogateescape")).digest(), name))
     middle = (len(ranked) + 1) // 2
     return [(name, found[name]) for name in (ranked[:middle] if split == "train" else ranked[middle:])]
 
 
-def open_synset_tars(source: str, splits: Sequence[str], path: Path) -> Catalogue:
+def open_synset_tars(found: Found) -> Catalogue:
     """Count the images of each class from the headers; classes are the sorted wnids.
 
     Raises:
         UserError: there is no tar, a class is there twice or has too few images for two halves, or a name is
             there twice in a class.
     """
+    path = found.first
     classes: list[ImageClass] = []
     places = []
     for wnid, where, archive, member in inner_tars(path):
-        names = [basename(name) for name, _ in tars.members(archive, within=member, where=where)]
+        names = [name for name, _ in tars.images(archive, member, where)]
         if classes and classes[-1].wnid == wnid:
             raise UserError(f"{path.name} holds class {wnid} twice; fetch it again")
         if len(names) < 2 or len(set(names)) < len(names):
@@ -64,4 +62,4 @@ def open_synset_tars(source: str, splits: Sequence[str], path: Path) -> Catalogu
     if not classes:
         raise UserError(f"{path} holds no <wnid>.tar")
     files = tuple(sorted(path.glob("*.tar"))) if path.is_dir() else (path,)
-    return Catalogue(source, tuple(classes), splits_of(places, splits, classes, path.name), files)
+    return Catalogue(found.source, tuple(classes), splits_of(places, found.splits, classes, path.name), files)

@@ -7,14 +7,14 @@ import gzip
 import io
 import lzma
 import tarfile
-from collections.abc import Iterator
-from functools import lru_cache
+from collections.abc import Callable, Iterator
+from functools import lru_cache, partial
 from pathlib import Path
 from tarfile import EOFHeaderError, HeaderError, ReadError  # type: ignore[attr-defined]
-from typing import Any, Self
+from typing import Any, BinaryIO, Self
 
 from alexnet.archives.catalogue import Extent
-from alexnet.archives.members import MAX_BYTES, Spool, check, is_litter, most_unpacked, readable
+from alexnet.archives.members import MAX_BYTES, Spool, basename, check, is_litter, most_unpacked, readable
 from alexnet.errors import UserError
 
 UNDECODABLE = "backslashreplace"  # names that are not UTF-8 stand in the index as \\xff
@@ -47,58 +47,46 @@ class Member(tarfile.TarInfo):
         raise ReadError("it holds a sparse file")
 
 
-class Tar(tarfile.TarFile):
-    """One whose damaged headers are errors."""
-
-    tarinfo = Member
-
-
-def _inflated(path: Path) -> Iterator[bytes] | None:
-    """The content of a compressed file, a megabyte at a time at most; None if it is not compressed."""
-    with open(path, "rb") as file:
-        magic = file.read(6)
-    if magic[:2] == b"\x1f\x8b":
-        return _blocks(gzip.open(path))
-    if magic[:3] == b"BZh":
-        return _blocks(bz2.open(path))
-    return _xz(path) if magic == b"\xfd7zXZ\0" else None
-
-
-def _blocks(stream: Any) -> Iterator[bytes]:
-    with stream:
-        while block := stream.read(BLOCK):
-            yield block
-
-
-def _xz(path: Path) -> Iterator[bytes]:
-    """As `_blocks`; lzma.open would take as much memory as the file asks for."""
+def _xz(file: BinaryIO) -> Iterator[bytes]:
+    """The content, a megabyte at a time at most; lzma.open would take as much memory as the file asks for."""
     reader = lzma.LZMADecompressor(memlimit=LZMA_MEMORY)
-    with open(path, "rb") as file:
-        while not reader.eof:
-            data = file.read(BLOCK) if reader.needs_input else b""
-            if reader.needs_input and not data:
-                raise EOFError("it breaks off")
-            yield reader.decompress(data, BLOCK)
+    while not reader.eof:
+        data = file.read(BLOCK) if reader.needs_input else b""
+        if reader.needs_input and not data:
+            raise EOFError("it breaks off")
+        yield reader.decompress(data, BLOCK)
+
+
+def _blocks(opened: Any, file: BinaryIO) -> Iterator[bytes]:
+    stream = opened(file)
+    return iter(lambda: stream.read(BLOCK), b"")
+
+
+INFLATED: dict[bytes, Callable[[BinaryIO], Iterator[bytes]]] = {  # by how such a file begins
+    b"\x1f\x8b": partial(_blocks, gzip.open),
+    b"BZh": partial(_blocks, bz2.open),
+    b"\xfd7zXZ\0": _xz,
+}
 
 
 @lru_cache(maxsize=2)
 def _unpacked(path: Path, size: int, changed: int) -> Extent:
     """The bytes of a file, `changed` at that time, or what it unpacks to if it is compressed.
 
-    Memory stays that of a block, and images are read where they stand, in any order.
-
-    Raises:
-        UserError: it unpacks to more than `most_unpacked`, or to more than there is room for.
+    Memory stays that of a block, and images are read where they stand, in any order. UserError if it unpacks to more than
+    `most_unpacked`, or to more than there is room for.
     """
-    blocks = _inflated(path)
-    if blocks is None:
-        return Extent(path, 0, size)
-    spool, most = Spool(path.name), most_unpacked(size)
-    for block in blocks:
-        spool.add(block)
-        if spool.size > most:
-            raise UserError(f"{path} unpacks to more than {most:,} bytes; do not use this file")
-    return spool.flush()
+    with open(path, "rb") as file:
+        magic = file.peek(6)
+        inflated = next((inflate for begin, inflate in INFLATED.items() if magic.startswith(begin)), None)
+        if inflated is None:
+            return Extent(path, 0, size)
+        spool, most = Spool(path.name), most_unpacked(size)
+        for block in inflated(file):
+            spool.add(block)
+            if spool.size > most:
+                raise UserError(f"{path} unpacks to more than {most:,} bytes; do not use this file")
+        return spool.flush()
 
 
 def members(
@@ -122,7 +110,8 @@ def members(
         whole = within or _unpacked(path, status.st_size, status.st_mtime_ns)
         with open(whole.path, "rb") as file:
             file.seek(whole.offset)
-            tar, at, end = Tar(fileobj=file, errors=UNDECODABLE), -1, whole.offset + whole.size
+            tar = tarfile.TarFile(fileobj=file, tarinfo=Member, errors=UNDECODABLE)
+            at, end = -1, whole.offset + whole.size
             while (member := tar.next()) is not None:
                 tar.members, tar.pax_headers = [], {}  # type: ignore[attr-defined]  # tarfile would keep them all
                 if member.issparse():
@@ -140,15 +129,15 @@ def members(
                 raise EOFError("it breaks off")
 
 
-def find(path: Path, ending: str) -> bytes:
-    """The bytes of the one file whose name is `ending` or ends in /`ending`.
+def images(path: Path, within: Extent | None = None, where: str = "") -> list[tuple[str, Extent]]:
+    """Base name and bytes of each file; see `members`."""
+    return [(basename(name), data) for name, data in members(path, within=within, where=where)]
 
-    Raises:
-        UserError: there is none.
-    """
-    found = [
-        data for name, data in members(path) if f"/{name}".endswith(f"/{ending}")
-    ]  # to the end, so that damage shows
+
+def find(path: Path, ending: str) -> bytes:
+    """The bytes of the one file whose name is `ending` or ends in /`ending`; UserError if there is none."""
+    # to the end, so that damage shows
+    found = [data for name, data in members(path) if f"/{name}".endswith(f"/{ending}")]
     if not found:
         raise UserError(f"{path.name} in {path.parent} holds no {ending}; fetch it again")
     return found[0].read()

@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
-
 from alexnet.archives import zips
-from alexnet.archives.catalogue import Catalogue, ImageClass, single, splits_of
+from alexnet.archives.catalogue import Catalogue, Found, ImageClass, places_of, splits_of
 from alexnet.archives.members import basename
 from alexnet.errors import UserError
 
-ARCHIVE = "tiny-imagenet-200.zip"
 ROOT = "tiny-imagenet-200/"
 ENDINGS = (".jpeg", ".jpg")
 
 
-def open_tiny_imagenet(source: str, splits: Sequence[str], path: Path) -> Catalogue:
-    """Look through the zip; no image is decoded.
-
-    Raises:
-        UserError: an image of no class, or without its line in val_annotations.txt; or a class has no images in a split.
-    """
+def open_tiny_imagenet(found: Found) -> Catalogue:
+    """Look through the zip; UserError for an image of no class, or without its line in val_annotations.txt."""
+    path = found.first
     files = {name.removeprefix(ROOT): part for name, part in zips.members(path) if name.startswith(ROOT)}
 
     def lines(name: str) -> list[list[str]]:
@@ -35,10 +28,10 @@ def open_tiny_imagenet(source: str, splits: Sequence[str], path: Path) -> Catalo
     places = []
     for name, part in files.items():
         split, _, inside = name.partition("/")
-        if split in splits and inside.lower().endswith(ENDINGS):
+        if split in found.splits and inside.lower().endswith(ENDINGS):
             wnid = inside.split("/")[0] if split == "train" else of_file.get(basename(name), "")
             if wnid not in wnids:
                 raise UserError(f"{path.name}: {ROOT}{name} is of no class of wnids.txt; fetch it again")
-            places += single(split, path.name, [(basename(name), wnid, part)])
+            places += places_of(split, [(path.name, wnid, basename(name), part)])
     classes = tuple(ImageClass(wnid, words.get(wnid, wnid)) for wnid in wnids)
-    return Catalogue(source, classes, splits_of(places, splits, classes, path.name), (path,))
+    return Catalogue(found.source, classes, splits_of(places, found.splits, classes, path.name), (path,))

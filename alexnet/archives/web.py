@@ -1,9 +1,16 @@
-"""Sends one HTTP request: follows redirects, sends credentials to their host alone, keeps secrets out of errors."""
+"""Sends one HTTP request: follows redirects, keeps secrets out of errors.
+
+Download credentials come from the environment; they go to one host, over https alone.
+"""
 
 from __future__ import annotations
 
+import base64
 import contextlib
-from collections.abc import Callable, Generator, Iterator
+import os
+from collections.abc import Callable, Generator, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import partial
 from queue import Empty, Queue
 from threading import Event, Thread
 from typing import Any, TypeVar
@@ -12,13 +19,77 @@ from urllib.parse import urljoin, urlsplit
 import requests
 from urllib3.exceptions import HTTPError
 
-from alexnet.archives.credentials import Credentials
-from alexnet.archives.known_files import public
+from alexnet.archives.known_files import ACCOUNT_HOST, CREDENTIALS, is_url, public
 from alexnet.errors import UserError
 
-REDIRECTS = 5
+HTTPS, REDIRECTS = 443, 5  # port; and how many
 HEADERS = {"Accept-Encoding": "identity", "User-Agent": "alexnet-reproducibility-bench"}
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """A user and a password, or a token, for one host; never shown.
+
+    Attributes:
+        host: name and, unless it is 443, port (`mirror.example.org:8443`).
+    """
+
+    user: str | None = field(default=None, repr=False)
+    password: str | None = field(default=None, repr=False)
+    token: str | None = field(default=None, repr=False)
+    host: str = ACCOUNT_HOST
+
+    def __post_init__(self) -> None:
+        if self.token is not None and not (self.token.isascii() and self.token.isprintable()):
+            raise UserError("the token (ALEXNET_TOKEN) holds characters that no HTTP header may hold")
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Credentials | None:
+        """Those of ALEXNET_TOKEN, else of ALEXNET_USER and ALEXNET_PASSWORD; None if none is set.
+
+        They are for the host in ALEXNET_HOST, else for the one that gives out accounts. No configuration can
+        name another.
+
+        Raises:
+            UserError: one of user and password is missing, or the token is no token.
+        """
+        user, password, token = (environment.get(f"ALEXNET_{n}") for n in ("USER", "PASSWORD", "TOKEN"))
+        host = environment.get("ALEXNET_HOST", "").strip().lower() or ACCOUNT_HOST
+        if token and token.strip():
+            return cls(token=token.strip(), host=host)
+        if bool(user) != bool(password):
+            raise UserError("of ALEXNET_USER and ALEXNET_PASSWORD only one is set; set both, or neither")
+        return cls(user=user, password=password, host=host) if user else None
+
+    def withheld(self, url: str) -> str:
+        """Why the credentials do not go to `url`, as a sentence; empty if they do."""
+        parts = urlsplit(url)
+        port = "" if parts.port in (None, HTTPS) else f":{parts.port}"
+        if f"{parts.hostname}{port}" != self.host.removesuffix(f":{HTTPS}"):
+            return (
+                f"the credentials in the environment are for {self.host} and are not sent to {public(url)}; if they "
+                f"belong there, set ALEXNET_HOST={parts.hostname}{port}"
+            )
+        if parts.scheme != "https":
+            return f"credentials are sent over https only, so not to {public(url)}; change the base URL"
+        return ""
+
+    def header(self) -> str:
+        """The value of the header Authorization."""
+        if self.token is not None:
+            return f"Bearer {self.token}"
+        pair = f"{self.user or ''}:{self.password or ''}"
+        return "Basic " + base64.b64encode(pair.encode()).decode()
+
+
+def advice(credentials: Credentials | None, url: str) -> str:
+    """What to do about an address that refuses access."""
+    if credentials is None:
+        return f"set {CREDENTIALS} in the environment"
+    return credentials.withheld(url) or (
+        f"check the values of {CREDENTIALS} in the environment, and accept the terms there"
+    )
 
 
 class Interrupted(Exception):
@@ -38,28 +109,16 @@ class Session(requests.Session):
 
 def check_url(name: str, url: str) -> None:
     """Raise UserError unless requests can be sent there, without credentials in the address."""
-    try:
-        parts = urlsplit(url)
-        good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        good = False
-    if not good:
+    if not is_url(url):
         raise UserError(f"{name} is to come from {public(url)}; only http:// and https:// are possible")
-    if "@" in parts.netloc:
-        raise UserError(
-            f"{name}: the address {public(url)} holds a user or a password; take them out, credentials come from the "
-            "environment"
-        )
+    if "@" in urlsplit(url).netloc:
+        raise UserError(f"{name}: the address {public(url)} holds a user or a password; put them into the environment")
 
 
 def tried(call: Callable[[], T], name: str, url: str) -> T:
-    """The result of a call to requests or urllib3.
+    """The result of a call to requests or urllib3; Interrupted if it may work later, UserError if it may not.
 
     Its errors name whole URLs, so that ours are raised outside the handler, and repeat no word of them.
-
-    Raises:
-        Interrupted: it may work later.
-        UserError: it may not.
     """
     try:
         return call()
@@ -79,31 +138,31 @@ def within(seconds: float, items: Iterator[T]) -> Generator[T, None, None]:
     Raises:
         Interrupted: an item took longer than `seconds`, although each read brought something in time.
     """
-    queue: Queue[tuple[str, Any]] = Queue(1)
+    queue: Queue[tuple[Any, Exception | None]] = Queue(1)
     stopped = Event()
 
     def work() -> None:
         try:
             for item in items:
-                queue.put(("item", item))
+                queue.put((item, None))
                 if stopped.is_set():
                     return
-            queue.put(("end", None))
+            queue.put((None, StopIteration()))
         except Exception as error:
-            queue.put(("error", error))
+            queue.put((None, error))
 
     Thread(target=work, daemon=True).start()
     try:
         while True:
             try:
-                kind, value = queue.get(timeout=seconds)
+                item, error = queue.get(timeout=seconds)
             except Empty:
-                kind, value = "error", Interrupted("the answer comes too slowly")
-            if kind == "error":
-                raise value
-            if kind == "end":
+                item, error = None, Interrupted("the answer comes too slowly")
+            if isinstance(error, StopIteration):
                 return
-            yield value
+            if error:
+                raise error
+            yield item
     finally:
         stopped.set()
         with contextlib.suppress(Empty):
@@ -121,17 +180,10 @@ def ask(
     """
     first = url
     for _ in range(REDIRECTS + 1):
-        known = credentials if credentials and not credentials.withheld(url) else None
-
-        def authorize(
-            request: requests.PreparedRequest, known: Credentials | None = known
-        ) -> requests.PreparedRequest:  # always there, so that ~/.netrc is not read
-            if known:
-                request.headers["Authorization"] = known.header()
-            return request
-
-        more: dict[str, Any] = {"headers": HEADERS | headers, "auth": authorize, "stream": True}
-        answer = tried(lambda to=url: session.get(to, timeout=timeout, **more), name, url)  # type: ignore[misc]  # noqa: B023
+        own = {"Authorization": credentials.header()} if credentials and not credentials.withheld(url) else {}
+        more: dict[str, Any] = {"headers": HEADERS | headers | own, "timeout": timeout, "stream": True}
+        more["auth"] = lambda request: request  # some `auth` is always there, so that ~/.netrc is not read
+        answer = tried(partial(session.get, url, **more), name, url)
         if not answer.is_redirect:
             return answer
         answer.close()

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import stat
-import struct
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -29,27 +27,9 @@ class Part:
         return self.info.file_size
 
     def read(self) -> bytes:
-        """Its bytes.
-
-        Raises:
-            UserError: it is damaged, or does not have the size and the checksum that it declares.
-        """
+        """Its bytes; UserError if it is damaged, or has not the size and the checksum that it declares."""
         with readable(self.path.name, self.path):
             return self.archive.read(self.info)
-
-
-def _check_directory(path: Path) -> None:
-    """Raise UserError if the list of members, which is read as a whole, takes too much memory."""
-    with open(path, "rb") as file:
-        size = file.seek(0, os.SEEK_END)
-        file.seek(max(0, size - 66_000))
-        end = file.read()
-    at, at64 = end.rfind(b"PK\5\6"), end.rfind(b"PK\6\6")
-    sizes = [struct.unpack_from("<I", end, at + 12)[0]] if at >= 0 else []
-    if at64 >= 0:
-        sizes = [struct.unpack_from("<Q", end, at64 + 40)[0]]
-    if sizes and sizes[0] > MAX_DIRECTORY:
-        raise UserError(f"{path} lists its members in {sizes[0]:,} bytes; do not use this file")
 
 
 def members(path: Path, folders: bool = False) -> Iterator[tuple[str, Part]]:
@@ -61,7 +41,10 @@ def members(path: Path, folders: bool = False) -> Iterator[tuple[str, Part]]:
         UserError: it is missing, no zip, damaged, or unpacks to more than `most_unpacked`; or see `members.check`.
     """
     with readable(path.name, path):
-        _check_directory(path)
+        with open(path, "rb") as file:  # the list of members is read as a whole
+            end = zipfile._EndRecData(file)  # type: ignore[attr-defined]
+        if end and end[zipfile._ECD_SIZE] > MAX_DIRECTORY:  # type: ignore[attr-defined]
+            raise UserError(f"{path} lists its members in {end[zipfile._ECD_SIZE]:,} bytes; do not use this file")  # type: ignore[attr-defined]
         archive = zipfile.ZipFile(path)  # closed with its last part
         total, most = sum(info.file_size for info in archive.infolist()), most_unpacked(path.stat().st_size)
         if total > most:

@@ -4,33 +4,20 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import torch
 
-from alexnet.bench.compare import COLUMNS
+from alexnet.bench.compare import COLUMNS, Row
 from alexnet.bench.ingest import ingest_rows
 from alexnet.bench.loading import loader_rows
 from alexnet.bench.step import step_rows
+from alexnet.errors import UserError
 from alexnet.net import execution
 from alexnet.runtime import provenance
 from alexnet.runtime.files import write_atomically, write_json
-
-PARTS = ("ingest", "loader", "step")
-
-
-def show(found: dict[str, Any]) -> None:
-    """A row, as a line for people."""
-    print(
-        f"{found['benchmark']}: {found['subject']} {found['subject_value']:.3g} {found['unit']}, {found['peer']} "
-        f"{found['peer_value']:.3g}; ratio {found['ratio']:.2f} ({found['ratio_low']:.2f} to "
-        f"{found['ratio_high']:.2f}, n={found['n']})",
-        file=sys.stderr,
-        flush=True,
-    )
 
 
 def bench(
@@ -40,31 +27,38 @@ def bench(
     threads: int | None = None,
     only: str | None = None,
     full_size: bool = True,
-) -> list[dict[str, Any]]:
+) -> list[Row]:
     """Measure everything and write the table to `out` (CSV), and the machine beside it (.json).
 
     Args:
         folders: where real full-size images are looked for.
-        only: one of PARTS; None for all.
+        only: ingest, loader or step; None for all.
 
     Raises:
-        alexnet.errors.UserError: the definitions in config/ cannot be read.
+        UserError: the definitions in config/ cannot be read, or a program that is measured ended.
     """
     execution.keep_memory()
     if threads:
         torch.set_num_threads(threads)
-    rows = []
+    rows: list[Row] = []
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix="bench-") as work:
-        parts: dict[str, Callable[[], Iterator[dict[str, Any]]]] = {
-            "ingest": lambda: ingest_rows(folders, Path(work), rounds),
-            "loader": lambda: loader_rows(Path(work), rounds),
-            "step": lambda: step_rows(rounds, full_size, threads),
+        parts = {
+            "ingest": ingest_rows(folders, Path(work), rounds),
+            "loader": loader_rows(Path(work), rounds),
+            "step": step_rows(rounds, full_size, threads),
         }
-        for name in PARTS:
-            for row in parts[name]() if only in (None, name) else ():
+        try:
+            for row in (row for part, found in parts.items() if only in (None, part) for row in found):
                 rows.append(row)
-                show(row)
+                print(
+                    "{benchmark}: {subject} {subject_value:.3g} {unit}, {peer} {peer_value:.3g}; ratio {ratio:.2f} "
+                    "({ratio_low:.2f} to {ratio_high:.2f}, n={n})".format(**row),
+                    file=sys.stderr,
+                    flush=True,
+                )
+        except BrokenProcessPool:
+            raise UserError("a program of the benchmark ended; its message stands above") from None
 
     table = pd.DataFrame(rows, columns=COLUMNS)
     write_atomically(out, lambda path: table.to_csv(path, index=False))

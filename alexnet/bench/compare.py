@@ -5,53 +5,40 @@ Figures are medians, the ratio is the median of the ratios pair by pair with the
 
 from __future__ import annotations
 
-import statistics
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterable
+from statistics import median
+from typing import Any, NamedTuple
 
 MEASURED = ("subject", "subject_value", "peer", "peer_value", "unit")
 COLUMNS = ("benchmark", *MEASURED, "ratio", "ratio_low", "ratio_high", "n")
-Work = Callable[[], object]
+Row = dict[str, Any]
 
 
-@dataclass(frozen=True)
-class Pair:
-    """Two ways to do some work, `count` units of it a call of ours, `peer_count` (if not the same) of theirs.
+class Side(NamedTuple):
+    """One of two programs that are compared: what it is, and its work, so many `units` of it a call."""
 
-    A ratio above 1: ours does more units a second.
-    """
+    name: str
+    work: Callable[[], object]
+    units: float
 
-    benchmark: str
-    subject: str
-    peer: str
-    unit: str
-    count: float
-    ours: Work
-    theirs: Work
-    peer_count: float | None = None
+    def speed(self) -> float:
+        """Units a second, of one call."""
+        started = time.perf_counter()
+        self.work()
+        return self.units / (time.perf_counter() - started)
 
 
-def seconds(work: Work) -> float:
-    started = time.perf_counter()
-    work()
-    return time.perf_counter() - started
-
-
-def row(benchmark: str, subject: str, ours: list[float], peer: str, theirs: list[float], unit: str) -> dict[str, Any]:
+def row(benchmark: str, subject: str, ours: Iterable[float], peer: str, theirs: Iterable[float], unit: str) -> Row:
     """One row of the table from values measured in turn; the ratio is ours / theirs."""
+    ours, theirs = list(ours), list(theirs)
     ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
-    middle = statistics.median
-    values = (benchmark, subject, middle(ours), peer, middle(theirs), unit)
-    return dict(zip(COLUMNS, (*values, middle(ratios), min(ratios), max(ratios), len(ratios)), strict=True))
+    values = (benchmark, subject, median(ours), peer, median(theirs), unit)
+    return dict(zip(COLUMNS, (*values, median(ratios), min(ratios), max(ratios), len(ratios)), strict=True))
 
 
-def compare(pair: Pair, rounds: int) -> dict[str, Any]:
-    """One row of the table, from `rounds` alternations after one warm-up of each."""
-    pair.theirs(), pair.ours()  # ours last: processes that a peer forks would slow our first measured round
-    ours, theirs = [], []
-    for _ in range(rounds):
-        ours.append(pair.count / seconds(pair.ours))
-        theirs.append((pair.peer_count or pair.count) / seconds(pair.theirs))
-    return row(pair.benchmark, pair.subject, ours, pair.peer, theirs, pair.unit)
+def compare(benchmark: str, ours: Side, theirs: Side, rounds: int, unit: str = "images/s") -> Row:
+    """One row of the table, from `rounds` alternations after one warm-up of each. A ratio above 1: ours is faster."""
+    theirs.work(), ours.work()  # ours last: processes that a peer forks would slow our first measured round
+    speeds = [(ours.speed(), theirs.speed()) for _ in range(rounds)]
+    return row(benchmark, ours.name, [own for own, _ in speeds], theirs.name, [peer for _, peer in speeds], unit)

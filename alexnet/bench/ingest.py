@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tarfile
 import warnings
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -27,8 +28,7 @@ from PIL import Image
 from torch.nn import functional as F
 
 from alexnet.archives import ilsvrc, tars
-from alexnet.bench import compare
-from alexnet.bench.compare import Pair
+from alexnet.bench.compare import Row, Side, compare, row
 from alexnet.images.decode import quick, square_of
 from alexnet.packed import pack
 from alexnet.packed.chunks import reencode
@@ -38,7 +38,6 @@ ARCHIVE = "ilsvrc-fullsize-400.tar"
 SIZE = 256
 GENERATED = 200
 CLASSES = 4
-FULL = {"ILSVRC-2010": 1_461_406, "ILSVRC-2012": 1_331_167}  # images in all splits with labels
 
 
 @contextmanager
@@ -91,39 +90,37 @@ def packing(folder: Path, out: Path, workers: int) -> None:
     pack.pack("ilsvrc2012", folder, out, splits=["train"], **how)
 
 
-def by_pillow(image: Image.Image, method: Image.Resampling = Image.Resampling.LANCZOS) -> NDArray[np.uint8]:
+def by_pillow(data: bytes, method: Image.Resampling = Image.Resampling.LANCZOS) -> NDArray[np.uint8]:
     """The usual script: resize the shorter side to 256, crop the centre."""
-    scale = SIZE / min(image.size)
-    size = round(image.width * scale), round(image.height * scale)
-    left, top = (size[0] - SIZE) // 2, (size[1] - SIZE) // 2
-    return np.asarray(image.resize(size, method).crop((left, top, left + SIZE, top + SIZE)))
+    image = Image.open(io.BytesIO(data)).convert("RGB")
+    width, height, left, top = shorter_side(image.width, image.height)
+    return np.asarray(image.resize((width, height), method).crop((left, top, left + SIZE, top + SIZE)))
 
 
 def by_torchvision(data: bytes) -> NDArray[np.uint8]:
     """torchvision's decoder and its antialiased bicubic resize, then the crop."""
     with warnings.catch_warnings():  # it is to be superseded by another package, but is the usual way today
         warnings.simplefilter("ignore", DeprecationWarning)
-        pixels = torchvision.io.decode_jpeg(
-            torch.frombuffer(bytearray(data), dtype=torch.uint8), mode=torchvision.io.ImageReadMode.RGB
-        )
-    _, height, width = pixels.shape
-    scale = SIZE / min(height, width)
-    size = [round(height * scale), round(width * scale)]
-    full = F.interpolate(pixels[None], size, mode="bicubic", antialias=True)[0]
-    top, left = (size[0] - SIZE) // 2, (size[1] - SIZE) // 2
+        raw = torch.frombuffer(bytearray(data), dtype=torch.uint8)
+        pixels = torchvision.io.decode_jpeg(raw, mode=torchvision.io.ImageReadMode.RGB)
+    width, height, left, top = shorter_side(pixels.shape[2], pixels.shape[1])
+    full = F.interpolate(pixels[None], [height, width], mode="bicubic", antialias=True)[0]
     return full[:, top : top + SIZE, left : left + SIZE].permute(1, 2, 0).numpy()
 
 
-def script(path: Path, files: list[bytes], square: Callable[[bytes], NDArray[np.uint8]]) -> Callable[[], None]:
-    """Work that makes the squares of all files and stores them."""
+def shorter_side(width: int, height: int) -> tuple[int, int, int, int]:
+    """Width and height with the shorter side resized to `SIZE`, and where the central square begins, from left and top."""
+    scale = SIZE / min(width, height)
+    width, height = round(width * scale), round(height * scale)
+    return width, height, (width - SIZE) // 2, (height - SIZE) // 2
 
-    def run() -> None:
-        store = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=(len(files), SIZE, SIZE, 3))
-        for i, data in enumerate(files):
-            store[i] = square(data)
-        store.flush()
 
-    return run
+def script(path: Path, files: list[bytes], square: Callable[[bytes], NDArray[np.uint8]]) -> None:
+    """Make the squares of all files and store them."""
+    store = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=(len(files), SIZE, SIZE, 3))
+    for i, data in enumerate(files):
+        store[i] = square(data)
+    store.flush()
 
 
 def psnr(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
@@ -132,15 +129,13 @@ def psnr(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
     return min(100.0, 10 * float(np.log10(255**2 / max(error, 1e-12))))
 
 
-def fidelity(what: str, files: list[bytes]) -> dict[str, Any]:
+def fidelity(what: str, files: list[bytes]) -> Row:
     """PSNR of our squares, and of torchvision's, against Pillow's LANCZOS: medians over the files."""
-    ours, theirs = [], []
-    for data in files:
-        expected = by_pillow(Image.open(io.BytesIO(data)).convert("RGB"))
-        ours.append(psnr(square_of(data, SIZE).pixels, expected))
-        theirs.append(psnr(by_torchvision(data), expected))
     subject, peer = "alexnet.packed.pack against Pillow LANCZOS", "torchvision against Pillow LANCZOS"
-    return compare.row(f"fidelity of resizing, {what}", subject, ours, peer, theirs, "dB PSNR")
+    expected = [by_pillow(data) for data in files]
+    ours = [psnr(square_of(data, SIZE).pixels, square) for data, square in zip(files, expected, strict=True)]
+    theirs = [psnr(by_torchvision(data), square) for data, square in zip(files, expected, strict=True)]
+    return row(f"fidelity of resizing, {what}", subject, ours, peer, theirs, "dB PSNR")
 
 
 def memory_of(folder: Path, out: Path, workers: int) -> float:
@@ -154,59 +149,46 @@ def memory_of(folder: Path, out: Path, workers: int) -> float:
     return int(subprocess.run(call, capture_output=True, text=True, check=True).stdout) / 1024
 
 
-def ingest_rows(folders: list[Path], work: Path, rounds: int) -> Iterator[dict[str, Any]]:
+def ingest_rows(folders: list[Path], work: Path, rounds: int) -> Iterator[Row]:
     """Rows of the table; `work` is a folder for some gigabytes."""
     what, files = full_size_files(folders)
     ordinary = [data for data in files if quick(data)[0] is not None]
     ordinary = ordinary[: len(ordinary) // CLASSES * CLASSES]
     what = f"{len(ordinary)} of {what}" if len(ordinary) < len(files) else what
-    once = write_archive(work / "once", ordinary)
-    out, count = work / "out", len(ordinary)
-    cores = len(os.sched_getaffinity(0))
-
-    def pillow(method: Image.Resampling) -> Callable[[bytes], NDArray[np.uint8]]:
-        return lambda data: by_pillow(Image.open(io.BytesIO(data)).convert("RGB"), method)
-
-    def peer(square: Callable[[bytes], NDArray[np.uint8]]) -> Callable[[], None]:
-        return script(work / "p.npy", ordinary, square)
-
-    def fast() -> None:
-        for data in ordinary:
-            simplejpeg.decode_jpeg(data, fastdct=True, fastupsample=True)
-
-    peers = {
-        "Pillow: open, resize LANCZOS, crop, save": peer(pillow(Image.Resampling.LANCZOS)),
-        "Pillow: open, resize BILINEAR, crop, save": peer(pillow(Image.Resampling.BILINEAR)),
-        "torchvision: decode, antialiased bicubic, crop, save": peer(by_torchvision),
-        "full decoding alone (simplejpeg, libjpeg-turbo)": lambda: [quick(data) for data in ordinary],
-        "full decoding alone, fast DCT and upsampling": fast,
+    once, out, count = write_archive(work / "once", ordinary), work / "out", len(ordinary)
+    cores, us = len(os.sched_getaffinity(0)), "alexnet.packed.pack"
+    by_script = partial(script, work / "p.npy", ordinary)
+    fast = partial(simplejpeg.decode_jpeg, fastdct=True, fastupsample=True)
+    peers: dict[str, Callable[[], object]] = {
+        "Pillow: open, resize LANCZOS, crop, save": lambda: by_script(by_pillow),
+        "Pillow: open, resize BILINEAR, crop, save": lambda: by_script(
+            partial(by_pillow, method=Image.Resampling.BILINEAR)
+        ),
+        "torchvision: decode, antialiased bicubic, crop, save": lambda: by_script(by_torchvision),
+        "full decoding alone (simplejpeg, libjpeg-turbo)": lambda: deque(map(quick, ordinary), maxlen=0),
+        "full decoding alone, fast DCT and upsampling": lambda: deque(map(fast, ordinary), maxlen=0),
     }
+    one = partial(packing, once, out, 1)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    us = "alexnet.packed.pack"
     with one_core():
         for name, theirs in peers.items():
-            ours = partial(packing, once, out, 1)
-            yield compare.compare(
-                Pair(f"ingest on one core, {what}", f"{us}, raw store", name, "images/s", count, ours, theirs), rounds
-            )
+            ours = Side(f"{us}, raw store", one, count)
+            yield compare(f"ingest on one core, {what}", ours, Side(name, theirs, count), rounds)
     torch.set_num_threads(threads)
     yield fidelity(what, ordinary)
-    sizes = [float(len(reencode(square_of(data, SIZE).pixels, pack.QUALITY)[0])) / 1000 for data in ordinary]
-    raw = [SIZE * SIZE * 3 / 1000] * len(sizes)
-    store = f"jpeg store, quality {pack.QUALITY}"
-    yield compare.row(f"size of an image, {what}", store, sizes, "raw store", raw, "kB")
+    sizes = [len(reencode(square_of(data, SIZE).pixels, pack.QUALITY)[0]) / 1000 for data in ordinary]
+    raw = [SIZE * SIZE * 3 / 1000] * count
+    yield row(f"size of an image, {what}", f"jpeg store, quality {pack.QUALITY}", sizes, "raw store", raw, "kB")
     if cores > 1:
-        two, one = partial(packing, once, out, 2), one_core()(partial(packing, once, out, 1))
-        names = f"{us}, two workers on two cores", f"{us}, one worker on one core"
-        yield compare.compare(Pair(f"ingest, {what}", *names, "images/s", count, two, one), rounds)
+        two = Side(f"{us}, two workers on two cores", partial(packing, once, out, 2), count)
+        yield compare(f"ingest, {what}", two, Side(f"{us}, one worker on one core", one_core()(one), count), rounds)
     tenfold = write_archive(work / "tenfold", ordinary, 10)
-    rates: list[list[float]] = [[], []]
-    memory: list[list[float]] = [[], []]
-    for _ in range(rounds):
-        for place, (folder, images) in enumerate(((once, count), (tenfold, 10 * count))):
-            rates[place].append(images / compare.seconds(lambda: packing(folder, out, cores)))  # noqa: B023
-            memory[place].append(memory_of(folder, out, cores))
-    many, few = f"packing {10 * count:,} images, {cores} workers", f"packing {count:,} images"
-    yield compare.row("ingest, cost as the set grows", many, rates[1], few, rates[0], "images/s")
-    yield compare.row("peak memory", many, memory[1], few, memory[0], "MB")
+    many = Side(f"packing {10 * count:,} images, {cores} workers", partial(packing, tenfold, out, cores), 10 * count)
+    few = Side(f"packing {count:,} images", partial(packing, once, out, cores), count)
+    measured = [
+        (few.speed(), memory_of(once, out, cores), many.speed(), memory_of(tenfold, out, cores)) for _ in range(rounds)
+    ]
+    speeds, memory, ten_speeds, ten_memory = zip(*measured, strict=True)
+    yield row("ingest, cost as the set grows", many.name, ten_speeds, few.name, speeds, "images/s")
+    yield row("peak memory", many.name, ten_memory, few.name, memory, "MB")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from torch.utils.data import DataLoader
 from torchvision import datasets, transforms
 
 from alexnet.batches.loader import TrainingBatches
-from alexnet.bench.compare import Pair, compare
+from alexnet.bench.compare import Row, Side, compare
 from alexnet.bench.ingest import SIZE, generated, packing, write_archive
 from alexnet.experiments import resolve
 from alexnet.packed.packed_set import mean_image, open_split
@@ -41,12 +42,7 @@ def usual_loader(folder: Path, crop: int) -> DataLoader[Any]:
     return DataLoader(images, batch_size=128, shuffle=True, num_workers=WORKERS, persistent_workers=True)
 
 
-def drain(batches: Any) -> None:
-    for _ in batches:
-        pass
-
-
-def loader_rows(work: Path, rounds: int) -> Iterator[dict[str, Any]]:
+def loader_rows(work: Path, rounds: int) -> Iterator[Row]:
     """Rows of the table; `work` is a folder for half a gigabyte."""
     config = resolve.resolve("ilsvrc2012", "alexnet", 1)
     count, crop = IMAGES * COPIES, config["data"]["crop"]
@@ -64,12 +60,13 @@ def loader_rows(work: Path, rounds: int) -> Iterator[dict[str, Any]]:
         for _ in range(count // 128):
             floats.copy_(pixels)
 
-    ours = "alexnet.batches.augment, raw store: crop, flip, colour, mean"
+    name = "alexnet.batches.augment, raw store: crop, flip, colour, mean"
+    ours = Side(name, lambda: deque(batches.epoch(0), maxlen=0), count)
     threads = torch.get_num_threads()
     for peer, theirs, used in (
-        ("ImageFolder + DataLoader, two workers: crop, flip, scale", lambda: drain(usual), threads),
+        ("ImageFolder + DataLoader, two workers: crop, flip, scale", lambda: deque(usual, maxlen=0), threads),
         ("conversion to float32 alone, at memory speed", convert, WORKERS),
     ):
         torch.set_num_threads(used)
-        yield compare(Pair(what, ours, peer, "images/s", count, lambda: drain(batches.epoch(0)), theirs), rounds)
+        yield compare(what, ours, Side(peer, theirs, count), rounds)
     torch.set_num_threads(threads)

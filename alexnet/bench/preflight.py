@@ -5,8 +5,6 @@ from __future__ import annotations
 import csv
 import os
 import resource
-import shutil
-import subprocess
 import textwrap
 import time
 from collections.abc import Iterator, Sequence
@@ -173,10 +171,13 @@ def _precisions(config: RunConfig) -> list[str]:
 
 def _measure(config: RunConfig, threads: int, precision: str, seconds: float) -> Speed:
     """Speed of the training step on generated batches, after a warm-up; on the processor in batches of at most 32."""
-    from alexnet.bench.programs import device_step
+    import torch
+
+    from alexnet.bench.programs import our_step
 
     size = config["optimizer"]["batch_size"] if gpu_leases.cards() else min(32, config["optimizer"]["batch_size"])
-    step = device_step({**config, "precision": precision}, size, threads)
+    torch.set_num_threads(threads)
+    step = our_step({**config, "precision": precision}, size, devices="1")
     step()
     rates: list[float] = []
     end = time.monotonic() + seconds
@@ -189,13 +190,10 @@ def _measure(config: RunConfig, threads: int, precision: str, seconds: float) ->
 
 def _watts() -> float | None:
     """Power that the GPUs draw together, as nvidia-smi has it; None where it says nothing."""
-    command = ["nvidia-smi", "--query-gpu=power.draw", "--format=csv,noheader,nounits"]
-    if shutil.which(command[0]) is None:
-        return None
+    said = gpu_leases.nvidia_smi("--query-gpu=power.draw", "--format=csv,noheader,nounits")
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
-        return sum(map(float, done.stdout.split()))
-    except (OSError, subprocess.SubprocessError, ValueError):
+        return sum(map(float, said.split())) or None
+    except ValueError:
         return None
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -21,29 +25,22 @@ from alexnet.training.sgd import PaperSGD, parameter_groups, set_rates
 from alexnet.training.towers import Link, Tower
 
 RATE = 1e-5  # low, so that the random images below lead nowhere
+TIMEOUT = 600.0  # seconds that a tower waits for the other one
+TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 class ObviousNorm(nn.Module):
-    """torch.nn.LocalResponseNorm on each tower, the obvious way to write s. 3.3 (dividing alpha)."""
-
-    def __init__(self, norm: LocalResponseNorm) -> None:
-        super().__init__()
-        alpha = norm.coefficient * norm.size
-        self.norm, self.towers = nn.LocalResponseNorm(norm.size, alpha, norm.beta, norm.k), norm.towers
-
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.cat([self.norm(half) for half in x.chunk(self.towers, 1)], 1)
-
-
-class ObviousSpatialNorm(nn.Module):
-    """Normalisation within maps as one would write it in torch."""
+    """Normalisation as one would write it in torch: LocalResponseNorm on each tower (s. 3.3, dividing alpha), or within maps."""
 
     def __init__(self, norm: LocalResponseNorm) -> None:
         super().__init__()
         self.norm = norm
+        self.across = nn.LocalResponseNorm(norm.size, norm.coefficient * norm.size, norm.beta, norm.k)
 
     def forward(self, x: Tensor) -> Tensor:
         n = self.norm
+        if n.mode == "across":
+            return torch.cat([self.across(half) for half in x.chunk(n.towers, 1)], 1)
         sums = F.avg_pool2d(x * x, n.size, stride=1, padding=n.size // 2, divisor_override=1)
         return x / (n.k + n.coefficient * sums) ** n.beta
 
@@ -53,7 +50,7 @@ def obvious_net(config: RunConfig) -> nn.Module:
     net = build(config)
     for name, module in net.layers.items():
         if isinstance(module, LocalResponseNorm):
-            net.layers[name] = ObviousNorm(module) if module.mode == "across" else ObviousSpatialNorm(module)
+            net.layers[name] = ObviousNorm(module)
     return net.to(memory_format=torch.contiguous_format)
 
 
@@ -87,39 +84,35 @@ def training_step(
     return step
 
 
-def our_step(config: RunConfig, batch: int, threads: int, link: Link | None = None) -> Callable[[], float]:
-    """Our program on the processor; with a `link` one tower's part of it."""
-    plan("0", threads, config["precision"]).apply()
-    net: AlexNet | Tower = Tower(build(config), link) if link else build(config)
-    return _step_of(net, config, batch, torch.device("cpu"))
-
-
-def device_step(config: RunConfig, batch: int, threads: int) -> Callable[[], float]:
-    """Our program on a GPU where there is one, else on the processor."""
-    execution = plan("1", threads, config["precision"])
+def our_step(config: RunConfig, batch: int, link: Link | None = None, devices: str = "0") -> Callable[[], float]:
+    """Our program on the processor, or with `devices` 1 on a GPU where there is one; with a `link` one tower's part of it."""
+    execution = plan(devices, torch.get_num_threads(), config["precision"])
     execution.apply()
-    return _step_of(build(config).to(execution.device()), config, batch, execution.device())
-
-
-def _step_of(net: AlexNet | Tower, config: RunConfig, batch: int, device: torch.device) -> Callable[[], float]:
+    net: AlexNet | Tower = (Tower(build(config), link) if link else build(config)).to(execution.device())
     optimizer = PaperSGD(parameter_groups(net, config["optimizer"]))
     set_rates(optimizer, Rates(RATE, RATE, "bench"))
-    images, labels = (tensor.to(device) for tensor in batch_of(config, batch, True))
+    images, labels = (tensor.to(execution.device()) for tensor in batch_of(config, batch, True))
     return training_step(net, optimizer, images, labels, config["precision"] == "bf16")
 
 
-def obvious_step(config: RunConfig, batch: int, threads: int) -> Callable[[], float]:
-    torch.set_num_threads(threads)
+def tower_step(config: RunConfig, batch: int, rank: int, meeting: Path) -> Callable[[], float]:
+    """One tower's part of our program, which meets the other one's at the file `meeting`."""
+    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")  # both processes are on this machine
+    store, timeout = dist.FileStore(str(meeting), 2), timedelta(seconds=TIMEOUT)
+    dist.init_process_group("gloo", store=store, rank=rank, world_size=2, timeout=timeout)
+    return our_step(config, batch, Link(rank, TIMEOUT))
+
+
+def obvious_step(config: RunConfig, batch: int) -> Callable[[], float]:
     net = obvious_net(config)
     optimizer = torch.optim.SGD(net.parameters(), lr=RATE, momentum=0.9, weight_decay=5e-4)
     return training_step(net, optimizer, *batch_of(config, batch, False))
 
 
-def torchvision_step(config: RunConfig, batch: int, threads: int) -> Callable[[], float]:
+def torchvision_step(config: RunConfig, batch: int) -> Callable[[], float]:
     """torchvision's own AlexNet, another net (one tower, no normalisation), with the best settings known."""
     from torchvision.models import alexnet
 
-    torch.set_num_threads(threads)
     keep_memory()
     net = alexnet(num_classes=config["data"]["classes"]).to(memory_format=torch.channels_last)
     optimizer = torch.optim.SGD(net.parameters(), lr=RATE, momentum=0.9, weight_decay=5e-4, fused=True)
@@ -127,42 +120,37 @@ def torchvision_step(config: RunConfig, batch: int, threads: int) -> Callable[[]
     return training_step(net, optimizer, *batch_of(least, batch, True), config["precision"] == "bf16")
 
 
-def matrix_product(size: int, precision: str, threads: int) -> Callable[[], Any]:
+def matrix_product(size: int, precision: str) -> Callable[[], Any]:
     """A product of two size x size matrices."""
-    torch.set_num_threads(threads)
-    a, b = (torch.randn(size, size).to(_type(precision)) for _ in range(2))
+    a, b = (torch.randn(size, size).to(TYPES[precision]) for _ in range(2))
     out = torch.empty_like(a)
     return lambda: torch.mm(a, b, out=out)
 
 
-def convolution(batch: int, precision: str, threads: int) -> Callable[[], Any]:
+def convolution(batch: int, precision: str) -> Callable[[], Any]:
     """conv3 of the full-size net, forward."""
-    torch.set_num_threads(threads)
     keep_memory()
-    x = torch.randn(batch, 256, 13, 13).to(_type(precision)).contiguous(memory_format=torch.channels_last)
-    weight = torch.randn(384, 256, 3, 3).to(_type(precision)).contiguous(memory_format=torch.channels_last)
+    x, weight = (
+        torch.randn(shape).to(TYPES[precision]).contiguous(memory_format=torch.channels_last)
+        for shape in ((batch, 256, 13, 13), (384, 256, 3, 3))
+    )
     return torch.no_grad()(lambda: F.conv2d(x, weight, padding=1))
 
 
-def _type(precision: str) -> torch.dtype:
-    return torch.bfloat16 if precision == "bf16" else torch.float32
-
-
-def norm_alone(batch: int, precision: str, threads: int, obvious: bool) -> Callable[[], Any]:
+def norm_alone(batch: int, precision: str, obvious: bool) -> Callable[[], Any]:
     """Response normalisation, forward and backward, at the shape of conv1 of the full-size net."""
-    torch.set_num_threads(threads)
     keep_memory()
     norm = LocalResponseNorm(5, 1e-4, 0.75, 2.0, divide_alpha_by_size=True, towers=2)
     layer = ObviousNorm(norm) if obvious else norm
-    x = torch.randn(batch, 96, 55, 55).to(_type(precision))
+    x = torch.randn(batch, 96, 55, 55).to(TYPES[precision])
     x = (x if obvious else x.contiguous(memory_format=torch.channels_last)).requires_grad_()
     grad = torch.randn_like(x)
     return lambda: torch.autograd.grad(layer(x), x, grad)
 
 
-def layer_times(config: RunConfig, batch: int, threads: int) -> Callable[[], dict[str, float]]:
+def layer_times(config: RunConfig, batch: int) -> Callable[[], dict[str, float]]:
     """Seconds that each layer takes, forward and backward, one after the other on what it gets in the net."""
-    plan("0", threads, config["precision"]).apply()
+    plan("0", torch.get_num_threads(), config["precision"]).apply()
     net = build(config).train()
     images, _ = batch_of(config, batch, True)
     bf16 = config["precision"] == "bf16"

@@ -7,14 +7,15 @@ what another one set up; while one works, the others wait. CUDA devices are not 
 from __future__ import annotations
 
 import os
-import statistics
+import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from typing import Any
+from pathlib import Path
+from statistics import median
 
-from alexnet.bench.compare import Pair, Work, compare, row
-from alexnet.bench.processes import Make, Program, TwoTowers
+from alexnet.bench.compare import Row, Side, compare, row
+from alexnet.bench.processes import Program, together
 from alexnet.bench.programs import (
     convolution,
     layer_times,
@@ -24,11 +25,13 @@ from alexnet.bench.programs import (
     our_step,
     resolved,
     torchvision_step,
+    tower_step,
 )
 from alexnet.experiments.architecture import layer_table
 from alexnet.experiments.config import RunConfig
 
 FULL, SMALL = "ilsvrc2012", "demo"  # studies whose base nets are measured
+OBVIOUS = "torch.nn.LocalResponseNorm, fp32, contiguous"
 
 
 def operations(config: RunConfig) -> float:
@@ -38,7 +41,7 @@ def operations(config: RunConfig) -> float:
     return 2 * (3 * sum(macs) - next(filter(None, macs)))
 
 
-def step_rows(rounds: int, full_size: bool, cores: int | None = None) -> Iterator[dict[str, Any]]:
+def step_rows(rounds: int, full_size: bool, cores: int | None = None) -> Iterator[Row]:
     """Rows on the training step and its parts.
 
     Args:
@@ -46,76 +49,58 @@ def step_rows(rounds: int, full_size: bool, cores: int | None = None) -> Iterato
         cores: threads of a run that has the machine for itself.
     """
     cores = cores or len(os.sched_getaffinity(0))
-    study, batch = (FULL, 128) if full_size else (SMALL, 8)
+    study, batch, size = (FULL, 128, 32) if full_size else (SMALL, 8, 2)
     precisions = ("fp32", "bf16") if full_size else ("bf16",)
     for precision in precisions:
         yield from _whole_step(rounds, study, batch, precision, cores)
     for precision in precisions:
-        size = 32 if full_size else 2
         with (
-            Program(norm_alone, size, precision, cores, False) as ours,
-            Program(norm_alone, size, "fp32", cores, True) as theirs,  # torch has none in bfloat16
+            Program(cores, norm_alone, size, precision, False) as ours,
+            Program(cores, norm_alone, size, "fp32", True) as theirs,  # torch has none in bfloat16
         ):
-            what = f"response normalisation, 96 x 55 x 55, batch {size}"
-            names = f"alexnet.net.layers.LocalResponseNorm, {precision}", "torch.nn.LocalResponseNorm, fp32"
-            yield compare(Pair(what, *names, "images/s", size, ours, theirs), rounds)
-    yield from _small_runs(rounds, cores, 128 if full_size else 8)
+            own = Side(f"alexnet.net.layers.LocalResponseNorm, {precision}", ours, size)
+            peer = Side("torch.nn.LocalResponseNorm, fp32", theirs, size)
+            yield compare(f"response normalisation, 96 x 55 x 55, batch {size}", own, peer, rounds)
+    yield from _small_runs(rounds, cores, batch)
 
 
-def _whole_step(rounds: int, study: str, batch: int, precision: str, cores: int) -> Iterator[dict[str, Any]]:
+def _whole_step(rounds: int, study: str, batch: int, precision: str, cores: int) -> Iterator[Row]:
     config, plain = resolved(study, "alexnet", precision), resolved(study, "alexnet")
-    speed, ours_is = f"training step, {study} net, batch {batch}", f"this bench, {precision}"
+    what, ours_is, half = f"{study} net, batch {batch}", f"this bench, {precision}", max(1, cores // 2)
 
-    def pair(peer: str, theirs: Work, ours: Work, subject: str = ours_is) -> dict[str, Any]:
-        return compare(Pair(speed, subject, peer, "images/s", batch, ours, theirs), rounds)
+    def pair(peer: str, theirs: Program, ours: Callable[[], object], subject: str = ours_is) -> Row:
+        return compare(f"training step, {what}", Side(subject, ours, batch), Side(peer, theirs, batch), rounds)
 
-    step = (config, batch, cores)
-    obvious, half = "torch.nn.LocalResponseNorm, fp32, contiguous", max(1, cores // 2)
-    with Program(our_step, *step) as ours:
-        with Program(obvious_step, plain, batch, cores) as theirs:
-            yield pair(obvious, theirs, ours)
-            peaks = [ours.peak_mb()], [theirs.peak_mb()]
-            yield row(f"peak memory, {study} net, batch {batch}", ours_is, peaks[0], obvious, peaks[1], "MB")
-        with Program(torchvision_step, *step) as theirs:
+    with Program(cores, our_step, config, batch) as ours:
+        with Program(cores, obvious_step, plain, batch) as theirs:
+            yield pair(OBVIOUS, theirs, ours)
+            yield row(f"peak memory, {what}", ours_is, [ours.peak_mb()], OBVIOUS, [theirs.peak_mb()], "MB")
+        with Program(cores, torchvision_step, config, batch) as theirs:
             yield pair(f"torchvision's AlexNet (no normalisation), {precision}, channels last", theirs, ours)
-        with Program(our_step, resolved(study, "no_lrn", precision), batch, cores) as theirs:
+        with Program(cores, our_step, resolved(study, "no_lrn", precision), batch) as theirs:
             yield pair(f"the same without response normalisation, {precision}", theirs, ours)
-        size, images = (2048, 128) if batch >= 128 else (256, 8)
-        limits: list[tuple[str, Make, tuple[Any, ...], float]] = [
-            ("matrix product", matrix_product, (size, precision, cores), 2 * size**3),
-            ("convolution like conv3, forward", convolution, (images, precision, cores), _conv3(images)),
-        ]
-        for peer, make, arguments, count in limits:
-            what, repeats = f"arithmetic of the step, {study} net, batch {batch}", 5
-            done = operations(config) * batch / 1e9, count * repeats / 1e9
-            with Program(make, *arguments) as limit:
-                several = _repeated(limit, repeats)
-                yield compare(
-                    Pair(what, ours_is, f"{peer}, {precision}", "GFLOP/s", done[0], ours, several, done[1]), rounds
-                )
-        with Program(layer_times, *step) as layers:
-            yield from _split(layers, ours, rounds, f"{study} net, batch {batch}, {precision}")
-        with TwoTowers(our_step, config, batch, half) as towers:
+        size, images, repeats = (2048, 128, 5) if batch >= 128 else (256, 8, 5)
+        for peer, make, argument, count in (
+            ("matrix product", matrix_product, size, 2 * size**3),
+            ("convolution like conv3, forward", convolution, images, 2 * images * 384 * 256 * 9 * 13 * 13),
+        ):
+            with Program(cores, make, argument, precision) as limit:
+                own = Side(ours_is, ours, operations(config) * batch / 1e9)
+                several = Side(f"{peer}, {precision}", together(limit, times=repeats), count * repeats / 1e9)
+                yield compare(f"arithmetic of the step, {what}", own, several, rounds, "GFLOP/s")
+        with Program(cores, layer_times, config, batch) as layers:
+            yield from _split(layers, ours, rounds, f"{what}, {precision}")
+        with tempfile.TemporaryDirectory(prefix="alexnet-towers-") as folder, ExitStack() as stack:
+            meeting = Path(folder, "rendezvous")
+            towers = [stack.enter_context(Program(half, tower_step, config, batch, rank, meeting)) for rank in (0, 1)]
             subject = f"two towers in two processes of {half} threads, {precision}"
-            yield pair(f"one process of {cores} threads, {precision}", ours, towers, subject)
-            with Program(our_step, resolved(study, "one_gpu", precision), batch, half) as theirs:
+            yield pair(f"one process of {cores} threads, {precision}", ours, together(*towers), subject)
+            with Program(half, our_step, resolved(study, "one_gpu", precision), batch) as theirs:
                 peer = f"the one-GPU net in one process of {half} threads, {precision}"
-                yield pair(peer, theirs, towers, subject)
+                yield pair(peer, theirs, together(*towers), subject)
 
 
-def _conv3(images: int) -> float:
-    return 2.0 * images * 384 * 256 * 9 * 13 * 13
-
-
-def _repeated(work: Work, times: int) -> Work:
-    def repeated() -> None:
-        for _ in range(times):
-            work()
-
-    return repeated
-
-
-def _split(layers: Program, step: Program, rounds: int, what: str) -> Iterator[dict[str, Any]]:
+def _split(layers: Program, step: Program, rounds: int, what: str) -> Iterator[Row]:
     """Share of each layer in the step, measured alone; the update and the loss are not among them."""
     layers(), step()
     times: dict[str, list[float]] = {}
@@ -127,28 +112,20 @@ def _split(layers: Program, step: Program, rounds: int, what: str) -> Iterator[d
         step()
         steps.append(1000 * (time.perf_counter() - started))
     for name, values in times.items():
-        if statistics.median(values) >= 0.005 * statistics.median(steps):
+        if median(values) >= 0.005 * median(steps):
             yield row(f"time of a layer, {what}", name, values, "the whole step", steps, "ms")
 
 
-def _small_runs(rounds: int, cores: int, batch: int) -> Iterator[dict[str, Any]]:
+def _small_runs(rounds: int, cores: int, batch: int) -> Iterator[Row]:
     """The demo's net: as many runs of one thread as there are cores, against one run of all threads."""
     config, steps = resolved(SMALL, "alexnet"), 10
-    what = f"training step, {SMALL} net, batch {batch}"
+    what, images = f"training step, {SMALL} net, batch {batch}", batch * steps
     with ExitStack() as stack:
-        several = [stack.enter_context(Program(our_step, config, batch, 1)) for _ in range(cores)]
-        one = stack.enter_context(Program(our_step, config, batch, cores))
-        obvious = stack.enter_context(Program(obvious_step, config, batch, cores))
-
-        def side_by_side() -> None:
-            for _ in range(steps):
-                for program in several:
-                    program.begin()
-                for program in several:
-                    program.end()
-
-        images, alone = batch * steps, _repeated(one, steps)
-        subject, peer = f"{cores} runs side by side, a thread each", f"one run of {cores} threads"
-        yield compare(Pair(what, subject, peer, "images/s", images * cores, side_by_side, alone, images), rounds)
-        subject, peer = "this bench, fp32", "torch.nn.LocalResponseNorm, fp32, contiguous"
-        yield compare(Pair(what, subject, peer, "images/s", images, alone, _repeated(obvious, steps)), rounds)
+        several = [stack.enter_context(Program(1, our_step, config, batch)) for _ in range(cores)]
+        one = together(stack.enter_context(Program(cores, our_step, config, batch)), times=steps)
+        obvious = together(stack.enter_context(Program(cores, obvious_step, config, batch)), times=steps)
+        side_by_side = Side(
+            f"{cores} runs side by side, a thread each", together(*several, times=steps), images * cores
+        )
+        yield compare(what, side_by_side, Side(f"one run of {cores} threads", one, images), rounds)
+        yield compare(what, Side("this bench, fp32", one, images), Side(OBVIOUS, obvious, images), rounds)

@@ -14,12 +14,6 @@ import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image, ImageChops
-from PIL.BmpImagePlugin import BmpImageFile
-from PIL.GifImagePlugin import GifImageFile
-from PIL.JpegImagePlugin import JpegImageFile
-from PIL.PngImagePlugin import PngImageFile
-from PIL.TiffImagePlugin import TiffImageFile
-from PIL.WebPImagePlugin import WebPImageFile
 
 from alexnet.images.resample import central_square
 
@@ -30,8 +24,7 @@ ALONE = 20_000_000  # pixels, or bytes of a file, beyond which an image is handl
 LARGE = 12_000_000  # bytes of pixels beyond which memory is not kept
 _kept = threading.local()
 _alone = threading.RLock()
-PLUGINS = (JpegImageFile, PngImageFile, GifImageFile, BmpImageFile, TiffImageFile, WebPImageFile)
-FORMATS = tuple(plugin.format for plugin in PLUGINS)
+FORMATS = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP")
 
 
 class Undecodable(Exception):
@@ -81,8 +74,7 @@ def decode(data: bytes, most: int = MAX_PIXELS) -> tuple[Image.Image, tuple[str,
         if len(data) > MAX_BYTES:
             raise Undecodable(f"more than {MAX_BYTES} bytes in gzip data")
         repairs.append("gzip")
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
+    with warnings.catch_warnings(record=True, action="always") as caught:
         try:
             image: Image.Image = Image.open(io.BytesIO(data), formats=FORMATS)
             if max(image.size) > MAX_SIDE or image.width * image.height > MAX_PIXELS:
@@ -96,17 +88,13 @@ def decode(data: bytes, most: int = MAX_PIXELS) -> tuple[Image.Image, tuple[str,
             image.load()
         except (Undecodable, _Large, MemoryError):
             raise
-        except Image.UnidentifiedImageError as error:
-            raise Undecodable("no known image format") from error
-        except (
-            Exception
-        ) as error:  # on damaged data Pillow raises nearly anything; one file must not end a run of a million
-            raise Undecodable(f"{type(error).__name__}: {error}") from error
+        except Exception as error:
+            # damaged data make Pillow raise nearly anything; one file must not end a run of a million
+            unknown = isinstance(error, Image.UnidentifiedImageError)
+            raise Undecodable("no known image format" if unknown else f"{type(error).__name__}: {error}") from error
     rgb, changes = to_rgb(image)
-    repairs += changes
-    repairs += ["16bit"] * deep
-    repairs += ["exif"] * any("exif" in str(w.message).lower() or "tiff" in str(w.message).lower() for w in caught)
-    return rgb, tuple(repairs)
+    odd_exif = any("exif" in str(w.message).lower() or "tiff" in str(w.message).lower() for w in caught)
+    return rgb, (*repairs, *changes, *["16bit"] * deep, *["exif"] * odd_exif)
 
 
 def to_rgb(image: Image.Image) -> tuple[Image.Image, list[str]]:
@@ -136,8 +124,7 @@ def exif_damaged(data: bytes) -> bool:
     """Whether Pillow complains about the EXIF data in a JPEG's first segments."""
     if b"Exif" not in data[:1024]:
         return False
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
+    with warnings.catch_warnings(record=True, action="always") as caught:
         try:
             with Image.open(io.BytesIO(data), formats=["JPEG"]) as image:
                 image.getexif()
@@ -146,13 +133,13 @@ def exif_damaged(data: bytes) -> bool:
     return bool(caught)
 
 
-def _buffer(size: int) -> NDArray[np.uint8]:
-    """Memory of this thread, used again and again: fresh pages cost a tenth of the decoding."""
-    held: NDArray[np.uint8] | None = getattr(_kept, "buffer", None)
-    if size > LARGE:
-        return np.empty(size, np.uint8)
+def kept(name: str, size: int) -> NDArray[np.uint8]:
+    """Memory of this thread under a name, used again and again: fresh pages cost a tenth of the decoding."""
+    held: NDArray[np.uint8] | None = getattr(_kept, name, None)
     if held is None or len(held) < size:
-        held = _kept.buffer = np.empty(size, np.uint8)
+        held = np.empty(size, np.uint8)
+        if size <= LARGE:
+            setattr(_kept, name, held)
     return held[:size]
 
 
@@ -172,7 +159,7 @@ def quick(data: bytes, most: int = MAX_PIXELS) -> tuple[NDArray[np.uint8] | None
         if height * width > most:
             raise _Large
         pixels = simplejpeg.decode_jpeg(
-            data, fastdct=False, fastupsample=False, strict=True, buffer=_buffer(height * width * 3)
+            data, fastdct=False, fastupsample=False, strict=True, buffer=kept("file", height * width * 3)
         )
     except ValueError as error:
         return None, ("extraneous" if "extraneous" in str(error) else "damaged",)
@@ -180,11 +167,7 @@ def quick(data: bytes, most: int = MAX_PIXELS) -> tuple[NDArray[np.uint8] | None
 
 
 def square_of(data: bytes | NDArray[np.uint8], size: int, out: NDArray[np.uint8] | None = None) -> Square:
-    """The central square of an image file, or of pixels (height, width, 3); written to `out` if that is given.
-
-    Raises:
-        Undecodable: see `decode`.
-    """
+    """The central square of an image file, or of pixels (height, width, 3); written to `out` if given. See `decode`."""
     if isinstance(data, np.ndarray):
         return Square(central_square(data, size, out), data.shape[1], data.shape[0], ())
     try:

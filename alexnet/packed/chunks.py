@@ -6,7 +6,6 @@ The workers are threads: libjpeg-turbo, the resampling, hashing, reading and wri
 from __future__ import annotations
 
 import hashlib
-import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,34 +17,22 @@ import simplejpeg
 from numpy.typing import NDArray
 
 from alexnet.archives.catalogue import Picture
-from alexnet.images.decode import Undecodable, alone, square_of
+from alexnet.images.decode import Undecodable, alone, kept, square_of
 from alexnet.packed import moments
 
 CHUNK = 32  # images that a worker takes at a time
 IN_FLIGHT = 3  # chunks per worker that are under way: bounds the memory
 DIGEST = 32  # hexadecimal digits of a SHA-256 that the index keeps
-_kept = threading.local()
-
-
-@dataclass(frozen=True)
-class Row:
-    """One line of the index, or an image that could not be decoded (`problem`)."""
-
-    name: str
-    label: int
-    archive: str
-    width: int = 0
-    height: int = 0
-    repairs: tuple[str, ...] = ()
-    digest: str = ""  # of the stored pixels
-    problem: str = ""
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """What a worker makes of some images; those that could not be decoded have a row, but no pixels."""
+    """What a worker makes of some images."""
 
-    rows: list[Row]
+    rows: list[
+        tuple[str, int, int, int, str, str]
+    ]  # of the index: name, label, width, height, repairs, digest of the stored pixels
+    problems: list[tuple[str, str, str]]  # name, archive and what is wrong of the others, which could not be decoded
     files: list[bytes]  # the re-encoded images of a jpeg store
     sums: moments.Sums | None
     error: float  # sum over the images of the mean squared error of re-encoding, in grey levels
@@ -69,22 +56,17 @@ def reencode(pixels: NDArray[np.uint8], quality: int) -> tuple[bytes, NDArray[np
 def convert(pictures: list[Picture], form: ImageFormat, store: Callable[[NDArray[np.uint8]], object]) -> Chunk:
     """Read, decode and resize some images, and hand those that could be decoded to `store`, (n, S, S, 3).
 
-    They must not be kept: the memory is this thread's, and is used again.
-
-    Raises:
-        alexnet.errors.UserError: an archive cannot be read.
+    They must not be kept: the memory is this thread's, and is used again. UserError if an archive cannot be read.
     """
     size, at, error = form.size, 0, 0.0
-    pixels = getattr(_kept, "pixels", None)
-    if pixels is None or pixels.shape != (CHUNK, size, size, 3):
-        pixels = _kept.pixels = np.empty((CHUNK, size, size, 3), np.uint8)
-    rows, files = [], []
+    pixels = kept("chunk", CHUNK * size * size * 3).reshape(CHUNK, size, size, 3)
+    rows, problems, files = [], [], []
     for picture in pictures:
         try:
             with alone(picture.data.size):
                 square = square_of(picture.read(), size, pixels[at])
         except Undecodable as problem:
-            rows.append(Row(picture.name, picture.label, picture.archive, problem=str(problem)))
+            problems.append((picture.name, picture.archive, str(problem)))
             continue
         if form.quality is not None:
             file, stored = reencode(pixels[at], form.quality)
@@ -93,11 +75,11 @@ def convert(pictures: list[Picture], form: ImageFormat, store: Callable[[NDArray
             files.append(file)
         digest = hashlib.sha256(pixels[at].data).hexdigest()[:DIGEST]
         at += 1
-        repairs = (*picture.repairs, *square.repairs)
-        rows.append(Row(picture.name, picture.label, picture.archive, square.width, square.height, repairs, digest))
+        repairs = ";".join((*picture.repairs, *square.repairs))
+        rows.append((picture.name, picture.label, square.width, square.height, repairs, digest))
     pixels = pixels[:at]
     store(pixels)
-    return Chunk(rows, files, moments.sums_of(pixels) if form.sums else None, error)
+    return Chunk(rows, problems, files, moments.sums_of(pixels) if form.sums else None, error)
 
 
 def in_order(

@@ -9,7 +9,7 @@ from threading import Event
 from typing import Any
 
 from alexnet.archives.known_files import KnownFile
-from alexnet.errors import UserError
+from alexnet.errors import UserError, told
 from alexnet.runtime.files import digests
 
 FORMAT = 2
@@ -25,12 +25,8 @@ def hash_file(path: Path, published: KnownFile | None = None, stop: Event | None
         UserError: the file cannot be read, or is not what was published.
     """
     kinds = ("sha256", "md5") if published and published.md5 else ("sha256",)
-    try:
+    with told(lambda why: f"{path} cannot be read ({why}); check the disk, or fetch it again", OSError):
         found = digests(path, kinds, stop)
-    except OSError as error:
-        raise UserError(
-            f"{path} cannot be read ({error.strerror or error}); check the disk, or fetch it again"
-        ) from error
     record = {"file": path.name, "bytes": path.stat().st_size, **found}
     for kind in kinds:
         if expected := getattr(published, kind, None):

@@ -67,11 +67,6 @@ def add_to(a: Sums, b: Sums) -> Sums:
     return Sums(a.images + b.images, a.pixels, a.products + b.products)
 
 
-def mean_image(sums: Sums) -> NDArray[np.float32]:
-    """The mean of each pixel place (s. 2): (S, S, 3), 0-255."""
-    return (sums.pixels / max(sums.images, 1)).astype(np.float32)
-
-
 def rgb_statistics(sums: Sums) -> dict[str, Any]:
     """Mean, covariance and principal axes of the RGB values of all pixels (s. 4.1), 0-255 units, for JSON.
 

@@ -30,17 +30,15 @@ from filelock import Timeout
 
 from alexnet.archives.catalogue import SPLITS, Catalogue
 from alexnet.archives.known_files import KNOWN
-from alexnet.archives.sources import Folders, list_sources, located, missing_archives, open_source
+from alexnet.archives.sources import Folders, find, open_source
 from alexnet.errors import UserError
 from alexnet.images.resample import INTERPOLATION
 from alexnet.packed import moments
-from alexnet.packed.chunks import CHUNK, ImageFormat, Row
-from alexnet.packed.manifest import FORMAT, fingerprint, hash_file, read_manifest, record_hash
+from alexnet.packed.chunks import CHUNK, ImageFormat
+from alexnet.packed.manifest import FORMAT, fingerprint, hash_file, record_hash
 from alexnet.packed.split_packer import SplitPacker
 from alexnet.runtime.files import locked, sha256, write_atomically
 from alexnet.runtime.progress import clock
-
-__all__ = ["list_sources", "missing_archives", "pack", "plan", "read_manifest"]
 
 REPORT_SECONDS = 2.0
 LISTED = 100  # undecodable files named in an error
@@ -68,18 +66,14 @@ class Progress:
             print(line, file=self.stream, flush=True)
 
 
-def list_undecodable(problems: list[Row], allowed: int, listing: Path) -> None:
-    """List every image that could not be decoded in a file: name, archive, what is wrong.
-
-    Raises:
-        UserError: there are more than `allowed`; it names them.
-    """
+def list_undecodable(problems: list[dict[str, str]], allowed: int, listing: Path) -> None:
+    """List undecodable images in a file: name, archive, what is wrong; UserError for more than `allowed`."""
     listing.unlink(missing_ok=True)
     if problems:
-        text = "".join(f"{row.name}\t{row.archive}\t{row.problem}\n" for row in problems)
+        text = "".join("\t".join(row.values()) + "\n" for row in problems)
         write_atomically(listing, lambda target: target.write_text(text, encoding="utf-8"))
     if len(problems) > allowed:
-        listed = "; ".join(f"{row.name} in {row.archive} ({row.problem})" for row in problems[:LISTED])
+        listed = "; ".join("{name} in {archive} ({problem})".format(**row) for row in problems[:LISTED])
         more = f"; and {len(problems) - LISTED} more" if len(problems) > LISTED else ""
         raise UserError(
             f"{len(problems)} image{'s' * (len(problems) > 1)} cannot be decoded, fetch the archives again or allow "
@@ -105,17 +99,7 @@ def free_bytes(folder: Path) -> int:
     return shutil.disk_usage(there).free
 
 
-def check_disk(needed: dict[str, Any], folder: Path, partial: Path) -> None:
-    """Raise UserError if the packed set will not fit beside what is there of it."""
-    there = sum(file.stat().st_blocks * 512 for file in partial.iterdir()) if partial.is_dir() else 0
-    if needed["bytes"] > needed["free"] + there:
-        raise UserError(
-            f"the packed set takes {needed['bytes'] / 1e9:,.1f} GB, but {folder} has {needed['free'] / 1e9:,.1f} GB "
-            "free; make room, choose another folder, or store JPEG files (--storage jpeg)"
-        )
-
-
-def forget_another(partial: Path, job: dict[str, Any]) -> None:
+def forget_another(partial: Path, job: list[Any]) -> None:
     """Empty the folder of what is finished if that belongs to another job."""
     key, note = hashlib.sha256(json.dumps(job, sort_keys=True).encode()).hexdigest(), partial / "job"
     if not note.exists() or note.read_text() != key:
@@ -144,13 +128,11 @@ def check_first(
     """Compare the hashes of archives before anything in them is looked at; their records, which `hash_file` made.
 
     Plain tars are left out: the hundreds of gigabytes of images, of which only the headers are read before they are
-    packed; they are hashed beside that. Their sizes are compared at once.
-
-    Raises:
-        UserError: one is not what was published under its name.
+    packed; they are hashed beside that. Their sizes are compared at once. UserError if one is not what was published.
     """
-    names = KNOWN.keys() - set(repacked)
-    known = {path: KNOWN[path.name] for path in located(source, archives, splits) if path.name in names}
+    names = set() if source == "folders" else KNOWN.keys() - set(repacked)
+    paths = [path for path in find(source, archives, splits).paths.values() if path.name in names and path.is_file()]
+    known = {path: KNOWN[path.name] for path in paths}
     for path, file in known.items():
         size = path.stat().st_size
         if file.bytes not in (None, size):
@@ -192,33 +174,29 @@ def pack(
             the map, counts differ, images cannot be decoded (all are named), the disk is too small or full.
     """
     began = time.monotonic()
-    out = Path(out)
+    out, progress = Path(out), progress or sys.stderr
     if image_size < 1:
         raise UserError(f"image size is {image_size}; choose 1 or more pixels")
     if storage not in ("raw", "jpeg"):
         raise UserError(f"storage is {storage!r}; choose raw or jpeg")
-    workers = workers or len(os.sched_getaffinity(0))
-    progress = progress or sys.stderr
-    compared = {} if stand_ins else check_first(source, archives, splits, repacked)
+    records = {} if stand_ins else check_first(source, archives, splits, repacked)
     catalogue = open_source(source, archives, splits, archive_order)
-    partial = out / ".partial"
-    needed = plan(catalogue, out, image_size, storage)
+    partial, needed = out / ".partial", plan(catalogue, out, image_size, storage)
     print(
         f"pack {source}: {sum(needed['images'].values()):,} images into {out}, {needed['bytes'] / 1e9:,.1f} GB "
         f"({'at most' if storage == 'jpeg' else 'raw'}), {needed['free'] / 1e9:,.1f} GB free",
         file=progress,
         flush=True,
     )
-    check_disk(needed, out, partial)
-    job = {
-        "format": FORMAT,
-        "source": source,
-        "archive_order": archive_order,
-        "image_size": image_size,
-        "storage": [storage, quality * (storage == "jpeg"), INTERPOLATION, CHUNK],
-        "splits": needed["images"],
-        "files": [[str(f), f.stat().st_size, f.stat().st_mtime_ns] for f in catalogue.files],
-    }
+    there = sum(file.stat().st_blocks * 512 for file in partial.iterdir()) if partial.is_dir() else 0
+    if needed["bytes"] > needed["free"] + there:
+        raise UserError(
+            f"the packed set takes {needed['bytes'] / 1e9:,.1f} GB, but {out} has {needed['free'] / 1e9:,.1f} GB "
+            "free; make room, choose another folder, or store JPEG files (--storage jpeg)"
+        )
+    files = [[str(f), f.stat().st_size, f.stat().st_mtime_ns] for f in catalogue.files]
+    stored = [storage, quality * (storage == "jpeg"), image_size, INTERPOLATION, CHUNK]
+    job = [FORMAT, source, archive_order, stored, needed["images"], files]
     partial.mkdir(parents=True, exist_ok=True)
     known = {} if stand_ins else {name: file for name, file in KNOWN.items() if name not in repacked}
     stop = Event()
@@ -232,17 +210,17 @@ def pack(
             hashes = {  # taken beside the packing: sha256 leaves the interpreter free
                 path: hasher.submit(hash_file, path, known.get(path.name), stop)
                 for path in catalogue.files
-                if path.is_file() and path not in compared
+                if path.is_file() and path not in records
             }
-            lines = Progress(progress, sum(needed["images"].values()))
-            packed = {}
+            lines, packed, problems, sums = Progress(progress, sum(needed["images"].values())), {}, [], None
             for split in catalogue.splits:
                 form = ImageFormat(image_size, split.name == "train", quality if storage == "jpeg" else None)
                 packer = SplitPacker(split, partial, form, lines.add)
-                packed[split.name] = packer.run(workers, len(catalogue.classes))
-            problems = [row for result in packed.values() for row in result.problems]
+                packed[split.name] = packer.run(workers or len(os.sched_getaffinity(0)), len(catalogue.classes))
+                problems += [{"name": n, "archive": a, "problem": why} for _, n, a, why in packer.state.problems]
+                sums = packer.state.sums or sums
             list_undecodable(problems, allow_undecodable, out / "undecodable.tsv")
-            records = compared | {path: future.result() for path, future in hashes.items()}
+            records |= {path: future.result() for path, future in hashes.items()}
             seconds = time.monotonic() - began
             manifest: dict[str, Any] = {
                 "format": FORMAT,
@@ -252,7 +230,7 @@ def pack(
                 "image_size": image_size,
                 "interpolation": INTERPOLATION,
                 "classes": [{"wnid": c.wnid, "name": c.name} for c in catalogue.classes],
-                "splits": {name: result.record for name, result in packed.items()},
+                "splits": packed,
                 "archives": [
                     records[path] | ({"repacked": True} if path.name in repacked else {})
                     for path in catalogue.files
@@ -262,13 +240,12 @@ def pack(
             }
             if storage == "jpeg":
                 manifest["jpeg"] = {"quality": quality, "subsampling": "4:4:4"}
-            sums = packed["train"].sums if "train" in packed else None
             if sums:
-                np.save(partial / "mean.npy", moments.mean_image(sums))
+                np.save(partial / "mean.npy", (sums.pixels / max(sums.images, 1)).astype(np.float32))
                 manifest["files"] = {"mean.npy": sha256(partial / "mean.npy")}
             manifest |= {
                 "rgb": moments.rgb_statistics(sums) if sums else None,
-                "undecodable": [{"name": p.name, "archive": p.archive, "problem": p.problem} for p in problems],
+                "undecodable": problems,
                 "seconds": round(seconds, 3),
                 "images_per_second": round(lines.fresh / seconds, 1),
             }

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from alexnet.packed.stores import Digests, Images, JpegImages, content_line
 from alexnet.runtime.files import sha256
 
 LONGEST_HEADER, ROW = 65_536, 2_000  # bytes at most: of a file's header; of a row of an index, or of what a JPEG adds
+SPAN = 256  # images that a thread of `verify` takes at a time
 
 
 @dataclass(frozen=True)
@@ -34,10 +37,9 @@ class Split:
         return len(self.labels)
 
     def check(self, which: NDArray[np.int64] | None = None, at: Images | None = None) -> None:
-        """Compare the images `which`, all if None, with what was packed, each once; `at`: their pixels, if at hand.
+        """Compare the images `which`, all if None, with what was packed, each once; UserError if one is another.
 
-        Raises:
-            UserError: one is another.
+        `at`: their pixels, if at hand.
         """
         if self.digests:
             self.digests.check(self.images, which, at)
@@ -112,3 +114,21 @@ def mean_image(folder: Path) -> NDArray[np.float32]:
     if not fits:
         raise UserError(f"{path} holds no mean of images of {side} pixels; {again}")
     return np.array(mean)
+
+
+def verify(folder: Path) -> str:
+    """Compare manifest, indices, mean image and the pixels of all images of a packed set with their hashes; a sentence.
+
+    Raises:
+        UserError: something was changed, is missing, or cannot be read; it names what.
+    """
+    manifest, images = read_manifest(folder), 0
+    if (folder / "mean.npy").exists() or "mean.npy" in manifest.get("files", {}):
+        mean_image(folder)
+    for name in manifest["splits"]:
+        split = open_split(folder, name)
+        spans = np.split(np.arange(len(split)), np.arange(SPAN, len(split), SPAN))
+        with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+            list(pool.map(split.check, spans))
+        images += len(split)
+    return f"{folder}: all {images:,} images are those that were packed, fingerprint {manifest['fingerprint']}"

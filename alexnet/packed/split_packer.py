@@ -17,21 +17,19 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from alexnet.archives.catalogue import Picture, Split
 from alexnet.errors import UserError
 from alexnet.packed import moments
-from alexnet.packed.chunks import CHUNK, Chunk, ImageFormat, Row, convert, in_order
-from alexnet.packed.stores import content_line
-from alexnet.packed.writers import JpegWriter, RawWriter, Writer
+from alexnet.packed.chunks import CHUNK, Chunk, ImageFormat, convert, in_order
+from alexnet.packed.stores import JpegWriter, RawWriter, content_line
 from alexnet.runtime.files import write_atomically
 
 COLUMNS = ("name", "label", "width", "height", "repairs", "digest")
@@ -49,47 +47,39 @@ class State:
     error: float = 0.0
     problems: list[list[Any]] = field(default_factory=list)  # chunk, name, archive, what is wrong
     finished: bool = False
+    sums: moments.Sums | None = None  # over the pixels, if they are taken
 
+    def save(self, path: Path) -> None:
+        """Write one file that is there wholly or not at all."""
+        arrays = vars(self.sums) if self.sums else {}
+        record = json.dumps(vars(self) | {"sums": None}).encode()
 
-def save_state(path: Path, state: State, sums: moments.Sums | None) -> None:
-    """The state and the sums, as one file that is there wholly or not at all."""
-    record = np.frombuffer(json.dumps(asdict(state)).encode(), np.uint8)
-    arrays: dict[str, NDArray[Any]] = {"state": record}
-    if sums:
-        arrays |= {"images": np.array(sums.images), "pixels": sums.pixels, "products": sums.products}
+        def write(to: Path) -> None:
+            with open(to, "wb") as file:
+                np.savez(file, state=np.frombuffer(record, np.uint8), **arrays)
 
-    def write(to: Path) -> None:
-        with open(to, "wb") as file:
-            np.savez(file, **arrays)  # type: ignore[arg-type]
+        write_atomically(path, write)
 
-    write_atomically(path, write)
-
-
-def load_state(path: Path) -> tuple[State, moments.Sums | None]:
-    """The state and the sums on record; those of a fresh start if there is none."""
-    try:
-        with np.load(path, allow_pickle=False) as saved:
-            state = State(**json.loads(saved["state"].tobytes()))
-            if "images" not in saved:
-                return state, None
-            return state, moments.Sums(int(saved["images"]), saved["pixels"], saved["products"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return State(), None
+    @classmethod
+    def load(cls, path: Path) -> State:
+        """The state on record; that of a fresh start if there is none."""
+        try:
+            with np.load(path, allow_pickle=False) as saved:
+                state = cls(**json.loads(saved["state"].tobytes()))
+                if "images" in saved:
+                    state.sums = moments.Sums(int(saved["images"]), saved["pixels"], saved["products"])
+                return state
+        except (OSError, ValueError, KeyError, TypeError):
+            return cls()
 
 
 def same_pictures(pictures: Iterator[Picture], index: Path, state: State) -> bool:
     """Pass over the pictures of the chunks on record; whether they are those of the index."""
     wrong = {(name, archive) for _, name, archive, _ in state.problems}
+    passed = (p for p in islice(pictures, state.chunks * CHUNK) if (p.name, p.archive) not in wrong)
     with open(index, newline="", encoding="utf-8") as file:
-        rows = csv.reader(file)
-        next(rows, None)
-        for picture in islice(pictures, state.chunks * CHUNK):
-            if (picture.name, picture.archive) in wrong:
-                continue
-            row = next(rows, None)
-            if row is None or row[:2] != [picture.name, str(picture.label)]:
-                return False
-    return True
+        rows = islice(csv.reader(file), 1, None)
+        return all(next(rows, [])[:2] == [picture.name, str(picture.label)] for picture in passed)
 
 
 def summarize(index: Path, classes: int) -> dict[str, Any]:
@@ -101,29 +91,14 @@ def summarize(index: Path, classes: int) -> dict[str, Any]:
             per_class[int(row["label"])] += 1
             if row["repairs"]:
                 repaired.append({"name": row["name"], "repairs": row["repairs"].split(";")})
-    return {
-        "images": sum(per_class),
-        "per_class": per_class,
-        "content_sha256": digest.hexdigest(),
-        "repaired": repaired,
-    }
-
-
-@dataclass(frozen=True)
-class PackedSplit:
-    """What the manifest says about a split, the sums over its pixels if they were taken, what was undecodable."""
-
-    record: dict[str, Any]
-    sums: moments.Sums | None
-    problems: list[Row]
+    images, content = sum(per_class), digest.hexdigest()
+    return {"images": images, "per_class": per_class, "content_sha256": content, "repaired": repaired}
 
 
 class SplitPacker:
     """Writes <split>.npy or <split>.jpegs and <split>.csv into a folder.
 
-    Args:
-        progress: told of images that are finished, their split, and whether this run packed them; those of an earlier run
-            come first.
+    `progress` is told of images that are finished, their split, and whether this run packed them; earlier ones come first.
     """
 
     def __init__(
@@ -132,9 +107,8 @@ class SplitPacker:
         self.split, self.form, self.progress = split, form, progress
         self.index, self.record = folder / f"{split.name}.csv", folder / f"{split.name}.state"
         self.store = folder / f"{split.name}{'.npy' if form.quality is None else '.jpegs'}"
-        self.state, self.sums = load_state(self.record)
-        if not (self.store.exists() and self.index.exists()):  # as if killed while they were moved into place
-            self.state, self.sums = State(), None
+        there = self.store.exists() and self.index.exists()  # not if killed while they were moved into place
+        self.state = State.load(self.record) if there else State()
 
     def _resume(self) -> Iterator[Picture]:
         """The pictures that are still to be packed."""
@@ -145,28 +119,23 @@ class SplitPacker:
                 os.truncate(self.index, self.state.index_bytes)
                 if whole and same_pictures(pictures, self.index, self.state):
                     return pictures
-        self.state, self.sums = State(), None
+        self.state = State()
         self.store.unlink(missing_ok=True)
         with open(self.index, "w", newline="", encoding="utf-8") as file:
             columns = COLUMNS if self.form.quality is None else (*COLUMNS, *PLACES)
             csv.writer(file, lineterminator="\n").writerow(columns)
         return self.split.pictures()
 
-    def run(self, workers: int, classes: int) -> PackedSplit:
-        """Pack what is not packed yet.
-
-        Raises:
-            UserError: the archives hold another number of images than they said, or cannot be read.
-        """
-        if not self.state.finished:
-            self._pack(self._resume(), workers)
-        else:
+    def run(self, workers: int, classes: int) -> dict[str, Any]:
+        """Pack the rest; the record for the manifest. UserError if the images are not as many as announced."""
+        if self.state.finished:
             self.progress(self.split.images, self.split.name, False)
-        problems = [Row(name, -1, archive, problem=what) for _, name, archive, what in self.state.problems]
+        else:
+            self._pack(self._resume(), workers)
         record = summarize(self.index, classes)
         if self.form.quality is not None and record["images"]:
             record["mean_squared_error"] = self.state.error / record["images"]
-        return PackedSplit(record, self.sums, problems)
+        return record
 
     def _pack(self, pictures: Iterator[Picture], workers: int) -> None:
         state, split, form = self.state, self.split, self.form
@@ -187,18 +156,29 @@ class SplitPacker:
                 file.flush()
                 state.index_bytes, state.store_bytes = os.fstat(file.fileno()).st_size, writer.appended
                 state.finished = finished
-                return recorder.submit(self._save, writer, file, *copy.deepcopy((state, self.sums)))
+                return recorder.submit(record, copy.deepcopy(state))
+
+            def record(state: State) -> None:
+                os.fsync(writer.file)
+                os.fsync(file.fileno())
+                state.save(self.record)
 
             def work(number: int, chunk: list[Picture]) -> Chunk:
                 return convert(chunk, form, partial(writer.write, number))
 
             saving, last = None, time.monotonic()
             for made in in_order(work, pictures, state.chunks, workers):
-                seen += len(made.rows)
+                images = len(made.rows) + len(made.problems)
+                seen += images
                 if seen > split.images:
                     break
-                self._take(made, writer.append(made.files), lines)
-                self.progress(len(made.rows), split.name, True)
+                places = iter(writer.append(made.files))
+                lines.writerows([*row, *next(places, ())] for row in made.rows)
+                state.problems += [[state.chunks, *problem] for problem in made.problems]
+                if made.sums:
+                    state.sums = moments.add_to(state.sums or moments.no_images(form.size), made.sums)
+                state.error, state.chunks = state.error + made.error, state.chunks + 1
+                self.progress(images, split.name, True)
                 if time.monotonic() - last >= RECORD_SECONDS and (saving is None or saving.done()):
                     if saving:
                         saving.result()
@@ -214,22 +194,3 @@ class SplitPacker:
                 gone = Counter(number for number, *_ in state.problems)
                 writer.close_gaps([min(CHUNK, split.images - i * CHUNK) - gone[i] for i in range(state.chunks)])
             save(True).result()
-
-    def _take(self, made: Chunk, places: list[tuple[int, int]], lines: Any) -> None:
-        """Enter a chunk into index, sums and state."""
-        found = iter(places)
-        for row in made.rows:
-            if row.problem:
-                self.state.problems.append([self.state.chunks, row.name, row.archive, row.problem])
-                continue
-            cells = [row.name, row.label, row.width, row.height, ";".join(row.repairs), row.digest]
-            lines.writerow([*cells, *next(found, ())])
-        if made.sums:
-            self.sums = moments.add_to(self.sums or moments.no_images(self.form.size), made.sums)
-        self.state.error += made.error
-        self.state.chunks += 1
-
-    def _save(self, writer: Writer, file: TextIO, state: State, sums: moments.Sums | None) -> None:
-        os.fsync(writer.file)
-        os.fsync(file.fileno())
-        save_state(self.record, state, sums)

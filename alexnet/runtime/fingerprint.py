@@ -16,6 +16,7 @@ from __future__ import annotations
 import ast
 import hashlib
 from functools import cache
+from itertools import groupby
 from pathlib import Path
 
 from alexnet.runtime.names import COMPREHENSIONS, FUNCTIONS, IMPORTS, Key, Module, Source, bound, here, says_nothing
@@ -207,12 +208,9 @@ class _Writer:
 def _joined(values: list[ast.expr]) -> list[ast.expr]:
     """Parts of an f-string, texts that follow each other as one: where Python cuts them differs between versions."""
     out: list[ast.expr] = []
-    for value in values:
-        last = out[-1] if out else None
-        if isinstance(value, ast.Constant) and isinstance(last, ast.Constant):
-            out[-1] = ast.Constant(str(last.value) + str(value.value))
-        else:
-            out.append(value)
+    for texts, group in groupby(values, lambda value: isinstance(value, ast.Constant)):
+        parts = list(group)
+        out += [ast.Constant("".join(str(part.value) for part in parts))] if texts else parts  # type: ignore[attr-defined]
     return out
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import itertools
 import os
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -31,21 +30,23 @@ SECONDS = 0.2  # between two looks for a card that is free
 _LINE = re.compile(r"(?P<mig>\s+MIG )?.*\(UUID: (?P<uuid>[A-Za-z0-9/-]+)\)\s*")
 
 
+def nvidia_smi(*arguments: str) -> str:
+    """What nvidia-smi prints; nothing where it fails or is not there."""
+    try:
+        done = subprocess.run(["nvidia-smi", *arguments], capture_output=True, text=True, timeout=60, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return done.stdout
+
+
 def listed() -> list[list[str]]:
     """The GPUs of this machine in nvidia-smi's order: for each its own UUID, then those of its MIG instances."""
-    if shutil.which("nvidia-smi") is None:
-        return []
-    try:
-        done = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=60, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return []
     found: list[list[str]] = []
-    for line in done.stdout.splitlines():
-        if match := _LINE.fullmatch(line):
-            if not match["mig"]:
-                found.append([match["uuid"]])
-            elif found:
-                found[-1].append(match["uuid"])
+    for match in filter(None, map(_LINE.fullmatch, nvidia_smi("-L").splitlines())):
+        if not match["mig"]:
+            found.append([match["uuid"]])
+        elif found:
+            found[-1].append(match["uuid"])
     return found
 
 
@@ -59,27 +60,21 @@ def cards(environment: Mapping[str, str] = os.environ) -> list[str]:
     if VISIBLE not in environment:
         return [uuid for gpu in usable for uuid in gpu]
     chosen: list[str] = []
-    for word in environment[VISIBLE].split(","):
-        name = word.strip()
-        if name.isdecimal() and int(name) < len(gpus):
-            uuid = usable[int(name)][0]
-        else:
-            # CUDA takes the beginning of a UUID, if it is that of one alone
-            fits = [u[0] for gpu, u in zip(gpus, usable, strict=True) if name and gpu[0].startswith(name)]
-            fits += [uuid for gpu in gpus for uuid in gpu[1:] if name and uuid.startswith(name)]
-            if name.isdecimal() or len(set(fits)) != 1:
-                break  # CUDA stops at the first that does not exist
-            uuid = fits[0]
-        if uuid not in chosen:
-            chosen.append(uuid)
-    return chosen
+    for name in map(str.strip, environment[VISIBLE].split(",")):
+        if name.isdecimal():
+            fits = [gpu[0] for gpu in usable[int(name) :][:1]]
+        else:  # CUDA takes the beginning of a UUID, if it is that of one alone
+            fits = [u[0] for gpu, u in zip(gpus, usable, strict=True) if gpu[0].startswith(name)]
+            fits += [uuid for gpu in gpus for uuid in gpu[1:] if uuid.startswith(name)]
+        if not name or len(set(fits)) != 1:
+            break  # CUDA stops at the first that does not exist
+        chosen.append(fits[0])
+    return list(dict.fromkeys(chosen))
 
 
 def wanted(devices: str, towers: int, there: int) -> int:
     """How many cards a run takes: `devices` as of `alexnet.net.execution.plan`, of those that are `there`."""
-    if devices == "auto":
-        return min(there, 2 if towers == 2 and there >= 2 else 1)
-    return min(there, int(devices)) if devices in ("0", "1", "2") else 0
+    return min(there, {"auto": 2 if towers == 2 else 1, "1": 1, "2": 2}.get(devices, 0))
 
 
 def _folder() -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable, Iterator, Sequence
+from importlib.util import resolve_name
 from pathlib import Path
 
 FUNCTIONS = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
@@ -23,33 +24,21 @@ class Source:
     """
 
     def __init__(self, folder: Path, cut: Sequence[str] = ()) -> None:
-        self.folder, self.cut = folder, cut
-        self.modules: dict[str, Module] = {}
-        self.paths: dict[str, Path | None] = {}
+        self.cut, self.modules = cut, dict[str, Module]()
+        files = {path.relative_to(folder.parent).with_suffix("").parts: path for path in folder.rglob("*.py")}
+        self.paths = {".".join(p[:-1] if p[-1] == "__init__" else p): path for p, path in sorted(files.items())}
 
     def module(self, name: str) -> Module:
         """The module with this dotted name."""
         if name not in self.modules:
-            path = self._path(name)
-            if path is None:
-                raise LookupError(f"{self.folder} has no module {name}")
-            self.modules[name] = Module(name, path)
+            self.modules[name] = Module(name, self.paths[name])
         return self.modules[name]
-
-    def _path(self, name: str) -> Path | None:
-        if name not in self.paths:
-            first, *rest = name.split(".")
-            stem = self.folder.joinpath(*rest)
-            possible = [stem / "__init__.py", *([stem.with_name(f"{stem.name}.py")] if rest else [])]
-            found = (path for path in possible if first == self.folder.name and path.is_file())
-            self.paths[name] = next(found, None)
-        return self.paths[name]
 
     def run_by(self, dotted: str) -> list[str]:
         """The modules that importing `dotted` runs: the packages around it and itself, without those that are cut."""
         parts = dotted.split(".")
         names = [".".join(parts[: n + 1]) for n in range(len(parts))]
-        return [name for name in names if self._path(name) and not self.is_cut(name)]
+        return [name for name in names if name in self.paths and not self.is_cut(name)]
 
     def is_cut(self, dotted: str) -> bool:
         return any(f"{dotted}.".startswith(f"{name}.") for name in self.cut)
@@ -57,11 +46,9 @@ class Source:
     def find(self, dotted: str) -> tuple[str, list[str]] | None:
         """The module of a dotted name and the rest of the name, after all re-exports; None outside of the package."""
         parts = dotted.split(".")
-        if parts[0] != self.folder.name:
-            return None
         for length in range(len(parts), 0, -1):
             name, rest = ".".join(parts[:length]), parts[length:]
-            if self._path(name):
+            if name in self.paths:
                 if not rest or self.is_cut(dotted) or rest[0] in self.module(name).bindings:
                     return name, rest
                 given = self.module(name).imports.get(rest[0])
@@ -118,12 +105,9 @@ class Module:
     def meant(self, statement: ast.Import | ast.ImportFrom) -> dict[str, str]:
         """The names that an import binds, with what they stand for."""
         if isinstance(statement, ast.Import):
-            return {
-                n.asname or n.name.partition(".")[0]: n.name if n.asname else n.name.partition(".")[0]
-                for n in statement.names
-            }
-        around = self.package.split(".")[: len(self.package.split(".")) - statement.level + 1]
-        source = ".".join([*(around if statement.level else []), *filter(None, [statement.module])])
+            whole = {n.asname: n.name for n in statement.names if n.asname}
+            return whole | {n: n for n in (n.name.partition(".")[0] for n in statement.names if not n.asname)}
+        source = resolve_name("." * statement.level + (statement.module or ""), self.package)
         if any(n.name == "*" for n in statement.names):
             raise LookupError(f"{self.name} imports * from {source}: name what it needs")
         return {n.asname or n.name: f"{source}.{n.name}" for n in statement.names}
@@ -134,10 +118,8 @@ def bound(nodes: Iterable[ast.AST]) -> Iterator[str]:
     for node in here(nodes):
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store | ast.Del):
             yield node.id
-        elif isinstance(node, NAMED):
-            yield from filter(None, [node.name])
-        elif isinstance(node, ast.MatchMapping):
-            yield from filter(None, [node.rest])
+        elif isinstance(node, NAMED | ast.MatchMapping):
+            yield from filter(None, [node.rest if isinstance(node, ast.MatchMapping) else node.name])
         elif isinstance(node, IMPORTS):
             yield from (n.asname or n.name.partition(".")[0] for n in node.names)
 

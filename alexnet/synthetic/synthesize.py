@@ -14,7 +14,7 @@ import os
 import tarfile
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -38,7 +38,7 @@ class Order:
     shape: str
     texture: str
     image_size: int
-    encoding: str  # JPEG | CMYK | PNG
+    encoding: str = "JPEG"  # or CMYK, PNG
 
 
 def draw(order: Order) -> bytes:
@@ -60,56 +60,28 @@ def draw(order: Order) -> bytes:
     return buffer.getvalue()
 
 
-def draw_chunk(orders: list[Order]) -> list[bytes]:
-    """`draw` for several images: one message between processes."""
-    return [draw(order) for order in orders]
-
-
 def drawn(orders: list[Order], workers: int) -> Iterator[bytes]:
     """The files of all orders, in their order; `workers` processes draw."""
     if workers <= 1:
         yield from map(draw, orders)
         return
-    chunks = [orders[i : i + 40] for i in range(0, len(orders), 40)]
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        for files in pool.map(draw_chunk, chunks):
-            yield from files
+        yield from pool.map(draw, orders, chunksize=40)
 
 
-def flat_orders(
-    rows: list[Synset], per_class: int, key: tuple[int, ...], image_size: int
-) -> tuple[list[Order], list[int]]:
-    """The images of a flat archive, classes mixed, and their ids in that year's numbering."""
-    leaves = {row.id: row for row in rows if not row.children}
-    ids = np.random.default_rng([*key, 1]).permutation(np.repeat(sorted(leaves), per_class))
-    orders = [Order((*key, 2, k), leaves[i].shape, leaves[i].texture, image_size, "JPEG") for k, i in enumerate(ids)]
-    return orders, [int(i) for i in ids]
-
-
-def leaves_of(rows: list[Synset]) -> list[Synset]:
-    """The classes among the rows of a year, by wnid."""
-    return sorted((row for row in rows if not row.children), key=lambda row: row.wnid)
-
-
-def train_orders(rows: list[Synset], per_class: int, key: tuple[int, ...], image_size: int, odd: bool) -> list[Order]:
-    """The images of a training archive, class by class; `odd`: two of them are not what they seem."""
-    leaves = leaves_of(rows)
-    strange = {0: "CMYK", len(leaves) - 1: "PNG"} if odd else {}  # in these classes, the last image
-    return [
-        Order(
-            (*key, c, k), leaf.shape, leaf.texture, image_size, strange.get(c, "JPEG") if k == per_class - 1 else "JPEG"
-        )
-        for c, leaf in enumerate(leaves)
-        for k in range(per_class)
-    ]
+def flat_orders(leaves: list[Synset], per_class: int, key: tuple[int, ...], image_size: int) -> list[tuple[Order, int]]:
+    """The images of a flat archive, classes mixed, each with its id in that year's numbering."""
+    of_id = {leaf.id: leaf for leaf in leaves}
+    ids = np.random.default_rng([*key, 1]).permutation(np.repeat(sorted(of_id), per_class)).tolist()
+    return [(Order((*key, 2, k), of_id[i].shape, of_id[i].texture, image_size), i) for k, i in enumerate(ids)]
 
 
 def write_train(
-    path: Path, rows: list[Synset], per_class: int, files: Iterator[bytes], shuffle: np.random.Generator
+    path: Path, leaves: list[Synset], per_class: int, files: Iterator[bytes], shuffle: np.random.Generator
 ) -> None:
     """A tar of one tar per synset."""
     with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as outer:
-        for leaf in leaves_of(rows):
+        for leaf in leaves:
             numbers = shuffle.permutation(10 * per_class)[:per_class]  # with gaps and unsorted, as the real names
             members = [(f"{leaf.wnid}_{number}.JPEG", next(files)) for number in numbers]
             add(outer, f"{leaf.wnid}.tar", plain_tar(members))
@@ -147,6 +119,7 @@ def synthesize(
         if number < 1:
             raise UserError(f"{name} images per class is {number}; choose 1 or more")
     rows = {year: synsets(year, seed, classes) for year in (2012, 2010)}
+    leaves = {year: sorted((r for r in some if not r.children), key=lambda r: r.wnid) for year, some in rows.items()}
     before = pretraining_per_class
     counts = {(2012, "train"): train_per_class, (2012, "val"): val_per_class, (2010, "test"): test_per_class}
     if before:
@@ -156,9 +129,13 @@ def synthesize(
     for (year, split), count in counts.items():
         key = (seed, year, KEYS[split])
         if split == "train":
-            orders[year, split] = train_orders(rows[year], count, key, image_size, odd=year == 2012)
+            images = ((c, leaf, k) for c, leaf in enumerate(leaves[year]) for k in range(count))
+            orders[year, split] = [Order((*key, c, k), o.shape, o.texture, image_size) for c, o, k in images]
         else:
-            orders[year, split], ids[year, split] = flat_orders(rows[year], count, key, image_size)
+            flat = flat_orders(leaves[year], count, key, image_size)
+            orders[year, split], ids[year, split] = [order for order, _ in flat], [i for _, i in flat]
+    for image, encoding in ((train_per_class - 1, "CMYK"), (-1, "PNG")):  # the last of the first class, and of the last
+        orders[2012, "train"][image] = replace(orders[2012, "train"][image], encoding=encoding)
 
     out.mkdir(parents=True, exist_ok=True)
     files = drawn([order for some in orders.values() for order in some], workers or os.cpu_count() or 1)
@@ -166,7 +143,7 @@ def synthesize(
     for (year, split), count in counts.items():
         path = out / IMAGES[year].format(split)
         if split == "train":
-            write_train(path, rows[year], count, files, shuffle)
+            write_train(path, leaves[year], count, files, shuffle)
             continue
         found = [next(files) for _ in orders[year, split]]
         unsorted = shuffle.permutation(len(found))  # nothing promises that an archive is sorted

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import time
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from analysis.files import write_text
-
-if TYPE_CHECKING:
-    from analysis.calibration.simulation import Setting
+from analysis.calibration.power import REPEATS, table
+from analysis.calibration.scenarios import all_settings
+from analysis.calibration.simulation import Setting, calibrate, verdicts_in
+from analysis.files import write_json, write_text
+from analysis.paper.claims import load_claims
 
 SAMPLED = 100  # campaigns of one setting of each kind
 
 
 def behaviour() -> list[str]:
     """What the rule says now in one setting of each kind and evidence: a line each, the same for the same rule."""
-    from analysis.calibration.scenarios import all_settings
-    from analysis.calibration.simulation import verdicts_in
-    from analysis.paper.claims import load_claims
-
     claims = {claim.id: claim for claim in load_claims()}
     by_kind: dict[tuple[str, str], list[Setting]] = {}
     for setting in all_settings():
@@ -37,10 +32,6 @@ def behaviour() -> list[str]:
 
 def record(out: Path, power: Path | None, repeats: int, seed: int) -> None:
     """Write the calibration to `out`, what made it beside it (.json), and the power table to `power`."""
-    from analysis.calibration.power import REPEATS, table
-    from analysis.calibration.scenarios import all_settings
-    from analysis.calibration.simulation import calibrate
-
     start = time.monotonic()
     calibrated = calibrate(all_settings(), repeats, seed)
     write_text(out, calibrated.to_csv(index=False, float_format="%.9g", lineterminator="\n"))
@@ -59,4 +50,4 @@ def record(out: Path, power: Path | None, repeats: int, seed: int) -> None:
         "behaviour": behaviour(),
         "packages": {name: version(name) for name in ("numpy", "scipy", "pandas")},
     }
-    write_text(out.with_suffix(".json"), json.dumps(about, indent=1) + "\n")
+    write_json(out.with_suffix(".json"), about, indent=1)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import product
+from typing import Any
 
 from analysis.calibration.simulation import LAB_SD, LAST, Setting, null_of
 from analysis.measures.inference import fewest
@@ -11,6 +13,7 @@ from analysis.paper.claims import Claim, load_claims
 from analysis.stats.trials import BREAKS, WORLDS
 from analysis.verdicts.rules import accepted
 
+JUST = 1e-6  # beyond the edge of a range
 PAIRS = [(3, 3), (3, 10), (5, 5), (5, 10), (10, 10)]  # equal numbers are pairs; three carry a word at paper scale alone
 
 
@@ -18,9 +21,6 @@ def pairs(evidence: str) -> list[tuple[int, int]]:
     """Numbers of seeds that carry a word on this evidence."""
     least = fewest("paper" if evidence == "paper scale" else "proxy")
     return [pair for pair in PAIRS if min(pair) >= least]
-
-
-JUST = 1e-6  # beyond the edge of a range
 
 
 def truths(claim: Claim) -> list[float]:
@@ -42,96 +42,76 @@ def truths(claim: Claim) -> list[float]:
 def all_settings() -> list[Setting]:
     """Every setting of the full calibration."""
     claims = {claim.id: claim for claim in load_claims()}
-    return [
-        *_paper_differences(claims),
-        *_weak_differences(),
-        *_values(claims),
-        *_same(claims),
-        *_ends(claims),
-        *_ratio_settings(claims),
-        *_view_gain_settings(claims),
-        *_worlds(),
-    ]
+    return [setting for part in (_errors, _same, _ends_and_ratios, _views_and_worlds) for setting in part(claims)]
 
 
-def _paper_differences(claims: dict[str, Claim]) -> Iterator[Setting]:
+PAPER, EVEN = "paper scale", (LAB_SD, LAB_SD)
+UNEQUAL = ((1.0, 1.0), (3.0, 1.0), (0.3, 3.0))  # spreads of both nets, in points
+
+
+def _grid(
+    kind: str,
+    claim: str,
+    evidence: str,
+    images: int,
+    seeds: Iterable[tuple[int, int]],
+    spreads: Iterable[tuple[float, float]],
+    true: Iterable[float],
+    **more: Any,
+) -> Iterator[Setting]:
+    """A setting for each pair of numbers of seeds, pair of spreads and truth."""
+    for numbers, spread, truth in product(seeds, spreads, true):
+        yield Setting(kind, claim, evidence, images, *numbers, *spread, truth, **more)
+
+
+def _alone(*seeds: int) -> list[tuple[int, int]]:
+    """Numbers of seeds of one net."""
+    return [(n, 0) for n in seeds]
+
+
+def _errors(claims: dict[str, Claim]) -> Iterator[Setting]:
+    """Differences of two nets, on the paper's data and on less, and errors of one."""
     for name, images in (("gpu-delta-top1", 150_000), ("pool-delta-top1", 50_000), ("pca-delta", 150_000)):
-        for seeds, base in pairs("paper scale"):
-            for ours, theirs in ((1, 1), (3, 1), (1, 3)):
-                for truth in truths(claims[name]):
-                    spread = ours * LAB_SD, theirs * LAB_SD
-                    yield Setting("difference", name, "paper scale", images, seeds, base, *spread, truth)
-
-
-def _weak_differences() -> Iterator[Setting]:
-    for images in (500, 4_000, 50_000):
-        for seeds, base in pairs("proxy"):
-            for spread in ((1.0, 1.0), (3.0, 1.0), (0.3, 3.0), (0.0, 0.0)):
-                for truth in (0.0, 2.0, -2.0):
-                    for evidence in (
-                        ("demo",) if images == 500 else ("proxy",) if images == 4_000 else ("reduced scale",)
-                    ):
-                        yield Setting("difference", "gpu-delta-top1", evidence, images, seeds, base, *spread, truth)
-
-
-def _values(claims: dict[str, Claim]) -> Iterator[Setting]:
+        spreads = EVEN, (3 * LAB_SD, LAB_SD), (LAB_SD, 3 * LAB_SD)
+        yield from _grid("difference", name, PAPER, images, pairs(PAPER), spreads, truths(claims[name]))
+    for evidence, images in (("demo", 500), ("proxy", 4_000), ("reduced scale", 50_000)):
+        weak = (*UNEQUAL, (0.0, 0.0))
+        yield from _grid("difference", "gpu-delta-top1", evidence, images, pairs("proxy"), weak, (0.0, 2.0, -2.0))
     for name, images in (("abs-top1-2010", 150_000), ("tab2-1cnn", 50_000), ("abs-top5-2010", 150_000)):
-        for seeds in (3, 5, 10):
-            for times in (1, 3):
-                for truth in truths(claims[name]):
-                    sd = times * LAB_SD
-                    yield Setting("value", name, "paper scale", images, seeds, 0, sd, 0.0, truth)
+        alone = [(LAB_SD, 0.0), (3 * LAB_SD, 0.0)]
+        yield from _grid("value", name, PAPER, images, _alone(3, 5, 10), alone, truths(claims[name]))
 
 
 def _same(claims: dict[str, Claim]) -> Iterator[Setting]:
+    """Claims that two errors are about the same."""
     for images in (500, 50_000, 150_000):
-        for seeds in (3, 10):
-            for truth in truths(claims["val-test-gap"]):
-                yield Setting("equivalence", "val-test-gap", "paper scale", images, seeds, 0, 0.0, 0.0, truth)
-    for evidence, images in (("proxy", 4_000), ("paper scale", 50_000)):
-        for seeds in (5, 10):
-            for truth in (0.0, 0.5 - JUST, 0.5 + JUST, -0.5 - JUST, 2.0):
-                for spread in ((LAB_SD, LAB_SD), (3 * LAB_SD, LAB_SD)):
-                    place = evidence, images, seeds, seeds, *spread, truth
-                    yield Setting("equivalence", "lrn-delta-top1", *place, same=True)
+        true = truths(claims["val-test-gap"])
+        yield from _grid("equivalence", "val-test-gap", PAPER, images, _alone(3, 10), [(0.0, 0.0)], true)
+    for (evidence, images), n in product((("proxy", 4_000), (PAPER, 50_000)), (5, 10)):
+        for truth in (0.0, 0.5 - JUST, 0.5 + JUST, -0.5 - JUST, 2.0):
+            spreads = EVEN, (3 * LAB_SD, LAB_SD)
+            yield from _grid("equivalence", "lrn-delta-top1", evidence, images, [(n, n)], spreads, [truth], same=True)
 
 
-def _ends(claims: dict[str, Claim]) -> Iterator[Setting]:
+def _ends_and_ratios(claims: dict[str, Claim]) -> Iterator[Setting]:
+    """Errors of finished nets on training images, and ratios of epochs."""
     smallest = claims["pool-overfit"].tolerance or 0.0  # of interest: at least as much must not read "not shown"
-    for evidence in ("proxy", "paper scale"):
-        for seeds, base in pairs(evidence):
-            for spread in ((1.0, 1.0), (3.0, 1.0), (0.3, 3.0)):
-                for truth in (0.0, smallest, 2.0, -2.0):
-                    yield Setting("gap", "pool-overfit", evidence, 0, seeds, base, *spread, truth)
+    for evidence in ("proxy", PAPER):
+        yield from _grid("gap", "pool-overfit", evidence, 0, pairs(evidence), UNEQUAL, (0.0, smallest, 2.0, -2.0))
+    several = "relu-several-times"
+    for name, evidence in ((several, "proxy"), (several, PAPER), ("relu-speedup-cifar10", PAPER)):
+        known = truths(claims[name]) if evidence == PAPER else [0.5, 1.0, 2.0]
+        spreads = (0.1, 0.1), (0.3, 0.1), (0.1, 0.3)
+        slowest = (40.0, LAST, 200.0)  # no, half and all of the slower net's runs are censored
+        for pair, spread, slow in product(pairs("proxy"), spreads, slowest):  # a race takes five at every tier
+            yield from _grid("ratio", name, evidence, 0, [pair], [spread], known, slowest=slow)
 
 
-def _ratio_settings(claims: dict[str, Claim]) -> Iterator[Setting]:
-    for name, evidence in (
-        ("relu-several-times", "proxy"),
-        ("relu-several-times", "paper scale"),
-        ("relu-speedup-cifar10", "paper scale"),
-    ):
-        known = truths(claims[name]) if evidence == "paper scale" else [0.5, 1.0, 2.0]
-        for seeds, base in pairs("proxy"):  # a race takes five at every tier
-            for spread in ((0.1, 0.1), (0.3, 0.1), (0.1, 0.3)):
-                for slowest in (40.0, LAST, 200.0):  # no, half and all of the slower net's runs are censored
-                    for truth in known:
-                        place = evidence, 0, seeds, base, *spread, truth
-                        yield Setting("ratio", name, *place, slowest=slowest)
-
-
-def _view_gain_settings(claims: dict[str, Claim]) -> Iterator[Setting]:
-    for evidence, images, sd in (("demo", 500, 1.0), ("paper scale", 150_000, 0.13)):
-        for seeds in (3, 5, 10) if evidence == "paper scale" else (5, 10):
-            for truth in truths(claims["tenview-gain"]):
-                yield Setting("view gain", "tenview-gain", evidence, images, seeds, 0, sd, 0.0, truth)
-
-
-def _worlds() -> Iterator[Setting]:
-    """Arms that are no normal draws, without effect: five pairs at a proxy, three at paper scale, and more."""
-    for name in WORLDS:
-        for evidence, numbers in (("proxy", (5, 6, 10)), ("paper scale", (3, 5))):
-            for seeds in numbers:
-                place = evidence, 0, seeds, seeds, 1.0, 1.0, 0.0
-                broken = name if name in BREAKS else ""
-                yield Setting("world", "pool-overfit", *place, world=name, broken=broken)
+def _views_and_worlds(claims: dict[str, Claim]) -> Iterator[Setting]:
+    """Gains of views, and arms that are no normal draws, without effect: five pairs at a proxy, three at paper scale, and more."""
+    gains = truths(claims["tenview-gain"])
+    for evidence, images, seeds, sd in (("demo", 500, (5, 10), 1.0), (PAPER, 150_000, (3, 5, 10), 0.13)):
+        yield from _grid("view gain", "tenview-gain", evidence, images, _alone(*seeds), [(sd, 0.0)], gains)
+    for name, (evidence, numbers) in product(WORLDS, (("proxy", (5, 6, 10)), (PAPER, (3, 5)))):
+        more = {"world": name, "broken": name if name in BREAKS else ""}
+        yield from _grid("world", "pool-overfit", evidence, 0, [(n, n) for n in numbers], [(1.0, 1.0)], [0.0], **more)

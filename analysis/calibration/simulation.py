@@ -19,21 +19,13 @@ import numpy as np
 import pandas as pd
 
 from analysis.calibration.worlds import World, outcomes
+from analysis.measures import inference
 from analysis.measures.convergence import Reached, ratio_of
-from analysis.measures.inference import (
-    LAB_GAIN_NETS,
-    LAB_GAINS,
-    Estimate,
-    Spread,
-    fewest,
-    lab_spread,
-    of_moments,
-    of_two_nets,
-    split_gap_of,
-)
+from analysis.measures.inference import Estimate
 from analysis.paper.claims import Claim, load_claims
 from analysis.stats import axes
-from analysis.stats.trials import WORLDS
+from analysis.stats.samples import Runs
+from analysis.stats.trials import arms
 from analysis.verdicts.rules import question, scaled, words
 
 NOMINAL = 0.05
@@ -73,62 +65,42 @@ def null_of(claim: Claim) -> float | None:
 
 def campaigns(setting: Setting, claim: Claim, rng: np.random.Generator, repeats: int) -> Iterator[Estimate]:
     """Estimates of fabricated campaigns, by the functions that estimate from real ones."""
-    unit = scaled(claim, 1.0)
+    unit, paper = scaled(claim, 1.0), setting.evidence == "paper scale"
     if claim.how == "ratio":
         yield from _ratios(setting, rng, repeats)
-        return
-    if claim.how in ("generalization_gap", "sample_difference"):
+    elif claim.how in ("generalization_gap", "sample_difference"):
         for _ in range(repeats):
-            if setting.world:
-                yield of_two_nets(*WORLDS[setting.world](rng, setting.seeds))
-                continue
-            ours = rng.normal(setting.truth, setting.sd, setting.seeds) / unit
-            base = rng.normal(0, setting.baseline_sd, setting.baseline_seeds) / unit
-            yield of_two_nets(*numbered(list(ours), list(base)))
-        return
-    if claim.how == "split_gap":
-        yield from _split_gaps(setting, claim, rng, repeats)
-        return
-    paper = setting.evidence == "paper scale"
-    world = World(
-        error=ERROR[claim.metric],
-        effect=setting.truth / unit,
-        sd=setting.sd / unit,
-        baseline_sd=setting.baseline_sd / unit,
-        images=setting.images,
-        seeds=setting.seeds,
-        baseline_seeds=setting.baseline_seeds,
-    )
-    if claim.how == "value":
-        world = replace(world, error=setting.truth / unit, effect=0.0)
-    borrowed = lab_spread(claim.metric) if paper else None
-    if claim.how == "view_gain":
-        yield from _view_gains(setting, claim, world, rng, repeats)
-        return
-    for found in outcomes(world, rng, repeats):
-        paired = bool(world.baseline_seeds) and found.base is None
-        yield of_moments(found, null_of(claim), borrowed, paired)
+            yield inference.of_two_nets(*_ends(setting, unit, rng))
+    elif claim.how == "split_gap":  # the same nets on a validation split of 50,000 images and on a test split
+        error = ERROR[claim.metric]
+        sides = [
+            outcomes(World(value, 0.0, 0.0, 0.0, images, setting.seeds, 0), rng, repeats)
+            for value, images in ((error, 50_000), (error + setting.truth / unit, setting.images))
+        ]
+        yield from map(inference.split_gap_of, *sides)
+    else:
+        numbers = setting.images, setting.seeds, setting.baseline_seeds
+        world = World(
+            ERROR[claim.metric], setting.truth / unit, setting.sd / unit, setting.baseline_sd / unit, *numbers
+        )
+        borrowed = inference.lab_spread(claim.metric)
+        if claim.how == "value":
+            world = replace(world, error=setting.truth / unit, effect=0.0)
+        elif claim.how == "view_gain":  # the pair varies between seeds by one draw, the centre view by none of its own
+            world = replace(world, baseline_sd=0.0, baseline_seeds=setting.seeds)
+            borrowed = inference.lab_gain_spread(claim.metric)
+        for found in outcomes(world, rng, repeats):
+            paired = claim.how == "difference" and len(found.arms) == 1
+            yield inference.of_moments(found, null_of(claim), borrowed if paper else None, paired)
 
 
-def _view_gains(
-    setting: Setting, claim: Claim, world: World, rng: np.random.Generator, repeats: int
-) -> Iterator[Estimate]:
-    """One net in two views: the pair varies between seeds by one draw, the centre view by none of its own."""
-    spread = Spread(LAB_GAINS[claim.metric], LAB_GAIN_NETS - 1) if setting.evidence == "paper scale" else None
-    pair = replace(world, baseline_sd=0.0, baseline_seeds=setting.seeds)
-    for found in outcomes(pair, rng, repeats):
-        yield of_moments(found, 0.0, spread)
-
-
-def _split_gaps(setting: Setting, claim: Claim, rng: np.random.Generator, repeats: int) -> Iterator[Estimate]:
-    """The same nets on a validation split of 50,000 images and on a test split."""
-    unit, error = scaled(claim, 1.0), ERROR[claim.metric]
-    sides = [
-        outcomes(World(value, 0.0, 0.0, 0.0, images, setting.seeds, 0), rng, repeats)
-        for value, images in ((error, 50_000), (error + setting.truth / unit, setting.images))
-    ]
-    for pair in zip(*sides, strict=True):
-        yield split_gap_of([(float(m.ours.mean()), m.between_images, m.images) for m in pair], setting.seeds)
+def _ends(setting: Setting, unit: float, rng: np.random.Generator) -> tuple[Runs, Runs]:
+    """Numbers of finished nets by seed."""
+    if setting.world:
+        return arms(setting.world, rng, setting.seeds)
+    ours = rng.normal(setting.truth, setting.sd, setting.seeds) / unit
+    base = rng.normal(0, setting.baseline_sd, setting.baseline_seeds) / unit
+    return numbered(list(ours), list(base))
 
 
 def _ratios(setting: Setting, rng: np.random.Generator, repeats: int) -> Iterator[Estimate]:
@@ -178,20 +150,14 @@ def verdicts_in(setting: Setting, claims: dict[str, Claim], repeats: int, seed: 
     claim = claim_of(setting, claims)
     rng = np.random.default_rng([seed, zlib.crc32(repr(setting).encode())])
     found = campaigns(setting, claim, rng, repeats)
-    least = fewest(setting.evidence.partition(" ")[0]) if setting.world else 0  # others have as many by their setting
+    tier = setting.evidence.partition(" ")[0]
+    least = inference.fewest(tier) if setting.world else 0  # others have as many by their setting
     kept = (replace(e, conclusive=e.conclusive and e.fewest >= least) for e in found)
     return Counter(words(claim, setting.evidence, estimate)[:2] for estimate in kept)
 
 
-def wrong_in(setting: Setting, claims: dict[str, Claim], counts: Counter[tuple[str, str]]) -> int:
-    """How many verdicts were wrong on the axis that erred more often."""
-    claim = claim_of(setting, claims)
-    false = wrong_words(claim, setting.evidence, setting.truth)
-    return max(sum(n for said, n in counts.items() if said[axis] in false) for axis in (0, 1))
-
-
 def calibrate(settings: list[Setting], repeats: int, seed: int) -> pd.DataFrame:
-    """One row a setting: the setting, counts of verdicts, wrong ones, their rate, its standard error.
+    """One row a setting: the setting, counts of verdicts, wrong ones on the axis that erred more often, their rate, its standard error.
 
     `low` is the lower end of the rate's one-sided interval (Clopper and Pearson) that holds for all settings at once with
     95 % (Bonferroni): above 0.05 the rule errs too often.
@@ -202,16 +168,13 @@ def calibrate(settings: list[Setting], repeats: int, seed: int) -> pd.DataFrame:
     rows = []
     for setting in settings:
         counts = verdicts_in(setting, claims, repeats, seed)
-        wrong = wrong_in(setting, claims, counts)
+        false = wrong_words(claim_of(setting, claims), setting.evidence, setting.truth)
+        wrong = max(sum(n for said, n in counts.items() if said[axis] in false) for axis in (0, 1))
         test = binomtest(wrong, repeats, NOMINAL, alternative="greater")
         rate = wrong / repeats
-        numbers = {
-            "repeats": repeats,
-            "wrong": wrong,
-            "rate": rate,
-            "standard_error": math.sqrt(max(rate, 1 / repeats) * (1 - rate) / repeats),
-            "low": float(test.proportion_ci(1 - 0.05 / len(settings)).low),
-        }
+        numbers = {"repeats": repeats, "wrong": wrong, "rate": rate}
+        numbers["standard_error"] = math.sqrt(max(rate, 1 / repeats) * (1 - rate) / repeats)
+        numbers["low"] = float(test.proportion_ci(1 - 0.05 / len(settings)).low)
         said = {word.replace(" ", "_"): sum(n for pair, n in counts.items() if word in pair) for word in WORDS}
         rows.append(asdict(setting) | numbers | said)
     return pd.DataFrame(rows)

@@ -49,8 +49,8 @@ def kinds(error: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return p, weight, np.tile([1.0, -1.0], DIFFICULTIES)
 
 
-def chances(world: World, rng: np.random.Generator, repeats: int) -> tuple[np.ndarray, np.ndarray | None]:
-    """Chance of an error, (repeats, seeds, kinds), of the experiment and of the baseline (None: one net)."""
+def chances(world: World, rng: np.random.Generator, repeats: int) -> list[np.ndarray]:
+    """Chance of an error, (repeats, seeds, kinds), of the experiment and of the baseline, if there is one."""
     p, weight, taste = kinds(world.error)
 
     def net(n: int, sd: float, shift: np.ndarray) -> np.ndarray:
@@ -58,33 +58,27 @@ def chances(world: World, rng: np.random.Generator, repeats: int) -> tuple[np.nd
         return np.clip(p + weight * (luck + shift), 0, 1)
 
     if not world.baseline_seeds:
-        return net(world.seeds, world.sd, np.full_like(p, world.effect)), None
+        return [net(world.seeds, world.sd, np.full_like(p, world.effect))]
     # the sums over kinds of weight * taste vanish, so the mean stays what it is
     ours = net(world.seeds, world.sd, world.effect + TASTE * taste / 2)
-    return ours, net(world.baseline_seeds, world.baseline_sd, -TASTE * taste / 2)
+    return [ours, net(world.baseline_seeds, world.baseline_sd, -TASTE * taste / 2)]
 
 
 def by_image(world: World, rng: np.random.Generator, repeats: int) -> Iterator[Moments]:
     """Moments of fabricated answers, image by image."""
-    ours, base = chances(world, rng, repeats)
-    for i in range(repeats):
+    for nets in zip(*chances(world, rng, repeats), strict=True):
         kind = rng.integers(0, 2 * DIFFICULTIES, world.images)
-
-        def answers(p: np.ndarray, kind: np.ndarray = kind) -> np.ndarray:
-            return (rng.random((world.images, len(p)), np.float32) < p[:, kind].T).astype(float)
-
-        first, second = answers(ours[i]), None if base is None else answers(base[i])
-        yield (
-            moments(first - second) if second is not None and second.shape == first.shape else moments(first, second)
-        )
+        sides = [(rng.random((world.images, len(p)), np.float32) < p[:, kind].T).astype(float) for p in nets]
+        paired = len(sides) == 2 and sides[0].shape == sides[1].shape
+        yield moments(sides[0] - sides[1]) if paired else moments(*sides)
 
 
 def by_kind(world: World, rng: np.random.Generator, repeats: int) -> Iterator[Moments]:
     """The same from counts of errors by kind of image."""
-    ours, base = chances(world, rng, repeats)
     n = world.images
+    sides = chances(world, rng, repeats)
     of_kind = rng.multinomial(n, np.full(2 * DIFFICULTIES, 1 / (2 * DIFFICULTIES)), repeats)  # repeats, kinds
-    counts = [rng.binomial(of_kind[:, None], side) for side in (ours, base) if side is not None]
+    counts = [rng.binomial(of_kind[:, None], side) for side in sides]
     every = np.concatenate(counts, axis=1).astype(float)
     products = np.einsum("rkc,rlc->rkl", every / np.maximum(of_kind, 1)[:, None], every)
     seeds = np.arange(every.shape[1])
@@ -97,17 +91,14 @@ def by_kind(world: World, rng: np.random.Generator, repeats: int) -> Iterator[Mo
     weight = np.concatenate([np.full(k, sign / k) for k, sign in zip(sizes, (1, -1), strict=False)])
     squares = np.einsum("k,rkl,l->r", weight, products, weight)
     between = (squares - n * (means @ weight) ** 2) / (n - 1)
-    luck, start = np.zeros(repeats), 0
-    for k in sizes:
-        block = products[:, start : start + k, start : start + k]
+    luck, ends = np.zeros(repeats), np.cumsum(sizes)
+    for k, end in zip(sizes, ends, strict=True):
+        block = products[:, end - k : end, end - k : end]
         if k > 1:
-            own = np.trace(block, axis1=1, axis2=2) - block.sum(axis=(1, 2)) / k
-            luck += own / (k - 1) / n / k
-        start += k
-    k = sizes[0]
-    for i in range(repeats):
-        second = means[i, k:] if len(sizes) > 1 else None
-        yield Moments(means[i, :k], second, float(between[i]), float(luck[i]), n)
+            luck += (np.trace(block, axis1=1, axis2=2) - block.sum(axis=(1, 2)) / k) / (k - 1) / n / k
+    arms = zip(*np.split(means, ends[:-1], axis=1), strict=True)
+    for found, variance, part in zip(arms, between, luck, strict=True):
+        yield Moments(found, float(variance), float(part), n)
 
 
 def outcomes(world: World, rng: np.random.Generator, repeats: int) -> Iterator[Moments]:

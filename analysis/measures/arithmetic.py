@@ -44,17 +44,8 @@ def _crops(asked: Asked) -> int:
     return 2 * (int(stored) - int(look_up(asked.net, path)) + 1) ** 2
 
 
-def _drops(asked: Asked) -> int:
-    return sum(later["weights"] < earlier["weights"] for earlier, later in pairwise(asked.value))
-
-
 def _ratio(asked: Asked) -> float:
     return min(_number(look_up(asked.net, path)) / _number(look_up(asked.base, path)) for path in asked.metric.split())
-
-
-def _ratio_per_tower(asked: Asked) -> float:
-    ours, base = (_number(look_up(net, asked.metric)) / net["towers"] for net in (asked.net, asked.base))
-    return ours / base
 
 
 def _least_days(asked: Asked) -> float:
@@ -65,7 +56,7 @@ def _least_days(asked: Asked) -> float:
 MEASURES: dict[str, Callable[[Asked], float | str]] = {
     "value": lambda a: a.number,
     "share": lambda a: 100 * a.number / a.total,
-    "largest_share": lambda a: 100 * max(_column(a.net, a.metric)) / a.total,
+    "largest_share": lambda a: 100 * max(map(_number, _listed(a.net, a.metric))) / a.total,
     "count": lambda a: len(_of_kind(a.net, a.metric)),
     "product": lambda a: math.prod(a.value),
     "list": lambda a: " ".join(_text(value) for value in _listed(a.net, a.metric)),
@@ -73,19 +64,15 @@ MEASURES: dict[str, Callable[[Asked], float | str]] = {
     "shape": lambda a: shape(layer(a.net, a.metric)),
     "log2": lambda a: math.log2(a.number),
     "crops": _crops,
-    "drops": _drops,
+    "drops": lambda a: sum(later["weights"] < earlier["weights"] for earlier, later in pairwise(a.value)),
     "ratio_of_nets": _ratio,
-    "ratio_per_tower": _ratio_per_tower,
+    "ratio_per_tower": lambda a: _ratio(a) / (a.net["towers"] / a.base["towers"]),
     "least_days": _least_days,
 }
 
 
 def measure(how: str, metric: str, experiment: str, baseline: str, layers: dict[str, Describe]) -> float | str:
-    """The value that the layer tables give; text for shapes and lists.
-
-    Raises:
-        Absent: no layer table of one of the nets, or it lacks the asked path.
-    """
+    """The value that the layer tables give; text for shapes and lists. `Absent` is raised where they do not hold it."""
     for name in filter(None, (experiment, baseline)):
         if name not in layers:
             raise Absent(f"there is no layer table of {name} yet")
@@ -94,10 +81,10 @@ def measure(how: str, metric: str, experiment: str, baseline: str, layers: dict[
 
 def layer(net: Describe, name: str) -> dict[str, Any]:
     """The row `name` of the layer table."""
-    for row in net["layers"]:
-        if row["name"] == name:
-            return dict(row)
-    raise Absent(f"the layer table of {net.get('experiment', 'the net')} does not hold {name}")
+    found = next((dict(row) for row in net["layers"] if row["name"] == name), None)
+    if found is None:
+        raise Absent(f"the layer table of {net.get('experiment', 'the net')} does not hold {name}")
+    return found
 
 
 def look_up(net: Describe, path: str) -> Any:
@@ -124,19 +111,13 @@ def _of_kind(net: Describe, kinds: str) -> list[dict[str, Any]]:
     return [row for row in net["layers"] if row["kind"] in kinds.split("+")]
 
 
-def _column(net: Describe, metric: str) -> list[float]:
-    kinds, _, field = metric.partition(".")
-    return [_number(row[field]) for row in _of_kind(net, kinds)]
-
-
 def _listed(net: Describe, metric: str) -> list[Any]:
     """Values of `kind.field` over the layers of a kind, of several paths, or of the list at one path."""
     paths = metric.split()
     if len(paths) > 1:
         return [look_up(net, path) for path in paths]
     kinds, _, field = metric.partition(".")
-    rows = _of_kind(net, kinds)
-    if rows:
+    if rows := _of_kind(net, kinds):
         return [look_up({**row, "layers": []}, field) for row in rows]
     value = look_up(net, metric)
     return value if isinstance(value, list) else [value]

@@ -6,6 +6,7 @@ whose strength is chosen on the last fifth of a fixed shuffle of the training im
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,20 +21,19 @@ Array = NDArray[np.float32]
 SIDE = 16  # pixels a side that the linear classifier sees
 BINS = 6  # per colour channel
 STRENGTHS = [10.0**k for k in range(-3, 6)]
+CHUNK = 512  # images whose features are computed at once
 MOST = 20_000  # training images; more add nothing to a linear model of this size
 
 
 def baselines(folder: Path, train_split: str = "train", test_split: str = "val", seed: int = 0) -> dict[str, Any]:
-    """Top-1 errors of both classifiers on `test_split` of the packed set in `folder`.
-
-    Raises:
-        UserError: the folder is no packed set or lacks one of the splits.
-    """
+    """Top-1 errors of both classifiers on `test_split` of the packed set in `folder`."""
     manifest = read_json(folder / "manifest.json")
     train, labels = _split(folder, train_split)
     test, truth = _split(folder, test_split)
     classes = len(manifest["classes"])
     order = np.random.default_rng(seed).permutation(len(train))[:MOST]
+    chunks = [np.sort(order[i : i + CHUNK]) for i in range(0, len(order), CHUNK)]
+    y = labels[np.concatenate(chunks)]
     out: dict[str, Any] = {
         "format": 1,
         "train_split": train_split,
@@ -43,9 +43,8 @@ def baselines(folder: Path, train_split: str = "train", test_split: str = "val",
     }
     ways: dict[str, Callable[[NDArray[np.uint8]], Array]] = {"linear_pixels": pixels, "color_histogram": histogram}
     for name, features in ways.items():
-        x = np.concatenate([features(train[np.sort(order[i : i + 512])]) for i in range(0, len(order), 512)])
-        y = np.concatenate([labels[np.sort(order[i : i + 512])] for i in range(0, len(order), 512)])
-        t = np.concatenate([features(test[i : i + 512]) for i in range(0, len(test), 512)])
+        x = np.concatenate([features(train[chunk]) for chunk in chunks])
+        t = np.concatenate([features(test[i : i + CHUNK]) for i in range(0, len(test), CHUNK)])
         strength = _choose(x, y, classes)
         wrong = _predict(_fits(x, y, classes, [strength])[0], t) != truth
         out[name] = {"top1_error": float(wrong.mean()), "images": len(truth), "ridge": strength}
@@ -53,32 +52,24 @@ def baselines(folder: Path, train_split: str = "train", test_split: str = "val",
 
 
 def _split(folder: Path, split: str) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Images and labels; of a jpeg store all images at once: the sets of demo and proxy studies fit into memory."""
     import pandas as pd
+    from PIL import Image
 
     try:
+        table = pd.read_csv(folder / f"{split}.csv")
+        labels = table["label"].to_numpy(np.int64)
         if (folder / f"{split}.jpegs").is_file():
-            images = _decoded(folder, split)
+            blob = (folder / f"{split}.jpegs").read_bytes()
+            files = (blob[at : at + size] for at, size in zip(table["offset"], table["bytes"], strict=True))
+            images = np.stack([np.asarray(Image.open(io.BytesIO(file))) for file in files])
         else:
             images = np.load(folder / f"{split}.npy", mmap_mode="r")
-        labels = pd.read_csv(folder / f"{split}.csv", usecols=["label"])["label"].to_numpy(np.int64)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, KeyError) as error:
         raise UserError(f"{folder} has no packed split `{split}` ({error}); pack it first") from None
     if len(images) != len(labels) or not len(images):
         raise UserError(f"{folder}: {split}.npy holds {len(images)} images and {split}.csv {len(labels)} labels")
     return images, labels
-
-
-def _decoded(folder: Path, split: str) -> NDArray[np.uint8]:
-    """All images of a jpeg store; the sets of demo and proxy studies fit into memory."""
-    import io
-
-    import pandas as pd
-    from PIL import Image
-
-    index = pd.read_csv(folder / f"{split}.csv", usecols=["offset", "bytes"])
-    blob = (folder / f"{split}.jpegs").read_bytes()
-    files = (blob[at : at + size] for at, size in zip(index["offset"], index["bytes"], strict=True))
-    return np.stack([np.asarray(Image.open(io.BytesIO(file))) for file in files])
 
 
 def pixels(images: NDArray[np.uint8]) -> Array:
@@ -130,5 +121,4 @@ def _choose(x: Array, y: NDArray[np.int64], classes: int) -> float:
         return STRENGTHS[-1]
     models = _fits(x[fit], y[fit], classes, STRENGTHS)
     errors = [float((_predict(model, x[held]) != y[held]).mean()) for model in models]
-    best = min(errors)
-    return max(strength for strength, error in zip(STRENGTHS, errors, strict=True) if error == best)
+    return min(zip(errors, STRENGTHS, strict=True), key=lambda tried: (tried[0], -tried[1]))[1]

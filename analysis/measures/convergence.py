@@ -17,9 +17,8 @@ from statistics import geometric_mean
 import numpy as np
 import pandas as pd
 
-from analysis.measures.estimates import curves, settled
-from analysis.measures.inference import Estimate, of_sample, with_interval, with_remark
-from analysis.results.evidence import Results
+from analysis.measures.estimates import Asked, curves, settled
+from analysis.measures.inference import Estimate, bounded, of_sample, with_interval, with_remark
 from analysis.stats.intervals import Noise
 from analysis.stats.samples import Runs, Sample, over_seeds
 
@@ -59,29 +58,25 @@ def at_first_rate(curve: pd.DataFrame) -> pd.DataFrame:
     return curve[(rate == rate.iloc[0]).cummin()]
 
 
-def ratio(results: Results, study: str, experiment: str, baseline: str, metric: str) -> Estimate:
-    """Epochs of `experiment` over epochs of `baseline` to the marks that `metric` names after its column.
+def ratio(asked: Asked) -> Estimate:
+    """Epochs of the experiment over epochs of the baseline to the marks that the metric names after its column.
 
     Column `train_error` without marks has the study's threshold; epochs to a `validation_loss` count at the first learning
     rate. Of several marks those count that all runs of both nets reach, or the first if there is none: both intervals are the
     widest ends of theirs, so that a word needs every one of them, and the number is that of the mark with the largest p-value.
-
-    Raises:
-        NoEstimate: one of the two has no finished run.
     """
-    column, *named = metric.split()
-    marks = [float(mark) for mark in named] or [results.studies[study].threshold]
-    nets = [curves(results, study, name) for name in (experiment, baseline)]
+    column, *named = asked.metric.split()
+    marks = [float(mark) for mark in named] or [asked.record.threshold]
+    nets = [curves(asked.results, asked.study, name) for name in asked.nets]
     if column == "validation_loss":
         nets = [{seed: at_first_rate(curve) for seed, curve in net.items()} for net in nets]
     found: dict[float, Estimate] = {}
     for mark in marks:
         above, below = ({s: epochs_to(curve, mark, column) for s, curve in net.items()} for net in nets)
-        estimate = ratio_of(above, below, experiment, baseline, _goal(column, mark))
+        found[mark] = ratio_of(above, below, asked.experiment, asked.baseline, _goal(column, mark))
         if column == "train_error" and len(marks) == 1:
-            estimate = with_remark(estimate, at_middles(above, below))
-        found[mark] = estimate
-    return settled(results, study, _every(found), (experiment, baseline))
+            found[mark] = with_remark(found[mark], at_middles(above, below))
+    return settled(asked, _every(found))
 
 
 def _goal(column: str, mark: float) -> str:
@@ -140,19 +135,18 @@ def ratio_of(
     On logarithms. A censored run counts with its last epoch, which is too early, so the ratio is a bound and its interval is
     open on one side. Such runs crowd at that epoch and hide their spread: it is taken to be at least that of the other net.
     """
-    late = sum(reached.censored for reached in above.values()), sum(r.censored for r in below.values())
+    late = [sum(reached.censored for reached in side.values()) for side in (above, below)]
     n = len(above), len(below)
+    missed = [f"{count} of {of}" for count, of in zip(late, n, strict=True)]
     epochs: list[Runs] = [{str(seed): reached.epoch for seed, reached in side.items()} for side in (above, below)]
     found = over_seeds(epochs[0], epochs[1], log=True)
     plain = of_sample(found, n)
-    if late[0] and late[1]:
-        remark = f"{late[0]} of {n[0]} runs of {experiment} and {late[1]} of {n[1]} of {baseline} did not reach {goal}; train longer"
+    if all(late):
+        remark = f"{missed[0]} runs of {experiment} and {missed[1]} of {baseline} did not reach {goal}; train longer"
         return replace(plain, value=math.nan, conclusive=False, remark=remark)
     bound = ">=" if late[0] else "<=" if late[1] else ""
-    remarks = []
-    if bound:
-        name, count, of = (experiment, late[0], n[0]) if late[0] else (baseline, late[1], n[1])
-        remarks.append(f"{count} of {of} runs of {name} never reached {goal}, so the ratio is a bound")
+    runs = f"{missed[0]} runs of {experiment}" if late[0] else f"{missed[1]} runs of {baseline}"
+    remarks = [f"{runs} never reached {goal}, so the ratio is a bound"] if bound else []
     if plain.fewest < 2:
         remarks.append("one seed cannot show how far the ratio varies; add seeds")
         return replace(plain, bound=bound, conclusive=False, remark="; ".join(remarks))
@@ -164,14 +158,8 @@ def ratio_of(
     noises, tie = _at_least(found, least, logs, bool(bound))
     remarks += ["seeds tie, so the spread of rounding to an epoch is taken"] if tie else []
     estimate = with_interval(plain, noises)
-    low, high = estimate.low, estimate.high
-    inner = estimate.inside
-    if bound == ">=":
-        high, inner = math.inf, (inner[0], math.inf)
-    elif bound == "<=":
-        low, inner = 0.0, (0.0, inner[1])
     remark = "; ".join(dict.fromkeys(filter(None, [*remarks, estimate.remark])))
-    return replace(estimate, low=low, high=high, inner=inner, bound=bound, remark=remark)
+    return replace(bounded(estimate, bound), remark=remark)
 
 
 def _at_least(

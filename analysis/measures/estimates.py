@@ -1,35 +1,22 @@
 """Measures a claim on runs and predictions: one number with its 95 % interval.
 
 Reads results and hands arrays to `inference`, which says how noise is counted. All errors are fractions here; units of the
-paper are applied in `verdicts`.
+paper are applied in `verdicts`. Every measure takes what is `Asked`, and raises `NoEstimate` where the results do not hold it.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
 
-from analysis.measures.inference import (
-    LAB_GAIN_NETS,
-    LAB_GAINS,
-    Estimate,
-    Moments,
-    Spread,
-    fewest,
-    image_noise,
-    lab_spread,
-    moments,
-    of_classes,
-    of_moments,
-    split_gap_of,
-    with_interval,
-    with_remark,
-)
-from analysis.results.evidence import COPIES, Results
+from analysis.measures import inference
+from analysis.measures.inference import Estimate, Moments, Spread
+from analysis.results.evidence import COPIES, Results, Study
 from analysis.stats import intervals
 
 DEAD = 0.9  # a run is dead above this share of the error of guessing: 81 % among ten classes, 89.9 % among a thousand
@@ -37,6 +24,36 @@ DEAD = 0.9  # a run is dead above this share of the error of guessing: 81 % amon
 
 class NoEstimate(Exception):
     """The results do not hold what is needed; the message says what is missing."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is asked of a study's results: which nets, on which images, in which view, by which metric."""
+
+    results: Results
+    study: str
+    experiment: str  # several, with spaces between, for `rank` and `each`
+    baseline: str = ""
+    dataset: str = ""
+    split: str = ""
+    view: str = ""
+    metric: str = ""
+
+    @property
+    def record(self) -> Study:
+        return self.results.studies[self.study]
+
+    @property
+    def nets(self) -> tuple[str, ...]:
+        return tuple(filter(None, (self.experiment, self.baseline)))
+
+    @property
+    def where(self) -> str:
+        return f"{self.dataset}/{self.split}"
+
+    def each(self) -> list[Asked]:
+        """The same of each net by itself."""
+        return [replace(self, experiment=net, baseline="") for net in self.nets]
 
 
 def failed(results: Results, study: str) -> set[tuple[str, int]]:
@@ -51,7 +68,7 @@ def failed(results: Results, study: str) -> set[tuple[str, int]]:
 def untrained(results: Results, study: str) -> set[str]:
     """Experiments of which every evaluated run failed to train."""
     dead, table = failed(results, study), results.evals[results.evals["study"] == study]
-    alive = {run for run in zip(table["experiment"], table["seed"].astype(int), strict=True) if run not in dead}
+    alive = set(zip(table["experiment"], table["seed"].astype(int), strict=True)) - dead
     return {name for name, _ in dead} - {name for name, _ in alive}
 
 
@@ -63,23 +80,22 @@ def blocks(results: Results, study: str, nets: Sequence[str]) -> tuple[set[int],
     return registered, registered & {seed for name, seed in failed(results, study) if name in nets}
 
 
-def settled(results: Results, study: str, estimate: Estimate, nets: Sequence[str], race: bool = False) -> Estimate:
+def settled(asked: Asked, estimate: Estimate, race: bool = False) -> Estimate:
     """The estimate with what is to be said of runs that failed; it carries no word with too few runs, or fewer than planned."""
+    results, study = asked.results, asked.study
     dead = failed(results, study)
     said, stuck = [], False
-    for name in dict.fromkeys(filter(None, nets)):
+    for name in dict.fromkeys(asked.nets):
         evaluated = results.evals[(results.evals["study"] == study) & (results.evals["experiment"] == name)]
-        runs = {key[2] for key in (*results.runs, *results.diverged) if key[:2] == (study, name)} | set(
-            evaluated["seed"]
-        )
-        count, all_of = sum(of == name for of, _ in dead), len(runs)
+        trained = {key[2] for key in (*results.runs, *results.diverged) if key[:2] == (study, name)}
+        count, all_of = sum(of == name for of, _ in dead), len(trained | set(evaluated["seed"]))
         if count:
             left = "the number is of the others" if count < all_of else "that shows no effect"
             said.append(f"{count} of {all_of} runs of {name} failed to train: {left}")
             stuck = stuck or count == all_of
-    registered, lost = blocks(results, study, nets)
-    copied = results.form(study, results.studies[study].training_set) in COPIES
-    least = fewest(results.studies[study].tier, race or copied)
+    registered, lost = blocks(results, study, asked.nets)
+    copied = results.form(study, asked.record.training_set) in COPIES
+    least = inference.fewest(asked.record.tier, race or copied)
     wanted = max(least, len(registered - lost))
     few = estimate.fewest < wanted
     stuck = stuck or not (estimate.conclusive or estimate.fewest < 2)  # more runs would not change that
@@ -87,31 +103,29 @@ def settled(results: Results, study: str, estimate: Estimate, nets: Sequence[str
         unit = "pairs of seeds" if estimate.paired else "seeds of each net" if estimate.baseline_seeds else "seeds"
         why = "the fewest" if wanted == least else "planned, and no number is looked at before"
         said.append(f"too few {unit} for a verdict: {estimate.fewest}, where {wanted} are {why}")
-    conclusive = estimate.conclusive and not few and not stuck
-    told = with_remark(estimate, "; ".join(said), first=True)
-    told = replace(told, registered=len(registered), died=len(lost))
-    return replace(told, conclusive=conclusive, few=wanted if few and not stuck else 0)
+    return replace(
+        inference.with_remark(estimate, "; ".join(said), first=True),
+        registered=len(registered),
+        died=len(lost),
+        conclusive=estimate.conclusive and not few and not stuck,
+        few=wanted if few and not stuck else 0,
+    )
 
 
-def _borrowed(results: Results, study: str, spread: Spread | None) -> Spread | None:
+def _borrowed(asked: Asked, spread: Spread | None) -> Spread | None:
     """The spread, where the study may borrow it: at paper scale on ImageNet, whose nets are those of the logs."""
-    found = results.studies[study]
-    return spread if found.tier == "paper" and found.training_set.startswith("ilsvrc") else None
+    study = asked.record
+    return spread if study.tier == "paper" and study.training_set.startswith("ilsvrc") else None
 
 
-def images(
-    results: Results, study: str, experiment: str, set_: str, split: str, view: str, metric: str
-) -> pd.DataFrame:
-    """Errors by image of the runs that trained; of all where none did.
-
-    Raises:
-        NoEstimate: there is no evaluation.
-    """
-    table = results.errors_by_image(study, experiment, set_, split, view, metric)
+def images(asked: Asked) -> pd.DataFrame:
+    """Errors by image of the experiment's runs that trained; of all where none did."""
+    place = asked.study, asked.experiment, asked.dataset, asked.split, asked.view, asked.metric
+    table = asked.results.errors_by_image(*place)
     if table.empty:
-        raise NoEstimate(f"{experiment} has no evaluation on {set_}/{split} yet")
-    dead = failed(results, study)
-    alive = [seed for seed in table.columns if (experiment, int(seed)) not in dead]
+        raise NoEstimate(f"{asked.experiment} has no evaluation on {asked.where} yet")
+    dead = failed(asked.results, asked.study)
+    alive = [seed for seed in table.columns if (asked.experiment, int(seed)) not in dead]
     return table[alive or list(table.columns)]
 
 
@@ -120,8 +134,8 @@ def compared(ours: pd.DataFrame, base: pd.DataFrame) -> tuple[Moments, bool]:
     shared = ours.index.intersection(base.index)
     ours, base = ours.loc[shared], base.loc[shared]
     if pairs := [seed for seed in ours.columns if seed in base.columns]:
-        return moments((ours[pairs] - base[pairs]).to_numpy(float)), True
-    return moments(ours.to_numpy(float), base.to_numpy(float)), False
+        return inference.moments((ours[pairs] - base[pairs]).to_numpy(float)), True
+    return inference.moments(ours.to_numpy(float), base.to_numpy(float)), False
 
 
 def gains_by_class(ours: pd.DataFrame, base: pd.DataFrame, classes: pd.Series) -> pd.Series:
@@ -132,27 +146,68 @@ def gains_by_class(ours: pd.DataFrame, base: pd.DataFrame, classes: pd.Series) -
     return gains
 
 
-def difference(
-    results: Results, study: str, experiment: str, baseline: str, set_: str, split: str, view: str, metric: str
-) -> Estimate:
-    """Error of `experiment` minus error of `baseline` on the same images (module docstring).
+def _with_classes(asked: Asked, estimate: Estimate, ours: pd.DataFrame, base: pd.DataFrame) -> Estimate:
+    """The estimate with its second interval (`inference.of_classes`), where the classes of the images are known."""
+    classes = asked.results.classes_by_image(asked.study, asked.dataset, asked.split, ours.index)
+    return estimate if classes is None else inference.of_classes(estimate, gains_by_class(ours, base, classes))
 
-    Raises:
-        NoEstimate: one of the two has no evaluation, or they share no image.
-    """
-    ours, base = (images(results, study, name, set_, split, view, metric) for name in (experiment, baseline))
+
+def difference(asked: Asked) -> Estimate:
+    """Error of the experiment minus error of the baseline on the same images."""
+    ours, base = map(images, asked.each())
     if ours.index.intersection(base.index).empty:
-        raise NoEstimate(f"{experiment} and {baseline} were evaluated on different images of {set_}/{split}")
+        raise NoEstimate(f"{' and '.join(asked.nets)} were evaluated on different images of {asked.where}")
     found, paired = compared(ours, base)
-    spread = _borrowed(results, study, lab_spread(metric))
+    spread = _borrowed(asked, inference.lab_spread(asked.metric))
     if spread and paired:
         spread = Spread(math.sqrt(2) * spread.sd, spread.df)
-    estimate = of_moments(found, 0.0, spread, paired)
-    if (classes := results.classes_by_image(study, set_, split, ours.index)) is not None:
-        estimate = of_classes(estimate, gains_by_class(ours, base, classes))
+    estimate = _with_classes(asked, inference.of_moments(found, 0.0, spread, paired), ours, base)
     if estimate.seeds == 1 and ours.shape[1] == base.shape[1] == 1:
-        estimate = with_remark(estimate, _these_two(ours.iloc[:, 0], base.iloc[:, 0]))
-    return settled(results, study, estimate, (experiment, baseline))
+        estimate = inference.with_remark(estimate, _these_two(ours.iloc[:, 0], base.iloc[:, 0]))
+    return settled(asked, estimate)
+
+
+def in_order(asked: Asked) -> Estimate:
+    """Smallest step of the error from each net to the next."""
+    return _smallest(asked, pairwise(asked.experiment.split()))
+
+
+def each(asked: Asked) -> Estimate:
+    """Smallest error of the nets minus that of the baseline."""
+    return _smallest(asked, ((net, asked.baseline) for net in asked.experiment.split()))
+
+
+def _smallest(asked: Asked, pairs: Iterable[tuple[str, str]]) -> Estimate:
+    """Smallest difference of the error among `pairs` of nets; above zero: the first of each pair is the worse one.
+
+    Both lower ends are the lowest of all pairs, so that the claim counts as shown only where it is for every pair (an
+    intersection-union test: no adjustment is needed). The upper ends are the lowest upper ends: the claim counts as
+    contradicted where one pair contradicts it, with the chance of error of that many tests, which the remark names.
+    """
+    asks = [replace(asked, experiment=first, baseline=second) for first, second in pairs]
+    found = [difference(one) for one in asks]
+    least = min(range(len(found)), key=lambda i: found[i].value)
+    stuck = [one for one in found if not one.conclusive]
+    spans = [found[least]] if stuck else found
+    classes = [one.over_classes for one in spans if one.over_classes]
+    fewest = min(one.fewest for one in found)
+    remark = f"smallest of {len(found)} differences: {' minus '.join(asks[least].nets)}"
+    return Estimate(
+        found[least].value,
+        min(one.low for one in spans),
+        min(one.high for one in spans),
+        fewest,
+        images=found[least].images,
+        null=0.0,
+        conclusive=not stuck,
+        few=max(one.few for one in found),
+        registered=max(one.registered for one in found),
+        died=min(one.fewest + one.died for one in found) - fewest,
+        inner=(min(one.inside[0] for one in spans), min(one.inside[1] for one in spans)),
+        paired=all(one.paired for one in found),
+        over_classes=tuple(map(min, zip(*classes, strict=True))) if len(classes) == len(spans) else None,
+        remark="; ".join([*(one.remark for one in stuck[:1]), remark]),
+    )
 
 
 def _these_two(ours: pd.Series, base: pd.Series) -> str:
@@ -162,54 +217,45 @@ def _these_two(ours: pd.Series, base: pd.Series) -> str:
     return "" if p is None else f"of these two nets, on these images alone: McNemar's mid-p = {p:.2g}"
 
 
-def error(results: Results, study: str, experiment: str, set_: str, split: str, view: str, metric: str) -> Estimate:
+def error(asked: Asked) -> Estimate:
     """Mean error of one experiment over seeds. One seed, and none to borrow: the interval covers the images only."""
-    found = moments(images(results, study, experiment, set_, split, view, metric).to_numpy(float))
-    estimate = of_moments(found, None, _borrowed(results, study, lab_spread(metric)))
+    found = inference.moments(images(asked).to_numpy(float))
+    estimate = inference.of_moments(found, None, _borrowed(asked, inference.lab_spread(asked.metric)))
     if not estimate.conclusive:
-        estimate = with_interval(replace(estimate, conclusive=True), (image_noise(found),))
+        estimate = inference.with_interval(replace(estimate, conclusive=True), (inference.image_noise(found),))
         estimate = replace(estimate, remark="one seed: the interval covers the images only")
-    elif estimate.seeds < 3 and "members" in results.studies[study].experiments.get(experiment, {}):
+    elif estimate.seeds < 3 and "members" in asked.record.experiments.get(asked.experiment, {}):
         average = "an average of nets varies less than one net, so this is too wide rather than too narrow"
-        estimate = with_remark(estimate, average)
-    return settled(results, study, estimate, (experiment,))
+        estimate = inference.with_remark(estimate, average)
+    return settled(asked, estimate)
 
 
-def view_gain(results: Results, study: str, experiment: str, set_: str, split: str, metric: str) -> Estimate:
+def view_gain(asked: Asked) -> Estimate:
     """Error of the centre view minus error of ten views, for the same nets on the same images."""
-    one, ten = (images(results, study, experiment, set_, split, view, metric) for view in ("center", "ten"))
+    one, ten = (images(replace(asked, view=view)) for view in ("center", "ten"))
     both = (one - ten).dropna(how="all", axis=1).dropna()
     if both.empty:
-        raise NoEstimate(f"{experiment} has no evaluation with one and ten views on {set_}/{split} yet")
-    known = Spread(LAB_GAINS[metric], LAB_GAIN_NETS - 1) if metric in LAB_GAINS else None
-    estimate = of_moments(moments(both.to_numpy(float)), 0.0, _borrowed(results, study, known))
-    if (classes := results.classes_by_image(study, set_, split, both.index)) is not None:
-        estimate = of_classes(estimate, both.mean(axis=1).groupby(classes).mean())
-    return settled(results, study, estimate, (experiment,))
+        raise NoEstimate(f"{asked.experiment} has no evaluation with one and ten views on {asked.where} yet")
+    borrowed = _borrowed(asked, inference.lab_gain_spread(asked.metric))
+    estimate = inference.of_moments(inference.moments(both.to_numpy(float)), 0.0, borrowed)
+    return settled(asked, _with_classes(asked, estimate, one, ten))
 
 
-def split_gap(results: Results, study: str, experiment: str, set_: str, view: str, metric: str) -> Estimate:
+def split_gap(asked: Asked) -> Estimate:
     """Absolute difference of the errors on the validation and the test split of one set (different images).
 
     The same nets see both splits, so the luck of a run cancels; what is left is the choice of the images.
     """
     sides = []
     for split in ("val", "test"):
-        table = images(results, study, experiment, set_, split, view, metric).to_numpy(float)
-        averaged = table.mean(axis=1)
-        if len(averaged) < 2:
-            raise NoEstimate(f"{experiment} was evaluated on one image of {set_}/{split}")
-        sides.append((float(averaged.mean()), float(averaged.var(ddof=1)), len(averaged), table.shape[1]))
-    estimate = split_gap_of([side[:3] for side in sides], sides[1][3])
-    return settled(results, study, estimate, (experiment,))
+        sides.append(inference.moments(images(replace(asked, split=split)).to_numpy(float)))
+        if sides[-1].images < 2:
+            raise NoEstimate(f"{asked.experiment} was evaluated on one image of {asked.dataset}/{split}")
+    return settled(asked, inference.split_gap_of(*sides))
 
 
 def curves(results: Results, study: str, experiment: str) -> dict[int, pd.DataFrame]:
-    """Epoch tables of the runs that trained; of all where none did.
-
-    Raises:
-        NoEstimate: there is no finished run.
-    """
+    """Epoch tables of the runs that trained; of all where none did."""
     found = results.curves(study, experiment)
     if not found:
         raise NoEstimate(f"{experiment} has no finished run yet")

@@ -30,7 +30,8 @@ import numpy as np
 from scipy.special import chdtri
 
 from analysis.stats import intervals
-from analysis.stats.intervals import INCLUSION, Noise
+from analysis.stats.axes import Interval
+from analysis.stats.intervals import INCLUSION, Noise, noise_of
 from analysis.stats.samples import Runs, Sample, around, living, over_seeds
 
 # Nets 169, 170, 171, 175 and 170-256 of the authors' program (layers/layer-params-*.cfg, trailing notes): the same
@@ -126,12 +127,16 @@ def lab_spread(metric: str) -> Spread | None:
     return Spread(float(np.std(LAB_TWINS[metric], ddof=1)) / 100, len(LAB_TWINS[metric]) - 1)
 
 
+def lab_gain_spread(metric: str) -> Spread | None:
+    """Spread of the gain of ten views over the nets in the authors' logs, as a fraction; None: they do not log the metric."""
+    return Spread(LAB_GAINS[metric], LAB_GAIN_NETS - 1) if metric in LAB_GAINS else None
+
+
 def seed_noise(kind: str, values: np.ndarray, borrowed: Spread | None) -> Noise | None:
     """Noise between the seeds whose numbers are `values`; None: one seed, and no spread to borrow."""
-    n = len(values)
-    if borrowed and n < MINIMUM["paper"]:
-        return Noise(kind, borrowed.upper**2, n, math.inf)
-    return Noise(kind, float(np.var(values, ddof=1)), n, n - 1) if n > 1 else None
+    if borrowed and len(values) < MINIMUM["paper"]:
+        return Noise(kind, borrowed.upper**2, len(values), math.inf)
+    return noise_of(kind, values) if len(values) > 1 else None
 
 
 ONE_SEED = "one seed cannot show whether the difference is more than the luck of a run; add seeds to the study"
@@ -141,21 +146,19 @@ ONE_SEED = "one seed cannot show whether the difference is more than the luck of
 class Moments:
     """All that an interval needs of the errors (images, seeds) of one net or, on the same images, of two."""
 
-    ours: np.ndarray  # mean error of each seed
-    base: np.ndarray | None  # of each seed of the other net; None: there is none
+    arms: tuple[np.ndarray, ...]  # mean error of each seed, of one net or of both
     between_images: float  # variance over images of the seed-averaged error, or difference of errors
     luck: float  # part of it that is luck of single answers: sum over the nets of r^2 / seeds
     images: int
 
 
-def moments(ours: np.ndarray, base: np.ndarray | None = None) -> Moments:
-    """Of errors with one row an image and one column a seed; rows of `base` are the same images."""
-    n = len(ours)
-    sides = [ours] if base is None else [ours, base]
-    averaged = ours.mean(axis=1) - (0.0 if base is None else base.mean(axis=1))
+def moments(*sides: np.ndarray) -> Moments:
+    """Of the errors of one net, or of two on the same images; one row an image and one column a seed."""
+    n = len(sides[0])
+    averaged = sides[0].mean(axis=1) - sum(side.mean(axis=1) for side in sides[1:])
     luck = sum(float(side.var(axis=1, ddof=1).mean()) / side.shape[1] for side in sides if side.shape[1] > 1)
     spread = float(averaged.var(ddof=1)) if n > 1 else 0.0
-    return Moments(ours.mean(axis=0), None if base is None else base.mean(axis=0), spread, luck, n)
+    return Moments(tuple(side.mean(axis=0) for side in sides), spread, luck, n)
 
 
 def image_noise(found: Moments) -> Noise:
@@ -168,27 +171,24 @@ def of_moments(found: Moments, null: float | None, borrowed: Spread | None = Non
 
     One seed of a net and nothing borrowed: no interval, not conclusive.
     """
-    value = float(found.ours.mean()) - (0.0 if found.base is None else float(found.base.mean()))
-    n, n_base = len(found.ours), 0 if found.base is None else len(found.base)
-    plain = Estimate(value, math.nan, math.nan, n, n_base, found.images, null, paired=paired)
-    arms = (found.ours,) if found.base is None else (found.ours, found.base)
+    arms = found.arms
+    seeds = len(arms[0]), len(arms[1]) if len(arms) > 1 else 0
+    value = float(arms[0].mean() - sum(arm.mean() for arm in arms[1:]))
+    plain = Estimate(value, math.nan, math.nan, *seeds, images=found.images, null=null, paired=paired)
     plain = replace(plain, values=tuple(tuple(map(float, arm)) for arm in arms))
-    sides = [seed_noise("pairs of seeds" if paired else "seeds", found.ours, borrowed)]
-    if found.base is not None:
-        sides.append(seed_noise("baseline seeds", found.base, borrowed))
-    known = [side for side in sides if side is not None]
+    kinds = "pairs of seeds" if paired else "seeds", "baseline seeds"
+    sides = [seed_noise(kind, arm, borrowed) for kind, arm in zip(kinds, arms, strict=False)]
+    known = tuple(side for side in sides if side is not None)
     if len(known) < len(sides):
-        return replace(plain, conclusive=False, remark=ONE_SEED, noises=tuple(known))
+        return replace(plain, conclusive=False, remark=ONE_SEED, noises=known)
     few = borrowed is not None and plain.fewest < MINIMUM["paper"]
     noises = (*known, image_noise(replace(found, luck=0.0) if few else found))
     estimate = with_interval(plain, noises, found.between_images / found.images)
-    if borrowed and few:
-        assumed = (
-            f"a spread of {100 * borrowed.upper:.2f} points between seeds is assumed for this interval, the upper end of that of "
-            f"{borrowed.df + 1} similar nets in the authors' logs"
-        )
-        estimate = with_remark(estimate, assumed)
-    return estimate
+    if not (borrowed and few):
+        return estimate
+    logged = f"the upper end of that of {borrowed.df + 1} similar nets in the authors' logs"
+    assumed = f"a spread of {100 * borrowed.upper:.2f} points between seeds is assumed for this interval, {logged}"
+    return with_remark(estimate, assumed)
 
 
 def with_interval(estimate: Estimate, noises: tuple[Noise, ...], floor: float = 0.0) -> Estimate:
@@ -197,10 +197,8 @@ def with_interval(estimate: Estimate, noises: tuple[Noise, ...], floor: float = 
     if outer == 0:
         same = "nothing varied between seeds or images: no interval"
         return replace(estimate, low=estimate.value, high=estimate.value, conclusive=False, remark=same)
-    inner = intervals.half_width(noises, INCLUSION, floor)
-
     low, high = around(estimate.value, outer, estimate.log)
-    inside = around(estimate.value, inner, estimate.log)
+    inside = around(estimate.value, intervals.half_width(noises, INCLUSION, floor), estimate.log)
     return replace(estimate, low=low, high=high, inner=inside, noises=noises, floor=floor)
 
 
@@ -212,18 +210,18 @@ def of_classes(estimate: Estimate, by_class: Sequence[float]) -> Estimate:
     if not estimate.noises or len(by_class) < 2:
         return estimate
     seeds = [noise for noise in estimate.noises if "seeds" in noise.kind]
-    half = intervals.half_width([*seeds, *of_the_mean(np.asarray(by_class, float), "classes")])
+    half = intervals.half_width([*seeds, noise_of("classes", np.asarray(by_class, float))])
     return replace(estimate, over_classes=around(estimate.value, half, estimate.log))
 
 
-def split_gap_of(sides: list[tuple[float, float, int]], seeds: int) -> Estimate:
-    """Absolute difference of two mean errors, each given with its variance between images and their number."""
-    (val, val_variance, n_val), (test, test_variance, n_test) = sides
-    noises = (Noise("images", val_variance, n_val, n_val - 1), Noise("test images", test_variance, n_test, n_test - 1))
-    signed = with_interval(Estimate(val - test, math.nan, math.nan, seeds, images=n_val + n_test), noises)
+def split_gap_of(val: Moments, test: Moments) -> Estimate:
+    """Absolute difference of the mean errors of the same nets on two sets of images."""
+    noises = image_noise(replace(val, luck=0.0)), replace(image_noise(replace(test, luck=0.0)), kind="test images")
+    value, seeds = float(val.arms[0].mean() - test.arms[0].mean()), len(test.arms[0])
+    signed = with_interval(Estimate(value, math.nan, math.nan, seeds, images=val.images + test.images), noises)
     remark = "the interval covers the images of both splits"
     low, high = _absolute(signed.low, signed.high)
-    return replace(signed, value=abs(val - test), low=low, high=high, inner=_absolute(*signed.inside), remark=remark)
+    return replace(signed, value=abs(value), low=low, high=high, inner=_absolute(*signed.inside), remark=remark)
 
 
 def _absolute(low: float, high: float) -> tuple[float, float]:
@@ -231,11 +229,6 @@ def _absolute(low: float, high: float) -> tuple[float, float]:
     if low <= 0 <= high:
         return 0.0, max(-low, high)
     return (low, high) if low > 0 else (-high, -low)
-
-
-def of_the_mean(values: np.ndarray, kind: str) -> tuple[Noise, ...]:
-    """Noise of the mean of independent values: variance of one of them, and how many there are; none of one value."""
-    return (Noise(kind, float(np.var(values, ddof=1)), len(values), len(values) - 1),) if len(values) > 1 else ()
 
 
 def of_sample(found: Sample, counts: tuple[int, int], images: int = 0) -> Estimate:
@@ -248,23 +241,31 @@ def of_sample(found: Sample, counts: tuple[int, int], images: int = 0) -> Estima
 def of_one_net(
     values: np.ndarray, null: float = 0.0, noises: Sequence[Noise] = (), images: int = 0, floor: float = 0.0
 ) -> Estimate:
-    """Mean of one number a seed; `noises`: of the images."""
+    """Mean of one number a seed; `noises`: of the images. One seed says nothing about the others."""
     plain = Estimate(float(values.mean()), math.nan, math.nan, len(values), images=images, null=null)
-    return of_seeds(
-        replace(plain, values=(tuple(map(float, values)),)), [*noises, *of_the_mean(values, "seeds")], floor
-    )
+    plain = replace(plain, values=(tuple(map(float, values)),))
+    if plain.fewest < 2:
+        return inconclusive(plain, ONE_SEED)
+    return with_interval(plain, (*noises, noise_of("seeds", values)), floor)
 
 
 def of_two_nets(ours: Runs, base: Runs, noises: Sequence[Noise] = (), images: int = 0, floor: float = 0.0) -> Estimate:
     """Difference of two nets with one number a seed, in pairs where seeds are shared; `noises`: of the images."""
     found = over_seeds(ours, base)
     plain = of_sample(found, (len(living(ours)), len(living(base))), images)
-    return of_seeds(plain, [*found.noises, *noises], floor)
+    if plain.fewest < 2:
+        return inconclusive(plain, ONE_SEED)
+    return with_interval(plain, (*found.noises, *noises), floor)
 
 
-def of_seeds(plain: Estimate, noises: Sequence[Noise], floor: float = 0.0) -> Estimate:
-    """The estimate with its interval; one seed of a net says nothing about the others."""
-    return inconclusive(plain, ONE_SEED) if plain.fewest < 2 else with_interval(plain, tuple(noises), floor)
+def bounded(found: Estimate, bound: str) -> Estimate:
+    """The estimate as a `bound`, if there is one: its intervals are open on that side."""
+
+    def opened(span: Interval) -> Interval:
+        return 0.0 if bound == "<=" else span[0], math.inf if bound == ">=" else span[1]
+
+    low, high = opened((found.low, found.high))
+    return replace(found, low=low, high=high, inner=opened(found.inside), bound=bound)
 
 
 def inconclusive(found: Estimate, why: str) -> Estimate:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from analysis.measures.estimates import NoEstimate
+from analysis.measures.estimates import Asked, NoEstimate
 from analysis.measures.inference import Estimate, inconclusive, of_one_net, with_remark
 from analysis.measures.probed import examined, lacks
 from analysis.measures.towers import ALPHA, Towers
@@ -38,11 +38,7 @@ def kernel_table(record: dict[str, object], key: str = "kernels") -> pd.DataFram
 
 
 def kernel_tables(results: Results, study: str, experiment: str) -> dict[int, tuple[pd.DataFrame, pd.DataFrame]]:
-    """By seed, the kernels of the finished net and of the untrained one.
-
-    Raises:
-        NoEstimate: no examination, or none with surrogates.
-    """
+    """By seed, the kernels of the finished net and of the untrained one."""
     found = {}
     for seed, record in examined(results, study, experiment).items():
         after, before = kernel_table(record), kernel_table(record, "untrained_kernels")
@@ -53,26 +49,23 @@ def kernel_tables(results: Results, study: str, experiment: str) -> dict[int, tu
     return found
 
 
-def tower_counts(results: Results, study: str, experiment: str) -> Towers:
-    """Coloured kernels of the towers of all examined seeds.
-
-    Raises:
-        NoEstimate: no examination, none with surrogates, or a net without two towers.
-    """
-    tables = [after for after, _ in kernel_tables(results, study, experiment).values()]
+def tower_counts(asked: Asked) -> Towers:
+    """Coloured kernels of the towers of all examined seeds."""
+    found = kernel_tables(asked.results, asked.study, asked.experiment)
+    tables = [after for after, _ in found.values()]
     sides = [[table.loc[table["tower"] == tower, "coloured"] for tower in (0, 1)] for table in tables]
     sizes = {(len(first), len(second)) for first, second in sides}
     if len(sizes) > 1 or not min(min(sizes)):
-        raise NoEstimate(f"{experiment} has no two towers whose kernels could be compared")
+        raise NoEstimate(f"{asked.experiment} has no two towers whose kernels could be compared")
     return Towers(np.array([[int(side.sum()) for side in pair] for pair in sides]), sizes.pop())
 
 
-def selective_kernels(results: Results, study: str, experiment: str, kind: str) -> Estimate:
-    """Share of first kernels that are `oriented`, or a coloured `blob`, after minus before training.
+def selective_kernels(asked: Asked) -> Estimate:
+    """Share of first kernels that are `oriented`, or a coloured `blob`, as the metric says, after minus before training.
 
     Nothing is concluded on blobs where the kernels are too noisy for one to be seen.
     """
-    tables = list(kernel_tables(results, study, experiment).values())
+    kind, tables = asked.metric, list(kernel_tables(asked.results, asked.study, asked.experiment).values())
     shares = np.array([[after[kind].mean(), before[kind].mean()] for after, before in tables])
     change, (now, then) = shares[:, 0] - shares[:, 1], 100 * shares.mean(axis=0)
     found = of_one_net(change)
@@ -80,9 +73,7 @@ def selective_kernels(results: Results, study: str, experiment: str, kind: str) 
     if kind == "blob":
         coloured = pd.concat([after[after["coloured"]] for after, _ in tables])
         if coloured["one_colour"].mean() < CLEAN:
-            found = inconclusive(
-                found,
-                f"the kernels are too noisy: a blob shows where one colour holds {100 * CLEAN:.0f} % of the energy of a kernel",
-            )
+            shows = f"a blob shows where one colour holds {100 * CLEAN:.0f} % of the energy of a kernel"
+            found = inconclusive(found, f"the kernels are too noisy: {shows}")
         told += f"; {100 * np.mean([after['coloured'].mean() for after, _ in tables]):.1f} % are coloured and smooth, blobs or not"
     return with_remark(found, told)

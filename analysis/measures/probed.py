@@ -17,7 +17,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.measures.estimates import NoEstimate, compared, failed
+from analysis.measures.estimates import Asked, NoEstimate, compared, failed
 from analysis.measures.inference import image_noise, moments
 from analysis.results.evidence import Results
 from analysis.results.integrity import apart, frame
@@ -34,11 +34,7 @@ def to_show(results: Results, study: str, experiment: str) -> dict[int, dict[str
 
 
 def examined(results: Results, study: str, experiment: str) -> dict[int, dict[str, Any]]:
-    """Examination of each run of an experiment that trained, by seed.
-
-    Raises:
-        NoEstimate: there is none.
-    """
+    """Examination of each run of an experiment that trained, by seed; at least one."""
     found = to_show(results, study, experiment)
     if not found:
         raise NoEstimate(f"{experiment} is {COMMAND}")
@@ -47,25 +43,19 @@ def examined(results: Results, study: str, experiment: str) -> dict[int, dict[st
     return found
 
 
-def by_image(
-    results: Results, study: str, experiment: str, table: str, column: str, needs: Sequence[str] = ()
-) -> pd.DataFrame:
-    """A column of `sample` or `queries`: one row an image (index: name), one column a seed that has it and all of `needs`.
-
-    Raises:
-        NoEstimate: no examination, or none that has them.
-    """
+def by_image(asked: Asked, table: str, column: str, needs: Sequence[str] = ()) -> pd.DataFrame:
+    """A column of `sample` or `queries`: one row an image (index: name), one column a seed that has it and all of `needs`."""
     from pyarrow.parquet import read_schema
 
     columns, missing = {}, {column}
-    for seed, record in examined(results, study, experiment).items():
+    for seed, record in examined(asked.results, asked.study, asked.experiment).items():
         path = Path(str(record["folder"])) / f"{table}.parquet"
         if missing := {column, *needs}.difference(read_schema(path).names):
             continue
         found = frame(path, ["name", column])
         columns[seed] = found[column].set_axis(apart(found["name"]))
     if not columns:
-        raise NoEstimate(lacks(experiment, min(missing)))
+        raise NoEstimate(lacks(asked.experiment, min(missing)))
     return pd.DataFrame(columns).dropna()
 
 
@@ -78,9 +68,6 @@ def of_images(ours: pd.DataFrame, base: pd.DataFrame | None = None, of: int = 0)
     """Noise of the choice of images, and the variance that images and luck together add at least (`inference.moments`).
 
     `of`: how many images there are to choose from; 0: no end of them.
-
-    Raises:
-        NoEstimate: the two nets share fewer than two images.
     """
     if base is None:
         found = moments(ours.to_numpy(float))

@@ -16,8 +16,8 @@ import pandas as pd
 
 from analysis.errors import UserError
 from analysis.measures.convergence import Reached, at_middles, epochs_to, ratio_of
-from analysis.measures.estimates import NoEstimate, settled
-from analysis.measures.inference import Estimate, with_interval
+from analysis.measures.estimates import Asked, NoEstimate, settled
+from analysis.measures.inference import Estimate, bounded, inconclusive, with_interval
 from analysis.results.evidence import Results, Study
 from analysis.stats.axes import Interval
 from analysis.stats.intervals import CONFIDENCE, student
@@ -49,43 +49,27 @@ def reached(curve: pd.DataFrame, mark: float, cap: int) -> Reached:
 
 
 def choose(results: Results, study: Study, race: str) -> Choice:
-    """The rate with the fewest epochs on the first seed; if none reached the mark, that with the lowest error at its end.
-
-    Raises:
-        NoEstimate: no rate has a finished run on that seed.
-    """
+    """The rate with the fewest epochs on the first seed; if none reached the mark, that with the lowest error at its end."""
     about = study.races[race]
-    first, swept, ends, names = about["seeds"][0], {}, {}, {}
-    for name, rate in sorted(about["rates"].items(), key=lambda item: item[1]):
-        curve = results.curves(study.name, name).get(first)
-        if curve is None:
-            continue
-        swept[rate] = reached(curve, about["train_error"], about["epochs"])
-        names[rate], ends[rate] = name, float(curve["train_error"].iloc[-1])
-    if not swept:
+    first, names = about["seeds"][0], {rate: name for name, rate in about["rates"].items()}
+    tried = {rate: results.curves(study.name, names[rate]) for rate in sorted(names)}
+    curves = {rate: found[first] for rate, found in tried.items() if first in found}
+    if not curves:
         raise NoEstimate(f"{race} has no finished run with seed {first} yet")
-    best = min(swept, key=lambda rate: (swept[rate].censored, swept[rate].epoch, _or_last(ends[rate])))
-    missing = len(about["rates"]) - len(swept)
-    return Choice(race, names[best], best, swept, missing, not study.sweeps(race))
+    swept = {rate: reached(curve, about["train_error"], about["epochs"]) for rate, curve in curves.items()}
+    ends = {rate: curve["train_error"].fillna(2.0).iloc[-1] for rate, curve in curves.items()}  # diverged: the last
+    best = min(swept, key=lambda rate: (swept[rate].censored, swept[rate].epoch, ends[rate]))
+    return Choice(race, names[best], best, swept, len(names) - len(swept), not study.sweeps(race))
 
 
 def chosen(results: Results, study: str, race: str) -> dict[str, object]:
-    """The choice as a record: race, experiment, rate, edge, epochs by rate (None: never there).
-
-    Raises:
-        UserError: there is no such study or race, or nothing to choose from yet.
-    """
+    """The choice as a record: race, experiment, rate, edge, epochs by rate (None: never there)."""
     try:
         choice = choose(results, find(results, study, race), race)
     except NoEstimate as reason:
         raise UserError(str(reason)) from None
     epochs = {f"{rate:g}": None if r.censored else r.epoch for rate, r in choice.swept.items()}
     return {name: getattr(choice, name) for name in ("race", "experiment", "rate", "edge")} | {"epochs": epochs}
-
-
-def _or_last(error: float) -> float:
-    """An error to sort by; none, of a run that diverged, comes last."""
-    return error if error == error else 2.0
 
 
 def judges(study: Study, race: str) -> list[int]:
@@ -111,31 +95,24 @@ def ratio(results: Results, study: Study, race: str, baseline: str) -> Estimate:
     """Epochs of one net over those of another, each at its own rate, with the interval of `convergence.ratio_of`.
 
     Not conclusive if the chosen rate of one is the smallest or largest tried: it may not be the net's fastest.
-
-    Raises:
-        NoEstimate: one of the two has not been run, at several rates or with other seeds.
     """
-    sides, choices = [], []
+    sides, said, open_ = [], [study.races[race]["condition"]], False
     for name in (race, baseline):
         if name not in study.races:
             raise NoEstimate(f"the study has no race {name}")
-        choices.append(choose(results, study, name))
+        choice = choose(results, study, name)
         sides.append(judged(results, study, name))
         if not sides[-1]:
-            raise NoEstimate(f"{choices[-1].experiment}, the fastest rate of {name}, has no run with another seed yet")
+            raise NoEstimate(f"{choice.experiment}, the fastest rate of {name}, has no run with another seed yet")
+        said.append(f"{name} at rate {choice.rate:g}")
+        said.append(f"{choice.missing} of its rates are not finished" if choice.missing else "")
+        said.append(f"the {choice.edge} tried, so that it may not be the fastest" if choice.edge else "")
+        open_ = open_ or bool(choice.missing or choice.edge)
     goal = f"a training error of {100 * study.races[race]['train_error']:g} %"
     estimate = ratio_of(sides[0], sides[1], race, baseline, goal)
-    said, open_ = [study.races[race]["condition"]], False
-    for choice in choices:
-        said.append(f"{choice.race} at rate {choice.rate:g}")
-        if choice.missing:
-            said.append(f"{choice.missing} of its rates are not finished")
-        if choice.edge:
-            said.append(f"the {choice.edge} tried, so that it may not be the fastest")
-        open_ = open_ or bool(choice.missing or choice.edge)
-    remark = "; ".join(filter(None, [*said, estimate.remark, at_middles(sides[0], sides[1])]))
+    remark = "; ".join(filter(None, [*said, estimate.remark, at_middles(*sides)]))
     estimate = replace(estimate, remark=remark, conclusive=estimate.conclusive and not open_)
-    return settled(results, study.name, estimate, (), race=True)
+    return settled(Asked(results, study.name, ""), estimate, race=True)
 
 
 def finer(choice: Choice) -> float | None:
@@ -166,16 +143,13 @@ def contrast(ours: Estimate, reference: Estimate) -> Estimate:
     seeds = ours.fewest, reference.fewest
     plain = Estimate(value, math.nan, math.nan, *seeds, null=1.0, log=True)
     if any(not ratio.conclusive and not ratio.few for ratio in (ours, reference)):
-        return replace(plain, conclusive=False, remark="one of the two ratios carries no verdict")
+        return inconclusive(plain, "one of the two ratios carries no verdict")
     if len(bounds) == 2:
-        return replace(plain, conclusive=False, remark="both ratios are bounds, to the same side")
+        return inconclusive(plain, "both ratios are bounds, to the same side")
     few = max(ours.few, reference.few)
     estimate = with_interval(replace(plain, conclusive=not few), (*ours.noises, *reference.noises))
-    bound = next(iter(bounds), "")
-    low = 0.0 if bound == "<=" else estimate.low
-    high = math.inf if bound == ">=" else estimate.high
     said = f"too few pairs of seeds for a verdict: {min(seeds)}, where {few} are the fewest" if few else ""
-    return replace(estimate, low=low, high=high, inner=None, bound=bound, few=few, remark=said)
+    return replace(bounded(estimate, next(iter(bounds), "")), inner=None, few=few, remark=said)
 
 
 def pairs(study: Study) -> list[tuple[str, str]]:
@@ -213,11 +187,7 @@ def over_implementations(ratios: Collection[float]) -> tuple[float, Interval, In
 
 
 def find(results: Results, study: str, race: str) -> Study:
-    """The study, if it has that race.
-
-    Raises:
-        UserError: there is no such study or race.
-    """
+    """The study, if it has that race."""
     found = results.studies.get(study)
     if found is None or race not in found.races:
         known = ", ".join(found.races) if found else ", ".join(results.studies)
@@ -239,18 +209,16 @@ def lines(results: Results, race: str) -> list[str]:
             continue
         swept = ", ".join(f"{rate:g}: {shown(r)}" for rate, r in choice.swept.items())
         seeds = ", ".join(shown(r) for r in judged(results, study, race).values())
-        out.append(
-            f"{study.name}, {study.data}: {race}: epochs to {100 * about['train_error']:g} % training error by rate: {swept}"
-        )
+        goal, base = f"{100 * about['train_error']:g} % training error", about["baseline"]
+        out.append(f"{study.name}, {study.data}: {race}: epochs to {goal} by rate: {swept}")
         out.append(f"    fastest rate {choice.rate:g}; other seeds: {seeds or 'none yet'}")
-        if about["baseline"] != race:
-            try:
-                e = ratio(results, study, race, about["baseline"])
-                out.append(
-                    f"    {e.bound}{e.value:.2f} times the epochs of {about['baseline']} [{e.low:.2f}, {e.high:.2f}]: {e.remark}"
-                )
-            except NoEstimate as reason:
-                out.append(f"    {reason}")
+        if base == race:
+            continue
+        try:
+            e = ratio(results, study, race, base)
+            out.append(f"    {e.bound}{e.value:.2f} times the epochs of {base} [{e.low:.2f}, {e.high:.2f}]: {e.remark}")
+        except NoEstimate as reason:
+            out.append(f"    {reason}")
     return out or [f"no study here has a race {race}"]
 
 

@@ -26,15 +26,10 @@ ENOUGH = 0.8  # power below which a run without a difference says nothing
 
 @dataclass(frozen=True)
 class Towers:
-    """Coloured kernels of both towers, by seed.
+    """Coloured kernels of both towers, by seed."""
 
-    Attributes:
-        counts: (seeds, 2).
-        sizes: kernels of either tower.
-    """
-
-    counts: np.ndarray
-    sizes: tuple[int, int]
+    counts: np.ndarray  # (seeds, 2)
+    sizes: tuple[int, int]  # kernels of either tower
 
     @cached_property
     def gaps(self) -> np.ndarray:
@@ -77,16 +72,15 @@ def power(first: int, second: int) -> float:
     return float(chance[p_values(first, second) < ALPHA].sum())
 
 
-def _counted(towers: Towers) -> str:
-    listed = ", ".join(f"{a} and {b}" for a, b in towers.counts)
-    return f"coloured kernels by run, of {towers.sizes[0]} and {towers.sizes[1]}: {listed}"
-
-
 def difference_of_towers(towers: Towers) -> Estimate:
     """Absolute difference of the towers' shares of coloured kernels, mean over seeds, with a one-sided lower bound."""
     value, dealt = float(towers.gaps.mean()), towers.dealt().mean(axis=1)
     p = (1 + int(np.sum(dealt >= value * (1 - 1e-12)))) / (1 + len(dealt))
-    remark = f"{_counted(towers)}; kernels dealt anew to the towers give as much with p = {p:.2g}"
+    remark = (
+        f"coloured kernels by run, of {towers.sizes[0]} and {towers.sizes[1]}: "
+        f"{', '.join(f'{a} and {b}' for a, b in towers.counts)}; "
+        f"kernels dealt anew to the towers give as much with p = {p:.2g}"
+    )
     low = round(value - float(np.quantile(dealt, CONFIDENCE, method="inverted_cdf")), 12)  # equal shares are equal
     values = (tuple(map(float, towers.gaps)),)
     return Estimate(value, low, math.inf, len(towers.counts), null=0.0, remark=remark, values=values)
@@ -107,12 +101,8 @@ def share_of_runs(towers: Towers) -> Estimate:
         f"seen with probability {seen:.2f}"
     )
     values = (tuple(map(float, shown)),)
-    low, high = float(span.low), float(span.high)
-    found = Estimate(hits / runs, low, high, runs, null=ALPHA, remark=remark, values=values)
+    found = Estimate(hits / runs, float(span.low), float(span.high), runs, null=ALPHA, remark=remark, values=values)
     if runs < 2:
-        why = "one run cannot show what every run does"
-    elif seen < ENOUGH:
-        why = f"{sum(towers.sizes)} kernels are too few to tell: a run that shows nothing refutes nothing"
-    else:
-        return found
-    return inconclusive(found, why)
+        return inconclusive(found, "one run cannot show what every run does")
+    few = f"{sum(towers.sizes)} kernels are too few to tell: a run that shows nothing refutes nothing"
+    return inconclusive(found, few) if seen < ENOUGH else found

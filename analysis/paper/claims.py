@@ -81,11 +81,7 @@ class Claim:
 
 
 def load_claims(path: Path | None = None) -> list[Claim]:
-    """All rows of `path` (analysis/claims.csv if None), in file order, checked by `paper.tables` and by what their kind needs.
-
-    Raises:
-        UserError: the file cannot be read or breaks a rule. The message names row, id and column.
-    """
+    """All rows of `path` (analysis/claims.csv if None), in file order, checked by `paper.tables` and by what their kind needs."""
     columns = [field.name for field in fields(Claim)]
     claims = []
     for where, record in records(path or CLAIMS, "claims", columns, ("tolerance", "base_gap", "lab_value")):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, fields, replace
 from functools import cache
+from itertools import product
 from pathlib import Path
 
 from analysis.paper.claims import Claim
@@ -42,11 +43,7 @@ class LabLog:
 
 @cache
 def load_lab_logs(path: Path = LAB_LOGS) -> list[LabLog]:
-    """All rows of `path`, in file order, checked by `paper.tables`.
-
-    Raises:
-        UserError: the file cannot be read or breaks a rule. The message names row, id and column.
-    """
+    """All rows of `path`, in file order, checked by `paper.tables`."""
     columns = [field.name for field in fields(LabLog)]
     numbers = ("line", "loss", "top1_error", "top5_error", "epochs")
     found = [LabLog(**record) for _, record in records(path, "lab_logs", columns, numbers)]
@@ -88,12 +85,12 @@ def logged(claim: Claim, logs: list[LabLog]) -> float | None:
 def view_gains(logs: list[LabLog]) -> dict[str, tuple[float, float]]:
     """Top-1 and top-5 points that ten views win over one, of each net with both on ILSVRC-2012 validation."""
     found = {}
-    for one in logs:
-        for ten in logs:
-            same = (one.net, one.dataset, one.split) == (ten.net, ten.dataset, ten.split)
-            if not same or (one.views, ten.views) != ("center", "ten") or one.dataset != "ilsvrc2012":
-                continue
-            if None not in (one.top1_error, ten.top1_error, one.top5_error, ten.top5_error):
-                top1 = float(one.top1_error or 0) - float(ten.top1_error or 0)
-                found[one.net] = (top1, float(one.top5_error or 0) - float(ten.top5_error or 0))
+    for one, ten in product(logs, logs):
+        same = (one.net, one.dataset, one.split) == (ten.net, ten.dataset, ten.split)
+        if not same or (one.views, ten.views) != ("center", "ten") or one.dataset != "ilsvrc2012":
+            continue
+        errors = (one.top1_error, ten.top1_error, one.top5_error, ten.top5_error)
+        if None not in errors:
+            top1, top1_ten, top5, top5_ten = (float(error or 0) for error in errors)
+            found[one.net] = top1 - top1_ten, top5 - top5_ten
     return found

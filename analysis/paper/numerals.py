@@ -5,8 +5,6 @@ A row is one numeral as printed, or a statement without one; it names the claims
 
 from __future__ import annotations
 
-import math
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,11 +18,6 @@ SECTIONS = (
     *("4", "4.1", "fn 4", "4.2", "5", "Fig. 3", "6", "fn 5", "Tab. 1", "Tab. 2", "6.1", "Fig. 4", "7"),
     *("fn 1", "References"),
 )
-WORDS = {
-    **{"zero": 0, "one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "ten": 10},
-    **{"half": 0.5, "doubles": 2, "second": 2, "third": 3, "fifth": 5, "sixth": 6},
-}  # fmt: skip
-SCALES = {"million": 1e6, "m": 1e6, "k": 1e3}
 
 
 @dataclass(frozen=True)
@@ -57,31 +50,6 @@ def load_numerals(path: Path = NUMERALS) -> list[Numeral]:
         claims = tuple(row["claims"].split())
         numerals.append(Numeral(row["section"], row["printed"], row["context"], claims, row["reason"]))
     return numerals
-
-
-def value(printed: str) -> float:
-    """The number that is printed, in digits or in words, with its scale; of a range its middle; NaN where it is several.
-
-    >>> value("1.2 million"), value("10^-4"), value("five to six"), value("22K")
-    (1200000.0, 0.0001, 5.5, 22000.0)
-    """
-    text = printed.lower().replace(",", "").replace("%", "").strip()
-    if power := re.fullmatch(r"10\^(-?\d+)", text):
-        return 10.0 ** int(power[1])
-    if " to " in text:
-        ends = [value(end) for end in text.split(" to ")]
-        return sum(ends) / 2 if len(ends) == 2 else math.nan
-    number, _, scale = text.partition(" ")
-    if suffixed := re.fullmatch(r"([\d.]+)([mk])", number):
-        number, scale = suffixed.groups()
-    if scale not in ("", "gb") and scale not in SCALES:
-        return math.nan
-    if number in WORDS:
-        return float(WORDS[number])
-    try:
-        return float(number) * SCALES.get(scale, 1.0)
-    except ValueError:
-        return math.nan
 
 
 def places(numerals: list[Numeral]) -> dict[str, list[Numeral]]:

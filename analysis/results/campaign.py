@@ -2,50 +2,46 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
 from analysis.results.evidence import Results
-from analysis.text import plural
+from analysis.text import fill, plural
 
 
 def sentences(results: Results) -> list[str]:
     """Markdown, a line a study that has finished runs: tier, data, runs, seeds, hours in all and by the clock, machine, days, commits, command."""
     lines = []
     for study in results.studies.values():
-        runs = {key: run for key, run in results.runs.items() if key[0] == study.name}
-        if not runs:
+        mine = {key: run for key, run in results.runs.items() if key[0] == study.name}
+        if not mine:
             continue
-        by_net: dict[str, set[int]] = {}
-        for _, name, seed in runs:
-            by_net.setdefault(study.net(name), set()).add(seed)
-        seeds = {net: len(found) for net, found in by_net.items()}
-        races = sum(map(study.sweeps, seeds))
-        rates = f", {races} of them at several learning rates" if races else ""
-        made = [run.get("provenance", {}) for run in runs.values()]
-        threads = several(run.get("threads") for run in runs.values())
-        seconds = sum(float(run.get("wall_seconds") or 0) * float(run.get("threads") or 1) for run in runs.values())
-        days = sorted(filter(None, (day(run) for run in runs.values())))
-        when = days[0] + (f" to {days[-1]}" if days[-1] != days[0] else "") if days else "unknown"
-        rest = evaluation_hours(results, study.name)
-        evaluated = f" and {rest:.1f} of evaluation" if rest >= 0.05 else ""
-        within = elapsed(runs.values())
-        clock = f" ({within:.1f} hours by the clock)" if within else ""
-        few, many = min(seeds.values()), max(seeds.values())
-        each = f"{few} to {many} seeds each" if few != many else f"{plural(few, 'seed')} each"
-        size = f" The paper's net and training shrunk to {study.shrunk}." if study.shrunk else ""
-        command = study.record.get("command", "")
-        tried = sum(key[0] == study.name for key in results.pilots)
-        chose = f"; {plural(tried, 'pilot run')} chose the rates" if tried else ""
-        plan = f" Registered plan: {study.plan}." if study.plan else ""
-        lines.append(
-            f"- `{study.name}` ({study.tier}): {study.data}.{size}{plan} {plural(len(runs), 'run')} of {plural(len(seeds), 'network')}{rates}, {each}{chose}; "
-            f"{seconds / 3600:.1f} thread-hours of training{clock}{evaluated}, {plural(int(threads), 'thread') if threads.isdigit() else threads} a run, "
-            f"{several(run.get('precision') for run in runs.values())}, on {several(map(machine, runs.values()))}; {when}, commit "
-            f"{several(str(record.get('git_commit') or 'unknown')[:7] for record in made)}."
-            + (f" `{command}`" if command else "")
-        )  # fmt: skip
+        runs = list(mine.values())
+        seeds = Counter(net for net, _ in {(study.net(name), seed) for _, name, seed in mine})
+        days = sorted(filter(None, map(day, runs)))
+        seconds = (float(run.get("wall_seconds") or 0) * float(run.get("threads") or 1) for run in runs)
+        commits = (str(run.get("provenance", {}).get("git_commit") or "unknown")[:7] for run in runs)
+        text = fill(
+            "analysis.results",
+            "campaign.md.j2",
+            study=study,
+            runs=plural(len(runs), "run"),
+            nets=plural(len(seeds), "network"),
+            races=sum(map(study.sweeps, seeds)),
+            seeds=sorted(seeds.values()),
+            pilots=sum(key[0] == study.name for key in results.pilots),
+            hours=sum(seconds) / 3600,
+            clock=elapsed(runs),
+            evaluation=evaluation_hours(results, study.name),
+            threads=several(run.get("threads") for run in runs),
+            precision=several(run.get("precision") for run in runs),
+            machines=several(map(machine, runs)),
+            when=" to ".join(dict.fromkeys((days[0], days[-1]))) if days else "unknown",
+            commits=several(commits),
+        )
+        lines.append(" ".join(text.split()))
     return lines
 
 
@@ -74,7 +70,7 @@ def elapsed(runs: Iterable[dict[str, Any]]) -> float:
             spans.append((begun, ended))
     seconds, last = 0.0, None
     for begun, ended in sorted(spans):
-        begun = begun if last is None else max(begun, last)
+        begun = max(begun, last or begun)
         if ended > begun:
             seconds, last = seconds + (ended - begun).total_seconds(), ended
     return seconds / 3600

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from analysis.results.integrity import Guard, apart, frame
@@ -56,8 +57,7 @@ class Study:
     @property
     def races(self) -> dict[str, dict[str, Any]]:
         """What study.json says of its races: about, condition, baseline, rates by experiment, epochs, train_error, seeds."""
-        found: dict[str, dict[str, Any]] = self.record.get("races", {})
-        return found
+        return dict(self.record.get("races", {}))
 
     def lacks(self, experiment: str) -> bool:
         """Whether study.json, where it lists experiments, does not have this one."""
@@ -107,19 +107,14 @@ class Results:
     manifests: dict[tuple[str, str], Record] = field(default_factory=dict)  # (study, set) -> manifest.json
     runs: dict[Key, Record] = field(default_factory=dict)  # run.json
     configs: dict[Key, Record] = field(default_factory=dict)  # config.json
-    metrics: pd.DataFrame = field(
-        default_factory=lambda: pd.DataFrame(columns=METRIC_COLUMNS)
-    )  # one row an epoch of a run
-    evals: pd.DataFrame = field(
-        default_factory=lambda: pd.DataFrame(columns=EVAL_COLUMNS)
-    )  # one row a view of an evaluation
+    # one row an epoch of a run, and one a view of an evaluation
+    metrics: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=METRIC_COLUMNS))
+    evals: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=EVAL_COLUMNS))
     baselines: dict[str, Record] = field(default_factory=dict)  # study -> baselines.json
     departures: Record = field(default_factory=dict)  # results/departures.json
     pilots: dict[Key, Record] = field(default_factory=dict)  # run.json of runs that chose a rate; never judged
     examined: dict[Key, Record] = field(default_factory=dict)  # examination.json, with `folder`
-    diverged: dict[Key, Record] = field(
-        default_factory=dict
-    )  # failed.json of counted runs whose loss stopped being finite
+    diverged: dict[Key, Record] = field(default_factory=dict)  # failed.json of runs whose loss stopped being finite
     set_aside: list[str] = field(default_factory=list)  # sentences: what was not used, and why
     guard: Guard = field(default_factory=lambda: Guard(Path(), {}), repr=False)  # of the files below `folder`
     _read: dict[tuple[str, ...], pd.DataFrame] = field(default_factory=dict, repr=False)
@@ -135,11 +130,10 @@ class Results:
         """Errors (fractions) with one row an image (index: name) and one column a seed."""
         key = (study, experiment, set_, split, view, metric)
         if key not in self._read:
-            rows = self.chosen(study, experiment, set_, split, view)
-            columns = {}
-            for row in rows.itertuples():
-                table = frame(row.path, ["name", f"{view}_{metric}"])
-                columns[row.seed] = table[f"{view}_{metric}"].astype(float).set_axis(apart(table["name"]))
+            columns, column = {}, f"{view}_{metric}"
+            for row in self.chosen(study, experiment, set_, split, view).itertuples():
+                table = frame(row.path, ["name", column])
+                columns[row.seed] = table[column].astype(float).set_axis(apart(table["name"]))
             self._read[key] = pd.DataFrame(columns).dropna()
         return self._read[key]
 
@@ -148,19 +142,13 @@ class Results:
         counts = self.manifests.get((study, set_), {}).get("splits", {}).get(split, {}).get("per_class", [])
         if not counts or sum(counts) != len(names):
             return None
-        return pd.Series([label for label, count in enumerate(counts) for _ in range(count)], names)
+        return pd.Series(np.repeat(np.arange(len(counts)), counts), names)
 
     def chosen(self, study: str, experiment: str, set_: str, split: str, view: str) -> pd.DataFrame:
         """Evaluations of one experiment in one view, one row a seed, by seed."""
-        table = self.evals
-        mask = (
-            (table["study"] == study)
-            & (table["experiment"] == experiment)
-            & (table["set"] == set_)
-            & (table["split"] == split)
-            & (table["view"] == view)
-        )
-        return table[mask].sort_values("seed")
+        place = self.evals[["study", "experiment", "set", "split", "view"]]
+        found = self.evals[(place == [study, experiment, set_, split, view]).all(axis=1)]
+        return found.sort_values("seed")
 
     def curves(self, study: str, experiment: str) -> dict[int, pd.DataFrame]:
         """Epoch table of each finished or running seed, by epoch."""
@@ -170,11 +158,7 @@ class Results:
 
 
 def load_results(folder: Path) -> Results:
-    """Read every record below `folder` that is whole and fits what it belongs to.
-
-    Raises:
-        UserError: the folder does not exist, or its manifest is none.
-    """
+    """Read every record below `folder` that is whole and fits what it belongs to."""
     from analysis.results.loading import load  # which makes these classes
 
     return load(folder)

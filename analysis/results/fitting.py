@@ -1,7 +1,8 @@
 """Checks that a record fits what lies beside it, and reads its tables.
 
 Compared are, besides the hashes: whose record it is with where it lies; counts with the packed set; the last epoch of
-metrics.csv with the record; means computed again from the tables with those of the record.
+metrics.csv with the record; means computed again from the tables with those of the record. Where something does not fit,
+`Unfit` is raised with a sentence that says what.
 """
 
 from __future__ import annotations
@@ -26,24 +27,20 @@ SHARE = re.compile(r"\w+_error|same_class\w*|\w*pixel_rank|chance|far_in_pixels"
 OF_KERNELS = re.compile(r"(initial_)?(chroma|orientation)|one_colour|colourfulness|blob|\w+_p")  # the same
 
 
-def whose(guard: Guard, path: Path, record: Record) -> None:
-    """Compare whose record it is with the folders that it lies in, <study>/<...>/<experiment>/<seed>.
+def key_of(path: Path) -> tuple[str, str, int]:
+    """Study, experiment and seed of a file <study>/<...>/<experiment>/<seed>/<name>."""
+    return path.parents[3].name, path.parents[1].name, int(path.parent.name)
 
-    Raises:
-        Unfit: it is another's.
-    """
-    place = path.parents[3].name, path.parents[1].name, int(path.parent.name)
-    if place != tuple(record.get(key) for key in KEYS):
+
+def whose(guard: Guard, path: Path, record: Record) -> None:
+    """Compare whose record it is with the folders that it lies in, <study>/<...>/<experiment>/<seed>."""
+    if key_of(path) != tuple(record.get(key) for key in KEYS):
         told = "/".join(str(record.get(key))[:40] for key in KEYS)
         raise Unfit(f"{guard.name(path)} is the record of {told}")
 
 
 def config(guard: Guard, path: Path) -> dict[str, Any]:
-    """A run's config.json.
-
-    Raises:
-        Unfit: it is another run's, or its fingerprint is not that of its content.
-    """
+    """A run's config.json, whose fingerprint is that of its content."""
     record = guard.record(path, "config")
     whose(guard, path, record)
     rest = {key: value for key, value in record.items() if key != "fingerprint"}
@@ -53,11 +50,7 @@ def config(guard: Guard, path: Path) -> dict[str, Any]:
 
 
 def manifest(guard: Guard, path: Path) -> dict[str, Any]:
-    """A packed set's manifest.json, with the mean image beside it, if there is one.
-
-    Raises:
-        Unfit: its fingerprint is not that of its content, or the mean image is another one or none.
-    """
+    """A packed set's manifest.json, whose fingerprint is that of its content; compared with the mean image beside it, if there is one."""
     record = guard.record(path, "manifest")
     splits = {name: split.get("content_sha256", "") for name, split in record["splits"].items()}
     if HASH.match(record.get("fingerprint", "")) and all(map(HASH.match, splits.values())):
@@ -77,11 +70,7 @@ def manifest(guard: Guard, path: Path) -> dict[str, Any]:
 
 
 def run(guard: Guard, path: Path, record: Record) -> pd.DataFrame:
-    """metrics.csv beside a run.json, a row an epoch.
-
-    Raises:
-        Unfit: it is another table than the record tells of.
-    """
+    """metrics.csv beside a run.json, a row an epoch."""
     whose(guard, path, record)
     source = path.with_name("metrics.csv")
     name = guard.name(source)
@@ -102,11 +91,7 @@ def run(guard: Guard, path: Path, record: Record) -> pd.DataFrame:
 
 
 def evaluation(guard: Guard, path: Path, record: Record) -> None:
-    """Compare an evaluation with its table of errors.
-
-    Raises:
-        Unfit: it is another table than the record tells of.
-    """
+    """Compare an evaluation with its table of errors."""
     whose(guard, path, record)
     if path.stem != f"{record['set']}-{record['split']}":
         raise Unfit(f"{guard.name(path)} is an evaluation on {record['set'][:40]}-{record['split'][:40]}")
@@ -116,11 +101,7 @@ def evaluation(guard: Guard, path: Path, record: Record) -> None:
 
 
 def examination(guard: Guard, path: Path, record: Record) -> None:
-    """Compare an examination with its tables, its kernels and its thumbnails.
-
-    Raises:
-        Unfit: they are others than the record tells of.
-    """
+    """Compare an examination with its tables, its kernels and its thumbnails."""
     whose(guard, path, record)
     for name in ("sample", "queries"):
         means = {key: value for key, value in record[name].items() if key not in ("images", "of")}
@@ -167,11 +148,7 @@ def _means(guard: Guard, path: Path, record: Record, rows: int, means: Record, s
 def of_data(record: Record, manifest: Record | None, counts: Mapping[str, int]) -> None:
     """Compare the packed set that a record tells of with the one whose manifest is there.
 
-    Args:
-        counts: split -> images that the record tells of.
-
-    Raises:
-        Unfit: it is another one.
+    `counts`: split -> images that the record tells of.
     """
     if manifest is None:
         return

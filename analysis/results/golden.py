@@ -27,18 +27,21 @@ class Golden:
 
     values: dict[tuple[str, str], dict[Machine, Values]]
 
+    def pairs(self, stage: str, one: str, other: str) -> dict[Machine, tuple[Values, Values]]:
+        """What two versions of a stage's code came to on the machines that both ran on."""
+        first, second = (self.values.get((stage, code), {}) for code in (one, other))
+        return {machine: (first[machine], second[machine]) for machine in first.keys() & second.keys()}
+
     def where_same(self, stage: str, one: str, other: str) -> set[Machine]:
         """The machines on which two versions of a stage's code came to the same with the same nets; none if they differ on any."""
-        first, second = (self.values.get((stage, code), {}) for code in (one, other))
-        both = set(first) & set(second)
-        return both if all(first[machine] == second[machine] for machine in both) else set()
+        both = self.pairs(stage, one, other)
+        return set(both) if all(a == b for a, b in both.values()) else set()
 
     def measures(self, stage: str, one: str, other: str) -> tuple[set[str], set[str]]:
         """The measures that two versions of a stage's code share and brought to the same, and all other ones."""
-        first, second = (self.values.get((stage, code), {}) for code in (one, other))
-        pairs = [(first[machine], second[machine]) for machine in set(first) & set(second)]
+        pairs = self.pairs(stage, one, other).values()
         every = {measure for pair in pairs for values in pair for _, measure in values}
-        other_ones = {key[1] for a, b in pairs for key in {**a, **b} if a.get(key) != b.get(key)}
+        other_ones = {key[1] for a, b in pairs for key in a | b if a.get(key) != b.get(key)}
         return every - other_ones, other_ones
 
     def same(self, stage: str, one: str, other: str) -> bool:
@@ -55,11 +58,7 @@ class Golden:
 
 
 def known() -> Golden:
-    """The values of the committed table; none where there is no table.
-
-    Raises:
-        UserError: it cannot be read, or lacks a column.
-    """
+    """The values of the committed table; none where there is no table."""
     return _read(TABLE)
 
 

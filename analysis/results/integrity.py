@@ -57,14 +57,13 @@ def fingerprint(record: Any, spaced: bool = False) -> str:
 class Guard:
     """The files of a results folder, each compared with its hashes before it is read.
 
-    Attributes:
-        kept: path below the folder -> sha256, as the manifest says; empty without one.
-        bare: files that belong to a record and that were read without a hash to compare.
+    Every method raises `Unfit` of a file that was changed, cannot be read, or is not what is asked for.
+
     """
 
     folder: Path
-    kept: Mapping[str, str]
-    bare: set[str] = field(default_factory=set)
+    kept: Mapping[str, str]  # path below the folder -> sha256, as the manifest says; empty without one
+    bare: set[str] = field(default_factory=set)  # files of records that were read without a hash to compare
 
     def name(self, path: Path) -> str:
         """The path below the folder."""
@@ -73,8 +72,7 @@ class Guard:
     def unchanged(self, path: Path, record: Mapping[str, Any] | None = None) -> None:
         """Compare a file with the manifest, and with the hash that `record` gives it, where there is one.
 
-        Raises:
-            Unfit: it is another file, is not there, or is a pipe, a device or a folder, which might never end.
+        A pipe, a device or a folder, which might never end, is no file.
         """
         name = self.name(path)
         if path.exists() and not path.is_file():
@@ -92,22 +90,14 @@ class Guard:
                 raise Unfit(f"{name} is not the file of which {whose} has the hash")
 
     def small(self, path: Path, record: Mapping[str, Any] | None = None) -> None:
-        """As `unchanged`, for a file that is read whole.
-
-        Raises:
-            Unfit: it is larger than such files are.
-        """
+        """As `unchanged`, for a file that is read whole: it is not larger than such files are."""
         self.unchanged(path, record)
         if path.is_file() and path.stat().st_size > LARGEST:
             raise Unfit(f"{self.name(path)} is larger than {LARGEST >> 20} MB, which no such file is")
 
     @contextmanager
     def reading(self, path: Path, what: str) -> Iterator[None]:
-        """Whatever a torn file makes of its reader becomes a sentence.
-
-        Raises:
-            Unfit: the reader failed, or said so itself.
-        """
+        """Whatever a torn file makes of its reader becomes a sentence."""
         try:
             yield
         except Unfit:
@@ -116,11 +106,7 @@ class Guard:
             raise Unfit(f"{self.name(path)} is no {what} that can be read ({error.__class__.__name__})") from None
 
     def record(self, path: Path, kind: str = "object") -> dict[str, Any]:
-        """A JSON record of a kind that `SCHEMAS` describes.
-
-        Raises:
-            Unfit: changed, unreadable, or no such record.
-        """
+        """A JSON record of a kind that `SCHEMAS` describes."""
         self.small(path)
         name = self.name(path)
         try:
@@ -140,11 +126,7 @@ class Guard:
     def table(
         self, path: Path, rows: int, numbers: Iterable[str], record: Mapping[str, Any] | None = None
     ) -> dict[str, NDArray[np.float64]]:
-        """Columns of numbers of a Parquet file that has one row an image, and its name.
-
-        Raises:
-            Unfit: changed, unreadable, not a table of so many images with these columns, or one that takes too much memory.
-        """
+        """Columns of numbers of a Parquet file that has one row an image, and its name, and takes no more memory than such tables do."""
         import pyarrow as pa
         import pyarrow.compute as pc
         import pyarrow.parquet as pq
@@ -179,11 +161,7 @@ class Guard:
             return {column: table[column].to_numpy().astype(float) for column in wanted}
 
     def array(self, path: Path, shape: tuple[int | None, ...], record: Mapping[str, Any] | None = None) -> NDArray[Any]:
-        """The finite floats of a .npy file of this shape; None stands for any size.
-
-        Raises:
-            Unfit: changed, unreadable, or another array.
-        """
+        """The finite floats of a .npy file of this shape; None stands for any size."""
         self.unchanged(path, record)
         with self.reading(path, "array"):
             found = np.load(path, mmap_mode="r", allow_pickle=False)
@@ -197,11 +175,7 @@ class Guard:
         return found
 
     def tiles(self, path: Path, count: int, record: Mapping[str, Any] | None = None) -> NDArray[np.uint8]:
-        """The first `count` images (side, side, RGB) of a JPEG that has `ACROSS` in a row.
-
-        Raises:
-            Unfit: changed, unreadable, or no sheet of so many.
-        """
+        """The first `count` images (side, side, RGB) of a JPEG that has `ACROSS` in a row."""
         from PIL import Image
 
         self.unchanged(path, record)
@@ -267,11 +241,9 @@ def open_guard(folder: Path) -> Guard:
         UserError: the manifest cannot be read, or a line of it is no hash and path below the folder.
     """
     path = folder / MANIFEST
-    if not path.is_file():
-        return Guard(folder, {})
-    kept = {}
+    kept: dict[str, str] = {}
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
     except (OSError, ValueError) as error:
         raise UserError(f"cannot read {path}: {error}; fetch it again") from None
     for number, line in enumerate(lines, 1):
@@ -289,11 +261,7 @@ def files_below(folder: Path) -> list[str]:
 
 
 def write_manifest(folder: Path, names: Iterable[str] | None = None) -> None:
-    """Write the manifest of a folder; with `names`, only the lines of these files anew.
-
-    Raises:
-        UserError: it cannot be written.
-    """
+    """Write the manifest of a folder; with `names`, only the lines of these files anew."""
     kept = {} if names is None else dict(open_guard(folder).kept)
     kept |= {name: sha256(folder / name) for name in (files_below(folder) if names is None else names)}
     write_text(folder / MANIFEST, "".join(f"{kept[name]}  {name}\n" for name in sorted(kept)))

@@ -21,6 +21,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,7 @@ def keep(folder: Path, out: Path, studies: Sequence[str] = (), add: bool = False
         with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as room:
             fresh, old = Path(room, "fresh"), Path(room, "old")
             if add and out.exists():
-                if problems := verify(out).problems:
+                if problems := verify(out)[0]:
                     raise UserError(f"{out} is not as it was kept ({problems[0]}); mend that, or keep without --add")
                 both = Path(room, "both")
                 shutil.copytree(out, both)
@@ -105,20 +106,18 @@ def _copy(results: Results, out: Path, studies: Sequence[str]) -> None:
 
     for path in filter(Path.is_file, paths):
         copy(path)
-    for study, experiment, seed in [*results.runs, *results.pilots]:
+    for study, experiment, seed in [*results.runs, *results.pilots, *results.diverged]:
         if study not in studies:
             continue
         where = source / study / "runs" / experiment / str(seed)
         copy(where / "config.json")
+        if failure := results.diverged.get((study, experiment, seed)):
+            copy(where / "failed.json").write_text(json.dumps(failure, indent=1) + "\n", encoding="utf-8")
+            continue
         epochs = copy(where / "metrics.csv")
         table = epochs.read_text(encoding="utf-8")  # lines end as git keeps them
         epochs.write_text(table, encoding="utf-8", newline="\n")
         copy_record(where / "run.json", epochs)
-    for (study, experiment, seed), failure in results.diverged.items():
-        if study in studies:
-            where = source / study / "runs" / experiment / str(seed)
-            copy(where / "config.json")
-            copy(where / "failed.json").write_text(json.dumps(failure, indent=1) + "\n", encoding="utf-8")
     for path in sorted({Path(path) for path in results.evals["path"]}):
         if path.relative_to(source).parts[0] in studies:
             errors = copy(path)
@@ -127,12 +126,8 @@ def _copy(results: Results, out: Path, studies: Sequence[str]) -> None:
     for (study, *_), record in results.examined.items():
         folder = Path(str(record["folder"]))
         if study in studies:
-            tables = [
-                copy(path)
-                for pattern in ("*.parquet", "kernels.npy", "thumbnails.jpg")
-                for path in sorted(folder.glob(pattern))
-            ]
-            copy_record(folder / "examination.json", *tables)
+            beside = (sorted(folder.glob(pattern)) for pattern in ("*.parquet", "kernels.npy", "thumbnails.jpg"))
+            copy_record(folder / "examination.json", *map(copy, chain.from_iterable(beside)))
 
 
 def _without(record: Any) -> Any:
@@ -157,11 +152,6 @@ def _lessen(path: Path) -> None:
 
 def _dirty(results: Results, studies: Sequence[str]) -> list[str]:
     """A sentence if runs were made from files that no commit has."""
-    names = [
-        "/".join(map(str, key))
-        for key, run in results.runs.items()
-        if key[0] in studies and run.get("provenance", {}).get("git_dirty") is not False
-    ]
-    if not names:
-        return []
-    return [f"{len(names)} of the kept runs were not made from a clean checkout, such as {names[0]}"]
+    kept = {key: run.get("provenance", {}) for key, run in results.runs.items() if key[0] in studies}
+    names = ["/".join(map(str, key)) for key, made in kept.items() if made.get("git_dirty") is not False]
+    return [f"{len(names)} of the kept runs were not made from a clean checkout, such as {names[0]}"] if names else []

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -61,19 +62,16 @@ class Rerun:
     @property
     def differs(self) -> str:
         """The same in words; nothing if all was as there."""
-        return ", ".join(
-            f"{words} {_short(self.rerun[key])} instead of {_short(self.published[key])}"
-            for key, words in MACHINE.items()
-            if words in self.other
-        )
+        named = {key: words for key, words in MACHINE.items() if words in self.other}
+        both = {key: (_short(self.rerun[key]), _short(self.published[key])) for key in named}
+        return ", ".join(f"{named[key]} {ours} instead of {theirs}" for key, (ours, theirs) in both.items())
 
     @property
     def words(self) -> str:
         """The result in one sentence without its full stop."""
-        if self.rerun["config_fingerprint"] != self.published["config_fingerprint"]:
-            return "another configuration than the published run: not compared"
         if not self.comparable:
-            return "other images than the published run: not compared"
+            same = self.rerun["config_fingerprint"] == self.published["config_fingerprint"]
+            return f"{'other images' if same else 'another configuration'} than the published run: not compared"
         if self.same:
             return "the same weights, bit for bit"
         errors = (
@@ -88,9 +86,6 @@ def compare(ours: Results, published: Results, processor: str = "") -> list[Reru
 
     `processor`: what the reruns were made on, where the name that it gives itself says too little: a virtual machine may hide the
     model and its vector instructions, on which the bits depend.
-
-    Raises:
-        UserError: there are none.
     """
     named = {"cpu": processor} if processor else {}
     found = [
@@ -127,17 +122,11 @@ def facts(run: dict[str, Any]) -> dict[str, Any]:
 
 
 def record(found: Iterable[Rerun], folder: Path) -> None:
-    """Add reruns of published runs to the tables in `folder`; one that is there already is replaced.
-
-    Raises:
-        UserError: a table cannot be read or written.
-    """
-    by_study: dict[str, list[dict[str, Any]]] = {}
-    for one in found:
-        by_study.setdefault(one.key[0], []).append(one.rerun)
-    for study, rows in by_study.items():
+    """Add reruns of published runs to the tables in `folder`; one that is there already is replaced."""
+    by_study = groupby(sorted(found, key=lambda one: one.key), lambda one: one.key[0])
+    for study, group in by_study:
         path = folder / study / FILE
-        both = pd.concat([read(path), pd.DataFrame(rows, columns=COLUMNS).astype(str)])
+        both = pd.concat([read(path), pd.DataFrame([one.rerun for one in group], columns=COLUMNS).astype(str)])
         both = both.drop_duplicates(KEY, keep="last").sort_values(KEY)
         write_text(path, both.to_csv(index=False, lineterminator="\n"))
         if (folder / MANIFEST).is_file():
@@ -145,19 +134,14 @@ def record(found: Iterable[Rerun], folder: Path) -> None:
 
 
 def read(path: Path) -> pd.DataFrame:
-    """A table of reruns, all cells text; without rows if it does not exist.
-
-    Raises:
-        UserError: it lacks a column, or is no table.
-    """
+    """A table of reruns, all cells text; without rows if it does not exist."""
     if not path.is_file():
         return pd.DataFrame(columns=COLUMNS, dtype=str)
     try:
         found = pd.read_csv(path, dtype=str, keep_default_na=False)
     except (OSError, ValueError) as error:
         raise UserError(f"cannot read {path}: {error}") from None
-    missing = [column for column in COLUMNS if column not in found]
-    if missing:
+    if missing := [column for column in COLUMNS if column not in found]:
         raise UserError(f"{path} lacks {', '.join(missing)}; delete it, or compare again with --record to make it anew")
     return found
 

@@ -6,7 +6,6 @@ manifest says; whether that is the published manifest, its own sha256 tells.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from analysis.errors import UserError
@@ -14,33 +13,15 @@ from analysis.results.evidence import load_results
 from analysis.results.integrity import MANIFEST, Unfit, files_below, sha256, write_manifest
 
 
-@dataclass(frozen=True)
-class Verified:
-    """What was found.
-
-    Attributes:
-        problems: a sentence each.
-        summary: what was compared, in a line.
-    """
-
-    problems: list[str]
-    summary: str
-
-
-def verify(folder: Path) -> Verified:
-    """Compare everything below `folder` that has a hash, a count or a mean.
-
-    Raises:
-        UserError: the folder does not exist, or its manifest is none.
-    """
+def verify(folder: Path) -> tuple[list[str], str]:
+    """Compare everything below `folder` that has a hash, a count or a mean: a sentence a problem, and a line on what was compared."""
     results = load_results(folder)
     guard, problems, there = results.guard, list(results.set_aside), files_below(folder)
     heavy = {f"{'/'.join((key[0], 'runs', key[1], str(key[2])))}/model.pt": run for key, run in results.runs.items()}
     for name in there:
+        weights = {"files": {"model.pt": heavy[name]["weights_sha256"]}} if name in heavy else None
         try:
-            guard.unchanged(
-                folder / name, {"files": {"model.pt": heavy[name]["weights_sha256"]}} if name in heavy else None
-            )
+            guard.unchanged(folder / name, weights)
         except Unfit as problem:
             if not any(str(problem) in told for told in problems):
                 problems.append(str(problem))
@@ -50,10 +31,9 @@ def verify(folder: Path) -> Verified:
     manifest = f"{MANIFEST} (sha256 {sha256(folder / MANIFEST)})" if guard.kept else f"no {MANIFEST}"
     kinds = {"run": results.runs, "evaluation": set(results.evals["path"]), "examination": results.examined}
     counted = ", ".join(f"{len(found):,} {kind}s" for kind, found in kinds.items())
-    return Verified(
-        problems,
+    return problems, (
         f"{folder}: {len(problems):,} problems in {len(there):,} files, {counted}; {manifest}; "
-        f"{len(guard.bare):,} files of records are not protected by a hash",
+        f"{len(guard.bare):,} files of records are not protected by a hash"
     )
 
 
@@ -65,6 +45,6 @@ def protect(folder: Path) -> None:
     """
     if (folder / MANIFEST).exists():
         raise UserError(f"{folder} has a {MANIFEST}; delete it if it shall be made anew from what is there now")
-    if problems := verify(folder).problems:
+    if problems := verify(folder)[0]:
         raise UserError(f"{folder} gets no {MANIFEST}: {problems[0]}")
     write_manifest(folder)

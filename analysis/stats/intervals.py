@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -42,6 +42,11 @@ class Noise:
     def share(self) -> float:
         """Variance that the source adds to the number."""
         return self.variance / self.n
+
+
+def noise_of(kind: str, values: np.ndarray) -> Noise:
+    """Noise of the mean of independent values, at least two."""
+    return Noise(kind, float(np.var(values, ddof=1)), len(values), len(values) - 1)
 
 
 @lru_cache(maxsize=4096)
@@ -80,9 +85,7 @@ def p_value(distance: float, noises: Sequence[Noise], floor: float = 0.0) -> flo
     low, high = math.log(1e-12), 0.0
     while high - low > 1e-3:
         middle = (low + high) / 2
-        alpha = math.exp(middle)
-        squares = sum(float(stdtrit(min(n.df, 1e9), 1 - alpha / 2)) ** 2 * n.share for n in noises)
-        width = math.sqrt(max(squares, float(stdtrit(1e9, 1 - alpha / 2)) ** 2 * floor))
+        width = half_width(noises, 1 - math.exp(middle), floor)
         low, high = (low, middle) if width < abs(distance) else (middle, high)
     return math.exp((low + high) / 2)
 
@@ -105,15 +108,9 @@ def mcnemar(ours: np.ndarray, base: np.ndarray) -> float | None:
 # How many would settle it -------------------------------------------------------------------------------------------
 
 
-def planned(noises: Sequence[Noise], seeds: int, images: float = 1.0) -> list[Noise]:
-    """The same sources with `seeds` seeds a side and `images` times as many images."""
-    out = []
-    for noise in noises:
-        if "seeds" in noise.kind:
-            out.append(Noise(noise.kind, noise.variance, seeds, seeds - 1))
-        else:
-            out.append(Noise(noise.kind, noise.variance / images, noise.n, noise.df))
-    return out
+def planned(noises: Sequence[Noise], seeds: int) -> list[Noise]:
+    """The same sources with `seeds` seeds a side."""
+    return [replace(noise, n=seeds, df=seeds - 1) if "seeds" in noise.kind else noise for noise in noises]
 
 
 def to_settle(noises: Sequence[Noise], distance: float, settles: str = "would settle it") -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -10,8 +11,9 @@ import pandas as pd
 
 from analysis.stats import axes
 from analysis.stats.axes import Interval, Question
-from analysis.stats.samples import NONE, living, over_images, over_seeds
+from analysis.stats.samples import NONE, over_images, over_seeds
 from analysis.stats.tables import Arm, Claim, read_claims, read_measurements
+from analysis.text import fill
 
 NULLS = {"difference": 0.0, "ratio": 1.0}
 MINIMUM = 3  # runs of each arm, or pairs, from which on there are words
@@ -50,40 +52,41 @@ def judge(claim: Claim, ours: Arm, base: Arm | None = None, minimum: int = MINIM
         few = "" if seeds else "no run of it is left"
         remarks.append("the interval covers the choice of images only")
     else:
-        found = over_seeds(ours.values, base.values if base else None, claim.how == "ratio")
+        runs = [{seed: run.value for seed, run in arm.items()} for arm in arms]
+        found = over_seeds(runs[0], None if base is None else runs[1], claim.how == "ratio")
         value, seeds = found.value, found.seeds
         outer, inner = found.spans()
         unit = "pairs" if found.paired else "runs" if base is None else "runs of each arm"
-        few = f"{seeds} {unit}, and {minimum} are the fewest for a verdict" if seeds < minimum else ""
-        if not few and not found.noises:
-            few = "the runs do not vary at all, which shows no spread"
+        few = "" if found.noises else "the runs do not vary at all, which shows no spread"
+        few = f"{seeds} {unit}, and {minimum} are the fewest for a verdict" if seeds < minimum else few
         if found.lonely:
             remarks.append(f"runs left out because their seed has no living partner: {found.lonely}")
     asked = question(claim)
     direction, size = axes.direction(asked, outer, inner), axes.size(asked, outer, inner)
+    reasons = [said_direction(asked, direction, claim.unit), said_size(asked, size, claim.unit)]
     if few or claim.limit:
         direction, size = axes.CANNOT_TELL if direction else "", axes.UNKNOWN
         reasons = [few, claim.limit]
-    else:
-        reasons = [said_direction(asked, direction, claim.unit), said_size(asked, size, claim.unit)]
     why = "; ".join(filter(None, [*reasons, *remarks]))
     return Verdict(claim.id, value, *outer, *inner, direction, size, seeds, why)
 
 
+def _alive(arm: Arm) -> list[tuple[float, float]]:
+    """Value and images of the runs that did not die."""
+    return [(run.value, run.images or 0.0) for run in arm.values() if run.value is not None]
+
+
 def _died(name: str, arm: Arm) -> str:
-    dead = len(arm.values) - len(living(arm.values))
-    return f"{dead} of {len(arm.values)} runs of {name} died; the number is of those that live" if dead else ""
+    dead = len(arm) - len(_alive(arm))
+    return f"{dead} of {len(arm)} runs of {name} died; the number is of those that live" if dead else ""
 
 
 def _by_images(claim: Claim, arms: list[Arm]) -> tuple[float, Interval, Interval, int]:
     """Several runs of an arm share their images, so they count as one run on as many."""
-    shares = []
-    alive = [living(arm.values) for arm in arms]
+    alive = [_alive(arm) for arm in arms]
     if not all(alive):
         return math.nan, NONE, NONE, 0
-    for arm, runs in zip(arms, alive, strict=True):
-        n = min(arm.images[seed] or 0 for seed in runs)
-        shares.append((math.fsum(runs.values()) / len(runs), float(n)))
+    shares = [(math.fsum(value for value, _ in runs) / len(runs), min(n for _, n in runs)) for runs in alive]
     return *over_images(shares, claim.how), min(map(len, alive))
 
 
@@ -126,11 +129,7 @@ def said_size(asked: Question, word: str, unit: str = "") -> str:
 
 
 def judge_files(claims: Path, measurements: Path, minimum: int = MINIMUM) -> list[tuple[Claim, Verdict]]:
-    """The verdict on every claim of a file, in its order.
-
-    Raises:
-        UserError: one of the files cannot be read or breaks a rule of its columns.
-    """
+    """The verdict on every claim of a file, in its order."""
     arms = read_measurements(measurements)
     found = read_claims(claims, arms, measurements)
     sides = ((claim, arms.get(claim.baseline) if claim.how != "value" else None) for claim in found)
@@ -141,3 +140,10 @@ def to_csv(verdicts: list[Verdict]) -> str:
     """verdicts.csv as text; numbers with twelve digits, absent ones empty."""
     text: str = pd.DataFrame(verdicts, columns=COLUMNS).to_csv(index=False, float_format="%.12g", lineterminator="\n")
     return text
+
+
+def page(judged: list[tuple[Claim, Verdict]], title: str = "Verdicts on claims") -> str:
+    """A small HTML page of verdicts that needs no network."""
+    counts = Counter((verdict.direction or "plain value", verdict.size) for _, verdict in judged)
+    shown = {"judged": judged, "title": title, "counts": sorted(counts.items())}
+    return fill("analysis.stats", "report.html.j2", True, **shown)

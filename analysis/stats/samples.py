@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.special import betaincinv
 
 from analysis.stats.axes import Interval
-from analysis.stats.intervals import CONFIDENCE, INCLUSION, Noise, half_width
+from analysis.stats.intervals import CONFIDENCE, INCLUSION, Noise, half_width, noise_of
 
 Runs = Mapping[str, float | None]  # by seed; None: the run died
 NONE: Interval = (math.nan, math.nan)
@@ -60,44 +60,30 @@ def over_seeds(ours: Runs, base: Runs | None = None, log: bool = False) -> Sampl
     Runs of two arms with the same seed are a pair. If there are any, pairs alone count, and one in which a run died is left
     out; else the arms are independent, each with the spread of its own runs.
     """
-    scale = np.log if log else np.asarray
-    if base is not None and (shared := [seed for seed in ours if seed in base]):
-        alive = living(ours), living(base)
-        both = [seed for seed in shared if seed in alive[0] and seed in alive[1]]
-        gains = np.array([scale(alive[0][seed]) - scale(alive[1][seed]) for seed in both])
-        size = max((abs(float(scale(side[seed]))) for side in alive for seed in both), default=0.0)
-        noise = _noise("pairs of seeds", gains, size)
-        lonely = len(alive[0]) + len(alive[1]) - 2 * len(both)
-        return Sample(_mean(gains, log), noise, len(both), True, lonely, log, (_plain(gains, log),))
-    arms = [np.array(list(living(arm).values()), float) for arm in (ours, base) if arm is not None]
-    values = [scale(arm) for arm in arms]
-    found = [
-        _noise(kind, arm, float(np.abs(arm).max(initial=0.0)))
-        for kind, arm in zip(("seeds", "baseline seeds"), values, strict=False)
-    ]
-    some = all(len(arm) > 1 for arm in values) and any(found)
-    means = [_mean(arm) for arm in values]
-    value = means[0] - (means[1] if len(means) > 1 else 0.0)
-    seeds = min(map(len, values))
-    plain = tuple(_plain(arm, log) for arm in values)
-    value = exp(value) if log else value
-    return Sample(value, sum(found, ()) if some else (), seeds, log=log, values=plain)
-
-
-def _plain(values: np.ndarray, log: bool) -> tuple[float, ...]:
-    return tuple(map(float, np.exp(values) if log else values))
-
-
-def _mean(values: np.ndarray, log: bool = False) -> float:
-    mean = float(values.mean()) if len(values) else math.nan
-    return exp(mean) if log else mean
+    alive = [living(arm) for arm in (ours, base) if arm is not None]
+    paired = base is not None and not base.keys().isdisjoint(ours)
+    both = [seed for seed in alive[0] if seed in alive[-1]]
+    sides = [np.array([arm[seed] for seed in (both if paired else arm)], float) for arm in alive]
+    sides = [np.log(side) for side in sides] if log else sides
+    size = [float(np.abs(side).max(initial=0.0)) for side in sides]
+    if paired:
+        found = _noise("pairs of seeds", sides[0] - sides[1], max(size))
+        arms, lonely = [sides[0] - sides[1]], sum(map(len, alive)) - 2 * len(both)
+    else:
+        found = sum(map(_noise, ("seeds", "baseline seeds"), sides, size), ())
+        arms, lonely = sides, 0
+    if any(len(arm) < 2 for arm in arms):
+        found = ()
+    means = [float(arm.mean()) if len(arm) else math.nan for arm in arms]
+    value = means[0] - sum(means[1:])
+    values = tuple(tuple(map(float, np.exp(arm) if log else arm)) for arm in arms)
+    return Sample(exp(value) if log else value, found, min(map(len, arms)), paired, lonely, log, values)
 
 
 def _noise(kind: str, values: np.ndarray, size: float) -> tuple[Noise, ...]:
     """The noise of the mean of `values`; none of one value, or of equal ones (numbers of this `size`)."""
-    n = len(values)
-    spread = float(values.std(ddof=1)) if n > 1 else 0.0
-    return (Noise(kind, spread**2, n, n - 1),) if spread > ROUNDING * size else ()
+    found = noise_of(kind, values) if len(values) > 1 else None
+    return (found,) if found and math.sqrt(found.variance) > ROUNDING * size else ()
 
 
 # Images ---------------------------------------------------------------------------------------------------------------
@@ -117,30 +103,19 @@ def over_images(shares: list[tuple[float, float]], how: str) -> tuple[float, Int
     Each side has the interval of `binomial`; of two sides the distances to their ends are added in squares (as
     `half_width` adds half-widths; Zou and Donner 2008), which allows for any correlation above zero.
     """
-    log = how == "ratio"
-    scale = _log if log else float
+    scale, back = (_log, exp) if how == "ratio" else (float, float)
     values = [scale(share) for share, _ in shares]
     value = values[0] - sum(values[1:])
-    outer, inner = (
-        _both(values, [binomial(*side, confidence) for side in shares], scale) for confidence in (CONFIDENCE, INCLUSION)
-    )
-    if log:
-        return exp(value), _exp(outer), _exp(inner)
-    return value, outer, inner
-
-
-def _both(values: list[float], spans: list[Interval], scale: Callable[[float], float]) -> Interval:
-    ends = [(scale(low), scale(high)) for low, high in spans]
-    if len(ends) == 1:
-        return ends[0]
-    below = math.hypot(values[0] - ends[0][0], ends[1][1] - values[1])
-    above = math.hypot(ends[0][1] - values[0], values[1] - ends[1][0])
-    value = values[0] - values[1]
-    return value - below, value + above
-
-
-def _exp(span: Interval) -> Interval:
-    return exp(span[0]), exp(span[1])
+    spans = []
+    for confidence in (CONFIDENCE, INCLUSION):
+        (low, high), *other = [tuple(map(scale, binomial(*side, confidence))) for side in shares]
+        for (least, most), base in zip(other, values[1:], strict=True):
+            low, high = (
+                value - math.hypot(values[0] - low, most - base),
+                value + math.hypot(high - values[0], base - least),
+            )
+        spans.append((back(low), back(high)))
+    return back(value), spans[0], spans[1]
 
 
 def _log(share: float) -> float:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from analysis.errors import UserError
 from analysis.files import number_in, read_rows
@@ -33,38 +34,33 @@ class Claim:
     spread: str = ""
 
 
-@dataclass
-class Arm:
-    """The runs of one arm by seed; a value of None: the run died."""
+class Run(NamedTuple):
+    """One row of the measurements."""
 
-    values: dict[str, float | None] = field(default_factory=dict)
-    images: dict[str, int | None] = field(default_factory=dict)
-    rows: dict[str, int] = field(default_factory=dict)  # of the file
+    value: float | None  # None: it died
+    images: float | None
+    row: int  # of the file
+
+
+Arm = dict[str, Run]  # by seed
 
 
 def read_measurements(path: Path) -> dict[str, Arm]:
-    """All arms of the file.
-
-    Raises:
-        UserError: the file cannot be read, or breaks a rule of its columns.
-    """
+    """All arms of the file."""
     arms: dict[str, Arm] = {}
     for number, row in read_rows(path, MEASUREMENTS, others=True):
         where = f"{path}, row {number}"
         for name in ("arm", "seed"):
             if not row[name]:
                 raise UserError(f"{where}, column `{name}`: the cell is empty; name the {name} of the run")
-        arm, seed = arms.setdefault(row["arm"], Arm()), _seed(row["seed"])
-        if seed in arm.values:
-            raise UserError(
-                f"{where}, column `seed`: arm {row['arm']!r} has seed {seed} already in row {arm.rows[seed]}; keep one"
-            )
-        arm.values[seed] = number_in(where, "value", row["value"])
-        n = number_in(where, "n", row["n"])
+        arm, seed = arms.setdefault(row["arm"], {}), _seed(row["seed"])
+        if seed in arm:
+            there = f"arm {row['arm']!r} has seed {seed} already in row {arm[seed].row}"
+            raise UserError(f"{where}, column `seed`: {there}; keep one")
+        value, n = (number_in(where, name, row[name]) for name in ("value", "n"))
         if n is not None and (n < 1 or n != int(n)):
             raise UserError(f"{where}, column `n`: {row['n']} is no number of images; write 1 or more, or nothing")
-        arm.images[seed] = None if n is None else int(n)
-        arm.rows[seed] = number
+        arm[seed] = Run(value, n, number)
     return arms
 
 
@@ -106,27 +102,26 @@ def _check(where: str, claim: Claim, arms: dict[str, Arm], measurements: Path) -
         raise UserError(f"{where}, column `baseline`: a value has none; clear the cell or write difference")
     if claim.how == "ratio" and claim.paper is not None and claim.paper <= 0:
         raise UserError(f"{where}, column `paper`: a ratio of {claim.paper:g} is impossible; it must be above zero")
-    names = [("arm", claim.arm)] + ([("baseline", claim.baseline)] if claim.how != "value" else [])
-    for column, name in names:
+    for column in ("arm",) if claim.how == "value" else ("arm", "baseline"):
+        name = getattr(claim, column)
         if name not in arms:
             said = f"arm {name!r} is not in {measurements}" if name else "the cell is empty; name an arm"
             raise UserError(f"{where}, column `{column}`: {said}")
-        for seed, value in arms[name].values.items():
-            if value is None:
-                continue
-            there = f"{measurements}, row {arms[name].rows[seed]}"
-            if claim.how == "ratio" and (value < 0 or (value == 0 and not claim.spread)):
-                raise UserError(
-                    f"{there}, column `value`: {value:g} in the ratio {claim.id!r}, which needs numbers above zero"
-                )
-            if claim.spread and not 0 <= value <= 1:
-                raise UserError(
-                    f"{there}, column `value`: {value:g} is no fraction, which the spread of claim {claim.id!r} needs"
-                )
-            if claim.spread and arms[name].images[seed] is None:
-                raise UserError(
-                    f"{there}, column `n`: the cell is empty; the spread of claim {claim.id!r} is that of n images"
-                )
+        for value, images, row in arms[name].values():
+            if value is not None:
+                _check_run(f"{measurements}, row {row}", claim, value, images)
+
+
+def _check_run(there: str, claim: Claim, value: float, images: float | None) -> None:
+    """Rules for the numbers of a claim's arms."""
+    if claim.how == "ratio" and (value < 0 or (value == 0 and not claim.spread)):
+        said = f"{value:g} in the ratio {claim.id!r}, which needs numbers above zero"
+        raise UserError(f"{there}, column `value`: {said}")
+    if claim.spread and not 0 <= value <= 1:
+        said = f"{value:g} is no fraction, which the spread of claim {claim.id!r} needs"
+        raise UserError(f"{there}, column `value`: {said}")
+    if claim.spread and images is None:
+        raise UserError(f"{there}, column `n`: the cell is empty; the spread of claim {claim.id!r} is that of n images")
 
 
 def _seed(text: str) -> str:

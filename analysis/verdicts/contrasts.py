@@ -102,15 +102,12 @@ def _is_rate(key: str) -> bool:
 
 def _one_factor(left: dict[str, Any], right: dict[str, Any]) -> float | None:
     """The factor by which all learning rates differ; None if they do not, or not all alike."""
-    keys = [key for key in (*left, *right) if _is_rate(key)]
-    if any(key not in left or key not in right for key in keys):
+    rates = [(left.get(key), right.get(key)) for key in (*left, *right) if _is_rate(key)]
+    if left == right or any(None in both or (both[0] == 0) != (both[1] == 0) for both in rates):
         return None
-    if any((left[key] == 0) != (right[key] == 0) for key in keys):
-        return None
-    factors = [left[key] / right[key] for key in keys if right[key]]
-    if not factors or left == right or math.isclose(factors[0], 1, rel_tol=1e-9):
-        return None
-    return factors[0] if all(math.isclose(f, factors[0], rel_tol=1e-9) for f in factors) else None
+    factors = [ours / base for ours, base in rates if base] or [1]
+    alike = all(math.isclose(factor, factors[0], rel_tol=1e-9) for factor in factors)
+    return factors[0] if alike and not math.isclose(factors[0], 1, rel_tol=1e-9) else None
 
 
 def _steps(ours: list[str], base: list[str]) -> list[str]:

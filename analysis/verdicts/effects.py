@@ -6,10 +6,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from analysis.measures import estimates
-from analysis.measures.estimates import NoEstimate
+from analysis.measures.estimates import Asked, NoEstimate
 from analysis.measures.inference import Estimate
 from analysis.results.evidence import Results, Study
 from analysis.stats.intervals import holm
+from analysis.text import plural
 from analysis.verdicts.table import interval, number
 
 TIER_WORDS = {"demo": "demo", "proxy": "proxy", "reduced": "paper's data, reduced", "paper": "paper scale"}
@@ -57,9 +58,8 @@ class Effect:
         """How many there are: pairs, or of each net."""
         if self.estimate is None:
             return "\u2013"
-        if self.estimate.paired:
-            return f"{self.estimate.seeds} pair{'s' * (self.estimate.seeds != 1)}"
-        return f"{self.estimate.seeds} vs {self.estimate.baseline_seeds}"
+        one = self.estimate
+        return plural(one.seeds, "pair") if one.paired else f"{one.seeds} vs {one.baseline_seeds}"
 
     @property
     def counted(self) -> str:
@@ -81,19 +81,21 @@ def effects(results: Results, study: Study, names: list[str], view: str = "ten")
 def _effect(results: Results, study: Study, name: str, view: str) -> Effect:
     about = study.experiments[name]
     baseline = about["baseline"]
-    dataset, split = compared_on(study)
-    plain = Effect(study, name, baseline, view, dataset, split, "not run yet")
+    place = compared_on(study)
+    words, estimate = "", None
     if name == baseline:
-        return replace(plain, words="the baseline itself")
-    if "data" in about:
-        return replace(plain, words="trained on other data, so not compared")
-    if about["difference"] == {} and "members" not in about:
-        return replace(plain, words="the same net in this study")
-    try:
-        estimate = estimates.difference(results, study.name, name, baseline, dataset, split, view, "top1_error")
-    except NoEstimate as reason:
-        return replace(plain, words=str(reason)) if _begun(results, study, name) else plain
-    return replace(plain, estimate=estimate, words=_reading(results, study, name, baseline, estimate))
+        words = "the baseline itself"
+    elif "data" in about:
+        words = "trained on other data, so not compared"
+    elif about["difference"] == {} and "members" not in about:
+        words = "the same net in this study"
+    else:
+        try:
+            estimate = estimates.difference(Asked(results, study.name, name, baseline, *place, view, "top1_error"))
+            words = _reading(results, study, name, baseline, estimate)
+        except NoEstimate as reason:
+            words = str(reason) if _begun(results, study, name) else "not run yet"
+    return Effect(study, name, baseline, view, *place, words, estimate)
 
 
 def _begun(results: Results, study: Study, name: str) -> bool:

@@ -4,26 +4,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 from analysis.measures import arithmetic, examinations, races
-from analysis.measures.estimates import NoEstimate, blocks
+from analysis.measures.estimates import Asked, NoEstimate, blocks
 from analysis.measures.inference import Estimate
-from analysis.measures.registry import Asked, measure
+from analysis.measures.registry import measure
 from analysis.paper.claims import Claim
 from analysis.results.evidence import COPIES, Results, Study
 from analysis.text import plural
-from analysis.verdicts import contrasts
-from analysis.verdicts.labels import (
-    CANNOT_TELL,
-    CITED,
-    DIFFERS,
-    HOLDS,
-    HOLDS_NOT,
-    MISCOUNTS,
-    NOT_TESTABLE,
-    PENDING,
-    STRENGTH,
-)
+from analysis.verdicts import contrasts, labels
 from analysis.verdicts.rules import Outcome, adjusted, command, matches, of_estimate, scaled
 
 BASE = "alexnet"
@@ -39,13 +29,13 @@ def judge_all(claims: list[Claim], results: Results) -> list[Outcome]:
 def judge(claim: Claim, results: Results) -> list[Outcome]:
     """Every outcome of one claim, strongest evidence first; at least one."""
     if claim.kind == "cited":
-        return [Outcome(claim, CITED, claim.reason or "the paper quotes others")]
+        return [Outcome(claim, labels.CITED, claim.reason or "the paper quotes others")]
     if claim.document:
-        return [Outcome(claim, HOLDS, claim.document, "document")]
+        return [Outcome(claim, labels.HOLDS, claim.document, "document")]
     if claim.kind == "arithmetic" and claim.how:
         return [_arithmetic(claim, results)]
     if not claim.testable:
-        return [Outcome(claim, NOT_TESTABLE, claim.reason)]
+        return [Outcome(claim, labels.NOT_TESTABLE, claim.reason)]
     if not claim.how:
         return [_pending(claim, claim.reason or "no result yet")]
     found: list[Outcome] = []
@@ -67,12 +57,12 @@ def judge(claim: Claim, results: Results) -> list[Outcome]:
 
 
 def _strength(outcome: Outcome) -> tuple[int, bool, bool, int, int]:
-    settled = outcome.verdict != PENDING
-    return STRENGTH.index(outcome.evidence), settled, not outcome.limit, outcome.seeds, outcome.n
+    settled = outcome.verdict != labels.PENDING
+    return labels.STRENGTH.index(outcome.evidence), settled, not outcome.limit, outcome.seeds, outcome.n
 
 
 def _pending(claim: Claim, why: str, study: str = "") -> Outcome:
-    return Outcome(claim, PENDING, why, command=command(claim, study or claim.dataset))
+    return Outcome(claim, labels.PENDING, why, command=command(claim, study or claim.dataset))
 
 
 def _nets(claim: Claim) -> list[str]:
@@ -83,11 +73,9 @@ def _nets(claim: Claim) -> list[str]:
 def _home(claim: Claim, results: Results) -> str:
     """The study in which the claim's nets are trained on its data at full size and length; nothing if none is known."""
     nets = _nets(claim)
-    for study in results.studies.values():
-        known = study.training_set == claim.dataset and all(name in study.experiments for name in nets)
-        if nets and known and study.tier_of(nets) == "paper":
-            return study.name
-    return ""
+    own = (study for study in results.studies.values() if study.training_set == claim.dataset)
+    full = (study.name for study in own if study.tier_of(nets) == "paper" and study.experiments.keys() >= set(nets))
+    return next(full, "") if nets else ""
 
 
 # Arithmetic -----------------------------------------------------------------------------------------------------
@@ -95,13 +83,10 @@ def _home(claim: Claim, results: Results) -> str:
 
 def _arithmetic(claim: Claim, results: Results) -> Outcome:
     try:
-        nets = claim.experiment, claim.baseline
-        ours = arithmetic.measure(claim.how, claim.metric, *nets, results.layers)
+        ours = arithmetic.measure(claim.how, claim.metric, claim.experiment, claim.baseline, results.layers)
     except arithmetic.Absent as absent:
-        if claim.testable:
-            return _pending(claim, str(absent))
-        return Outcome(claim, NOT_TESTABLE, claim.reason)
-    verdict, why = (NOT_TESTABLE, claim.reason) if not claim.testable else _agree(claim, ours)
+        return _pending(claim, str(absent)) if claim.testable else Outcome(claim, labels.NOT_TESTABLE, claim.reason)
+    verdict, why = (labels.NOT_TESTABLE, claim.reason) if not claim.testable else _agree(claim, ours)
     return Outcome(claim, verdict, why, "arithmetic", ours, command=command(claim, ""))
 
 
@@ -110,11 +95,11 @@ def _agree(claim: Claim, ours: float | str) -> tuple[str, str]:
     shown = ours if isinstance(ours, str) else f"{ours:,.6g}" if ours != int(ours) else f"{int(ours):,}"
     if matches(claim, ours, claim.paper):
         said = f"text and authors' program agree: {shown}" if claim.setting else f"counted at full size: {shown}"
-        return HOLDS, "; ".join(filter(None, [said, claim.reason]))
+        return labels.HOLDS, "; ".join(filter(None, [said, claim.reason]))
     how = "set in the authors' program" if claim.setting else "counted at full size"
     if claim.implied and _same(ours, claim.implied):
-        return DIFFERS if claim.setting else MISCOUNTS, f"{how}: {shown}; {claim.implied_reason}"
-    return HOLDS_NOT, f"{how}: {shown}, where the paper has {claim.paper}"
+        return labels.DIFFERS if claim.setting else labels.MISCOUNTS, f"{how}: {shown}; {claim.implied_reason}"
+    return labels.HOLDS_NOT, f"{how}: {shown}, where the paper has {claim.paper}"
 
 
 def _same(ours: float | str, implied: str) -> bool:
@@ -125,17 +110,14 @@ def _same(ours: float | str, implied: str) -> bool:
 
 
 def _in_study(claim: Claim, results: Results, study: Study) -> Outcome:
-    """The outcome that one study's results give.
-
-    Raises:
-        NoEstimate: they say nothing about the claim.
-    """
+    """The outcome that one study's results give; `NoEstimate` is raised where they say nothing about the claim."""
     if claim.kind == "dataset":
         return _counted(claim, results, study)
     nets = _nets(claim)
     dataset, split = _evaluated_on(claim, results, study)
     try:
-        estimate: Estimate | None = measure(claim.how, _asked(claim, results, study, dataset, split))
+        asked = Asked(results, study.name, claim.experiment, claim.baseline, dataset, split, claim.views, claim.metric)
+        estimate: Estimate | None = measure(claim.how, asked)
     except NoEstimate as reason:
         registered, lost = blocks(results, study.name, nets)
         if not registered or registered != lost:
@@ -144,43 +126,42 @@ def _in_study(claim: Claim, results: Results, study: Study) -> Outcome:
     form = results.form(study.name, dataset)
     copy = COPIES.get(form, "")
     evidence = _evidence(study.tier_of(nets), (dataset, split) == (claim.dataset, claim.split), bool(copy))
+    place: dict[str, Any] = {"study": study.name, "dataset": form, "split": split, "plan": study.plan}
     if estimate is None:
         pairs = f"each of {plural(len(lost), 'pair')} has a run that failed to train"
         none = pairs if len(nets) > 1 else f"all {plural(len(lost), 'run')} failed to train"
-        return Outcome(claim, CANNOT_TELL, none, evidence, study=study.name, dataset=form, split=split, plan=study.plan)
+        return Outcome(claim, labels.CANNOT_TELL, none, evidence, **place)
     finished = estimate.fewest + estimate.died
     planned = estimate.registered or estimate.few
     if study.plan and finished < planned:  # nobody looks at a number before
         count = f"{finished} of {_planned(study, nets, planned)}"
         count += f", {estimate.died} with a run that failed to train" if estimate.died else ""
-        waits = Outcome(claim, PENDING, count, evidence, study=study.name, dataset=form, split=split)
-        return replace(waits, plan=study.plan, command=command(claim, study.name))
+        return Outcome(claim, labels.PENDING, count, evidence, command=command(claim, study.name), **place)
     if evidence not in ("proxy", "demo"):  # the paper's own classes are no sample
         estimate = replace(estimate, over_classes=None)
-    limit, mended, said = _limit(claim, results, study, nets)
-    outcome = of_estimate(claim, estimate, evidence, study.name, (form, split), limit)
-    if claim.experiment in study.races:  # its own target, not that of all conditions
-        outcome = replace(outcome, command=command(replace(claim, group=claim.experiment), study.name))
+    limit, needed, said = _limit(claim, results, study, nets)
+    outcome = of_estimate(claim, estimate, evidence, limit, **place)
     altered = f"on {form}, {copy} of {dataset}" if copy else ""
     if altered and outcome.needed:
         few = f"{outcome.needed}; " if estimate.few else ""
-        outcome = replace(outcome, needed=f"{few}the official archive, where {copy} stood for it")
-    if mended:
-        outcome = replace(outcome, needed=mended)
-    outcome = replace(outcome, differs=contrasts.differs(claim, results, study), plan=study.plan)
+        needed = needed or f"{few}the official archive, where {copy} stood for it"
+    target = replace(claim, group=claim.experiment)  # of a race its own, not that of all conditions
     beside = [_of_luck(claim, estimate), _elsewhere(claim, results, study)]
     why = [outcome.why, said, *beside, *map(study.shortened, nets), altered]
-    return replace(outcome, why="; ".join(filter(None, why)))
+    return replace(
+        outcome,
+        why="; ".join(filter(None, why)),
+        needed=needed or outcome.needed,
+        differs=contrasts.differs(claim, results, study),
+        command=command(target, study.name) if claim.experiment in study.races else outcome.command,
+    )
 
 
 def _planned(study: Study, nets: list[str], count: int = 0) -> str:
     """How many pairs, or runs of a single net, are planned: `count`, or all seeds that the nets share."""
-    seeds = [
-        {*(races.judges(study, net) if net in study.races else study.experiments.get(net, {}).get("seeds", []))}
-        for net in nets
-    ]
-    count = count or len(set.intersection(*seeds))
-    return plural(count, "pair" if len(nets) > 1 else "run")
+    listed = {net: study.experiments.get(net, {}).get("seeds", []) for net in nets}
+    seeds = [set(races.judges(study, net) if net in study.races else of) for net, of in listed.items()]
+    return plural(count or len(set.intersection(*seeds)), "pair" if len(nets) > 1 else "run")
 
 
 def _limit(claim: Claim, results: Results, study: Study, nets: list[str]) -> tuple[str, str, str]:
@@ -237,13 +218,9 @@ def _evaluated_on(claim: Claim, results: Results, study: Study) -> tuple[str, st
         return claim.dataset, claim.split
     table = results.evals
     table = table[(table["study"] == study.name) & (table["experiment"] == claim.experiment.split()[0])]
+    own = claim.dataset, claim.split
     pairs = sorted(set(zip(table["set"], table["split"], strict=True)))
-    same_split = [pair for pair in pairs if pair[1] == claim.split]
-    for choice in ([(claim.dataset, claim.split)], same_split, pairs):
-        for pair in choice:
-            if pair in pairs:
-                return pair
-    return claim.dataset, claim.split
+    return min(pairs, key=lambda pair: (pair != own, pair[1] != claim.split), default=own)
 
 
 def _of_luck(claim: Claim, estimate: Estimate) -> str:
@@ -272,30 +249,27 @@ def _elsewhere(claim: Claim, results: Results, study: Study) -> str:
     )
 
 
-def _asked(claim: Claim, results: Results, study: Study, dataset: str, split: str) -> Asked:
-    return Asked(results, study, claim.experiment, claim.baseline, claim.metric, dataset, split, claim.views)
-
-
 # Counts of images -----------------------------------------------------------------------------------------------
 
 
 def _counted(claim: Claim, results: Results, study: Study) -> Outcome:
     """A count from a manifest: the claim's own data set decides it, another one only shows its number."""
     sets = [name for of, name in results.manifests if of == study.name]
+    counts = {name: _count(claim, results.manifests[study.name, name]) for name in sets}
+    known = {name: count for name, count in counts.items() if count is not None}
+    if not known:
+        raise NoEstimate("its packed data have no such part" if sets else "the data set is not packed yet")
+    name = claim.dataset if claim.dataset in known else next(iter(known))
     own = study.tier in ("paper", "reduced") and claim.dataset in sets  # a count knows no width
-    for name in sorted(sets, key=lambda name: name != claim.dataset):
-        ours = _count(claim, results.manifests[study.name, name])
-        if ours is None:
-            continue
-        seen = Outcome(claim, PENDING, "", "paper scale" if own else _evidence(study.tier, False), ours)
-        seen = replace(seen, study=study.name, dataset=name, split=claim.split)
-        if not own:
-            why = f"the paper's data set is not packed; this is the {seen.evidence}'s"
-            return replace(seen, why=why, command=command(claim, claim.dataset))
-        verdict = HOLDS if matches(claim, ours, claim.paper) else HOLDS_NOT
-        why = f"counted in the packed data: {ours:,.6g}"
-        return replace(seen, verdict=verdict, why=why, command=command(claim, study.name))
-    raise NoEstimate("its packed data have no such part" if sets else "the data set is not packed yet")
+    ours, evidence = known[name], "paper scale" if own else _evidence(study.tier, False)
+    if own:
+        verdict = labels.HOLDS if matches(claim, ours, claim.paper) else labels.HOLDS_NOT
+        why, target = f"counted in the packed data: {ours:,.6g}", study.name
+    else:
+        verdict, target = labels.PENDING, claim.dataset
+        why = f"the paper's data set is not packed; this is the {evidence}'s"
+    place: dict[str, Any] = {"study": study.name, "dataset": name, "split": claim.split}
+    return Outcome(claim, verdict, why, evidence, ours, command=command(claim, target), **place)
 
 
 def _count(claim: Claim, manifest: dict[str, object]) -> float | None:

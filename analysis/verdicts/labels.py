@@ -23,12 +23,8 @@ class Label:
     said: tuple[str, str]
 
 
-REPLICATED, NOT_REPLICATED, AGREES, CONTRADICTS = (
-    "replicated",
-    "not replicated",
-    "direction agrees",
-    "direction contradicts",
-)
+REPLICATED, NOT_REPLICATED = "replicated", "not replicated"
+AGREES, CONTRADICTS = "direction agrees", "direction contradicts"
 NOT_SHOWN, CANNOT_TELL, HOLDS, HOLDS_NOT = axes.NOT_SHOWN, axes.CANNOT_TELL, "holds", "does not hold"
 MISCOUNTS, DIFFERS = "paper miscounts", "text differs from program"
 PENDING, NOT_TESTABLE, CITED = "pending", "not testable", "cited"
@@ -77,9 +73,8 @@ EVIDENCE = {  # the weakest first
     "paper scale": Evidence("paper scale", "The paper's data, the full network, the full training (or, on CIFAR-10, until the mark is reached).", (REPLICATED, AGREES, NOT_SHOWN, NOT_REPLICATED, CANNOT_TELL, PENDING, HOLDS, HOLDS_NOT)),
 }  # fmt: skip
 STRENGTH = tuple(EVIDENCE)
-LESSER = tuple(
-    name for name, evidence in EVIDENCE.items() if evidence.words is WEAK
-)  # measured, on less than the paper's data and size
+# measured, on less than the paper's data and size
+LESSER = tuple(name for name, evidence in EVIDENCE.items() if evidence.words is WEAK)
 MEASURED = (*LESSER, "paper scale")
 ALLOWED = {name: evidence.words for name, evidence in EVIDENCE.items()}
 

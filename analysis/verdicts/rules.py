@@ -104,16 +104,15 @@ def matches(claim: Claim, ours: float | str, paper: str) -> bool:
     return low <= ours <= high or math.isclose(ours, float(paper))
 
 
-def of_estimate(
-    claim: Claim, estimate: Estimate, evidence: str, study: str = "", place: tuple[str, str] = ("", ""), limit: str = ""
-) -> Outcome:
-    """The outcome of a measured number; `place`: data set and split that it was measured on."""
-
+def of_estimate(claim: Claim, estimate: Estimate, evidence: str, limit: str = "", **place: Any) -> Outcome:
+    """The outcome of a measured number; `place`: study, dataset, split and plan that it was measured in."""
     unit = scaled(claim, 1.0)
 
     def ends(name: str, span: tuple[float, float]) -> dict[str, float | None]:
         return {f"{end}{name}": _finite(unit * x) for end, x in zip(("low", "high"), span, strict=True)}
 
+    sources = [f"{noise.kind}: {unit**2 * noise.variance:.9g} / {noise.n} ({noise.df:g})" for noise in estimate.noises]
+    sources += [f"at least: {unit**2 * estimate.floor:.9g}"] if estimate.floor else []
     numbers: dict[str, Any] = {
         "ours": _finite(unit * estimate.value),
         **ends("", (estimate.low, estimate.high)),
@@ -122,29 +121,12 @@ def of_estimate(
         **ends("_predicted", estimate.welch(one=True)),
         **ends("_classes", estimate.over_classes or (math.nan, math.nan)),
         "values": " | ".join(" ".join(f"{unit * value:.9g}" for value in arm) for arm in estimate.values),
-        "noises": "; ".join(
-            [f"{noise.kind}: {unit**2 * noise.variance:.9g} / {noise.n} ({noise.df:g})" for noise in estimate.noises]
-            + ([f"at least: {unit**2 * estimate.floor:.9g}"] if estimate.floor else [])
-        ),
+        "noises": "; ".join(sources),
+        **{name: getattr(estimate, name) for name in ("bound", "seeds", "baseline_seeds", "p")},
+        "command": command(claim, place.get("study", "")),
+        "limit": claim.confounded or limit,
     }
-    outcome = Outcome(
-        claim,
-        PENDING,
-        "",
-        evidence,
-        bound=estimate.bound,
-        n=estimate.images,
-        seeds=estimate.seeds,
-        baseline_seeds=estimate.baseline_seeds,
-        study=study,
-        dataset=place[0],
-        split=place[1],
-        p=estimate.p,
-        command=command(claim, study),
-        limit=claim.confounded or limit,
-        **numbers,
-    )
-    return conclude(outcome, estimate)
+    return conclude(Outcome(claim, PENDING, "", evidence, n=estimate.images, **numbers, **place), estimate)
 
 
 def _finite(number: float) -> float | None:
@@ -204,7 +186,8 @@ def scaled(claim: Claim, number: float) -> float:
 def _needed(claim: Claim, evidence: str, estimate: Estimate) -> str:
     """How many seeds or images would settle it, with the noise that was seen and the number where it is."""
     if not estimate.conclusive and estimate.few:
-        return f"{estimate.few} {'pairs of seeds' if estimate.paired else 'seeds of each net'} are the fewest for a verdict"
+        what = "pairs of seeds" if estimate.paired else "seeds of each net"
+        return f"{estimate.few} {what} are the fewest for a verdict"
     if estimate.bound:
         return "longer training would settle it"
     unit = scaled(claim, 1.0)

@@ -6,12 +6,14 @@ import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from analysis.errors import UserError
 from analysis.files import write_text
 from analysis.results.evidence import COPIES
+from analysis.text import fill
 from analysis.verdicts.labels import LESSER, MEASURED
 from analysis.verdicts.rules import Outcome
 
@@ -28,29 +30,19 @@ UNITS = {"%": " %", "points": " points", "x": " ×"}
 DECIMAL = set(UNITS)  # units of measured numbers, shown with decimals
 RELATIONS = {"at_most": "≤ ", "at_least": "≥ ", "greater": "> ", "less": "< "}
 NUMERIC = [
-    "tolerance", "lab_value", "low", "high", "low90", "high90", "low_welch", "high_welch", "low_predicted", "high_predicted",
-    "low_classes", "high_classes", "n", "seeds", "baseline_seeds", "p", "p_holm", "p_bh",
-]  # fmt: skip
+    *("tolerance", "lab_value", "n", "seeds", "baseline_seeds", "p", "p_holm", "p_bh"),
+    *(name for name in COLUMNS if name.startswith(("low", "high"))),
+]
 
 
 def table_of(outcomes: list[Outcome]) -> pd.DataFrame:
     """One row an outcome, columns as in `COLUMNS`; numbers with six significant digits, absent values empty."""
-    return pd.DataFrame([_row(outcome) for outcome in outcomes], columns=COLUMNS)
+    return pd.DataFrame([[_cell(one, name) for name in COLUMNS] for one in outcomes], columns=COLUMNS)
 
 
-def _row(outcome: Outcome) -> list[object]:
-    fields: list[object] = []
-    for name in COLUMNS:
-        source = outcome if hasattr(outcome, name) else outcome.claim
-        value = getattr(source, name)
-        if name in ("n", "seeds", "baseline_seeds"):
-            value = value or ""
-        fields.append(_cell(value))
-    return fields
-
-
-def _cell(value: object) -> object:
-    if value is None:
+def _cell(outcome: Outcome, name: str) -> object:
+    value = getattr(outcome if hasattr(outcome, name) else outcome.claim, name)
+    if value is None or (name in ("n", "seeds", "baseline_seeds") and not value):
         return ""
     if isinstance(value, str) and value.startswith(FORMULA) and not NUMBERS.fullmatch(value):
         return f"'{value}"  # text from results, which programs that open tables would compute
@@ -65,18 +57,13 @@ def write_table(outcomes: list[Outcome], path: Path) -> None:
 
 
 def read_table(path: Path) -> pd.DataFrame:
-    """The verdict table with text columns as strings and numeric ones as floats (NaN where empty).
-
-    Raises:
-        UserError: no such file, or it is not a verdict table.
-    """
+    """The verdict table with text columns as strings and numeric ones as floats (NaN where empty)."""
     try:
         table = pd.read_csv(path, dtype=str, keep_default_na=False)
     except (OSError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise UserError(f"cannot read the verdict table {path}: {reason}; make it with `check`") from None
-    missing = [name for name in COLUMNS if name not in table.columns]
-    if missing:
+    if missing := [name for name in COLUMNS if name not in table.columns]:
         raise UserError(f"{path} is no verdict table, column `{missing[0]}` is missing; make it with `check`")
     for name in NUMERIC:
         table[name] = pd.to_numeric(table[name].replace("", None))
@@ -135,16 +122,23 @@ def verdict_words(verdict: str, evidence: str, dataset: str = "") -> str:
     return f"{verdict} ({weak})" if weak and verdict != "pending" else verdict
 
 
+def ours(outcome: Outcome) -> str:
+    """The measured or counted number with its unit and, where it is a bound, its sign; nothing where there is none."""
+    if outcome.ours is None:
+        return ""
+    return f"{outcome.bound} {with_unit(outcome.ours, outcome.claim.unit, 2 if outcome.study else None)}".strip()
+
+
 def lines(outcomes: list[Outcome]) -> list[str]:
     """Two lines a claim for a terminal: numbers and verdict, then the reason and the command that is missing."""
     out = []
     for outcome in outcomes:
-        claim, unit = outcome.claim, outcome.claim.unit
+        claim, unit, images = outcome.claim, outcome.claim.unit, f"{outcome.n:,} images" if outcome.n else ""
         numbers = [f"paper {paper_value(claim.paper, unit, claim.relation)}" if claim.paper else ""]
         if outcome.ours is not None:
-            digits = 2 if outcome.study else None
-            ours = f"{outcome.bound} {with_unit(outcome.ours, unit, digits)}".strip()
-            numbers += [f"ours {ours}", interval(outcome.low, outcome.high, unit), _counts(outcome)]
+            parts = [outcome.study, images, outcome.counted if outcome.seeds else ""]
+            numbers += [f"ours {ours(outcome)}", interval(outcome.low, outcome.high, unit)]
+            numbers += [f"({', '.join(filter(None, parts))})" if outcome.study else ""]
         verdict = verdict_words(outcome.verdict, outcome.evidence, outcome.dataset)
         out.append(f"{claim.id}: {verdict}   {'  '.join(filter(None, numbers))}".rstrip())
         missing = outcome.verdict == "pending" and outcome.command
@@ -158,33 +152,11 @@ def markdown(table: pd.DataFrame, conditions: Mapping[str, str] | None = None) -
     Pending rows stay out: a proxy's absolute error beside the paper's would invite a comparison that means nothing.
     `conditions` are words to say beside a claim, by its id: under which condition it was judged.
     """
-    counts = pd.crosstab(table["evidence"].replace("", "none"), table["verdict"])
-    rows = [["evidence", *counts.columns], ["---"] * (1 + len(counts.columns))]
-    rows += [
-        [str(name), *(str(n or "") for n in row)] for name, row in zip(counts.index, counts.to_numpy(), strict=True)
-    ]
-    rows += [
-        [],
-        ["claim", "paper, or mark", "lab log", "ours, 95 % interval", "images", "seeds", "evidence", "verdict"],
-    ]
-    rows.append(["---"] * 8)
-    trained = table["evidence"].isin(MEASURED) & (table["verdict"] != "pending")
-    for row in table[trained].itertuples():
-        ours = f"{row.bound} {number(row.ours, row.unit, 2)} {interval(row.low, row.high, row.unit)}".strip()
-        seeds = "" if math.isnan(row.seeds) else f"{row.seeds:.0f}"
-        images = "" if math.isnan(row.n) else f"{row.n:,.0f}"
-        lab = with_unit("" if math.isnan(row.lab_value) else row.lab_value, row.unit)
-        paper = paper_value(row.paper, row.unit, row.relation)
-        where = f"{row.evidence}: {row.study}" + (f" ({row.dataset})" if row.dataset in COPIES else "")
-        under = (conditions or {}).get(str(row.id), "")
-        statement = f"{row.statement} (`{row.id}`)" + (f"; here: {under}" if under else "")
-        copy = copied(row.dataset)  # the column before says how strong the evidence is
-        verdict = f"{row.verdict} ({copy})" if copy else row.verdict
-        rows.append([statement, paper, lab, ours, images, seeds, where, verdict])
-    return "\n".join(f"| {' | '.join(row)} |" if row else "" for row in rows)
-
-
-def _counts(outcome: Outcome) -> str:
-    images = f"{outcome.n:,} images" if outcome.n else ""
-    parts = [outcome.study, images, outcome.counted if outcome.seeds else ""]
-    return f"({', '.join(filter(None, parts))})" if outcome.study else ""
+    tested = table["evidence"].isin(MEASURED) & (table["verdict"] != "pending")
+    values: dict[str, Any] = {
+        "counts": pd.crosstab(table["evidence"].replace("", "none"), table["verdict"]),
+        "trained": table[tested],
+        "conditions": conditions or {},
+        **{f.__name__: f for f in (copied, interval, number, paper_value, with_unit)},
+    }
+    return fill("analysis.verdicts", "table.md.j2", **values).strip()

@@ -104,44 +104,24 @@ rule bench:
         "python -m alexnet bench --out {output:q} 2>&1 | tee {log:q}"
 
 
-for _name in [name for name in KNOWN if "race" not in KNOWN[name]]:
+# A target for each experiment and each other group of claims: the verdicts, and the numbers of the experiment.
+for _name, _about in plan.targets().items():
 
     rule:
         name:
             _name
         input:
-            plan.experiment_files(_name),
+            plan.experiment_files(_name) if _name in KNOWN else plan.group_files(_name),
             claims=f"{ROOM}/claims.csv",
         log:
             f"{RESULTS}/logs/verdicts/{_name}.log",
         params:
             results=RESULTS,
-            name=_name,
-            groups=list(filter(None, [KNOWN[_name]["claims"]])),
-            measured=["race", "--race"] if KNOWN[_name]["kind"] == "race" else ["effects", "--experiment"],
+            groups=[KNOWN[_name]["claims"]] if _name in KNOWN and KNOWN[_name]["claims"] else [],
+            measured=plan.measured(_name),
         shell:
             "( for group in {params.groups:q}; do python -m analysis verdicts --claims {input.claims:q}"
             ' --results {params.results:q} --group "$group"; done &&'
-            " python -m analysis {params.measured:q} {params.name:q} --results {params.results:q} ) 2> {log:q}"
-
-    internals.explain(workflow, _name, KNOWN[_name]["about"])
-
-
-for _name, _about in plan.groups().items():
-
-    rule:
-        name:
-            _name
-        input:
-            plan.group_files(_name),
-            claims=f"{ROOM}/claims.csv",
-        log:
-            f"{RESULTS}/logs/verdicts/{_name}.log",
-        params:
-            results=RESULTS,
-            group=_name,
-        shell:
-            "python -m analysis verdicts --claims {input.claims:q} --results {params.results:q}"
-            " --group {params.group:q} 2> {log:q}"
+            " python -m analysis {params.measured:q} --results {params.results:q} ) 2> {log:q}"
 
     internals.explain(workflow, _name, _about)
