@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import pandas as pd
 
-from analysis.report.page import Html, render, svg
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from analysis.report.page import Html, render
 
 # A downloaded drawing has neither the page's colours nor its fonts.
 ALONE = {
-    "currentColor": "#1b1f24",
     "var(--ink)": "#1b1f24",
     "var(--soft)": "#57606a",
     "var(--line)": "#d5dae0",
@@ -28,16 +23,14 @@ ALONE = {
 }
 
 
-def chart(draw: Callable[[bool], Figure | Html], title: str, alt: str, caption: str, data: pd.DataFrame) -> Html:
+def chart(draw: Callable[[bool], Html], title: str, caption: str, data: pd.DataFrame) -> Html:
     """A figure with its takeaway as title.
 
     Args:
-        draw: makes the figure, as matplotlib's or as SVG; for a narrow screen (labels above bars, panels below each other) if it is given True.
-        alt: what the drawing shows, with its numbers.
+        draw: makes the SVG, with its description; for a narrow screen (labels above bars, panels below each other) if it is given True.
         data: the numbers that are drawn, to download as CSV.
     """
-    drawn = {"": draw(False), "narrow": draw(True)}
-    wide, narrow = (of if isinstance(of, Html) else svg(of, alt, which) for which, of in drawn.items())
+    wide, narrow = draw(False), draw(True)
     name = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")[:60].rstrip("-")
     files = {
         "svg": f"data:image/svg+xml,{_quoted(_alone(wide))}",

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import base64
-import hashlib
-import io
 import re
 from collections.abc import Iterable
 from functools import cache
@@ -17,11 +15,8 @@ from analysis.text import plural, series
 
 if TYPE_CHECKING:
     from jinja2 import Environment
-    from matplotlib.figure import Figure
 
 TEMPLATE = Path(__file__).resolve().parent / "template"
-
-INK = "#010203"  # drawn as the page's own text colour, light or dark
 
 
 class Html(Markup):
@@ -105,49 +100,7 @@ def _tight(text: str) -> str:
     return re.sub(r" (?=%(?![0-9A-F]{2})|×)", "\u00a0", text)
 
 
-def svg(fig: Figure, alt: str, which: str = "") -> Html:
-    """The figure as matplotlib wrote it, which escapes its text; `which` tells drawings of one description apart."""
-    import matplotlib as mpl
-
-    salt = hashlib.sha256(f"{alt}{which}".encode()).hexdigest()[:10]
-    buffer = io.StringIO()
-    with mpl.rc_context({"svg.hashsalt": salt, "svg.fonttype": "none"}):
-        fig.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    text = buffer.getvalue()
-    text = text[text.index("<svg") :]
-    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.S)
-    text = re.sub(
-        r"(\.\d\d)\d+|( transform=\"rotate\(-?0 [^\"]*\")", r"\1", text
-    )  # a hundredth of a point is fine enough
-    text = _own_ids(text, f"f{salt}")
-    text = text.replace(INK, "currentColor")
-    # Text of the page: one size per figure unit, the page's fonts
-    text = re.sub(r"'DejaVu Sans'[^;\"]*", "var(--font)", text)
-    width = re.search(r'viewBox="0 0 ([\d.]+)', text)
-    style = Html(' style="--w:{:.2f}in"').format(float(width.group(1)) / 72) if width else ""
-    opened = Html('<svg role="img" aria-label="{}"{} ').format(alt, style)
-    text = re.sub(r'<svg ([^>]*?)width="[^"]*"', r"<svg \1", text, count=1)
-    text = re.sub(r'<svg ([^>]*?)height="[^"]*"', r"<svg \1", text, count=1)
-    return Html(text.replace("<svg ", opened, 1).strip())
-
-
-def _own_ids(text: str, prefix: str) -> str:
-    """Keep only ids that are referred to, and make them unique in a page of many figures."""
-    used = set(re.findall(r"url\(#([^)]+)\)", text)) | set(re.findall(r'href="#([^"]+)"', text))
-    text = re.sub(r' id="([^"]+)"', lambda m: f' id="{prefix}-{m[1]}"' if m[1] in used else "", text)
-    text = re.sub(r"url\(#([^)]+)\)", rf"url(#{prefix}-\1)", text)
-    return re.sub(r'href="#([^"]+)"', rf'href="#{prefix}-\1"', text)
-
-
-def image(data: bytes, alt: str, caption: str, width: int, kind: str = "png") -> Html:
-    """A raster image, embedded, `width` CSS pixels wide; pictures (`kind` jpeg) are smoothed, pixels of a PNG stay sharp."""
-    css = "raster" if kind == "png" else "picture"
-    return Html('<figure class="{}">{}<figcaption>{}</figcaption></figure>').format(
-        css, picture(data, alt, width, kind), caption
-    )
-
-
 def picture(data: bytes, alt: str, width: int, kind: str = "png") -> Html:
-    """An embedded image alone; `alt` is empty where the text beside it says the same."""
+    """An embedded image, `width` CSS pixels wide; `alt` is empty where the text beside it says the same."""
     text = base64.b64encode(data).decode("ascii")
     return Html('<img alt="{}" width="{}" src="data:image/{};base64,{}">').format(alt, width, kind, text)

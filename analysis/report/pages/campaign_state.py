@@ -121,10 +121,6 @@ def outdated(results: Results) -> set[RunKey]:
     return {key for key, run in results.runs.items() if _by_other_code(run) and not _proven(run)}
 
 
-def _named(key: RunKey) -> str:
-    return "/".join(map(str, key))
-
-
 def progress(ctx: Context, study: Study) -> str:
     """How many of the runs that a study asks for are finished."""
     asked, done = _asked(study), sum(key in ctx.results.runs for key in wanted(study))
@@ -140,7 +136,7 @@ def warnings(ctx: Context) -> Html:
     results, left = ctx.results, unfinished(ctx.results)
     return render(
         "warnings.html.j2",
-        failed=[_named(run.key) for run in left if run.failed],
+        failed=["/".join(map(str, run.key)) for run in left if run.failed],
         begun=sum(not run.failed for run in left),
         set_aside=len(results.set_aside),
         runs=len(results.runs),

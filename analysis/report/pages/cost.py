@@ -59,19 +59,31 @@ def nets_wanted(table_: pd.DataFrame) -> list[str]:
     return sorted(names - {"ensemble", "ensemble_with_pretrained"})  # averages of nets that are trained anyway
 
 
+def training_work(ctx: Context) -> tuple[float, float] | None:
+    """Images of one training, and its operations (forward and both gradients, two a multiply-add); None without the numbers."""
+    net, claims = ctx.results.layers.get("alexnet"), ctx.claims
+    if net is None or "abs-train-size" not in claims or "cycles-90" not in claims:
+        return None
+    images = float(claims["abs-train-size"].paper) * float(claims["cycles-90"].paper)
+    return images, 2 * 3 * net["totals"]["macs"] * images
+
+
+def hours_at(rate: float, work: float) -> float:
+    """Hours for so many operations at so many TFLOP/s."""
+    return work / rate / 3.6e15
+
+
 def extrapolated(ctx: Context) -> Html:
     """Hours and disk for one net and for all, from the arithmetic, the paper's own words and the benchmark."""
-    net = ctx.results.layers.get("alexnet")
-    claims = ctx.claims
-    if net is None or "abs-train-size" not in claims or "cycles-90" not in claims:
+    found = training_work(ctx)
+    if not found:
         return render("cost_extrapolated.html.j2", macs=0)
-    images = float(claims["abs-train-size"].paper) * float(claims["cycles-90"].paper)
-    work = 2 * 3 * net["totals"]["macs"] * images
+    (images, work), totals, claims = found, ctx.results.layers["alexnet"]["totals"], ctx.claims
     nets = nets_wanted(ctx.table)
     runs = SEEDS * len(nets)
     ways = [
         (f"The paper: {DAYS:g} days on {GPUS} GTX 580 (GPU-hours)", RUN_HOURS),
-        *((f"A card that keeps up {rate} TFLOP/s (GPU-hours)", work / rate / 3.6e15) for rate in SUSTAINED),
+        *((f"A card that keeps up {rate} TFLOP/s (GPU-hours)", hours_at(rate, work)) for rate in SUSTAINED),
         *_here(ctx, images),
     ]
     return render(
@@ -80,11 +92,11 @@ def extrapolated(ctx: Context) -> Html:
         passes=claims["cycles-90"].paper,
         size=float(claims["abs-train-size"].paper),
         work=work / 1e15,
-        macs=net["totals"]["macs"],
+        macs=totals["macs"],
         nets=len(nets),
         seeds=SEEDS,
         runs=runs,
-        kept=BYTES * FLOATS * net["totals"]["parameters"] / 1e9,
+        kept=BYTES * FLOATS * totals["parameters"] / 1e9,
         stored=sum(count * RAW_BYTES for count in IMAGES.values()) / 1e9,
         ways=ways,
         short=number,

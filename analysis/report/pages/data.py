@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from analysis.report.context import Context
-from analysis.report.page import Html, image, render
+from analysis.report.page import Html, picture, render
 from analysis.report.pages.what_the_net_sees import sample_sheet
 from analysis.results.evidence import Results, Study
 
@@ -67,7 +67,7 @@ def _mean_image(results: Results, study: str, set_: str) -> Html | None:
     alt = (
         f"Mean of the training images of {set_}: {side} by {side} pixels, values from {pixels.min()} to {pixels.max()}"
     )
-    return image(buffer.getvalue(), alt, f"Mean training image of {set_}; it is subtracted from every image.", 192)
+    return picture(buffer.getvalue(), alt, 192, "png")
 
 
 def _baselines(ctx: Context, study: Study) -> tuple[str, list[tuple[str, float, int]]] | None:

@@ -9,8 +9,6 @@ import pandas as pd
 
 from analysis.measures import races
 from analysis.measures.convergence import Reached, earlier, ratio_of, shown_ratio
-from analysis.report import figures
-from analysis.report.chart import chart
 from analysis.report.context import Context
 from analysis.report.figures import as_curve, curves_chart
 from analysis.report.page import Html, render
@@ -48,7 +46,9 @@ def fig1(ctx: Context, study: Study) -> Html | None:
         caption=_caption(ctx, study, run),
         plain=plain,
         contrasts=contrasts_of(ctx, study, run),
-        rates=_rates(study, run, mark),
+        nets=NETS,
+        run=run,
+        shown=races.shown,
         marks=[f"At {100 * mark:g} %" for mark in marks],
         others=[found for condition in run if (found := _counted_otherwise(ctx, study, condition, marks))],
         **_setting(ctx, study, run),
@@ -119,26 +119,6 @@ def _curves(ctx: Context, study: Study, run: list[Condition], mark: float) -> Ht
         f"{study.title}: running training error, a line a seed, each net at its chosen rate; dotted: {mark:g} %. A run ends an epoch after it "
         "crossed. Full: ReLU; dashed: tanh.",
         mark=mark,
-    )
-
-
-def _rates(study: Study, run: list[Condition], mark: float) -> Html | None:
-    """A panel a condition with the epochs of the first seed over learning rates; None where no rate was chosen."""
-    swept = [(of.name, net, c) for of in run for net, c in zip(NETS, of.choices[::-1], strict=True) if not c.given]
-    if not swept:
-        return None
-    sweeps: dict[str, dict[str, tuple[dict[float, Reached], float]]] = {name: {} for name, _, _ in swept}
-    for name, net, choice in swept:
-        sweeps[name][net] = choice.swept, choice.rate
-    rows = [(*of, rate, races.shown(r), rate == c.rate) for *of, c in swept for rate, r in c.swept.items()]
-    seed = study.races[run[0].pair[0]]["seeds"][0]
-    return chart(
-        lambda narrow: figures.sweeps(sweeps, narrow),
-        f"Epochs to {mark:g} % over the learning rate",
-        "Epochs by rate: " + "; ".join(f"{name}, {net} at {rate:g}: {shown}" for name, net, rate, shown, _ in rows),
-        f"{study.title}, seed {seed} alone, which chose the rates (filled) and is not judged. Triangles: not reached within the epochs "
-        "given. A run is stopped early when its pace shows that it would miss the mark.",
-        pd.DataFrame(rows, columns=["condition", "net", "rate", "epochs", "chosen"]),
     )
 
 

@@ -108,7 +108,6 @@ def story(ctx: Context) -> Html | None:
         "Fig. 1 of the paper, run again",
         f"{study.title}: running training error, a line a seed; dotted: {mark:g} %. Full: ReLU; dashed: tanh.",
         mark=mark,
-        height=3.0,
     )
     contrasts = contrasts_of(ctx, study, [of for of, _ in found])
     return render(

@@ -122,7 +122,7 @@ def authors_logs(ctx: Context) -> Html:
         Row(
             d.words,
             paper=float(ctx.claims[d.claim].paper),
-            lab=(d.value, d.value - d.half, d.value + d.half),
+            lab=d.number,
             note="stands out" if d in shown else "within the noise",
         )
         for d in found

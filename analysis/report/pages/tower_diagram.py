@@ -83,7 +83,6 @@ def towers(ctx: Context) -> Html | None:
     return chart(
         lambda narrow: render("tower_diagram.svg.j2", **shown, narrow=narrow),
         f"{net['towers']} towers that meet only before {crossing.removeprefix('conv1, ')}",
-        alt,
         "Fig. 2 redrawn from the layer table: maps × rows × columns in each tower; dashed lines cross between the devices. Widths follow "
         f"the number of maps, heights the rows of a map.{marked}",
         pd.DataFrame(rows, columns=["layer", "kernel", "maps_in_a_tower", "side", "units", "reads", "fig2"]),

@@ -7,15 +7,14 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.paper.lab_logs import load_lab_logs
 from analysis.report import figures
 from analysis.report.chart import chart
 from analysis.report.context import Context
 from analysis.report.figures import as_curve, curves_chart
-from analysis.report.forest import Row, forest_chart
+from analysis.report.forest import Row, drawing, forest_chart, panel
 from analysis.report.names import plain_name
 from analysis.report.page import Html, render
-from analysis.report.pages import lab_logs
+from analysis.report.pages.lab_logs import logged_number
 from analysis.results.evidence import Results, Study
 from analysis.text import mean_range
 from analysis.verdicts.effects import Effect, compared_on, effects
@@ -80,19 +79,14 @@ def row_of(outcome: Outcome) -> Row:
     """A difference as a row of a forest, with the paper's value and the log's."""
     claim = outcome.claim
     span = [NAN if end is None else end for end in (outcome.low, outcome.high)]
-    logged = lab_logs.differences(load_lab_logs(), claim.metric)
-    log = next(((d.value, d.value - d.half, d.value + d.half) for d in logged if d.claim == claim.id), None)
-    if log is None and claim.lab_value is not None:
-        log = claim.lab_value, NAN, NAN
-    ours = float(outcome.ours or 0), span[0], span[1]
-    return Row(
-        part_name(outcome), ours, claim.number or NAN, log, open=outcome.verdict == CANNOT_TELL, note=outcome.verdict
-    )
+    ours, log = (float(outcome.ours or 0), span[0], span[1]), logged_number(claim)
+    undecided = outcome.verdict == CANNOT_TELL
+    return Row(part_name(outcome), ours, claim.number or NAN, log, open=undecided, note=outcome.verdict)
 
 
 # Training ---------------------------------------------------------------------------------------------------------
 
-ENDS = ["training", "one view", "ten views"]
+ENDS, SHAPES = ["training", "one view", "ten views"], ["triangle", "hollow", "ours"]
 
 
 def training(ctx: Context) -> Html:
@@ -116,11 +110,19 @@ def _ends(ctx: Context, study: Study) -> Html | None:
         return None
     gain = frame["one view"] - frame["ten views"]
     means = [number(value, "%", 2) for value in (gain.mean(), gain.min(), gain.max())]
+    drawn = [
+        Row(net, (ten, NAN, NAN), marks=(("triangle", train), ("hollow", one)))
+        for net, train, one, ten in frame.itertuples()
+    ]
+    shown, legend = (
+        [panel("top-1 error, %", drawn, float(frame.min().min()), cut=False)],
+        list(zip(SHAPES, ENDS, strict=True)),
+    )
     said = (f"{row.Index} {row[1]:.1f}, {row[2]:.1f} and {row[3]:.1f} %" for row in frame.itertuples())
+    alt = f"Top-1 error in training, with one view and with ten: {'; '.join(said)}"
     return chart(
-        lambda narrow: figures.dots(frame, "top-1 error, %", narrow),
+        lambda narrow: drawing(shown, alt, narrow, legend),
         f"Ten views lower the error of the nets on {study.title} by {means[0]} points on average, from {means[1]} to {means[2]}",
-        f"Top-1 error in training, with one view and with ten: {'; '.join(said)}",
         f"Means over seeds, on {set_} {split}. Training error is the running one, with dropout and augmentation on, so it can lie above the others.",
         frame.reset_index(names="net"),
     )
