@@ -115,7 +115,7 @@ def panel(
     """
     if log:
         numbers = [line, *(x for row in rows for x in row.values)]
-        return Panel(title, rows, Scale.doubling(min(numbers), max(numbers)), line, named, other)
+        return Panel(title, rows, Scale.doubling(max(min(numbers), 1 / 8), min(max(numbers), 32)), line, named, other)
     marks = []
     for row in filter(lambda row: row.values, rows):
         main = row.ours or row.lab or (NAN, NAN, NAN)
