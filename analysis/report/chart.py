@@ -48,7 +48,7 @@ def _quoted(text: str) -> str:
 
 
 def _alone(drawing: Html) -> str:
-    text = re.sub(r' style="--w:([\d.]+in)"', r' width="\1"', str(drawing), count=1)
+    text = re.sub(r' style="--w:([\d.]+in)"', r' width="\1"', str(drawing).replace("\u00a0", " "), count=1)
     for ours, plain in ALONE.items():
         text = text.replace(ours, plain)
     return text
