@@ -26,6 +26,19 @@ def tally(counts: Iterable[tuple[int, str, str]]) -> str:
     return series([f"{n:,} {one if n == 1 else several}" for n, one, several in counts if n])
 
 
+def markdown_table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table."""
+    return "\n".join(f"| {' | '.join(row)} |" for row in (heads, ["---"] * len(heads), *rows))
+
+
+def mean_range(values: Sequence[float], digits: int = 1) -> str:
+    """The mean, with the lowest and the highest if there are several; a dash for none."""
+    if not len(values):
+        return "–"
+    shown = f"{sum(values) / len(values):.{digits}f}"
+    return shown if len(values) == 1 else f"{shown} ({min(values):.{digits}f} – {max(values):.{digits}f})"
+
+
 def fill(package: str, template: str, escape: bool = False, **values: object) -> str:
     """A template beside the modules of `package`, filled with `values`, which are made safe for HTML with `escape`."""
     loader = PackageLoader(package, package_path="")

@@ -265,10 +265,10 @@ def test_results_without_hashes_count_and_are_told_to_be_unprotected(
     assert main(["verify", "--results", str(folder)]) == 0
     said = capsys.readouterr().out
     assert f"no {MANIFEST}" in said and "; 13 files of records are not protected by a hash" in said
-    assert "Not protected: of 13 files no record" in provenance.unprotected(load_results(folder))
+    assert "Not protected: of 13 files no record" in provenance.page(load_results(folder))
     assert main(["verify", "--results", str(folder), "--protect"]) == 0
     assert "; 0 files of records are not protected" in capsys.readouterr().out
-    assert provenance.unprotected(load_results(folder)) is None
+    assert "Not protected" not in provenance.page(load_results(folder))
     assert main(["verify", "--results", str(folder), "--protect"]) == 2
     assert "delete it if it shall be made anew" in capsys.readouterr().err
     (folder / MANIFEST).unlink()

@@ -74,7 +74,7 @@ def test_nothing_run_yet(tmp_path: Path) -> None:
     assert "None of these 12 claims has been tested yet" in shown and "newest run" not in shown
     assert "code has changed" not in shown and "failed" not in shown
     assert claims.claims(ctx).count("<details>") == claims.claims(ctx).count("<article ") == len(ctx.table)
-    assert campaign_state.unfinished_runs(ctx.results) is None
+    assert "Runs without a result" not in provenance.page(ctx.results)
     assert "python -m analysis explain lrn-delta-lab" in details(ctx, "lrn-delta-lab")
 
 
@@ -101,9 +101,7 @@ def test_a_failed_run_shows_the_tail_of_its_log(tmp_path: Path) -> None:
     ctx = context(tmp_path)
     first = text(answer.first_screen(ctx))
     assert "1 run failed: demo/no_lrn/2." in first and "1 run begun but not finished." in first
-    made = campaign_state.unfinished_runs(ctx.results)
-    assert made is not None
-    failed, running = re.findall(r"<details.*?</details>", made, re.S)
+    failed, running = re.findall(r'<details class="log".*?</details>', provenance.page(ctx.results), re.S)
     assert "out of memory &lt;img" in failed and EVIL not in failed and " open>" in failed
     assert "line 39" in failed and "line 20" not in failed
     assert "demo/tanh/1" in running and " open>" not in running
@@ -173,7 +171,7 @@ def test_results_of_other_code_say_so(tmp_path: Path) -> None:
     ctx = context(tmp_path)
     assert campaign_state.outdated(ctx.results) == {("demo", "alexnet", 1)}
     assert f"1 of {len(paths)} runs was made by training code that is not" in text(answer.first_screen(ctx))
-    assert provenance.runs_tables(ctx.results).count("code has changed since this run") == 1
+    assert provenance.page(ctx.results).count("code has changed since this run") == 1
     assert "code has changed since" in details(ctx, "lrn-delta-lab")
     for path in paths:
         record = json.loads(path.read_text())
@@ -186,7 +184,7 @@ def test_a_claim_leads_to_its_runs_data_and_commands(tmp_path: Path) -> None:
     fabricate.campaign(tmp_path / "results", images=120)
     ctx = context(tmp_path / "results")
     opened = details(ctx, "lrn-delta-lab")
-    rows = provenance.runs_tables(ctx.results)
+    rows = provenance.page(ctx.results)
     for seed in range(1, 6):
         for name in ("alexnet", "no_lrn"):
             assert f'href="#run-demo-{name}-{seed}"' in opened

@@ -15,7 +15,7 @@ import pytest
 from analysis.measures.inference import Estimate
 from analysis.paper.claims import load_claims
 from analysis.report.context import Context
-from analysis.report.pages import campaign_state, claims, cost, pilot, training
+from analysis.report.pages import campaign_state, claims, cost, training
 from analysis.results import campaign, keep
 from analysis.results.evidence import load_results
 from analysis.verdicts.explain import explain
@@ -207,7 +207,7 @@ def test_a_foreign_pilot_run_is_set_aside(tmp_path: Path) -> None:
 
 
 def test_the_pilots_table_has_each_error_and_marks_the_chosen_one(part: Context) -> None:
-    html = str(pilot.pilot(part.studies[0]))
+    html = str(training.pilot(part.studies[0]))
     rows = {
         name: re.findall(r"<td[^>]*>(.*?)</td>", cells)
         for name, cells in re.findall(r'<tr><th scope="row">(.*?)</th>(.*?)</tr>', html)

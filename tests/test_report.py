@@ -13,7 +13,6 @@ import pytest
 
 from analysis.__main__ import main
 from analysis.paper.claims import load_claims
-from analysis.report.page import svg, table
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted((ROOT / "analysis" / "notebooks").glob("*.ipynb"))
@@ -148,28 +147,6 @@ def test_the_verdict_table_lies_beside_it(report: Path) -> None:
     beside = pd.read_csv(report.with_name("claims.csv"), keep_default_na=False)
     assert {"id", "section", "paper", "ours", "low", "high", "n", "evidence", "verdict"} <= set(beside.columns)
     assert list(beside["id"]) == [claim.id for claim in load_claims()]
-
-
-def test_markup_in_names_is_escaped() -> None:
-    shown = table(["class", "images"], [["<b>tabby</b> & co", "3"]], "a <caption>")
-    assert "&lt;b&gt;tabby&lt;/b&gt; &amp; co" in shown
-    assert "<b>" not in shown
-    assert "a &lt;caption&gt;" in shown
-
-
-def test_the_same_figure_gives_the_same_bytes() -> None:
-    from analysis.report.style import canvas
-
-    def drawn() -> str:
-        fig, (axis,) = canvas()
-        axis.plot([1, 2], [3, 4], label="a < b")
-        axis.fill_between([1, 2], [2, 3], [4, 5])
-        return svg(fig, "A line")
-
-    first = drawn()
-    assert first == drawn()
-    assert "currentColor" in first
-    assert "<dc:date>" not in first
 
 
 def test_help_loads_no_numerics_and_nothing_loads_torch() -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from analysis.__main__ import main
 from analysis.report.context import Context
-from analysis.report.pages import cost, provenance, trained_again
+from analysis.report.pages import cost, provenance
 from analysis.results import campaign, reruns
 from analysis.results.evidence import load_results
 from analysis.results.integrity import MANIFEST
@@ -57,7 +57,7 @@ def test_runs_that_ended_with_the_same_weights_are_told_and_recorded(again, publ
     assert compare(again, published, "--record") == 0
     printed = capsys.readouterr().out.splitlines()
     assert printed == [f"demo/{name}/2: the same weights, bit for bit" for name in ("alexnet", "no_lrn")]
-    html = trained_again.page(load_results(published))
+    html = provenance.page(load_results(published))
     assert "2 runs of 2 kinds were trained again" in html and "2 of 2 ended with the same weights" in html
     assert len(re.findall(r"2027-02-03", html)) == 2
     before = (published / "demo/reruns.csv").read_bytes()
@@ -79,7 +79,7 @@ def test_other_weights_are_an_answer_with_the_size_of_the_difference(again, publ
         f"demo/no_lrn/2: other weights; training error 50.00 instead of {100 * old['train_error']:.2f} %, "
         f"validation error 62.50 instead of {100 * old['validation_error']:.2f} %\n"
     ) in printed
-    html = trained_again.page(load_results(published))
+    html = provenance.page(load_results(published))
     assert "1 of 2 ended with the same weights" in html and "other weights; training error 50.00" in html
 
 
@@ -90,7 +90,7 @@ def test_another_machine_is_named_and_does_not_count_as_the_same_one(again, publ
     assert compare(again, published, "--record") == 1
     line = capsys.readouterr().out.splitlines()[0]
     assert line.endswith("(processor Another processor instead of A <fast> & cheap processor, threads 2 instead of 1)")
-    html = trained_again.page(load_results(published))
+    html = provenance.page(load_results(published))
     assert "1 run of 1 kind was trained again" in html and "1 of 1 ended" in html
     assert "A &lt;fast&gt; &amp; cheap processor" in html
 
@@ -101,7 +101,7 @@ def test_other_code_is_named_and_another_processor_that_calls_itself_the_same(ag
         made = json.loads(path.read_text())["provenance"] | {"code_sha256": "d" * 64}
         change(path, provenance=made, **weights)
     assert compare(again, published, "--record") == 1
-    html = trained_again.page(load_results(published))
+    html = provenance.page(load_results(published))
     assert "2 runs were trained again with something else, which the table names; 1 of 2 ended" in html
     assert "code dddddddddd instead of cccccccccc" in html
     assert compare(again, published, "--record", "--processor", "cheap processor, AVX2") == 1
@@ -117,7 +117,7 @@ def test_a_gpu_is_named_wherever_the_machine_is(again, published, capsys):
     results = load_results(again)
     (sentence,) = campaign.sentences(results)
     assert "on A <fast> & cheap processor, NVIDIA H100; " in sentence
-    shown = provenance.runs_tables(results)
+    shown = provenance.page(results)
     assert shown.count("cuda:0 (NVIDIA H100)") == 1
     measured = cost.measured(Context(results, pd.DataFrame()))
     assert "A &lt;fast&gt; &amp; cheap processor, 1 thread; NVIDIA H100, 1 thread" in measured
@@ -141,7 +141,7 @@ def test_a_copy_is_no_rerun(published, tmp_path, capsys):
 def test_records_stay_when_runs_are_added_and_lapse_when_the_run_is_replaced(again, published, tmp_path):
     assert compare(again, published, "--record") == 0
     options = ["keep", "--results", str(tmp_path / "all"), "--out", str(published), "--add"]
-    assert main(options) == 0 and trained_again.page(load_results(published)) is not None
+    assert main(options) == 0 and "Trained again" in provenance.page(load_results(published))
     assert {one.key[1] for one in reruns.recorded(load_results(published))} == {"alexnet", "no_lrn"}
     change(published / RUN.format("alexnet"), data_fingerprint="0" * 64)
     assert {one.key[1] for one in reruns.recorded(load_results(published))} == {"no_lrn"}

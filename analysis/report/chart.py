@@ -4,29 +4,33 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import pandas as pd
 
-from analysis.report.page import Html, render, svg
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from analysis.report.page import Html, render
 
 # A downloaded drawing has neither the page's colours nor its fonts.
-ALONE = {"currentColor": "#1b1f24", "var(--font)": "Helvetica, Arial, 'DejaVu Sans', sans-serif"}
+ALONE = {
+    "var(--ink)": "#1b1f24",
+    "var(--soft)": "#57606a",
+    "var(--line)": "#d5dae0",
+    "var(--paper)": "#fff",
+    "var(--lab)": "#b8560f",
+    "var(--ours)": "#2b7bba",
+    "var(--open)": "#7a828b",
+    "var(--font)": "Helvetica, Arial, 'DejaVu Sans', sans-serif",
+}
 
 
-def chart(draw: Callable[[bool], Figure], title: str, alt: str, caption: str, data: pd.DataFrame) -> Html:
+def chart(draw: Callable[[bool], Html], title: str, caption: str, data: pd.DataFrame) -> Html:
     """A figure with its takeaway as title.
 
     Args:
-        draw: makes the figure; for a narrow screen (labels above bars, panels below each other) if it is given True.
-        alt: what the drawing shows, with its numbers.
+        draw: makes the SVG, with its description; for a narrow screen (labels above bars, panels below each other) if it is given True.
         data: the numbers that are drawn, to download as CSV.
     """
-    wide, narrow = svg(draw(False), alt), svg(draw(True), alt, "narrow")
+    wide, narrow = draw(False), draw(True)
     name = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")[:60].rstrip("-")
     files = {
         "svg": f"data:image/svg+xml,{_quoted(_alone(wide))}",
@@ -44,7 +48,7 @@ def _quoted(text: str) -> str:
 
 
 def _alone(drawing: Html) -> str:
-    text = re.sub(r' style="--w:([\d.]+in)"', r' width="\1"', str(drawing), count=1)
+    text = re.sub(r' style="--w:([\d.]+in)"', r' width="\1"', str(drawing).replace("\u00a0", " "), count=1)
     for ours, plain in ALONE.items():
         text = text.replace(ours, plain)
     return text

@@ -12,7 +12,7 @@ from statistics import stdev
 
 from analysis.files import write_text
 from analysis.paper.claims import load_claims
-from analysis.report.badges import badge
+from analysis.report import forest
 from analysis.report.page import TEMPLATE, Html, render
 from analysis.report.pages.headline import Panel, Row
 from analysis.results.evidence import Results
@@ -21,9 +21,11 @@ from analysis.stats.intervals import CONFIDENCE, student
 from analysis.verdicts.judge import judge_all
 from analysis.verdicts.labels import PENDING
 from analysis.verdicts.rules import Outcome
-from analysis.verdicts.table import interval, number, with_unit
+from analysis.verdicts.table import interval, with_unit
 
 ROUNDING = 0.005  # points: two errors that differ by less are printed alike
+ALT = "Intervals of mine and of the published results, claim by claim; the numbers are in the table of verdicts of each report."
+LEGEND = [("paper", "paper"), ("lab", "published"), ("ours", "mine, 95 %: with a verdict"), ("open", "without")]
 SCALES = {"points": ("points", False), "x": ("times, or a ratio", True), "%": ("%", False)}
 
 
@@ -81,11 +83,8 @@ def page(ours: Results, published: Results, found: Sequence[Rerun]) -> Html:
         outside=sum(bool(p.kind == "different" and p.span and not p.span[0] <= p.points <= p.span[1]) for p in pairs),
         judged=sum(PENDING not in (a.verdict, b.verdict) for a, b in both),
         differing=[(a, b) for a, b in both if a.verdict != b.verdict],
-        panels=_panels(both),
-        badge=badge,
+        figure=_figure(both),
         shown=_shown,
-        number=number,
-        interval=interval,
     )  # fmt: skip
 
 
@@ -102,14 +101,14 @@ def _shown(outcome: Outcome) -> str:
     return f"{value} {interval(outcome.low, outcome.high, outcome.claim.unit)}".strip()
 
 
-def _panels(both: Sequence[tuple[Outcome, Outcome]]) -> list[Panel]:
-    """Claims with an interval in both folders, on a scale a unit: the published interval, and ours."""
+def _figure(both: Sequence[tuple[Outcome, Outcome]]) -> Html | None:
+    """Claims with an interval in both folders, on a scale a unit: the published interval above ours."""
     panels = []
     for unit, (title, log) in SCALES.items():
         rows = [_row(a, b) for a, b in both if a.claim.unit == unit and a.low is not None and b.low is not None]
         if rows:
-            panels.append(Panel(title, unit, log, rows))
-    return panels
+            panels.append(Panel(title, unit, log, rows).drawn)
+    return forest.drawing(panels, ALT, True, LEGEND, width=620) if panels else None
 
 
 def _row(mine: Outcome, theirs: Outcome) -> Row:

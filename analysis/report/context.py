@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from analysis.errors import UserError
+from analysis.measures.estimates import DEAD
 from analysis.paper.claims import Claim, load_claims
 from analysis.results.evidence import Results, Study, load_results
 from analysis.verdicts.judge import judge
@@ -41,6 +43,15 @@ class Context:
         """Experiments of a study that have a finished run, the base first."""
         names = {experiment for of, experiment, _ in self.results.runs if of == study.name}
         return sorted(names, key=lambda name: (name != "alexnet", name))
+
+    def last(self, study: Study, name: str, column: str = "validation_error", scale: float = 100) -> list[float]:
+        """What each seed ended its training with: a column of its metrics, errors in %."""
+        return [scale * float(curve[column].iloc[-1]) for curve in self.results.curves(study.name, name).values()]
+
+    def stuck(self, study: Study, names: Iterable[str]) -> set[str]:
+        """Experiments whose runs all ended near chance; evaluated or not."""
+        limit = 100 * DEAD * study.chance  # NaN where a study does not say how many classes it has
+        return {name for name in names if min(self.last(study, name), default=limit) > limit}
 
     def outcomes(self, study: Study, hows: set[str]) -> list[Outcome]:
         """What this study says about the claims that are measured in one of the ways `hows`, but for numbers not looked at yet."""

@@ -11,6 +11,7 @@ import datetime as dt
 import hashlib
 import json
 import math
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from analysis.verdicts.table import NUMERIC
 WORKFLOW = Path(__file__).resolve().parents[2] / "workflow" / "Snakefile"
 LICENSE = "https://spdx.org/licenses/BSD-2-Clause"
 PAPER = "https://papers.nips.cc/paper/4824-imagenet-classification-with-deep-convolutional-neural-networks"
+DESCRIPTION = "Report of a run of the AlexNet reproducibility bench: a verdict on each claim of the paper of 2012."
 PROFILES = [
     ("https://w3id.org/ro/wfrun/process/0.5", "Process Run Crate", "0.5"),
     ("https://w3id.org/ro/wfrun/workflow/0.5", "Workflow Run Crate", "0.5"),
@@ -69,48 +71,29 @@ def claims_record(title: str, table: pd.DataFrame, results: Results | None) -> d
         record["runs"] = _runs(results, row["study"], names) if results and row["study"] else []
         claims.append(record)
     studies = [_study(results, study) for study in results.studies.values()] if results else []
-    counts = table.groupby(["evidence", "verdict"]).size()
-    counted = [
-        {"evidence": evidence or None, "verdict": verdict, "claims": int(n)}
-        for (evidence, verdict), n in counts.items()
-    ]
+    counts = table.groupby(["evidence", "verdict"]).size().items()
+    counted = [{"evidence": of or None, "verdict": verdict, "claims": int(n)} for (of, verdict), n in counts]
     return {"format": 1, "title": title, "studies": studies, "counts": counted, "claims": claims}
 
 
 def _plain(key: str, value: Any) -> Any:
     """Null for what is absent, a number where the text is one; values that are lists or shapes stay text."""
     if key in NUMERIC:
-        number = float(value)
-        if math.isnan(number):
-            return None
-        return number if math.isfinite(number) else "inf"
-    if value == "":
-        return None
-    if key in ("paper", "ours"):
-        try:
-            return float(value)
-        except ValueError:
-            return value
-    return value
+        return None if math.isnan(value) else float(value) if math.isfinite(value) else "inf"
+    with suppress(ValueError):
+        return float(value) if key in ("paper", "ours") else value or None
+    return value or None
 
 
 def _runs(results: Results, study: str, names: list[str]) -> list[dict[str, Any]]:
-    out = []
-    for key, run in sorted(results.runs.items()):
-        if key[0] == study and key[1] in names:
-            made = run.get("provenance", {})
-            out.append(
-                {
-                    "experiment": key[1],
-                    "seed": key[2],
-                    "git_commit": made.get("git_commit"),
-                    "code_sha256": made.get("code_sha256"),
-                    "config_fingerprint": run.get("config_fingerprint"),
-                    "data_fingerprint": run.get("data_fingerprint"),
-                    "weights_sha256": run.get("weights_sha256"),
-                }
-            )
-    return out
+    code, rest = ("git_commit", "code_sha256"), ("config_fingerprint", "data_fingerprint", "weights_sha256")
+    return [
+        {"experiment": name, "seed": seed}
+        | {key: run.get("provenance", {}).get(key) for key in code}
+        | {key: run.get(key) for key in rest}
+        for (of, name, seed), run in sorted(results.runs.items())
+        if of == study and name in names
+    ]
 
 
 def _study(results: Results, study: Study) -> dict[str, Any]:
@@ -138,9 +121,7 @@ def crate(report: Path, title: str, claims: Path, results: Results | None) -> di
     _, end = _times(list(results.runs.values()) if results else [])
     fallback = dt.datetime.fromtimestamp(int(claims.stat().st_mtime), dt.UTC).isoformat()
     made.name = title
-    made.description = (
-        "Report of a run of the AlexNet reproducibility bench: a verdict on each claim of the paper of 2012."
-    )
+    made.description = DESCRIPTION
     made.license = LICENSE
     made.datePublished = end or fallback
     profiles = [
@@ -162,9 +143,10 @@ def crate(report: Path, title: str, claims: Path, results: Results | None) -> di
         made.add_file(folder / name, name, properties=_file(folder / name, *kinds[name][::-1]))
         for name in (report.name, "claims.csv", "claims.json")
     ]
-    for study in results.studies.values() if results else ():
-        _action(made, workflow, files, results, study)
-    if not results or not results.studies:
+    if results and results.studies:
+        for study in results.studies.values():
+            _action(made, workflow, files, results, study)
+    else:
         made.add_action(workflow, "#report", result=files, properties={"name": "Report", "endTime": end or fallback})
     generated: dict[str, Any] = made.metadata.generate()
     return generated
@@ -172,19 +154,14 @@ def crate(report: Path, title: str, claims: Path, results: Results | None) -> di
 
 def _file(path: Path, name: str, kind: str = "text/plain") -> dict[str, Any]:
     data = path.read_bytes()
-    return {
-        "name": name,
-        "encodingFormat": kind,
-        "contentSize": str(len(data)),
-        "sha256": hashlib.sha256(data).hexdigest(),
-    }
+    about = {"contentSize": str(len(data)), "sha256": hashlib.sha256(data).hexdigest()}
+    return {"name": name, "encodingFormat": kind} | about
 
 
-def _action(made: Any, workflow: Any, files: list[Any], results: Results | None, study: Study) -> None:
+def _action(made: Any, workflow: Any, files: list[Any], results: Results, study: Study) -> None:
     """The execution of the workflow for one study: archives in, report out, from the first start to the last end."""
     from rocrate.model.contextentity import ContextEntity
 
-    assert results is not None
     archives = []
     for (of, _), manifest in results.manifests.items():
         for archive in manifest.get("archives", []) if of == study.name else ():

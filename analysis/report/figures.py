@@ -1,65 +1,42 @@
-"""Curves, bars and dots of the report. Each takes `narrow`: true for a phone, with labels above their rows and panels below each other.
-
-Blue is ours, or the paper's side of a comparison, and purple the other side.
-"""
+"""Curves of the report: errors over epochs, on panels beside each other, below each other on a phone, as SVG."""
 
 from __future__ import annotations
 
-import textwrap
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 
 from analysis.report.chart import chart
-from analysis.report.forest import Row, labelled
-from analysis.report.page import INK, Html
-from analysis.report.style import NARROW, OTHER, OURS, SMALL, WIDE, canvas, legend, legend_below
+from analysis.report.page import Html, render
+from analysis.report.scale import Scale
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.container import BarContainer
-    from matplotlib.figure import Figure
-
-    from analysis.measures.convergence import Reached
-
-SIDES = [
-    (OURS, "-"),
-    (OTHER, (0, (5, 2))),
-]  # of the paper's side, as ReLU, and the other: full and dashed, as in its Fig. 1
-
-
-def panels(
-    count: int, narrow: bool, columns: int = 2, height: float = 2.3, share: bool = True
-) -> tuple[Figure, list[Axes]]:
-    """So many panels, with the same axes if `share`, `columns` a row, on a phone half as many."""
-    columns = min(count, max(1, columns // 2) if narrow else columns)
-    rows = -(-count // columns)
-    fig, axes = canvas(rows, columns, NARROW if narrow else WIDE, height * rows + 0.7, share)
-    for axis in axes[count:]:
-        axis.set_visible(False)
-    return fig, axes[:count]
-
-
-Curve = tuple[np.ndarray, np.ndarray]  # epochs, and errors in %
+Curve = list[tuple[float, float]]  # epochs, and errors in %
 
 
 def as_curve(run: pd.DataFrame, column: str = "train_error") -> Curve:
-    """Epochs, and errors in %, of a run's metrics."""
-    return run["epoch"].to_numpy(float), 100 * run[column].to_numpy(float)
+    """Epochs, and errors in %, of a run's metrics, up to where it diverged."""
+    found = zip(run["epoch"], 100 * run[column], strict=True)
+    return [(float(epoch), float(error)) for epoch, error in found if np.isfinite(error)]
 
 
 def curves_chart(
-    panels_of: Mapping[str, Mapping[str, Sequence[Curve]]], ylabel: str, title: str, caption: str, **how: Any
+    panels_of: Mapping[str, Mapping[str, Sequence[Curve]]],
+    ylabel: str,
+    title: str,
+    caption: str,
+    mark: float | None = None,
 ) -> Html:
-    """Errors of two nets over epochs, a panel a condition or study, with title, caption and downloads; `how` goes to `curves`."""
+    """Errors of two nets over epochs, a panel a condition or study and a line a seed, with title, caption and downloads.
+
+    With a `mark`, a dotted line stands there, and all panels have the same axes, from zero.
+    """
     rows = [
         (panel, net, run, *at)
         for panel, nets in panels_of.items()
         for net, runs in nets.items()
         for run, curve in enumerate(runs, 1)
-        for at in zip(*curve, strict=True)
+        for at in curve
     ]
     data = pd.DataFrame(rows, columns=["panel", "net", "run", "epoch", "error"])
     ends = data.groupby(["panel", "net", "run"], sort=False).last().groupby(["panel", "net"], sort=False).mean()
@@ -67,131 +44,16 @@ def curves_chart(
         f"{panel}, {net} ends at epoch {end.epoch:.1f} with {end.error:.1f} %" for (panel, net), end in ends.iterrows()
     )
     alt = f"{ylabel} over epochs: {'; '.join(said)}"
-    return chart(lambda narrow: curves(panels_of, ylabel, narrow, **how), title, alt, caption, data)
+    panels = []
+    for name, nets in panels_of.items():
+        found = data if mark is not None else data[data["panel"] == name]
+        across, up = _scale(found["epoch"], 0), _scale(found["error"], None if mark is None else 0)
+        panels.append({"name": name, "nets": nets, "across": across, "up": up})
+    shown = {"panels": panels, "ylabel": ylabel, "mark": mark, "alt": alt}
+    return chart(lambda narrow: render("curves.svg.j2", **shown, narrow=narrow), title, caption, data)
 
 
-def curves(
-    panels_of: Mapping[str, Mapping[str, Sequence[Curve]]],
-    ylabel: str,
-    narrow: bool,
-    height: float = 2.3,
-    mark: float | None = None,
-) -> Figure:
-    """The panels: a line a seed, the first net full, the second dashed; with a `mark`, a line there, and all panels have the same axes."""
-    fig, axes = panels(len(panels_of), narrow, height=height, share=mark is not None)
-    for axis, (words, nets) in zip(axes, panels_of.items(), strict=True):
-        for (label, seeds), (hue, dash) in zip(nets.items(), SIDES, strict=True):
-            for epochs, errors in seeds:
-                axis.plot(epochs, errors, color=hue, linestyle=dash, linewidth=1.4, label=label)
-        if mark is not None:
-            axis.axhline(mark, color=INK, linewidth=1, linestyle=(0, (1, 2)))
-            axis.set(ylim=(0, None))
-        axis.set(xlabel="epoch", ylabel=ylabel)
-        axis.label_outer()
-        axis.set_title(textwrap.fill(words, 46), color=INK, fontsize=9)
-    legend_below(fig, axes[0], 2)
-    return fig
-
-
-def sweeps(by_condition: Mapping[str, Mapping[str, tuple[dict[float, Reached], float]]], narrow: bool) -> Figure:
-    """A panel a condition: epochs over learning rate of each net, with the chosen rate filled; triangles never got there."""
-    fig, axes = panels(len(by_condition), narrow)
-    for axis, (words, nets) in zip(axes, by_condition.items(), strict=True):
-        for (label, (swept, chosen)), (hue, dash) in zip(nets.items(), SIDES, strict=True):
-            epochs = [reached.epoch for reached in swept.values()]
-            axis.plot(list(swept), epochs, color=hue, linestyle=dash, linewidth=1.4, label=label)
-            for rate, reached in swept.items():
-                face = hue if rate == chosen else "none"
-                axis.plot(rate, reached.epoch, "^" if reached.censored else "o", color=hue, markerfacecolor=face)
-        axis.set(xscale="log", yscale="log", xlabel="learning rate of the weights", ylabel="epochs", ylim=(3, 90))
-        axis.set_yticks([5, 10, 20, 40, 80], ["5", "10", "20", "40", "80"], minor=False)
-        axis.minorticks_off()
-        axis.set_title(textwrap.fill(words, 46), color=INK, fontsize=9)
-        axis.label_outer()
-    legend_below(fig, axes[0], 2)
-    return fig
-
-
-def dots(table: pd.DataFrame, xlabel: str, narrow: bool) -> Figure:
-    """Several numbers a row, joined by a line: the index holds the rows, each column is a kind of number (first to last: hollow to full)."""
-    marks = [("^", OTHER, "none"), ("o", OURS, "none"), ("s", OURS, OURS)][-table.shape[1] :]
-    rows = [Row(str(label)) for label in table.index]
-    fig, (axis,) = canvas(width=NARROW if narrow else WIDE, height=1 + (0.52 if narrow else 0.32) * len(rows))
-    for y, (_, values) in enumerate(table.iloc[::-1].iterrows()):
-        axis.plot([values.min(), values.max()], [y, y], color=INK, alpha=0.35, linewidth=1.3)
-        for (column, value), (mark, hue, face) in zip(values.items(), marks, strict=True):
-            axis.plot(value, y, mark, color=hue, markerfacecolor=face, markersize=6.5, label=column)
-    axis.set(xlabel=xlabel, ylim=(-0.7, len(rows) - 0.2))
-    labelled(axis, [Row(row.label, paper=0) for row in rows], narrow)
-    axis.grid(axis="y", visible=False)
-    legend_below(fig, axis, 1 if narrow else 3)
-    return fig
-
-
-def share_table(net: dict[str, Any]) -> pd.DataFrame:
-    """Share of the parameters and of the multiply-adds in each learned layer, in % (columns: layer, of, share)."""
-    learned = [row for row in net["layers"] if row["kind"] in ("conv", "fc")]
-    kinds = (("parameters", "parameters"), ("macs", "multiply-adds"))
-    rows = [(row["name"], label, 100 * row[key] / net["totals"][key]) for key, label in kinds for row in learned]
-    return pd.DataFrame(rows, columns=["layer", "of", "share"])
-
-
-def shares(table: pd.DataFrame, narrow: bool) -> Figure:
-    """The table of shares as bars."""
-    import seaborn as sns
-
-    fig, (axis,) = canvas(width=NARROW if narrow else WIDE, height=4.6 if narrow else 3.2)
-    x, y = ("share", "layer") if narrow else ("layer", "share")
-    sns.barplot(table, x=x, y=y, hue="of", palette=[OURS, OTHER], saturation=1, ax=axis)
-    for bars in axis.containers:
-        axis.bar_label(cast("BarContainer", bars), fmt=_short, padding=2, fontsize=SMALL, color=INK)
-    axis.grid(axis="y" if narrow else "x", visible=False)
-    (axis.set_xlabel if narrow else axis.set_ylabel)("share of the net (%)")
-    (axis.set_ylabel if narrow else axis.set_xlabel)("")
-    legend(axis)
-    return fig
-
-
-def _short(value: float) -> str:
-    return f"{value:.0f}" if value >= 10 else f"{value:.1f}" if value >= 0.1 else f"{value:.2f}"
-
-
-def chroma_by_tower(runs: Mapping[int, tuple[np.ndarray, np.ndarray]], narrow: bool) -> Figure:
-    """Share of chroma energy (%) of every first-layer kernel: a panel a seed, a column a tower, the mean as a line."""
-    fig, axes = panels(len(runs), narrow, columns=6, height=2.2)
-    for axis, (seed, sides) in zip(axes, runs.items(), strict=True):
-        for i, (shares, hue) in enumerate(zip(sides, (OURS, OTHER), strict=True)):
-            spread = np.linspace(-0.25, 0.25, len(shares)) if len(shares) > 1 else np.zeros(1)
-            axis.plot(i + spread, 100 * np.sort(shares), "o", color=hue, markersize=4)
-            axis.plot([i - 0.3, i + 0.3], [100 * shares.mean()] * 2, color=INK, linewidth=2)
-        axis.set_xticks([0, 1], ["1", "2"])
-        axis.set(ylim=(-3, 103), xlim=(-0.6, 1.6), xlabel="tower", ylabel="colour (%)")
-        axis.set_title(f"seed {seed}", color=INK, fontsize=9)
-        axis.grid(axis="x", visible=False)
-        axis.label_outer()
-    return fig
-
-
-def color_axes(rgb: dict[str, Any], narrow: bool) -> Figure:
-    """The principal axes of colour: weight of red, green and blue in each, with its standard deviation in grey levels."""
-    fig, axes = panels(3, narrow, columns=6, height=1.9)
-    vectors, values = np.array(rgb["eigenvectors"], float), np.array(rgb["eigenvalues"], float)
-    for i, axis in enumerate(axes):
-        axis.bar(["R", "G", "B"], vectors[:, i], color=["#c8413b", "#3f9142", "#4178c8"])
-        axis.axhline(0, color=INK, linewidth=1)
-        axis.set(ylim=(-1, 1), ylabel="weight")
-        axis.set_title(f"axis {i + 1}: sd {np.sqrt(max(values[i], 0)):.1f}", color=INK, fontsize=SMALL)
-        axis.grid(axis="x", visible=False)
-        axis.label_outer()
-    return fig
-
-
-def waterfall(rows: Sequence[tuple[str, float, str]], xlabel: str, narrow: bool) -> Figure:
-    """Amounts that add up: a bar a row (label, amount, note), each begins where the one above ends."""
-    fig, (axis,) = canvas(width=NARROW if narrow else WIDE, height=0.9 + (0.6 if narrow else 0.34) * len(rows))
-    amounts = np.array([amount for _, amount, _ in rows])
-    axis.barh(range(len(rows) - 1, -1, -1), amounts, left=np.cumsum(amounts) - amounts, height=0.4, color=OURS)
-    axis.set(xlabel=textwrap.fill(xlabel, 38) if narrow else xlabel, ylim=(-0.6, len(rows) - (0.1 if narrow else 0.4)))
-    labelled(axis, [Row(label, paper=0, note=said) for label, _, said in rows], narrow)
-    axis.grid(axis="y", visible=False)
-    return fig
+def _scale(values: Iterable[float], start: float | None) -> Scale:
+    """From `start`, else the lowest value, to the highest."""
+    found = [*values, *([] if start is None else [start])]
+    return Scale.of(min(found), max(found))

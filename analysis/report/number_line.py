@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from analysis.report.page import Html, render
+from analysis.report.scale import Scale
 from analysis.verdicts.table import number
 
 PAD = 0.07  # of the width left free at each end
@@ -67,27 +68,21 @@ def number_line(
     Args:
         lab: `ours` and `span` are the authors' numbers, and have the colour of those.
     """
-    from matplotlib.ticker import MaxNLocator
-
-    low, high = axis or limits([marks])
-
-    def at(value: float) -> float:
-        return round(100 * (min(max(value, low), high) - low) / (high - low), 2)
-
-    ticks = [tick for tick in MaxNLocator(4).tick_values(low, high) if low <= tick <= high]
+    scale = Scale.of(*(axis or limits([marks])), most=4)
+    at = scale.within(0, 100, 2)
     span = marks.span
     return render(
         "number_line.svg.j2",
         alt=alt,
         css=" from-lab" if lab else "",
         ours=None if marks.ours is None else at(marks.ours),
-        beyond=marks.ours is not None and not low <= marks.ours <= high,
+        beyond=marks.ours is not None and scale.outside(marks.ours),
         span=span and [at(end) for end in span],
-        cut=[bool(span and span[0] < low), bool(span and span[1] > high)],
-        seeds=[at(seed) for seed in marks.seeds if low <= seed <= high],
+        cut=[bool(span and span[0] < scale.low), bool(span and span[1] > scale.high)],
+        seeds=[at(seed) for seed in marks.seeds if not scale.outside(seed)],
         paper=None if marks.paper is None else at(marks.paper),
         band=marks.band and [at(end) for end in marks.band],
         lab=None if marks.lab is None else at(marks.lab),
         zero=None if marks.zero is None else at(marks.zero),
-        ticks=[(at(tick), number(float(f"{tick:.6g}"), unit)) for tick in ticks],
+        ticks=[(at(tick), number(float(f"{tick:.6g}"), unit)) for tick in scale.ticks],
     )

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import base64
-import hashlib
-import io
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,13 +15,8 @@ from analysis.text import plural, series
 
 if TYPE_CHECKING:
     from jinja2 import Environment
-    from matplotlib.figure import Figure
 
 TEMPLATE = Path(__file__).resolve().parent / "template"
-
-NUMBER = re.compile(r"(not within )?[≥≤<>+−–-]*\s?[\d,.]*(\s?(%|×|px))?(\s*[\[(–][\d\s.,–∞\])-]*)?|\[.*\]")
-PROSE = 30  # characters from which a cell is a sentence
-INK = "#010203"  # drawn as the page's own text colour, light or dark
 
 
 class Html(Markup):
@@ -46,12 +39,13 @@ class Html(Markup):
 def templates() -> Environment:
     """The templates of the report: they escape whatever is no Html, and a name without a value is an error.
 
-    `plural(n, "run")` and the filters `base64`, `commas` (`commas(1)`: a decimal), `number`,
+    `plural(n, "run")`, `interval`, `badge` and the filters `base64`, `commas` (`commas(1)`: a decimal), `number`,
     `with_unit` and `series` are there for all.
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    from analysis.verdicts.table import number, with_unit
+    from analysis.report.badges import badge
+    from analysis.verdicts.table import interval, number, with_unit
 
     made = Environment(
         loader=FileSystemLoader(TEMPLATE),
@@ -60,7 +54,7 @@ def templates() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.globals["plural"] = plural
+    made.globals.update(badge=badge, interval=interval, plural=plural)
     made.filters.update(
         base64=lambda text: base64.b64encode(text.encode()).decode(),
         commas=_commas,
@@ -96,52 +90,9 @@ def note(sentence: str) -> Html:
     return Html('<p class="note">{}</p>').format(sentence)
 
 
-def heading(text: str, level: int = 3) -> Html:
-    """A heading below the page's own title; level 4: below a section of the page."""
-    return Html("<h{0}>{1}</h{0}>").format(level, text)
-
-
-def folded(summary: str, inside: Html) -> Html:
-    """A piece that opens on demand."""
-    return Html("<details><summary>{}</summary>{}</details>").format(summary, inside)
-
-
-def listed(lines: Iterable[str | Html]) -> Html:
-    """A list of lines."""
-    return Html("<ul>{}</ul>").format(joined(Html("<li>{}</li>").format(line) for line in lines))
-
-
 def stack(*pieces: Html | None) -> Html:
     """Pieces one below the other."""
     return joined((piece for piece in pieces if piece is not None), "\n")
-
-
-def table(columns: Sequence[str | Html], rows: Iterable[Sequence[object]], caption: str, css: str = "") -> Html:
-    """A table whose first column heads its rows. Cells are text, or `Html` where markup is meant.
-
-    A column in which every cell looks like a number is right-aligned, one with sentences is kept wide enough to read.
-    The table scrolls inside its own frame on narrow screens; one of the class `cards` becomes a card a row there.
-    """
-    listed = [list(row) for row in rows]
-    kinds = [_kind([row[i] for row in listed]) for i in range(len(columns))]
-    kinds[0] = Html("")
-    heads = zip(kinds, map(_cell, columns), strict=True)
-    head = joined(Html('<th scope="col"{}>{}</th>').format(*of) for of in heads)
-    body = []
-    for first, *rest in listed:
-        labels = [Html(' data-label="{}"').format(name) if css == "cards" else "" for name in columns[1:]]
-        parts = zip(kinds[1:], labels, map(_cell, rest), strict=True)
-        cells = joined(Html("<td{}{}>{}</td>").format(*of) for of in parts)
-        body.append(Html('<tr><th scope="row">{}</th>{}</tr>').format(_cell(first), cells))
-    inner = Html("<thead><tr>{}</tr></thead><tbody>{}</tbody>").format(head, joined(body))
-    return framed(inner, caption, css)
-
-
-def framed(inner: Html, caption: str, css: str = "") -> Html:
-    """A table in a frame that scrolls by itself and can be reached by keyboard."""
-    return Html(
-        '<div class="scroll" role="region" aria-label="{0}" tabindex="0"><table{1}><caption>{0}</caption>{2}</table></div>'
-    ).format(caption, Html(' class="{}"').format(css) if css else "", inner)
 
 
 def _tight(text: str) -> str:
@@ -149,63 +100,7 @@ def _tight(text: str) -> str:
     return re.sub(r" (?=%(?![0-9A-F]{2})|×)", "\u00a0", text)
 
 
-def _cell(value: object) -> str | Html:
-    if isinstance(value, Html):
-        return value
-    return "–" if value is None or value == "" else _tight(str(value))
-
-
-def _kind(cells: list[object]) -> Html:
-    plain = [str(cell or "–").replace("\u00a0", " ") for cell in cells if not isinstance(cell, Html)]
-    numeric = len(plain) == len(cells) and all(NUMBER.fullmatch(text) for text in plain)
-    if numeric and plain:
-        return Html(' class="number"')
-    return Html(' class="prose"' if any(len(text) > PROSE for text in plain) else "")
-
-
-def svg(fig: Figure, alt: str, which: str = "") -> Html:
-    """The figure as matplotlib wrote it, which escapes its text; `which` tells drawings of one description apart."""
-    import matplotlib as mpl
-
-    salt = hashlib.sha256(f"{alt}{which}".encode()).hexdigest()[:10]
-    buffer = io.StringIO()
-    with mpl.rc_context({"svg.hashsalt": salt, "svg.fonttype": "none"}):
-        fig.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    text = buffer.getvalue()
-    text = text[text.index("<svg") :]
-    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.S)
-    text = re.sub(
-        r"(\.\d\d)\d+|( transform=\"rotate\(-?0 [^\"]*\")", r"\1", text
-    )  # a hundredth of a point is fine enough
-    text = _own_ids(text, f"f{salt}")
-    text = text.replace(INK, "currentColor")
-    # Text of the page: one size per figure unit, the page's fonts
-    text = re.sub(r"'DejaVu Sans'[^;\"]*", "var(--font)", text)
-    width = re.search(r'viewBox="0 0 ([\d.]+)', text)
-    style = Html(' style="--w:{:.2f}in"').format(float(width.group(1)) / 72) if width else ""
-    opened = Html('<svg role="img" aria-label="{}"{} ').format(alt, style)
-    text = re.sub(r'<svg ([^>]*?)width="[^"]*"', r"<svg \1", text, count=1)
-    text = re.sub(r'<svg ([^>]*?)height="[^"]*"', r"<svg \1", text, count=1)
-    return Html(text.replace("<svg ", opened, 1).strip())
-
-
-def _own_ids(text: str, prefix: str) -> str:
-    """Keep only ids that are referred to, and make them unique in a page of many figures."""
-    used = set(re.findall(r"url\(#([^)]+)\)", text)) | set(re.findall(r'href="#([^"]+)"', text))
-    text = re.sub(r' id="([^"]+)"', lambda m: f' id="{prefix}-{m[1]}"' if m[1] in used else "", text)
-    text = re.sub(r"url\(#([^)]+)\)", rf"url(#{prefix}-\1)", text)
-    return re.sub(r'href="#([^"]+)"', rf'href="#{prefix}-\1"', text)
-
-
-def image(data: bytes, alt: str, caption: str, width: int, kind: str = "png") -> Html:
-    """A raster image, embedded, `width` CSS pixels wide; pictures (`kind` jpeg) are smoothed, pixels of a PNG stay sharp."""
-    css = "raster" if kind == "png" else "picture"
-    return Html('<figure class="{}">{}<figcaption>{}</figcaption></figure>').format(
-        css, picture(data, alt, width, kind), caption
-    )
-
-
 def picture(data: bytes, alt: str, width: int, kind: str = "png") -> Html:
-    """An embedded image alone; `alt` is empty where the text beside it says the same."""
+    """An embedded image, `width` CSS pixels wide; `alt` is empty where the text beside it says the same."""
     text = base64.b64encode(data).decode("ascii")
     return Html('<img alt="{}" width="{}" src="data:image/{};base64,{}">').format(alt, width, kind, text)

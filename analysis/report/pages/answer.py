@@ -10,15 +10,13 @@ from typing import Any
 import pandas as pd
 
 from analysis.calibration.power import DAYS, GPUS
-from analysis.measures.estimates import DEAD
 from analysis.paper.lab_logs import load_lab_logs
-from analysis.report.badges import badge
 from analysis.report.context import Context
-from analysis.report.page import Html, joined, render, table
+from analysis.report.page import Html, render
 from analysis.report.pages import fig1_sentences, headline
 from analysis.report.pages.campaign_state import progress, warnings
 from analysis.report.pages.claims import reasons
-from analysis.report.pages.findings import last_errors, lucky
+from analysis.report.pages.findings import lucky
 from analysis.report.pages.lab_logs import differences
 from analysis.results.campaign import day
 from analysis.results.evidence import COPIES, Study
@@ -129,16 +127,16 @@ def _race(ctx: Context) -> dict[str, Any] | None:
     if row is None or row["evidence"] == "demo" or row["ours"] == "" or row["study"] not in ctx.results.studies:
         return None
     study = ctx.results.studies[row["study"]]
-    tried = [fig1_sentences.ratio_of_pair(ctx, study, pair) for pair in fig1_sentences.pairs_of(ctx, study)]
-    ratios = sorted((e for e in tried if e and e.value == e.value), key=lambda e: e.value)
+    ratios = [e for _, e in fig1_sentences.known(ctx, study)]
     if not ratios:
         return None
+    least = ratios[-1]
     return {
         "paper": row["paper"],
         "ours": f"{row['bound']} {number(row['ours'], 'x', 2)} times {interval(row['low'], row['high'], 'x')}".strip(),
         "own": study.races.get(row["experiment"], {}).get("condition", "").partition(" (")[0],
-        "least": f"{ratios[0].bound} {number(ratios[0].value, 'x', 2)} times".strip(),
-        "depends": float(row["ours"]) / ratios[0].value >= 2,
+        "least": f"{fig1_sentences.plain(least)} times",
+        "depends": float(row["ours"]) / least.value >= 2,
         "conditions": len(ratios),
         "verdict": verdict_words(row["verdict"], row["evidence"], row["dataset"]),
         "why": row["why"].partition(":")[0] if row["verdict"] in OPEN else "",
@@ -148,17 +146,11 @@ def _race(ctx: Context) -> dict[str, Any] | None:
 def _recipes(ctx: Context) -> dict[str, Any] | None:
     """Final validation errors of the recipes, %, mean over seeds, where a study of real images trained text and program."""
     for study in ctx.studies:
-        ends = {name: found for name in RECIPES if (found := last_errors(ctx, study, name))}
+        ends = {name: found for name in RECIPES if (found := ctx.last(study, name))}
         if study.tier != "demo" and {"paper", "alexnet"} <= set(ends):
-            stuck = {name for name, found in ends.items() if min(found) > DEAD * 100 * study.chance}
-            of = {
-                "study": _named([study])[0],
-                "shrunk": bool(study.shrunk),
-                "chance": 100 * study.chance,
-                "runs": len(ends["paper"]),
-                "stuck": stuck,
-            }
-            return of | {name: mean(found) for name, found in ends.items()}
+            about = {"study": _named([study])[0], "shrunk": bool(study.shrunk), "chance": 100 * study.chance}
+            about |= {"runs": len(ends["paper"]), "stuck": ctx.stuck(study, ends)}
+            return about | {name: mean(found) for name, found in ends.items()}
     return None
 
 
@@ -195,17 +187,9 @@ def verdicts(ctx: Context) -> Html:
         found = ctx.table[ctx.table["verdict"] == word]
         if len(found):
             counts = found["evidence"].value_counts()
-            parts = [_linked(counts[evidence], word, evidence) for evidence in reversed(STRENGTH) if evidence in counts]
-            claims = Html('<a href="#claims" data-verdict="{1}">{0}</a>').format(len(found), word)
-            rows.append([badge(word, ""), claims, joined(parts, ", "), _why(found), _needs(found, word)])
-    heads = ["Verdict", "Claims", "By evidence", "Commonest reasons", "What it would take"]
-    return table(heads, rows, "Verdicts, their reasons, and what each would still take", "cards")
-
-
-def _linked(count: int, verdict: str, evidence: str) -> Html:
-    return Html('<a href="#claims" data-verdict="{0}" data-evidence="{1}">{2} {3}</a>').format(
-        verdict, evidence or "none", count, EVIDENCE[evidence].short
-    )
+            parts = {evidence: int(counts[evidence]) for evidence in reversed(STRENGTH) if evidence in counts}
+            rows.append({"word": word, "count": len(found), "parts": parts, "why": _why(found)} | _needs(found, word))
+    return render("verdicts.html.j2", rows=rows, evidence=EVIDENCE, days=DAYS, gpus=GPUS)
 
 
 def _why(found: pd.DataFrame) -> str:
@@ -216,17 +200,12 @@ def _why(found: pd.DataFrame) -> str:
     return "; ".join(f"{text} ({count})" for text, count in reasons(found, 2))
 
 
-def _needs(found: pd.DataFrame, word: str) -> Html:
-    """What would settle claims of one verdict: what their rows say, else the data and the command."""
-    if word in (AGREES, NOT_SHOWN, CONTRADICTS):
-        return Html("The paper's own data at full size.")
+def _needs(found: pd.DataFrame, word: str) -> dict[str, Any]:
+    """What would settle claims of one verdict: what their rows say, and studies on the paper's own data that some of them wait for."""
     common = found.loc[found["needed"].ne(""), "needed"].value_counts().head(2)
     said = " ".join(f"{text[:1].upper()}{text[1:]} ({count})." for text, count in common.items())
+    if word in (AGREES, NOT_SHOWN, CONTRADICTS):
+        return {"needed": "The paper's own data at full size.", "studies": [], "own": 0}
     wanted = re.findall(r"studies=\[(\w+)\]", " ".join(found["command"])) if word == PENDING else []
     studies = sorted(set(wanted) - set(found["study"]))
-    if not studies:
-        return Html.escape(said or "Nothing more.")
-    return Html(
-        "{} {} need the paper's own data; those about errors also take days on a GPU for each run (the paper: about {:g} days on {} "
-        "GTX 580). <code>snakemake --cores all --config 'studies=[{}]'</code>"
-    ).format(said, sum(name in studies for name in wanted), DAYS, GPUS, ",".join(studies))
+    return {"needed": said, "studies": studies, "own": sum(name in studies for name in wanted)}

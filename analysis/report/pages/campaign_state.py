@@ -121,10 +121,6 @@ def outdated(results: Results) -> set[RunKey]:
     return {key for key, run in results.runs.items() if _by_other_code(run) and not _proven(run)}
 
 
-def _named(key: RunKey) -> str:
-    return "/".join(map(str, key))
-
-
 def progress(ctx: Context, study: Study) -> str:
     """How many of the runs that a study asks for are finished."""
     asked, done = _asked(study), sum(key in ctx.results.runs for key in wanted(study))
@@ -140,7 +136,7 @@ def warnings(ctx: Context) -> Html:
     results, left = ctx.results, unfinished(ctx.results)
     return render(
         "warnings.html.j2",
-        failed=[_named(run.key) for run in left if run.failed],
+        failed=["/".join(map(str, run.key)) for run in left if run.failed],
         begun=sum(not run.failed for run in left),
         set_aside=len(results.set_aside),
         runs=len(results.runs),
@@ -172,11 +168,3 @@ def _unproven_runs(results: Results) -> dict[str, int]:
     runs = [results.runs[key] for key in outdated(results)]
     dirty = sum(bool(run.get("provenance", {}).get("git_dirty")) for run in runs)
     return {"count": len(runs), "dirty": dirty, "gpu": sum(map(_on_gpu, runs))}
-
-
-def unfinished_runs(results: Results) -> Html | None:
-    """Each run that failed or did not end, with the last lines of its log; None if there are none."""
-    left = unfinished(results)
-    return (
-        render("unfinished.html.j2", runs=[(_named(run.key), run.failed, run.tail) for run in left]) if left else None
-    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from contextlib import suppress
 from typing import Any
 
 import pandas as pd
@@ -12,7 +13,7 @@ from analysis.measures import races
 from analysis.measures.estimates import NoEstimate
 from analysis.paper.claims import Claim
 from analysis.paper.quotes import load_quotes, place
-from analysis.report.badges import badge, value
+from analysis.report.badges import value
 from analysis.report.context import Context
 from analysis.report.number_line import Marks, number_line
 from analysis.report.page import Html, render
@@ -24,7 +25,7 @@ from analysis.results.campaign import machine, several
 from analysis.verdicts.judge import judge
 from analysis.verdicts.labels import COUNTED, LESSER, MEASURED, PENDING
 from analysis.verdicts.rules import Outcome
-from analysis.verdicts.table import interval, number, verdict_words, with_unit
+from analysis.verdicts.table import interval, verdict_words
 
 COUNTS = ("arithmetic", "dataset", "cited")  # kinds of claims that no training tests
 NO_EFFECT = {"points": 0.0, "x": 1.0, "nats": 0.0}  # by unit: where a difference or a ratio shows nothing
@@ -44,7 +45,15 @@ def claims(ctx: Context) -> Html:
         [(title, [_card(ctx, row, old) for row in part.to_dict("records")]) for title, part in _groups(t[chosen])]
         for chosen in (main, ~main)
     )
-    return render("claims.html.j2", choices=choices, groups=groups, rest=rest, total=len(t), others=int((~main).sum()))
+    return render(
+        "claims.html.j2",
+        choices=choices,
+        groups=groups,
+        rest=rest,
+        linked=linked,
+        total=len(t),
+        others=int((~main).sum()),
+    )
 
 
 def experimental(ctx: Context) -> list[str]:
@@ -78,23 +87,13 @@ def _groups(t: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
 def _card(ctx: Context, row: dict[str, Any], old: set[RunKey]) -> dict[str, Any]:
     """What the template shows of one claim."""
     claim = ctx.claims.get(row["id"])
-    return {
-        "row": row,
-        "data": {name: row[name] or "none" for name in FILTERS},
-        "badge": badge(row["verdict"], row["evidence"], row["dataset"]),
-        "quote": load_quotes().get(row["id"]),
-        "place": place(row["section"]),
+    shown = {"row": row, "claim": claim, "quote": load_quotes().get(row["id"]), "place": place(row["section"])}
+    return shown | {
         "condition": judged_under(ctx, row),
         "numbers": _numbers(row, claim),
         "line": _line(row, claim),
         "against": _against(row, claim),
         "sign_only": bool(claim and claim.relation == "greater" and claim.number == NO_EFFECT.get(claim.unit)),
-        "bound": bool(claim and claim.relation in ("at_least", "at_most")),
-        "measured": claim.measured if claim else "",
-        "slack": claim.slack if claim else "",
-        "slack_reason": claim.tolerance_reason if claim else "",
-        "lab_source": linked(row["lab_source"]),
-        "note": linked(row["note"]),
         "runs": _runs(ctx, row, old),
         "data_of": _data(ctx, row),
         "elsewhere": _elsewhere(ctx, row, claim),
@@ -118,14 +117,7 @@ def _numbers(row: dict[str, Any], claim: Claim | None) -> dict[str, str]:
         bound = row["bound"].replace(">=", "≥").replace("<=", "≤")
         low = max(row["low"], 0.0) if row["how"] == "value" else row["low"]  # an error is not negative
         ours = f"{bound} {value(row, 'ours')} {interval(low, row['high'], row['unit'])}".strip()
-    return {
-        "paper": value(row, "paper"),
-        "slack": f"± {number(claim.tolerance, claim.unit)}"
-        if claim and claim.tolerance and claim.relation == "about"
-        else "",
-        "lab": value(row, "lab_value"),
-        "ours": ours,
-    }
+    return {"paper": value(row, "paper"), "lab": value(row, "lab_value"), "ours": ours}
 
 
 def _line(row: dict[str, Any], claim: Claim | None) -> Html | None:
@@ -180,22 +172,16 @@ def _trained(ctx: Context, row: dict[str, Any]) -> list[str]:
     study = ctx.results.studies.get(row["study"])
     found = []
     for name in _names(row):
-        if study and name in study.races:
-            try:
-                name = races.choose(ctx.results, study, name).experiment
-            except NoEstimate:
-                continue
-        found.append(name)
+        with suppress(NoEstimate):
+            found.append(races.choose(ctx.results, study, name).experiment if study and name in study.races else name)
     return found
 
 
 def _runs(ctx: Context, row: dict[str, Any], old: set[RunKey]) -> list[dict[str, Any]]:
     """Of each net that the number was read from: its runs, where each came from, and their machines and code."""
-    if not row["study"] or row["kind"] == "dataset":
-        return []
     results, study = ctx.results, row["study"]
     found = []
-    for name in _trained(ctx, row):
+    for name in _trained(ctx, row) if study and row["kind"] != "dataset" else ():
         keys = sorted(key for key in results.runs if key[:2] == (study, name))
         made = [results.runs[key] for key in keys]
         if made:
@@ -225,19 +211,12 @@ def _data(ctx: Context, row: dict[str, Any]) -> dict[str, str]:
     return {"study": row["study"], "where": where, "mark": mark, "plan": (study and study.plan) or ""}
 
 
-def _elsewhere(ctx: Context, row: dict[str, Any], claim: Claim | None) -> list[tuple[str, str]]:
-    """What other studies say about the claim, where there are several: the study, and number and verdict."""
+def _elsewhere(ctx: Context, row: dict[str, Any], claim: Claim | None) -> list[tuple[Outcome, str]]:
+    """What other studies say about the claim, where there are several, with the verdict in words."""
     if not claim or not row["study"] or len(ctx.results.studies) < 2:
         return []
     others = [o for o in judge(claim, ctx.results) if o.study and o.study != row["study"]]
-    return [(o.study, _said(claim, o)) for o in others]
-
-
-def _said(claim: Claim, o: Outcome) -> str:
-    if o.verdict == PENDING:
-        return f"pending, {o.why}"
-    ours = f"{o.bound} {with_unit(o.ours, claim.unit, 2)} {interval(o.low, o.high, claim.unit)}".strip()
-    return f"{ours}, {verdict_words(o.verdict, o.evidence, o.dataset)}"
+    return [(o, verdict_words(o.verdict, o.evidence, o.dataset)) for o in others]
 
 
 def _commands(ctx: Context, row: dict[str, Any]) -> list[tuple[str, str]]:

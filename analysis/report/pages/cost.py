@@ -9,7 +9,7 @@ import pandas as pd
 
 from analysis.calibration.power import DAYS, GPUS, RUN_HOURS
 from analysis.report.context import Context
-from analysis.report.page import Html, note, render, table
+from analysis.report.page import Html, render
 from analysis.report.pages.speed import IMAGES, RAW_BYTES, number, read_bench
 from analysis.results.campaign import elapsed, evaluation_hours, machine
 from analysis.text import plural
@@ -21,54 +21,30 @@ FLOATS = 3  # kept of each parameter in a checkpoint: weight, momentum, and the 
 BYTES = 4  # of a float32
 
 
-def cost(ctx: Context) -> Html:
-    """Measured hours of each study, and the extrapolation to the paper's data and size."""
-    return render("cost.html.j2", measured=measured(ctx), extrapolated=extrapolated(ctx))
-
-
 def measured(ctx: Context) -> Html:
     """Wall time, speed and memory of the finished runs of each study, and of its pilot."""
     rows = []
     for study in ctx.studies:
-        for pilot, of in enumerate((ctx.results.runs, ctx.results.pilots)):
+        for of, pilot in ((ctx.results.runs, ""), (ctx.results.pilots, ", pilot")):
             runs = [run for key, run in of.items() if key[0] == study.name]
             seconds = [run["wall_seconds"] for run in runs if run.get("wall_seconds")]
             if not seconds:
                 continue
             speeds = [speed for run in runs if (speed := run.get("final", {}).get("images_per_second"))]
-            peaks = [run["peak_memory_mb"] for run in runs if run.get("peak_memory_mb")]
-            within = elapsed(runs)
             rows.append(
-                [
-                    f"{study.title}{', pilot' * pilot}",
-                    f"{len(runs):,}",
-                    f"{sum(seconds) / 3600:,.2f}",
-                    f"{within:,.2f}" if within else "–",
-                    "–" if pilot else f"{evaluation_hours(ctx.results, study.name):,.2f}",
-                    f"{np.median(seconds) / 60:,.1f}",
-                    f"{np.median(speeds):,.0f}" if speeds else "–",
-                    f"{max(peaks):,.0f}" if peaks else "–",
-                    "; ".join(sorted({_machine(run) for run in runs})),
-                ]
+                {
+                    "name": f"{study.title}{pilot}",
+                    "runs": len(runs),
+                    "hours": sum(seconds) / 3600,
+                    "within": elapsed(runs) or None,
+                    "evaluation": None if pilot else evaluation_hours(ctx.results, study.name),
+                    "minutes": np.median(seconds) / 60,
+                    "speed": np.median(speeds) if speeds else None,
+                    "peak": max((run["peak_memory_mb"] for run in runs if run.get("peak_memory_mb")), default=None),
+                    "machines": sorted({_machine(run) for run in runs}),
+                }
             )
-    if not rows:
-        return note("No run has finished yet, so nothing was measured.")
-    heads = [
-        "Study",
-        "Runs",
-        "Hours in all",
-        "By the clock",
-        "Evaluation",
-        "Minutes a run",
-        "Images/s",
-        "Peak MB",
-        "On",
-    ]
-    caption = (
-        "Hours of all finished runs added up, hours in which at least one of them was training, hours of their evaluations added up; "
-        "minutes and images/s are medians"
-    )
-    return table(heads, rows, caption)
+    return render("cost_measured.html.j2", rows=rows)
 
 
 def _machine(run: dict[str, Any]) -> str:
@@ -83,34 +59,47 @@ def nets_wanted(table_: pd.DataFrame) -> list[str]:
     return sorted(names - {"ensemble", "ensemble_with_pretrained"})  # averages of nets that are trained anyway
 
 
+def training_work(ctx: Context) -> tuple[float, float] | None:
+    """Images of one training, and its operations (forward and both gradients, two a multiply-add); None without the numbers."""
+    net, claims = ctx.results.layers.get("alexnet"), ctx.claims
+    if net is None or "abs-train-size" not in claims or "cycles-90" not in claims:
+        return None
+    images = float(claims["abs-train-size"].paper) * float(claims["cycles-90"].paper)
+    return images, 2 * 3 * net["totals"]["macs"] * images
+
+
+def hours_at(rate: float, work: float) -> float:
+    """Hours for so many operations at so many TFLOP/s."""
+    return work / rate / 3.6e15
+
+
 def extrapolated(ctx: Context) -> Html:
     """Hours and disk for one net and for all, from the arithmetic, the paper's own words and the benchmark."""
-    net = ctx.results.layers.get("alexnet")
-    claims = ctx.claims
-    if net is None or "abs-train-size" not in claims or "cycles-90" not in claims:
-        return note("There is no layer table yet, so the work cannot be counted.")
-    images = float(claims["abs-train-size"].paper) * float(claims["cycles-90"].paper)
-    work = 2 * 3 * net["totals"]["macs"] * images
+    found = training_work(ctx)
+    if not found:
+        return render("cost_extrapolated.html.j2", macs=0)
+    (images, work), totals, claims = found, ctx.results.layers["alexnet"]["totals"], ctx.claims
     nets = nets_wanted(ctx.table)
     runs = SEEDS * len(nets)
-    ways = [(f"The paper: {DAYS:g} days on {GPUS} GTX 580 (GPU-hours)", RUN_HOURS)]
-    ways += [(f"A card that keeps up {rate} TFLOP/s (GPU-hours)", work / rate / 3.6e15) for rate in SUSTAINED]
-    ways += _here(ctx, images)
-    rows = [[name, number(hours), number(hours * runs)] for name, hours in ways]
-    heads = ["How", "Hours for a run", f"Hours for all {runs:,}"]
+    ways = [
+        (f"The paper: {DAYS:g} days on {GPUS} GTX 580 (GPU-hours)", RUN_HOURS),
+        *((f"A card that keeps up {rate} TFLOP/s (GPU-hours)", hours_at(rate, work)) for rate in SUSTAINED),
+        *_here(ctx, images),
+    ]
     return render(
         "cost_extrapolated.html.j2",
         images=images / 1e6,
         passes=claims["cycles-90"].paper,
         size=float(claims["abs-train-size"].paper),
         work=work / 1e15,
-        macs=net["totals"]["macs"],
+        macs=totals["macs"],
         nets=len(nets),
         seeds=SEEDS,
         runs=runs,
-        kept=BYTES * FLOATS * net["totals"]["parameters"] / 1e9,
+        kept=BYTES * FLOATS * totals["parameters"] / 1e9,
         stored=sum(count * RAW_BYTES for count in IMAGES.values()) / 1e9,
-        table=table(heads, rows, "Extrapolated: training alone, one run after the other"),
+        ways=ways,
+        short=number,
     )
 
 

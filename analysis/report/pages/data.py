@@ -7,14 +7,17 @@ from collections import Counter
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
-from analysis.report import figures
-from analysis.report.chart import chart
 from analysis.report.context import Context
-from analysis.report.page import Html, folded, heading, image, note, say, stack, table
+from analysis.report.page import Html, picture, render
 from analysis.report.pages.what_the_net_sees import sample_sheet
 from analysis.results.evidence import Results, Study
+
+CLASSIFIERS = {
+    "linear_pixels": "linear classifier on pixels",
+    "color_histogram": "linear classifier on a colour histogram",
+}
+REPAIRED = 20  # files that are named
 
 
 def data(ctx: Context) -> Html:
@@ -24,140 +27,35 @@ def data(ctx: Context) -> Html:
         key = tuple(str(m.get("fingerprint", of)) for of, m in ctx.results.manifests.items() if of[0] == study.name)
         if key:
             same.setdefault(key, []).append(study)
-    return stack(*(_of_one(ctx, studies) for studies in same.values()))
+    return render("data.html.j2", parts=[_part(ctx, studies) for studies in same.values()], most=REPAIRED)
 
 
-def _of_one(ctx: Context, studies: list[Study]) -> Html:
-    """Everything about the data of studies that share them."""
-    results, study = ctx.results, studies[0]
-    sets = {name: manifest for (of, name), manifest in results.manifests.items() if of == study.name}
-    details = [make(results, study) for make in (repairs_table, undecodable_table, archives_table)]
-    return stack(
-        heading(" and ".join(each.title for each in studies)),
-        say(f"{study.data.rstrip('.')}.", *filter(None, map(source_of, sets.values()))),
-        split_table(results, study),
-        empty_classes(results, study),
-        sample_sheet(results, study),
-        *(baselines_table(ctx, each) for each in studies),
-        *(mean_image(results, study, name) for name, manifest in sets.items() if manifest.get("rgb")),
-        *(_color_axes(name, manifest["rgb"]) for name, manifest in sets.items() if manifest.get("rgb")),
-        folded("Archives and odd files", stack(*details)) if any(details) else None,
-    )
-
-
-def _color_axes(name: str, rgb: dict[str, Any]) -> Html:
-    spread = ", ".join(f"{max(value, 0) ** 0.5:.1f}" for value in rgb["eigenvalues"])
-    mean = ", ".join(f"{value:.1f}" for value in rgb["mean"])
-    vectors = pd.DataFrame(rgb["eigenvectors"], index=["red", "green", "blue"]).rename(
-        columns=lambda i: f"axis {i + 1}"
-    )
-    return chart(
-        lambda narrow: figures.color_axes(rgb, narrow),
-        f"Principal axes of colour of {name}",
-        f"Principal axes of colour of {name}: standard deviations {spread} grey levels; mean colour {mean}",
-        "Colour noise moves images along them, a tenth of their standard deviation at a time (grey levels, 0 to 255). "
-        f"Mean red, green, blue: {mean}.",
-        vectors.reset_index(names="weight of"),
-    )
-
-
-def split_table(results: Results, study: Study) -> Html:
-    """Images, classes and repaired files of every packed split."""
-    rows = []
-    for (of, name), manifest in results.manifests.items():
-        for split, record in manifest["splits"].items() if of == study.name else ():
-            low, high = min(record["per_class"] or [0]), max(record["per_class"] or [0])
-            balance = f"{low:,}" if low == high else f"{low:,} – {high:,}"
-            counts = [f"{record['images']:,}", str(len(manifest["classes"])), balance, str(len(record["repaired"]))]
-            rows.append([f"{name} {split}", *counts, storage(manifest), f"{manifest['image_size']} px"])
-    heads = ["Split", "Images", "Classes", "Images a class", "Repaired files", "Storage", "Side"]
-    return table(heads, rows, f"Packed data of {study.name}")
-
-
-def empty_classes(results: Results, study: Study) -> Html | None:
-    """Which splits have classes without an image, and how many; None if there are none."""
-    said = []
-    for (of, name), manifest in results.manifests.items():
-        for split, record in manifest["splits"].items() if of == study.name else ():
-            if empty := sum(count == 0 for count in record["per_class"]):
-                many = "1 class" if empty == 1 else f"{empty:,} classes"
-                said.append(f"{many} of {name} {split} {'has' if empty == 1 else 'have'} no image.")
-    return note(" ".join(said)) if said else None
-
-
-def storage(manifest: dict[str, Any]) -> str:
-    """How the images are kept; a second encoding is a deviation, with its error if that is known."""
-    if manifest["storage"] != "jpeg":
-        return str(manifest["storage"])
-    return f"JPEG, quality {manifest['jpeg']['quality']} (deviation: encoded twice)"
-
-
-def source_of(manifest: dict[str, Any]) -> str:
-    """Which form of the data was read, and how pictures were made smaller; nothing if the manifest does not say."""
-    if not manifest.get("interpolation"):
-        return ""
-    form = f"; form: {manifest['variant']}" if manifest.get("variant") else ""
-    known = [e for record in manifest["splits"].values() if (e := record.get("mean_squared_error")) is not None]
-    again = (
-        f" The second JPEG encoding changes pixels by {max(known) ** 0.5:.1f} grey levels (root mean square)."
-        if known
-        else ""
-    )
-    return f"Read by the adapter {manifest['source']}{form}. Resized: {manifest['interpolation']}.{again}"
-
-
-def undecodable_table(results: Results, study: Study) -> Html | None:
-    """Images that were left out because they could not be decoded; None if there are none."""
-    rows = [
-        [item["name"], item["archive"], item["problem"]]
-        for (of, _), manifest in results.manifests.items()
-        if of == study.name
-        for item in manifest.get("undecodable", [])
-    ]
-    return table(["File", "Archive", "Problem"], rows, f"Left out: {len(rows)} images") if rows else None
-
-
-def repairs_table(results: Results, study: Study, most: int = 20) -> Html | None:
-    """Files that were not plain colour JPEGs, the rarest kinds first, with counts; None if there are none."""
-    rows = [
-        [item["name"], f"{name} {split}", ", ".join(item["repairs"])]
-        for (of, name), manifest in results.manifests.items()
-        if of == study.name
+def _part(ctx: Context, studies: list[Study]) -> dict[str, Any]:
+    """What the template shows of studies that share their data: manifests, odd files (the rarest kinds first), pictures, baselines."""
+    name = studies[0].name
+    sets = {set_: manifest for (of, set_), manifest in ctx.results.manifests.items() if of == name}
+    repaired = [
+        (item["name"], f"{set_} {split}", ", ".join(item["repairs"]))
+        for set_, manifest in sets.items()
         for split, record in manifest["splits"].items()
         for item in record["repaired"]
     ]
-    if not rows:
-        return None
-    kinds = Counter(kind for _, _, kind in rows)
-    rows.sort(key=lambda row: (kinds[row[2]], row[1], row[0]))
-    counted = ", ".join(f"{n:,} {kind}" for kind, n in sorted(kinds.items(), key=lambda item: item[1]))
-    more = f"; the first {most} are shown" if len(rows) > most else ""
-    return table(["File", "Split", "Was"], rows[:most], f"Repaired files: {counted}{more}")
+    kinds = Counter(kind for _, _, kind in repaired)
+    return {
+        "studies": studies,
+        "sets": sets,
+        "repaired": sorted(repaired, key=lambda row: (kinds[row[2]], row[1], row[0])),
+        "kinds": ", ".join(f"{n:,} {kind}" for kind, n in reversed(kinds.most_common())),
+        "left_out": [item for manifest in sets.values() for item in manifest.get("undecodable", [])],
+        "sample": sample_sheet(ctx.results, studies[0]),
+        "means": {set_: _mean_image(ctx.results, name, set_) for set_ in sets},
+        "baselines": [found for study in studies if (found := _baselines(ctx, study))],
+    }
 
 
-def archives_table(results: Results, study: Study) -> Html | None:
-    """Archives that were read, with size and hash."""
-    rows = [
-        [
-            record["file"],
-            f"{record['bytes']:,}",
-            Html("<code>{}…</code>").format(str(record["sha256"])[:16]),
-            "no: packed again, allowed by the configuration"
-            if record.get("repacked")
-            else f"yes, by {record['verified']}"
-            if record.get("verified")
-            else "no checksum to compare",
-        ]
-        for (of, _), manifest in results.manifests.items()
-        if of == study.name
-        for record in manifest["archives"]
-    ]
-    return table(["Archive", "Bytes", "sha256", "As published"], rows, "Archives that were read") if rows else None
-
-
-def mean_image(results: Results, study: Study, set_: str) -> Html | None:
+def _mean_image(results: Results, study: str, set_: str) -> Html | None:
     """The mean image of a training split, or None if the store is not there."""
-    path = results.folder / study.name / "data" / set_ / "mean.npy"
+    path = results.folder / study / "data" / set_ / "mean.npy"
     if not path.is_file():
         return None
     from PIL import Image
@@ -166,29 +64,20 @@ def mean_image(results: Results, study: Study, set_: str) -> Html | None:
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, format="PNG", optimize=True)
     side = pixels.shape[0]
-    low, high = pixels.min(), pixels.max()
-    alt = f"Mean of the training images of {set_}: {side} by {side} pixels, values from {low} to {high}"
-    return image(buffer.getvalue(), alt, f"Mean training image of {set_}; it is subtracted from every image.", 192)
+    alt = (
+        f"Mean of the training images of {set_}: {side} by {side} pixels, values from {pixels.min()} to {pixels.max()}"
+    )
+    return picture(buffer.getvalue(), alt, 192, "png")
 
 
-def baselines_table(ctx: Context, study: Study) -> Html | None:
-    """Classifiers that do not see shapes, beside the base network; None if they were not computed."""
+def _baselines(ctx: Context, study: Study) -> tuple[str, list[tuple[str, float, int]]] | None:
+    """Classifiers that do not see shapes, beside the base network: their split, and name, error and images of each; None: not computed."""
     record = ctx.results.baselines.get(study.name)
     if not record:
         return None
-    names = {
-        "linear_pixels": "linear classifier on pixels",
-        "color_histogram": "linear classifier on a colour histogram",
-    }
-    rows = [[names[k], f"{100 * v['top1_error']:.1f} %", f"{v['images']:,}"] for k, v in record.items() if k in names]
+    rows = [(words, record[k]["top1_error"], record[k]["images"]) for k, words in CLASSIFIERS.items() if k in record]
     e = ctx.results.evals
     e = e[(e["study"] == study.name) & (e["experiment"] == "alexnet") & (e["view"] == "center")]
     for (set_, split), group in e.groupby(["set", "split"]):
-        error = f"{100 * group['top1_error'].mean():.1f} %"
-        rows.append([f"alexnet, centre view, {set_} {split}", error, f"{group['images'].iloc[0]:,}"])
-    where = f"{record.get('test_split', 'val')} split"
-    return table(
-        ["Classifier", "Top-1 error", "Images"],
-        rows,
-        f"Do the images need vision? Simple classifiers ({where}) and the network",
-    )
+        rows.append((f"alexnet, centre view, {set_} {split}", group["top1_error"].mean(), group["images"].iloc[0]))
+    return record.get("test_split", "val"), rows

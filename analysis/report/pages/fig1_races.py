@@ -2,171 +2,101 @@
 
 from __future__ import annotations
 
-import math
 from statistics import geometric_mean
+from typing import Any
 
 import pandas as pd
 
 from analysis.measures import races
-from analysis.measures.convergence import Reached, earlier, epochs_to, ratio_of, shown_ratio
-from analysis.report import figures
-from analysis.report.badges import badge
-from analysis.report.chart import chart
+from analysis.measures.convergence import Reached, earlier, ratio_of, shown_ratio
 from analysis.report.context import Context
 from analysis.report.figures import as_curve, curves_chart
-from analysis.report.names import condition_name
-from analysis.report.page import Html, folded, heading, note, render, say, stack, table
-from analysis.report.pages.fig1_sentences import (
-    chosen_rates,
-    claims_of,
-    contrasts_of,
-    curves_of,
-    pairs_of,
-    plain,
-    ratio_of_pair,
-)
+from analysis.report.page import Html, render
+from analysis.report.pages.fig1_sentences import NETS, Condition, claims_of, conditions, contrasts_of, curves_of, plain
 from analysis.results.campaign import several
 from analysis.results.evidence import Study
-from analysis.text import plural
-from analysis.verdicts.table import interval, number
+from analysis.text import markdown_table
+from analysis.verdicts.table import interval
 
 # Training errors at which the ratio is also looked at, above the one of the race.
 MARKS = (0.50, 0.45, 0.40, 0.35, 0.30)
-Pairs = list[tuple[str, str]]  # races: tanh, ReLU
-
-
-def fig1(ctx: Context, study: Study) -> Html | None:
-    """All races of a study: what holds under which condition, and on what that rests; None before the first race."""
-    run = pairs_of(ctx, study)
-    if not run:
-        return None
-    mark = 100 * study.races[run[0][0]]["train_error"]
-    verdicts = (
-        Html("<p>{}: {} {}</p>").format(o.claim.statement, badge(o.verdict, o.evidence, o.dataset), o.why)
-        for o in claims_of(ctx, study)
-    )
-    waits = len(races.pairs(study)) - len(run)
-    more = {
-        "How the nets are built and trained": setting(ctx, study, run),
-        "Rates, epochs and ratio in each condition": conditions(ctx, study, run),
-        "How each condition differs from the judged one": choices(ctx, study, run),
-        "How the learning rates were chosen": _rates(ctx, study, run, mark),
-        "What other ways of counting would give": sensitivity(ctx, study, run),
-        "Epochs of every run": every_run(ctx, study),
-    }
-    return stack(
-        heading(study.title),
-        say(f"{study.data.rstrip('.')}."),
-        *verdicts,
-        note(f"{plural(waits, 'condition')} not run yet.") if waits else None,
-        _curves(ctx, study, run, mark),
-        *(folded(words, part) for words, part in more.items() if part),
-    )
-
-
-def at_equal_rates(ctx: Context, study: Study) -> Html | None:
-    """ReLU against tanh in the full net of a study without races: curves, ratio, epochs of every seed."""
-    runs = {net: ctx.results.curves(study.name, name) for net, name in (("ReLU", "zero_biases"), ("tanh", "tanh"))}
-    if study.races or not all(runs.values()):
-        return None
-    mark = 100 * study.threshold
-    rows = [
-        [net, str(seed), races.shown(epochs_to(curve, study.threshold)), f"{100 * curve['train_error'].iloc[-1]:.1f} %"]
-        for net, seeds in runs.items()
-        for seed, curve in seeds.items()
-    ]
-    heads = ["Net", "Seed", "Epochs", "Training error at the end"]
-    said = (
-        f"The tanh net needs {o.bound}{number(o.ours, 'x', 2)} times the epochs of the ReLU net {interval(o.low, o.high, 'x')}, whose biases "
-        f"start at zero too, where every mark counts ({o.counted}): {o.why}."
-        for o in ctx.outcomes(study, {"ratio"})
-        if o.claim.experiment == "tanh"
-    )
-    return stack(
-        heading(study.title),
-        say(f"{study.data.rstrip('.')}.", *said),
-        curves_chart(
-            {study.title: {net: [as_curve(curve) for curve in seeds.values()] for net, seeds in runs.items()}},
-            "training error (%)",
-            f"ReLU against tanh in the full net, on {study.title}",
-            f"Running training error, a line a seed, both nets at the same rates; dotted: {mark:g} %.",
-            mark=mark,
-        ),
-        folded("Epochs of every run", table(heads, rows, f"Epochs until {mark:g} % training error")),
-    )
-
-
-CONDITION_HEADS = [
+HEADS = [
     *("Condition", "Computed in", "Rate, ReLU", "Epochs, ReLU", "Rate, tanh", "Epochs, tanh"),
     *("tanh ÷ ReLU", "95 % interval", "Seeds"),
 ]
 
 
-def conditions(ctx: Context, study: Study, run: Pairs) -> Html:
-    """One line a condition: rates, mean epochs of both nets, their ratio with its interval."""
-    return table(CONDITION_HEADS, _condition_rows(ctx, study, run), _condition_caption(ctx, study, run))
+def fig1(ctx: Context, study: Study) -> Html | None:
+    """All races of a study: what holds under which condition, and on what that rests; None before the first race."""
+    run = conditions(ctx, study)
+    if not run:
+        return None
+    about = study.races[run[0].pair[0]]
+    mark, marks = 100 * about["train_error"], [mark for mark in MARKS if mark > about["train_error"]]
+    return render(
+        "fig1.html.j2",
+        study=study,
+        about=about,
+        mark=mark,
+        outcomes=claims_of(ctx, study),
+        waits=len(races.pairs(study)) - len(run),
+        curves=_curves(ctx, study, run, mark),
+        heads=HEADS,
+        rows=[_row(ctx, study, condition) for condition in run],
+        caption=_caption(ctx, study, run),
+        plain=plain,
+        contrasts=contrasts_of(ctx, study, run),
+        nets=NETS,
+        run=run,
+        shown=races.shown,
+        marks=[f"At {100 * mark:g} %" for mark in marks],
+        others=[found for condition in run if (found := _counted_otherwise(ctx, study, condition, marks))],
+        **_setting(ctx, study, run),
+    )
+
+
+def at_equal_rates(ctx: Context, study: Study) -> Html | None:
+    """ReLU against tanh in the full net of a study without races: its curves, and the ratio of epochs in words."""
+    runs = {net: ctx.results.curves(study.name, name) for net, name in (("ReLU", "zero_biases"), ("tanh", "tanh"))}
+    if study.races or not all(runs.values()):
+        return None
+    curves = curves_chart(
+        {study.title: {net: [as_curve(curve) for curve in seeds.values()] for net, seeds in runs.items()}},
+        "training error (%)",
+        f"ReLU against tanh in the full net, on {study.title}",
+        f"Running training error, a line a seed, both nets at the same rates; dotted: {100 * study.threshold:g} %.",
+        mark=100 * study.threshold,
+    )
+    ratios = [o for o in ctx.outcomes(study, {"ratio"}) if o.claim.experiment == "tanh"]
+    return render("fig1_equal_rates.html.j2", study=study, ratios=ratios, curves=curves)
 
 
 def markdown(ctx: Context, study: Study) -> str:
-    """The same lines as a Markdown table below its caption; nothing if no race was run."""
-    run = pairs_of(ctx, study)
-    if not run:
-        return ""
-    rows = [CONDITION_HEADS, ["---"] * len(CONDITION_HEADS), *_condition_rows(ctx, study, run)]
-    return f"{_condition_caption(ctx, study, run)}:\n\n" + "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    """Rates, epochs and ratio of each condition as a Markdown table below its caption; nothing if no race was run."""
+    run = conditions(ctx, study)
+    rows = (_row(ctx, study, condition) for condition in run)
+    return f"{_caption(ctx, study, run)}:\n\n{markdown_table(HEADS, rows)}" if run else ""
 
 
-def _condition_caption(ctx: Context, study: Study, run: Pairs) -> str:
-    mark = 100 * study.races[run[0][0]]["train_error"]
+def _caption(ctx: Context, study: Study, run: list[Condition]) -> str:
+    mark = 100 * study.races[run[0].pair[0]]["train_error"]
     data = ctx.results.form(study.name, study.training_set)
     return f"Epochs to {mark:g} % running training error on {data}, by condition"
 
 
-def _condition_rows(ctx: Context, study: Study, run: Pairs) -> list[list[str]]:
-    rows: list[list[str]] = []
-    for pair in run:
-        e = ratio_of_pair(ctx, study, pair)
-        sides = []
-        for name, choice in zip(pair, chosen_rates(ctx, study, pair), strict=True):
-            others = races.judged(ctx.results, study, name)
-            edge = f" ({choice.edge} tried)" if choice.edge else ""
-            sides.append((f"{choice.rate:g}{edge}", _epochs(list(others.values())), len(others)))
-        (rate, epochs, seeds), (base_rate, base_epochs, base_seeds) = sides
-        if e is None:
-            ratio, span = "–", "–"
-        else:
-            ratio = plain(e)
-            span = "–" if math.isnan(e.low) else interval(e.low, e.high, "x")
-        words = study.races[pair[0]]["condition"]
-        nets = [base_rate, base_epochs, rate, epochs]
-        rows.append(
-            [
-                words,
-                _precision(ctx, study, pair),
-                *nets,
-                ratio,
-                span,
-                f"{e.seeds} pairs" if e and e.paired else f"{base_seeds} vs {seeds}",
-            ]
-        )
-    return rows
+def _row(ctx: Context, study: Study, of: Condition) -> list[str]:
+    """A condition under `HEADS`: rates, mean epochs of both nets, their ratio with its interval."""
+    tanh, relu = (list(races.judged(ctx.results, study, name).values()) for name in of.pair)
+    rates = [f"{choice.rate:g}" + (f" ({choice.edge} tried)" if choice.edge else "") for choice in of.choices]
+    e = of.ratio
+    ratio = [plain(e), interval(e.low, e.high, "x") or "–"] if e else ["–", "–"]
+    seeds = f"{e.seeds} pairs" if e and e.paired else f"{len(relu)} vs {len(tanh)}"
+    return [of.words, _precision(ctx, study, of), rates[1], _epochs(relu), rates[0], _epochs(tanh), *ratio, seeds]
 
 
-def choices(ctx: Context, study: Study, run: Pairs) -> Html | None:
-    """How each condition differs from that in which the claim is judged: both nets' epochs, and their ratio with its interval."""
-    found = contrasts_of(ctx, study, run)
-    rows = [
-        [c.condition, c.relu, c.tanh, plain(c.ratio), interval(c.ratio.low, c.ratio.high, "x") or "–", c.reading or c.ratio.remark]
-        for c in found
-    ]  # fmt: skip
-    heads = ["Condition", "Epochs, ReLU", "Epochs, tanh", "tanh ÷ ReLU", "95 % interval", "Reading"]
-    caption = "What the choices change: each number over that of the condition in which the claim is judged"
-    return table(heads, rows, caption) if rows else None
-
-
-def _precision(ctx: Context, study: Study, pair: tuple[str, str]) -> str:
+def _precision(ctx: Context, study: Study, of: Condition) -> str:
     """The number format in which the runs of both nets were computed."""
-    names = {name for race in pair for name in study.races[race]["rates"]}
+    names = {name for race in of.pair for name in study.races[race]["rates"]}
     runs = ctx.results.runs.items()
     return several(run.get("precision") for key, run in runs if key[0] == study.name and key[1] in names)
 
@@ -180,16 +110,10 @@ def _epochs(side: list[Reached]) -> str:
     return f"≥ {mean:.1f} ({late} of {len(side)} never)" if late else f"{mean:.1f}"
 
 
-def _curves(ctx: Context, study: Study, run: Pairs, mark: float) -> Html:
+def _curves(ctx: Context, study: Study, run: list[Condition], mark: float) -> Html:
     """A panel a condition with the running training error of both nets, at the chosen rates."""
-    lanes = {
-        condition_name(study.races[pair[0]]["condition"]): {
-            net: curves_of(ctx, study, race) for net, race in zip(("ReLU", "tanh"), pair[::-1], strict=True)
-        }
-        for pair in run
-    }
     return curves_chart(
-        lanes,
+        {of.name: curves_of(ctx, study, of) for of in run},
         "training error (%)",
         "Both nets in each condition, on the same axes",
         f"{study.title}: running training error, a line a seed, each net at its chosen rate; dotted: {mark:g} %. A run ends an epoch after it "
@@ -198,62 +122,24 @@ def _curves(ctx: Context, study: Study, run: Pairs, mark: float) -> Html:
     )
 
 
-def _rates(ctx: Context, study: Study, run: Pairs, mark: float) -> Html | None:
-    """A panel a condition with the epochs of the first seed over learning rates."""
-    sweeps: dict[str, dict[str, tuple[dict[float, Reached], float]]] = {}
-    rows = []
-    for pair in run:
-        words = condition_name(study.races[pair[0]]["condition"])
-        for label, choice in zip(("ReLU", "tanh"), chosen_rates(ctx, study, pair[::-1]), strict=True):
-            if not choice.given:
-                sweeps.setdefault(words, {})[label] = choice.swept, choice.rate
-                rows += [(words, label, rate, races.shown(r), rate == choice.rate) for rate, r in choice.swept.items()]
-    if not sweeps:
-        return None
-    seed = study.races[run[0][0]]["seeds"][0]
-    return chart(
-        lambda narrow: figures.sweeps(sweeps, narrow),
-        f"Epochs to {mark:g} % over the learning rate",
-        "Epochs by rate: "
-        + "; ".join(f"{words}, {label} at {rate:g}: {shown}" for words, label, rate, shown, _ in rows),
-        f"{study.title}, seed {seed} alone, which chose the rates (filled) and is not judged. Triangles: not reached within the epochs "
-        "given. A run is stopped early when its pace shows that it would miss the mark.",
-        pd.DataFrame(rows, columns=["condition", "net", "rate", "epochs", "chosen"]),
-    )
-
-
-def sensitivity(ctx: Context, study: Study, run: Pairs) -> Html:
-    """The ratio of each condition if epochs, rates or marks were counted in other ways, and how well both nets do on test images."""
-    about = study.races[run[0][0]]
-    marks = [mark for mark in MARKS if mark > about["train_error"]]
-    rows = []
-    for pair in run:
-        judged = [races.judged(ctx.results, study, name) for name in pair]
-        ends = ratio_of_pair(ctx, study, pair)
-        if ends is None or not all(judged):
-            continue
-        nets = [list(races.judged_curves(ctx.results, study, name).values()) for name in pair]
-        slow, fast = (races.finer(choice) for choice in chosen_rates(ctx, study, pair))
-        cap = study.races[pair[0]]["epochs"]
-        at = [shown_ratio(*([races.reached(curve, mark, cap) for curve in net] for net in nets)) for mark in marks]
-        errors = [_validation_at(net, about["train_error"]) for net in nets[::-1]]
-        middle = ratio_of(earlier(judged[0]), earlier(judged[1]), *pair, "the mark")
-        gain = _change(None if slow is None or fast is None else slow / fast)
-        words = condition_name(study.races[pair[0]]["condition"])
-        rows.append(
-            [words, plain(ends), f"{plain(middle)} {interval(middle.low, middle.high, 'x')}", gain, *at, *errors]
-        )
-    heads = [
-        *("Condition", "As judged", "At the middle of epochs", "Change by finer rates"),
-        *(f"At {100 * mark:g} %" for mark in marks),
-        *("Validation error, ReLU", "Validation error, tanh"),
-    ]
-    caption = (
-        f"{study.title}: tanh ÷ ReLU. An epoch's running error is its mean; taken as that of its middle, both nets cross half an epoch earlier. "
-        f"Finer rates: the lowest point of a parabola through the fastest rate and its neighbours (seed {about['seeds'][0]}, logarithms). Other "
-        f"marks: the same runs, so no further evidence. Validation error: where {100 * about['train_error']:g} % was reached"
-    )
-    return table(heads, rows, caption)
+def _counted_otherwise(ctx: Context, study: Study, of: Condition, marks: list[float]) -> dict[str, Any]:
+    """The ratio if epochs, rates or marks were counted in other ways, and how well both nets do on validation images."""
+    judged = [races.judged(ctx.results, study, name) for name in of.pair]
+    if of.ratio is None or not all(judged):
+        return {}
+    about = study.races[of.pair[0]]
+    nets = [list(races.judged_curves(ctx.results, study, name).values()) for name in of.pair]
+    slow, fast = map(races.finer, of.choices)
+    return {
+        "name": of.name,
+        "ratio": of.ratio,
+        "middle": ratio_of(earlier(judged[0]), earlier(judged[1]), *of.pair, "the mark"),
+        "finer": None if slow is None or fast is None else slow / fast,
+        "at": [
+            shown_ratio(*([races.reached(c, mark, about["epochs"]) for c in net] for net in nets)) for mark in marks
+        ],
+        "errors": [_validation_at(net, about["train_error"]) for net in nets[::-1]],
+    }
 
 
 def _validation_at(side: list[pd.DataFrame], mark: float) -> str:
@@ -263,35 +149,13 @@ def _validation_at(side: list[pd.DataFrame], mark: float) -> str:
     return f"{100 * sum(there) / len(there):.1f} %" if there else "–"
 
 
-def setting(ctx: Context, study: Study, run: Pairs) -> Html | None:
+def _setting(ctx: Context, study: Study, run: list[Condition]) -> dict[str, Any]:
     """How the nets of the first condition are built and trained, from the configuration of one of their runs."""
-    rates = study.races[run[0][0]]["rates"]
-    keys = [key for key in ctx.results.configs if key[0] == study.name and key[1] in rates]
-    config = ctx.results.configs[min(keys)] if keys else {}
+    rates = study.races[run[0].pair[0]]["rates"]
+    key = min((key for key in ctx.results.configs if key[0] == study.name and key[1] in rates), default=None)
+    config = ctx.results.configs[key] if key else {}
     layers, optimizer = config.get("model", {}).get("layers"), config.get("optimizer")
-    if not layers or not optimizer:
-        return None
-    size = ctx.results.runs.get(min(keys), {}).get("parameters")
-    return render("race_setting.html.j2", config=config, layers=layers, optimizer=optimizer, parameters=size)
-
-
-def _change(factor: float | None) -> str:
-    return "–" if factor is None else f"{number(round(100 * (factor - 1), 1) + 0.0, '%', 1)} %"
-
-
-def every_run(ctx: Context, study: Study) -> Html:
-    """Every finished run of every race."""
-    rows = []
-    for race, about in study.races.items():
-        for name, rate in about["rates"].items():
-            for seed, curve in ctx.results.curves(study.name, name).items():
-                found = races.reached(curve, about["train_error"], about["epochs"])
-                last = curve["train_error"].iloc[-1]
-                if found.censored and len(curve) < about["epochs"]:
-                    got = f"given up at {len(curve)}"
-                else:
-                    got = races.shown(found)
-                end = "diverged" if math.isnan(last) else f"{100 * last:.1f} %"
-                rows.append([race, f"{rate:g}", str(seed), got, str(len(curve)), end])
-    heads = ["Race", "Rate", "Seed", "Epochs to the mark", "Epochs trained", "Training error at the end"]
-    return table(heads, rows, f"{study.title}: every run of the races")
+    if key is None or not layers or not optimizer:
+        return {"config": {}}
+    parameters = ctx.results.runs.get(key, {}).get("parameters")
+    return {"config": config, "layers": layers, "optimizer": optimizer, "parameters": parameters}

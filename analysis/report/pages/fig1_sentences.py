@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from analysis.measures import races
@@ -21,40 +23,79 @@ from analysis.verdicts.rules import Outcome
 from analysis.verdicts.table import number
 
 SIX = 6  # "six times faster" (section 3.1)
+NETS = ("ReLU", "tanh")
 
 
-def by_reading(ctx: Context, study: Study, run: list[tuple[str, str]]) -> dict[str, list[str]]:
-    """The conditions by what they change against the one in which the claim is judged."""
-    found = contrasts_of(ctx, study, run)
-    names = {word: [condition_name(c.condition) for c in found if c.reading == word] for word in CONTRASTS}
-    return {word: conditions for word, conditions in names.items() if conditions}
+@dataclass(frozen=True)
+class Condition:
+    """A pair of races of which both nets have finished a run.
+
+    Attributes:
+        pair: the races of tanh and of ReLU; `choices`: the rate of each.
+        ratio: epochs of tanh over those of ReLU; None: there is no such number.
+    """
+
+    pair: tuple[str, str]
+    words: str
+    choices: list[Choice]
+    ratio: Estimate | None
+
+    @property
+    def name(self) -> str:
+        """Its words without what all conditions share."""
+        return condition_name(self.words)
+
+
+def conditions(ctx: Context, study: Study) -> list[Condition]:
+    """The conditions of a study that have finished a run of both nets."""
+    found = []
+    for pair in races.pairs(study):
+        with suppress(NoEstimate):
+            choices, ratio = [races.choose(ctx.results, study, name) for name in pair], None
+            with suppress(NoEstimate):
+                ratio = races.ratio(ctx.results, study, *pair)
+            found.append(Condition(pair, str(study.races[pair[0]]["condition"]), choices, ratio))
+    return found
+
+
+def known(ctx: Context, study: Study) -> list[tuple[Condition, Estimate]]:
+    """Conditions whose ratio is a number, or a bound, with it; the largest first."""
+    found = [(of, of.ratio) for of in conditions(ctx, study) if of.ratio and not math.isnan(of.ratio.value)]
+    return sorted(found, key=lambda item: -item[1].value)
+
+
+def claims_of(ctx: Context, study: Study) -> list[Outcome]:
+    """What the races of a study say about claims."""
+    return [o for o in ctx.outcomes(study, {"ratio"}) if o.claim.experiment in study.races]
+
+
+def _judged(ctx: Context, study: Study) -> list[tuple[str, str]]:
+    """The pairs of races by which claims are judged."""
+    return [(o.claim.experiment, o.claim.baseline) for o in claims_of(ctx, study)]
 
 
 def story(ctx: Context) -> Html | None:
     """The conditions of Fig. 1 beside each other with a line at six, and Fig. 1 drawn again where the claim is judged."""
-    told = [(study, found) for study in ctx.studies if study.races and (found := _known(ctx, study))]
+    told = [(study, found) for study in ctx.studies if study.races and (found := known(ctx, study))]
     if not told:
         return None
-    study, known = max(told, key=lambda item: (sum(e.conclusive for _, e in item[1]), len(item[1])))
-    names = {pair: condition_name(study.races[pair[0]]["condition"]) for pair, _ in known}
-    own = [(o.claim.experiment, o.claim.baseline) for o in claims_of(ctx, study)]
-    judged = next((pair for pair in own if pair in names), known[0][0])
-    known = sorted(known, key=lambda item: -item[1].value)
-    rows = [
-        Row(
-            names[pair],
-            (e.value, e.low, e.high),
-            open=not e.conclusive,
-            note=f"{_times(e)}{', judged here' * (pair in own)}",
-        )
-        for pair, e in known
-    ]
-    decided = [e for _, e in known if e.conclusive]
-    mark = 100 * study.races[judged[0]]["train_error"]
+    study, found = max(told, key=lambda item: (sum(e.conclusive for _, e in item[1]), len(item[1])))
+    own = _judged(ctx, study)
+    judged, remark = next(((of, e.remark) for of, e in found if of.pair in own), (found[0][0], found[0][1].remark))
+    decided = [e for _, e in found if e.conclusive]
+    mark = 100 * study.races[judged.pair[0]]["train_error"]
     forest = forest_chart(
-        rows,
+        [
+            Row(
+                of.name,
+                (e.value, e.low, e.high),
+                open=not e.conclusive,
+                note=f"{times(e)}{', judged here' * (of.pair in own)}",
+            )
+            for of, e in found
+        ],
         "epochs of the tanh net ÷ epochs of the ReLU net",
-        _title(known),
+        f"tanh takes {_range([e for _, e in found])} the epochs of ReLU{', by the settings' * (len(found) > 1)}",
         f"{study.title}: how many times longer tanh takes to {mark:g} % training error; 95 % intervals over seeds. Grey: carries no verdict.",
         line=SIX,
         named="six",
@@ -62,47 +103,42 @@ def story(ctx: Context) -> Html | None:
         other=1,
     )
     drawn = curves_chart(
-        {
-            names[judged]: {
-                net: curves_of(ctx, study, race) for net, race in zip(("ReLU", "tanh"), judged[::-1], strict=True)
-            }
-        },
+        {judged.name: curves_of(ctx, study, judged)},
         "training error (%)",
         "Fig. 1 of the paper, run again",
         f"{study.title}: running training error, a line a seed; dotted: {mark:g} %. Full: ReLU; dashed: tanh.",
         mark=mark,
-        height=3.0,
     )
+    contrasts = contrasts_of(ctx, study, [of for of, _ in found])
     return render(
         "findings/relu.html.j2",
         figures=(forest, drawn),
         study=study,
-        count=len(known),
-        fastest=(names[known[0][0]], _times(known[0][1])),
-        slowest=(names[known[-1][0]], _times(known[-1][1])),
-        six=sum(e.low <= SIX <= e.high for _, e in known),
-        nothing=sum(e.low <= 1 for _, e in known),
-        undecided=len(known) - len(decided),
+        count=len(found),
+        fastest=(found[0][0].name, times(found[0][1])),
+        slowest=(found[-1][0].name, times(found[-1][1])),
+        six=sum(e.low <= SIX <= e.high for _, e in found),
+        nothing=sum(e.low <= 1 for _, e in found),
+        undecided=len(found) - len(decided),
         slower=sum(e.low > 1 for e in decided),
         faster=sum(e.high < 1 for e in decided),
-        remark=dict(known)[judged].remark.partition(";")[0] or "too few pairs of seeds",
-        changes=by_reading(ctx, study, [pair for pair, _ in known]),
+        remark=remark.partition(";")[0] or "too few pairs of seeds",
+        changes={
+            word: names
+            for word in CONTRASTS
+            if (names := [condition_name(c.condition) for c in contrasts if c.reading == word])
+        },
     )
 
 
-def _title(known: list[tuple[tuple[str, str], Estimate]]) -> str:
-    high, low = known[0][1], known[-1][1]
-    if len(known) == 1:
-        return f"tanh takes {_times(high)} the epochs of ReLU"
-    return f"tanh takes {_times(low).removesuffix(' times')} to {_times(high)} the epochs of ReLU, by the settings"
-
-
-def curves_of(ctx: Context, study: Study, race: str) -> list[figures.Curve]:
+def curves_of(ctx: Context, study: Study, of: Condition) -> dict[str, list[figures.Curve]]:
     """Epochs and running training errors (%) of the seeds that judge a race, at its chosen rate; of all seeds before they ran."""
-    choice = races.choose(ctx.results, study, race)
-    curves = ctx.results.curves(study.name, choice.experiment)
-    others = [curves[seed] for seed in races.judges(study, race) if seed in curves]
-    return [as_curve(curve) for curve in others or curves.values()]
+    found = {}
+    for net, race, choice in zip(NETS, of.pair[::-1], of.choices[::-1], strict=True):
+        curves = ctx.results.curves(study.name, choice.experiment)
+        others = [curves[seed] for seed in races.judges(study, race) if seed in curves]
+        found[net] = [as_curve(curve) for curve in others or curves.values()]
+    return found
 
 
 def judged_under(ctx: Context, row: dict[str, Any]) -> str:
@@ -110,51 +146,25 @@ def judged_under(ctx: Context, row: dict[str, Any]) -> str:
     study = ctx.results.studies.get(row["study"])
     if study is None or row["experiment"] not in study.races:
         return ""
-    words = str(study.races[row["experiment"]]["condition"])
-    ratios = [e for _, e in _known(ctx, study)]
-    if len(ratios) < 2:
-        return words
-    low, high = (pick(ratios, key=lambda e: e.value) for pick in (min, max))
-    return f"{words}; {len(ratios)} conditions gave {_times(low).removesuffix(' times')} to {_times(high)}"
-
-
-def pairs_of(ctx: Context, study: Study) -> list[tuple[str, str]]:
-    """Pairs of races that have finished a run of both nets."""
-    return [pair for pair in races.pairs(study) if chosen_rates(ctx, study, pair)]
-
-
-def claims_of(ctx: Context, study: Study) -> list[Outcome]:
-    return [o for o in ctx.outcomes(study, {"ratio"}) if o.claim.experiment in study.races]
-
-
-def chosen_rates(ctx: Context, study: Study, pair: tuple[str, str]) -> list[Choice]:
-    """The choices of both nets of a pair; none if one has no finished run."""
-    try:
-        return [races.choose(ctx.results, study, name) for name in pair]
-    except NoEstimate:
-        return []
-
-
-def ratio_of_pair(ctx: Context, study: Study, pair: tuple[str, str]) -> Estimate | None:
-    try:
-        return races.ratio(ctx.results, study, *pair)
-    except NoEstimate:
-        return None
-
-
-def _known(ctx: Context, study: Study) -> list[tuple[tuple[str, str], Estimate]]:
-    """Pairs of races whose ratio is a number, or a bound, with it."""
-    found = [(pair, ratio_of_pair(ctx, study, pair)) for pair in pairs_of(ctx, study)]
-    return [(pair, e) for pair, e in found if e is not None and not math.isnan(e.value)]
+    words, ratios = str(study.races[row["experiment"]]["condition"]), [e for _, e in known(ctx, study)]
+    return words if len(ratios) < 2 else f"{words}; {len(ratios)} conditions gave {_range(ratios)}"
 
 
 def plain(e: Estimate) -> str:
+    """The ratio with two decimals, and its bound."""
     return f"{e.bound} {number(e.value, 'x', 2)}".strip()
 
 
-def _times(e: Estimate) -> str:
-    words = {">=": "at least ", "<=": "at most "}.get(e.bound, "")
-    return f"{words}{number(e.value, 'x', 2)} times"
+def times(e: Estimate) -> str:
+    """The same in words."""
+    bound = {">=": "at least ", "<=": "at most "}.get(e.bound, "")
+    return f"{bound}{number(e.value, 'x', 2)} times"
+
+
+def _range(ratios: list[Estimate]) -> str:
+    """The least and the largest of ratios that fall, in words."""
+    least = f"{times(ratios[-1]).removesuffix(' times')} to " if len(ratios) > 1 else ""
+    return f"{least}{times(ratios[0])}"
 
 
 CONTRASTS = (
@@ -174,31 +184,22 @@ class Contrast(NamedTuple):
     reading: str  # one of `CONTRASTS`; nothing if it carries no verdict
 
 
-def contrasts_of(ctx: Context, study: Study, run: list[tuple[str, str]]) -> list[Contrast]:
+def contrasts_of(ctx: Context, study: Study, run: list[Condition]) -> list[Contrast]:
     """Each condition but the one in which the claim is judged, against that one; none if that one has not been run."""
-    judged = [(o.claim.experiment, o.claim.baseline) for o in claims_of(ctx, study)]
-    published = next((pair for pair in judged if pair in run), None)
-    reference = ratio_of_pair(ctx, study, published) if published else None
-    if published is None or reference is None:
+    by_pair = {of.pair: of for of in run}
+    published = next((by_pair[pair] for pair in _judged(ctx, study) if pair in by_pair), None)
+    if published is None or published.ratio is None:
         return []
     found = []
-    for pair in run:
-        ratio = ratio_of_pair(ctx, study, pair)
-        if pair == published or ratio is None:
+    for of in run:
+        if of is published or of.ratio is None:
             continue
         tanh, relu = (
             shown_ratio(*(list(races.judged(ctx.results, study, name).values()) for name in names))
-            for names in zip(pair, published, strict=True)
+            for names in zip(of.pair, published.pair, strict=True)
         )
-        contrast = races.contrast(ratio, reference)
-        condition = study.races[pair[0]]["condition"]
-        found.append(Contrast(condition, relu, tanh, contrast, _contrasted(contrast)))
+        ratio = races.contrast(of.ratio, published.ratio)
+        smaller, larger, none = CONTRASTS
+        reading = smaller if ratio.high < 1 else larger if ratio.low > 1 else none
+        found.append(Contrast(of.words, relu, tanh, ratio, reading if ratio.conclusive else ""))
     return found
-
-
-def _contrasted(found: Estimate) -> str:
-    """In which of `CONTRASTS` a ratio of ratios falls; nothing if it carries no verdict."""
-    smaller, larger, none = CONTRASTS
-    if not found.conclusive:
-        return ""
-    return smaller if found.high < 1 else larger if found.low > 1 else none

@@ -7,7 +7,6 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.measures.estimates import DEAD
 from analysis.paper.lab_logs import load_lab_logs
 from analysis.report.context import Context
 from analysis.report.forest import NAN, Row, forest_chart
@@ -36,11 +35,6 @@ def lucky(row: dict[str, Any]) -> bool:
 # The printed text -------------------------------------------------------------------------------------------------
 
 
-def last_errors(ctx: Context, study: Study, name: str) -> list[float]:
-    """Validation error of each seed at the end of its training, in %."""
-    return [100 * float(curve["validation_error"].iloc[-1]) for curve in ctx.results.curves(study.name, name).values()]
-
-
 def printed_text(ctx: Context) -> Html | None:
     """Whether the text trains where its authors' program does, and which of its points keeps it from that."""
     study = next((study for study in ctx.studies if {"alexnet", "paper"} <= set(ctx.trained(study))), None)
@@ -50,8 +44,8 @@ def printed_text(ctx: Context) -> Html | None:
     trained = ctx.trained(study)
     recipes = [name for name in trained if study.kind(name) in ("base", "recipe")]
     points = [name for name in listed if name in trained]
-    errors = {name: last_errors(ctx, study, name) for name in [*recipes, *points]}
-    dead = {name for name, found in errors.items() if min(found) > 100 * DEAD * study.chance}
+    errors = {name: ctx.last(study, name) for name in [*recipes, *points]}
+    dead = ctx.stuck(study, errors)
     blamed = [listed[name] for name in points if name in dead] if "alexnet" not in dead else []
     changes = {key for row in blamed for key in row["changes"]}
     mended = [
@@ -128,7 +122,7 @@ def authors_logs(ctx: Context) -> Html:
         Row(
             d.words,
             paper=float(ctx.claims[d.claim].paper),
-            lab=(d.value, d.value - d.half, d.value + d.half),
+            lab=d.number,
             note="stands out" if d in shown else "within the noise",
         )
         for d in found

@@ -5,19 +5,18 @@ from __future__ import annotations
 import math
 import textwrap
 from collections import Counter
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
 from typing import Any
 
-from analysis.paper.lab_logs import load_lab_logs
+from analysis.report import forest
 from analysis.report.context import Context
-from analysis.report.page import Html, render
-from analysis.report.pages.lab_logs import differences
+from analysis.report.forest import Number
+from analysis.report.page import Html
+from analysis.report.pages.lab_logs import logged_number
 from analysis.text import plural, tally
 from analysis.verdicts.labels import AGAINST, AGREES, CANNOT_TELL, FOR, LABELS, NOT_SHOWN, PENDING, REPLICATED
 from analysis.verdicts.table import RELATIONS, UNITS, interval, with_unit
 
-Interval = tuple[float, float, float]  # value, low, high; the ends NaN where there is no interval
 # Scale of a panel: its title, the unit of its claims, and whether equal factors are equal lengths.
 POINTS = ("points of top-1 error that the part saves", "points", False)
 TIMES = ("times faster than with tanh", "x", True)
@@ -39,7 +38,6 @@ PANELS = {
         "tab2-5cnn-val-top5": "Top-5, five nets, 2012 val",
     },
 }
-WIDEST = 12.0  # points to either side of zero; what lies further out ends in an arrow
 
 
 @dataclass(frozen=True)
@@ -53,8 +51,8 @@ class Row:
     relation: str
     printed: str  # the paper's number or mark with its unit
     paper: float
-    lab: Interval | None
-    ours: Interval | None
+    lab: Number | None
+    ours: Number | None
     bound: str
     verdict: str
     evidence: str
@@ -81,6 +79,14 @@ class Row:
         return f"agrees{size if self.relation == 'about' else ''}"
 
     @property
+    def drawn(self) -> forest.Row:
+        """The row of the figure; a bound has no interval."""
+        ours = (self.ours[0], math.nan, math.nan) if self.ours and self.bound else self.ours
+        where, untested = self.section if self.section[0].isalpha() else f"§ {self.section}", self.ours is None
+        row = forest.Row(self.label, ours, self.paper, self.lab, open=not self.settled, note=self.words)
+        return replace(row, where=where, untested=untested)
+
+    @property
     def spoken(self) -> str:
         """The row in a sentence without its full stop, for those who do not see the figure."""
         said = [f"{self.label}: paper {self.printed}"]
@@ -99,41 +105,26 @@ class Panel:
     log: bool
     rows: list[Row]
 
-    @cached_property
-    def ticks(self) -> list[float]:
-        """Marks at even distances that enclose all that is drawn, zero (or one) included."""
-        found = [x for row in self.rows for part in ((row.paper,), row.lab, row.ours) for x in part or ()]
-        shown = [x for x in found if math.isfinite(x)]
-        if self.log:
-            first = math.floor(math.log2(max(0.125, min([1.0, *shown]))))
-            return [2.0**k for k in range(first, math.ceil(math.log2(min(32.0, max([4.0, *shown])))) + 1)]
-        widest = 100.0 if self.unit == "%" else WIDEST
-        low, high = max(-widest, min([0.0, *shown])), min(widest, max([4.0, *shown]))
-        step = next(s for s in (2, 5, 10, 25) if (high - low) / s <= 9)
-        return [float(step * k) for k in range(math.floor(low / step), math.ceil(high / step) + 1)]
-
-    def at(self, x: float) -> float:
-        """Where a value lies between the first tick (0) and the last (1); what is outside lies on the edge."""
-        scale = (lambda value: math.log2(max(value, 1e-9))) if self.log else float
-        first, last = scale(self.ticks[0]), scale(self.ticks[-1])
-        return min(1.0, max(0.0, (scale(x) - first) / (last - first)))
+    @property
+    def drawn(self) -> forest.Panel:
+        """The panel of the figure."""
+        return forest.panel(self.title, [row.drawn for row in self.rows], 1 if self.log else 0, log=self.log)
 
 
 def panels(ctx: Context) -> list[Panel]:
     """The claims of `PANELS` that the verdict table holds."""
     table = {str(row["id"]): row for row in ctx.table.to_dict("records")}
-    logs = {d.claim: (d.value, d.value - d.half, d.value + d.half) for d in differences(load_lab_logs(), "top1_error")}
     made = []
     for (title, unit, log), labels in PANELS.items():
-        rows = [_row(table[id_], label, logs.get(id_)) for id_, label in labels.items() if id_ in table]
+        rows = [
+            _row(table[id_], label, logged_number(ctx.claims[id_])) for id_, label in labels.items() if id_ in table
+        ]
         made.append(Panel(title, unit, log, rows))
     return [panel for panel in made if panel.rows]
 
 
-def _row(row: dict[str, Any], label: str, lab: Interval | None) -> Row:
+def _row(row: dict[str, Any], label: str, lab: Number | None) -> Row:
     """Pictures that the bench generates, and an absolute error on other data than the paper's, say nothing about a claim."""
-    if lab is None and not math.isnan(row["lab_value"]):
-        lab = (row["lab_value"], math.nan, math.nan)
     counts = row["evidence"] == "paper scale" or (row["evidence"] not in ("", "demo") and row["verdict"] != PENDING)
     ours = (float(row["ours"]), row["low"], row["high"]) if counts and row["ours"] else None
     same = {key: str(row[key]) for key in ("id", "section", "unit", "relation", "bound", "verdict", "evidence", "limit", "why")}  # fmt: skip
@@ -169,8 +160,7 @@ def svg(ctx: Context, narrow: bool = False, alone: bool = False) -> Html:
     found = panels(ctx)
     alt = f"{takeaway(found)}. {'; '.join(row.spoken for panel in found for row in panel.rows)}."
     title = textwrap.wrap(takeaway(found), 44 if narrow else 84)
-    words = {
-        "lab_words": "their logs" if narrow else "the authors' own logs, 95 %",
-        "our_words": "ours, 95 %: with a verdict, without",
-    }
-    return render("headline.svg.j2", panels=found, title=title, alt=alt, narrow=narrow, alone=alone, wide=0, **words)
+    drawn, legend = [panel.drawn for panel in found], [("paper", "paper"), ("lab", "the authors' own logs, 95 %")]
+    legend += [("ours", "ours, 95 %: with a verdict"), ("open", "without"), ("untested", "not run")]
+    css, width = f"headline {'narrow' if narrow else 'wide'}", 340 if narrow else 600
+    return forest.drawing(drawn, alt, narrow, legend, title, alone, css, width, labels=210, notes=134)

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import pairwise
 
 import pandas as pd
 
 from analysis.calibration.power import NETS, RUN_HOURS
 from analysis.measures.inference import fewest
-from analysis.report import figures
 from analysis.report.chart import chart
 from analysis.report.context import Context
+from analysis.report.forest import Row, drawing, panel
 from analysis.report.names import plain_name
 from analysis.report.page import Html, render
 from analysis.report.pages.calibration import REFERENCE
-from analysis.report.pages.cost import SUSTAINED
+from analysis.report.pages.cost import SUSTAINED, hours_at, training_work
 from analysis.report.pages.speed import IMAGES, RAW_BYTES
 from analysis.text import plural
 
@@ -64,27 +65,17 @@ def _gain(have: Runs, more: Runs, left: dict[str, Runs]) -> float:
 
 def story(ctx: Context) -> Html | None:
     """The first steps of the plan as a staircase, and what the very first takes."""
-    net, claims = ctx.results.layers.get("alexnet"), wanted(ctx)
-    if net is None or not claims or not {"abs-train-size", "cycles-90"} <= set(ctx.claims):
+    work, claims = training_work(ctx), wanted(ctx)
+    if not work or not claims:
         return None
-    images = float(ctx.claims["abs-train-size"].paper) * float(ctx.claims["cycles-90"].paper)
-    hours = {
-        rate: 6 * net["totals"]["macs"] * images / rate / 3.6e15 for rate in SUSTAINED
-    }  # forward and both gradients
+    hours = {rate: hours_at(rate, work[1]) for rate in SUSTAINED}
     rate = SUSTAINED[1]
     steps = plan(claims)
     runs = pd.Series([added.total() for added, _ in steps]).cumsum()
     settled = pd.Series([len(ids) for _, ids in steps]).cumsum()
     labels = [_added(added) for added, _ in steps]
-    data = pd.DataFrame(
-        {
-            "added": labels,
-            "runs": runs,
-            "gpu_hours": runs * hours[rate],
-            "claims": settled,
-            "settled": [" ".join(ids) for _, ids in steps],
-        }
-    )
+    columns = {"added": labels, "runs": runs, "gpu_hours": runs * hours[rate], "claims": settled}
+    data = pd.DataFrame(columns | {"settled": [" ".join(ids) for _, ids in steps]})
     first, shown = steps[0], min(len(steps), SHOWN)
     rows = [
         (label, added.total() * hours[rate], f"+ {len(ids)}: {total} of {len(claims)} claims")
@@ -93,10 +84,13 @@ def story(ctx: Context) -> Html | None:
     if rest := len(steps) - shown:
         left = int(runs.iloc[-1] - runs.iloc[shown - 1])
         rows.append((f"{left} more runs, in {plural(rest, 'step')}", left * hours[rate], f"all {len(claims)} claims"))
+    ends = pd.Series([0.0, *(amount for _, amount, _ in rows)]).cumsum()
+    bars = [Row(label, note=said, bar=bar) for (label, _, said), bar in zip(rows, pairwise(ends), strict=True)]
+    staircase = [panel(f"GPU-hours added up, of a card that keeps up {rate} TFLOP/s", bars, cut=False)]
+    alt = "; ".join(f"{row.runs} runs, {row.gpu_hours:.0f} GPU-hours: {row.claims} claims" for row in data.itertuples())
     drawn = chart(
-        lambda narrow: figures.waterfall(rows, f"GPU-hours added up, of a card that keeps up {rate} TFLOP/s", narrow),
+        lambda narrow: drawing(staircase, alt, narrow),
         f"The first {first[0].total()} runs settle {len(first[1])} of {len(claims)} claims that wait for ImageNet",
-        "; ".join(f"{row.runs} runs, {row.gpu_hours:.0f} GPU-hours: {row.claims} claims" for row in data.itertuples()),
         "Fewest runs with which a claim gets its verdict in four of five campaigns, if the paper is exactly right. "
         "The steps that settle most for each run come first.",
         data,

@@ -31,6 +31,7 @@ PERIODS = {
     "after": "After the paper, December 2012 to February 2013",
     "cifar10": "The public CIFAR-10 files",
 }
+METRICS = ("top1_error", "top5_error")
 VIEWS = {"center": "centre view", "ten": "ten views"}
 # Comparisons that the logs allow: the paper's own (with their claims), and others that bear on what it says.
 ABLATIONS = [
@@ -56,6 +57,11 @@ class Difference:
     run_error: float
     half: float
     rows: tuple[LabLog, LabLog]
+
+    @property
+    def number(self) -> tuple[float, float, float]:
+        """The value with the ends of its interval."""
+        return self.value, self.value - self.half, self.value + self.half
 
     @property
     def reading(self) -> str:
@@ -97,10 +103,20 @@ def differences(logs: list[LabLog], metric: str) -> list[Difference]:
     return found
 
 
+def logged_number(claim: Claim) -> tuple[float, float, float] | None:
+    """What the logs say of a claim: a difference with its interval, or the number alone; None: nothing."""
+    found = (
+        (d.number for d in differences(load_lab_logs(), claim.metric) if d.claim == claim.id)
+        if claim.metric in METRICS
+        else ()
+    )
+    return next(iter(found), None if claim.lab_value is None else (claim.lab_value, math.nan, math.nan))
+
+
 def judged(ctx: Context) -> Html:
     """The paper's ablations judged by its own logs: a line each for the top-1 and the top-5 error."""
     logs = load_lab_logs()
-    found = {metric: differences(logs, metric) for metric in ("top1_error", "top5_error")}
+    found = {metric: differences(logs, metric) for metric in METRICS}
     both = [*found["top1_error"], *found["top5_error"]]
     marks = {id(d): _marks(d, ctx) for d in both}
     axis = shared_axis(marks.values())
@@ -114,7 +130,7 @@ def judged(ctx: Context) -> Html:
                     "top": d.metric[3],
                     "line": number_line(marks[id(d)], _spoken(d), "points", axis, lab=True),
                     "paper": with_unit(ctx.claims[d.claim].paper, "points") if d.claim in ctx.claims else "",
-                    "span": interval(d.value - d.half, d.value + d.half, "points"),
+                    "span": interval(d.number[1], d.number[2], "points"),
                 }
                 for d in (one, other)
             ],
@@ -135,11 +151,11 @@ def judged(ctx: Context) -> Html:
 
 def _marks(d: Difference, ctx: Context) -> Marks:
     paper = ctx.claims[d.claim].number if d.claim in ctx.claims else None
-    return Marks(ours=d.value, span=(d.value - d.half, d.value + d.half), paper=paper, zero=0.0)
+    return Marks(ours=d.value, span=d.number[1:], paper=paper, zero=0.0)
 
 
 def _spoken(d: Difference) -> str:
-    return f"{d.words}: {d.value:.2f} points, from {d.value - d.half:.2f} to {d.value + d.half:.2f}"
+    return "{}: {:.2f} points, from {:.2f} to {:.2f}".format(d.words, *d.number)
 
 
 def _named(d: Difference) -> str:
@@ -151,18 +167,14 @@ def _where(log: LabLog) -> str:
 
 
 def side_by_side(ctx: Context) -> Html:
-    """Paper, lab log and ours for every claim with a logged number, and on which data each was logged."""
+    """Paper and lab log for every claim with a logged number, and on which data each was logged; the claims' cards add ours."""
     logs = load_lab_logs()
-    verdicts = {row["id"]: row for row in ctx.table.to_dict("records")}
     rows = []
     for claim in ctx.claims.values():
-        value, row = logged(claim, logs), verdicts[claim.id]
+        value = logged(claim, logs)
         if value is None:
             continue
         of = rows_of(claim, logs)
-        # an error among ten classes is not comparable
-        comparable = row["ours"] != "" and (claim.how != "value" or row["evidence"] == "paper scale")
-        ours = with_unit(row["ours"], claim.unit, 2 if row["study"] else None)
         rows.append(
             {
                 "claim": claim.id,
@@ -172,7 +184,6 @@ def side_by_side(ctx: Context) -> Html:
                 "where": _where(of[0]),
                 "nets": list(dict.fromkeys(log.net for log in of)),
                 "files": linked(", ".join(log.source for log in of)),
-                "ours": (ours + (f" ({row['study']})" if row["study"] else "")) if comparable else "",
             }
         )
     return render("lab_logs_and_ours.html.j2", rows=rows, data=sorted({str(row["where"]) for row in rows}))

@@ -6,11 +6,10 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-import pandas as pd
-
 from analysis.paper.claims import Claim
 from analysis.report.context import Context
 from analysis.report.page import Html, render
+from analysis.text import mean_range
 from analysis.verdicts.table import number
 
 ALSO = re.compile(r"Top-(\d): ([\d.]+) %")  # the second error of a row, in the note of its claim
@@ -98,15 +97,10 @@ def _ours(ctx: Context, row: Row, place: tuple[str, str], columns: int) -> list[
     for study in ctx.studies:
         evals = ctx.results.chosen(study.name, row.experiment, *place, "ten")
         if len(evals) and study.tier_of([row.experiment]) == "paper":
-            errors = [_mean_range(evals[metric]) for metric in ("top1_error", "top5_error")]
+            errors = [mean_range(100 * evals[metric]) for metric in ("top1_error", "top5_error")]
             cells = [*errors, *[""] * (columns - 2)]  # the labels of the test set are not public
             found.append({"study": study.name, "cells": cells, "images": evals["images"].iloc[0], "seeds": len(evals)})
     return found
-
-
-def _mean_range(values: pd.Series) -> str:
-    shown = f"{100 * values.mean():.1f}"
-    return shown if len(values) == 1 else f"{shown} ({100 * values.min():.1f} – {100 * values.max():.1f})"
 
 
 def _missing(ctx: Context, row: Row) -> dict[str, str]:

@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pandas as pd
 
-from analysis.paper.lab_logs import load_lab_logs
 from analysis.report import figures
-from analysis.report.badges import badge
 from analysis.report.chart import chart
 from analysis.report.context import Context
 from analysis.report.figures import as_curve, curves_chart
-from analysis.report.forest import Row, forest_chart
+from analysis.report.forest import Row, drawing, forest_chart, panel
 from analysis.report.names import plain_name
-from analysis.report.page import Html, folded, stack, table
-from analysis.report.pages import lab_logs
-from analysis.report.pages.departure_tables import effects_table
+from analysis.report.page import Html, render
+from analysis.report.pages.lab_logs import logged_number
 from analysis.results.evidence import Results, Study
+from analysis.text import mean_range
 from analysis.verdicts.effects import Effect, compared_on, effects
 from analysis.verdicts.labels import CANNOT_TELL
 from analysis.verdicts.rules import Outcome
-from analysis.verdicts.table import interval, number, paper_value
+from analysis.verdicts.table import number, paper_value
 
 FEWEST = 3  # rows of a forest: fewer say no more than their table
 NAN = math.nan
@@ -32,18 +31,14 @@ NAN = math.nan
 
 def ablations(ctx: Context) -> Html:
     """A forest for each study that measures several differences, and the numbers of all."""
-    found = {study.name: _measured(ctx, study) for study in ctx.studies}
+    found = [(study, *_measured(ctx, study)) for study in ctx.studies]
     hows = {"difference", "view_gain", "gap", "generalization_gap", "sample_difference"}
-    outcomes = [o for study in ctx.studies for o in ctx.outcomes(study, hows)]
-    forests = [_forest(study, *found[study.name]) for study in ctx.studies]
-    others = [(study, found[study.name][1]) for study in ctx.studies if found[study.name][1]]
-    return stack(
-        *forests,
-        folded("The numbers, with images, seeds and data", differences_table(outcomes)) if outcomes else None,
-        *(
-            folded(f"Parts to whose effect the paper gives no number, on {s.title}", effects_table(s, of))
-            for s, of in others
-        ),
+    return render(
+        "ablations.html.j2",
+        forests=[_forest(*of) for of in found],
+        outcomes=[o for study in ctx.studies for o in ctx.outcomes(study, hows)],
+        others=[(study, others) for study, _, others in found],
+        paper_value=paper_value,
     )
 
 
@@ -84,68 +79,22 @@ def row_of(outcome: Outcome) -> Row:
     """A difference as a row of a forest, with the paper's value and the log's."""
     claim = outcome.claim
     span = [NAN if end is None else end for end in (outcome.low, outcome.high)]
-    logged = lab_logs.differences(load_lab_logs(), claim.metric)
-    log = next(((d.value, d.value - d.half, d.value + d.half) for d in logged if d.claim == claim.id), None)
-    if log is None and claim.lab_value is not None:
-        log = claim.lab_value, NAN, NAN
-    ours = float(outcome.ours or 0), span[0], span[1]
-    return Row(
-        part_name(outcome), ours, claim.number or NAN, log, open=outcome.verdict == CANNOT_TELL, note=outcome.verdict
-    )
-
-
-def differences_table(outcomes: list[Outcome]) -> Html:
-    """Each difference with its numbers in words that a screen reader can read."""
-    rows = []
-    for o in outcomes:
-        unit = o.claim.unit
-        span = interval(o.low, o.high, unit) if o.low is not None and o.high is not None else "–"
-        ours = f"{o.bound} {number(o.ours, unit, 2)}".strip()
-        seeds = f"{o.seeds} vs {o.baseline_seeds}" if o.baseline_seeds else str(o.seeds)
-        compared = (
-            f"{o.claim.experiment} − {o.claim.baseline}"
-            if o.claim.baseline
-            else f"{o.claim.experiment}, one − ten views"
-        )
-        if o.claim.how == "ratio":
-            compared = f"{o.claim.experiment} ÷ {o.claim.baseline}"
-        link = Html('<a href="#claim-{0}">{0}</a>').format(o.claim.id)
-        rows.append(
-            [
-                link,
-                compared,
-                paper_value(o.claim.paper, "", o.claim.relation),
-                number(o.claim.lab_value, unit),
-                ours,
-                span,
-                f"{o.n:,}" if o.n else "–",
-                seeds,
-                f"{o.dataset} {o.split}",
-                badge(o.verdict, o.evidence, o.dataset),
-            ]
-        )
-    heads = ["Claim", "Compared", "Paper", "Lab log", "Ours", "95 % interval", "Images", "Seeds", "Data", "Verdict"]
-    return table(heads, rows, "Differences in percentage points, ratios as factors")
+    ours, log = (float(outcome.ours or 0), span[0], span[1]), logged_number(claim)
+    undecided = outcome.verdict == CANNOT_TELL
+    return Row(part_name(outcome), ours, claim.number or NAN, log, open=undecided, note=outcome.verdict)
 
 
 # Training ---------------------------------------------------------------------------------------------------------
 
-ENDS = ["training", "one view", "ten views"]
+ENDS, SHAPES = ["training", "one view", "ten views"], ["triangle", "hollow", "ours"]
 
 
 def training(ctx: Context) -> Html:
     """How the nets of the paper's comparisons ended, normalisation over the epochs, learning rates and test errors."""
     ran = [study for study in ctx.studies if ctx.trained(study)]
-    parts = [*(_ends(ctx, study) for study in ran), _normalisation(ctx, ran)]
-    for study in ran:
-        rates, errors = rate_changes(ctx.results, study), final_errors(ctx, study)
-        parts += [
-            folded(f"Learning rates of the base network, and why they changed, on {study.title}", rates)
-            if rates
-            else None,
-            folded(f"Test errors of all nets on {study.title}", errors) if errors else None,
-        ]
-    return stack(*parts)
+    charts = [*(_ends(ctx, study) for study in ran), _normalisation(ctx, ran)]
+    studies = [(study, *rate_changes(ctx.results, study), final_errors(ctx, study)) for study in ran]
+    return render("training.html.j2", charts=charts, studies=studies)
 
 
 def _ends(ctx: Context, study: Study) -> Html | None:
@@ -161,11 +110,19 @@ def _ends(ctx: Context, study: Study) -> Html | None:
         return None
     gain = frame["one view"] - frame["ten views"]
     means = [number(value, "%", 2) for value in (gain.mean(), gain.min(), gain.max())]
+    drawn = [
+        Row(net, (ten, NAN, NAN), marks=(("triangle", train), ("hollow", one)))
+        for net, train, one, ten in frame.itertuples()
+    ]
+    shown, legend = (
+        [panel("top-1 error, %", drawn, float(frame.min().min()), cut=False)],
+        list(zip(SHAPES, ENDS, strict=True)),
+    )
     said = (f"{row.Index} {row[1]:.1f}, {row[2]:.1f} and {row[3]:.1f} %" for row in frame.itertuples())
+    alt = f"Top-1 error in training, with one view and with ten: {'; '.join(said)}"
     return chart(
-        lambda narrow: figures.dots(frame, "top-1 error, %", narrow),
+        lambda narrow: drawing(shown, alt, narrow, legend),
         f"Ten views lower the error of the nets on {study.title} by {means[0]} points on average, from {means[1]} to {means[2]}",
-        f"Top-1 error in training, with one view and with ten: {'; '.join(said)}",
         f"Means over seeds, on {set_} {split}. Training error is the running one, with dropout and augmentation on, so it can lie above the others.",
         frame.reset_index(names="net"),
     )
@@ -192,38 +149,30 @@ def _normalisation(ctx: Context, ran: list[Study]) -> Html | None:
     )
 
 
-def rate_changes(results: Results, study: Study) -> Html | None:
-    """Each change of the base network's learning rates in its first seed, with the reason."""
+def rate_changes(results: Results, study: Study) -> tuple[int, list[dict[str, Any]]]:
+    """The first seed of the base network, and each change of its learning rates with the reason."""
     runs = sorted(key for key in results.runs if key[:2] == (study.name, "alexnet"))
-    changes = results.runs[runs[0]].get("rate_changes", []) if runs else []
-    rows = []
-    for change in changes:
-        own = [f"{layer} {kind} {rate:g}" for layer, rates in change["layers"].items() for kind, rate in rates.items()]
-        noise = "on" if change["color_noise"] else "off"
-        numbers = [f"{change['weights']:g}", f"{change['biases']:g}"]
-        rows.append([f"{change['epoch']}", *numbers, ", ".join(own) or "–", noise, change["reason"]])
-    heads = ["From epoch", "Weights", "Biases", "Layers that differ", "Colour noise", "Reason"]
-    return table(heads, rows, f"Learning rates of alexnet, seed {runs[0][2]}") if rows else None
+    return (runs[0][2], results.runs[runs[0]].get("rate_changes", [])) if runs else (0, [])
 
 
-def final_errors(ctx: Context, study: Study) -> Html | None:
-    """Mean and range over seeds of every evaluation of a study, one and ten views; None before the first."""
+def final_errors(ctx: Context, study: Study) -> list[list[str]]:
+    """Of every evaluation of a study: name, data, images, seeds, and mean and range over seeds with one and ten views."""
     e = ctx.results.evals
     rows = []
     for (name, set_, split), group in e[e["study"] == study.name].groupby(["experiment", "set", "split"], sort=True):
-        cells = [name, f"{set_} {split}", f"{group['images'].iloc[0]:,}", str(group["seed"].nunique())]
-        for view in ("center", "ten"):
-            of = group[group["view"] == view]
-            cells += [_mean_range(of[metric]) for metric in ("top1_error", "top5_error")]
-        rows.append(cells)
-    views = [f"{metric}, {view}" for view in ("centre", "ten views") for metric in ("Top-1", "Top-5")]
-    rows.sort(key=lambda cells: (cells[1], cells[0] != "alexnet", cells[0]))
-    caption = "Test errors in %: mean over seeds (lowest – highest)"
-    return table(["Experiment", "Data", "Images", "Seeds", *views], rows, caption) if rows else None
+        views = [group[group["view"] == view] for view in ("center", "ten")]
+        errors = [mean_range(100 * of[metric]) for of in views for metric in ("top1_error", "top5_error")]
+        images, seeds = f"{group['images'].iloc[0]:,}", str(group["seed"].nunique())
+        rows.append([name, f"{set_} {split}", images, seeds, *errors])
+    return sorted(rows, key=lambda cells: (cells[1], cells[0] != "alexnet", cells[0]))
 
 
-def _mean_range(values: pd.Series) -> str:
-    if values.empty:
-        return "–"
-    shown = f"{100 * values.mean():.1f}"
-    return shown if len(values) == 1 else f"{shown} ({100 * values.min():.1f} – {100 * values.max():.1f})"
+def pilot(study: Study) -> Html | None:
+    """Validation error in % of each net of a pilot by the factor on its rates, the chosen one marked; None without a pilot."""
+    about = study.record.get("pilot")
+    if not about:
+        return None
+    tried = {name: {float(f): e for f, e in rate["tried"].items()} for name, rate in about["rates"].items()}
+    factors = sorted({factor for errors in tried.values() for factor in errors})
+    heads = ["Net", *(f"× {factor:g}" for factor in factors), "Chosen"]
+    return render("pilot.html.j2", study=study, about=about, tried=tried, factors=factors, heads=heads)

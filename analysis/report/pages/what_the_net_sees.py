@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from analysis.measures.probed import to_show
 from analysis.report.context import Context
-from analysis.report.page import Html, heading, note, picture, render, stack, table
+from analysis.report.page import Html, picture, render
 from analysis.results.evidence import Results, Study
 from analysis.text import plural
 
@@ -52,7 +52,7 @@ def read_images(folder: Path, split: str, index: pd.DataFrame, places: list[int]
     return out
 
 
-def strip(images: list[Image], side: int = SIDE, gap: int = 3) -> bytes:
+def strip(images: list[Image], alt: str, side: int = SIDE, gap: int = 3) -> Html:
     """Images side by side, each of `side` pixels, as one JPEG; the gaps are mid-grey."""
     from PIL import Image as Pillow
 
@@ -63,12 +63,7 @@ def strip(images: list[Image], side: int = SIDE, gap: int = 3) -> bytes:
         sheet.paste(small, (i * (side + gap), 0))
     buffer = io.BytesIO()
     sheet.save(buffer, format="JPEG", quality=88, optimize=True)
-    return buffer.getvalue()
-
-
-def _strip(images: list[Image], alt: str, side: int = SIDE) -> Html:
-    width = len(images) * (side + 3) - 3
-    return picture(strip(images, side), alt, width, "jpeg")
+    return picture(buffer.getvalue(), alt, wide, "jpeg")
 
 
 def spread(count: int, wanted: int) -> list[int]:
@@ -100,20 +95,13 @@ def sample_sheet(results: Results, study: Study) -> Html | None:
     index = read_index(folder, "train") if manifest else None
     if manifest is None or index is None:
         return None
-    classes = len(manifest["classes"])
-    rows: list[list[object]] = []
-    for label in spread(classes, CLASSES):
-        places = list(np.flatnonzero(index["label"].to_numpy() == label)[:OF_CLASS])
-        name = short_name(manifest, label)
-        if not places:
-            rows.append([name, "0", "no image"])
-            continue
-        images = read_images(folder, "train", index, places)
-        count = int((index["label"] == label).sum())
-        shown = _strip(images, f"{plural(len(images), 'training image')} of the class {name}")
-        rows.append([name, f"{count:,}", shown])
-    caption = f"Sample of {set_} train: the first images of {len(rows)} of {classes:,} classes, as packed"
-    return table(["Class", "Images", "First images"], rows, caption, "pictures")
+    rows: list[tuple[str, int, Html | None]] = []
+    for label in spread(len(manifest["classes"]), CLASSES):
+        places, name = np.flatnonzero(index["label"].to_numpy() == label).tolist(), short_name(manifest, label)
+        images = read_images(folder, "train", index, places[:OF_CLASS])
+        alt = f"{plural(len(images), 'training image')} of the class {name}"
+        rows.append((name, len(places), strip(images, alt) if images else None))
+    return render("sample_sheet.html.j2", rows=rows, set=set_, classes=len(manifest["classes"]))
 
 
 # Fig. 4 -----------------------------------------------------------------------------------------------------------
@@ -136,13 +124,35 @@ def what_the_net_sees(ctx: Context, study: Study) -> Html | None:
     record = told[0]
     pixels = pixels_of(ctx.results, study, record)
     manifest = ctx.results.manifests.get((study.name, study.training_set), {})
-    gone = note("The images are not here: their licence keeps them from travelling with the records.")
-    return stack(
-        heading(f"Single images of {study.title}"),
-        None if pixels else gone,
-        five_labels(record, manifest, pixels),
-        neighbours(record, manifest, pixels),
-    )
+    cards = [_card(record, entry, manifest, pixels) for entry in record["pictures"]]
+    return render("single_images.html.j2", study=study, record=record, here=bool(pixels), cards=cards)
+
+
+def _card(
+    record: dict[str, Any], entry: dict[str, Any], manifest: dict[str, Any], pixels: dict[tuple[str, int], Image]
+) -> dict[str, Any]:
+    """An image with the bars of its five most probable labels and its nearest training images; pictures only where they are here.
+
+    `right` is the place of the true label among the five, `near` the classes of the neighbours and `same` how many are of its own.
+    """
+    truth, neighbours = int(entry["label"]), entry.get("neighbours", [])
+    name, labels = short_name(manifest, truth), [int(label) for label in entry["top5"]]
+    names, shares = [short_name(manifest, label) for label in labels], entry["probabilities"]
+    near = [short_name(manifest, int(one["label"])) for one in neighbours]
+    card = {
+        "name": name,
+        "bars": [(known, 100 * float(share)) for known, share in zip(names, shares, strict=True)],
+        "right": labels.index(truth) if truth in labels else None,
+        "near": near,
+        "same": sum(one["label"] == entry["label"] for one in neighbours),
+        "large": None,
+    }
+    if not pixels:
+        return card
+    own, alt = [pixels[record["validation_split"], entry["index"]]], f"Validation image of the class {name}"
+    found = [pixels[record["train_split"], one["index"]] for one in neighbours]
+    alike = strip(found, f"Its nearest training images, of the classes {', '.join(near)}") if found else None
+    return card | {"large": strip(own, alt, LARGE), "small": strip(own, alt), "strip": alike}
 
 
 def pixels_of(results: Results, study: Study, record: dict[str, Any]) -> dict[tuple[str, int], Image]:
@@ -163,38 +173,3 @@ def pixels_of(results: Results, study: Study, record: dict[str, Any]) -> dict[tu
         images = read_images(folder, split, index, rows)
         found |= {(split, row): image for row, image in zip(rows, images, strict=True)}
     return found
-
-
-def five_labels(record: dict[str, Any], manifest: dict[str, Any], pixels: dict[tuple[str, int], Image]) -> Html:
-    """Images, chosen by position and not by result, with bars of the five most probable labels."""
-    cards, first, among = [], 0, 0
-    for entry in record["pictures"]:
-        truth, own = int(entry["label"]), pixels.get((record["validation_split"], entry["index"]))
-        labels = [int(label) for label in entry["top5"]]
-        first, among = first + (labels[0] == truth), among + (truth in labels)
-        name = short_name(manifest, truth)
-        bars = [
-            (short_name(manifest, label), 100 * float(share), label == truth)
-            for label, share in zip(labels, entry["probabilities"], strict=True)
-        ]
-        alt = f"Validation image of the class {name}"
-        cards.append({"name": name, "bars": bars, "image": None if own is None else _strip([own], alt, LARGE)})
-    return render("five_labels.html.j2", cards=cards, record=record, first=first, among=among)
-
-
-def neighbours(record: dict[str, Any], manifest: dict[str, Any], pixels: dict[tuple[str, int], Image]) -> Html:
-    """Some of the images, each with its nearest training images by the last hidden layer; their classes where pictures are not here."""
-    rows: list[list[object]] = []
-    for entry in filter(lambda entry: entry.get("neighbours"), record["pictures"]):
-        name, near = short_name(manifest, int(entry["label"])), entry["neighbours"]
-        classes = ", ".join(short_name(manifest, int(one["label"])) for one in near)
-        cells: list[object] = [classes]
-        if pixels:
-            own = [pixels[record["validation_split"], entry["index"]]]
-            found = [pixels[record["train_split"], one["index"]] for one in near]
-            alt = f"Its nearest training images, of the classes {classes}"
-            cells = [_strip(own, f"Validation image of the class {name}"), _strip(found, alt)]
-        rows.append([name, *cells, f"{sum(one['label'] == entry['label'] for one in near)} of {len(near)}"])
-    shown = ["Image", "Nearest in the layer"] if pixels else ["Classes of the nearest in the layer"]
-    words = render("neighbours.html.j2", record=record, count=len(rows))
-    return stack(words, table(["Class", *shown, "Of its class"], rows, "Nearest training images", "pictures"))
