@@ -12,7 +12,7 @@ import pytest
 from scipy import stats
 
 TABLE = Path(__file__).parents[1] / "reports" / "reference" / "claims.csv"
-FEWEST = 5  # pairs, or seeds, at a proxy; three where a net is at the paper's size
+FEWEST = 5  # pairs, or seeds, at a proxy and on lossy copies
 
 
 with (TABLE.parents[2] / "analysis" / "claims.csv").open(newline="", encoding="utf-8") as _claims:
@@ -54,11 +54,10 @@ def test_a_published_verdict_follows_from_its_row(row: dict[str, str]) -> None:
             assert low <= own_low * (1 + 1e-4) and high >= own_high * (1 - 1e-4)
         else:
             assert (low, high) == pytest.approx((own_low, own_high), rel=1e-4, abs=1e-5)
-    fewest = 3 if row["study"] == "cifar10_full_length" else FEWEST
     null = 1.0 if row["unit"] == "x" else 50.0 if row["how"] == "pixel_distance" else 0.0
     paper = float(row["paper"])
     sign = 1 if row["relation"] in ("greater", "at_least") or paper > null else -1
-    if row["limit"] or len(row["values"].split()) < fewest:
+    if row["limit"] or len(row["values"].split()) < FEWEST:
         word = "cannot tell"
     elif sign * (wide[0] - null) > 0 and sign * (wide[1] - null) > 0:
         word = "agrees"
@@ -69,10 +68,10 @@ def test_a_published_verdict_follows_from_its_row(row: dict[str, str]) -> None:
     assert (row["direction"], row["size"]) == (word, "unknown")  # no row is at paper scale on the paper's own data
 
 
-def test_they_are_ten_at_least_and_of_several_words() -> None:
+def test_they_are_ten_at_least_and_of_both_words() -> None:
     rows = measured()
     assert len(rows) >= 10
-    assert {row["direction"] for row in rows} == {"agrees", "not shown", "cannot tell"}
+    assert {row["direction"] for row in rows} == {"agrees", "cannot tell"}
 
 
 def test_settings_on_which_text_and_program_agree_hold_by_a_line_that_is_named() -> None:
