@@ -13,6 +13,7 @@ from analysis.report.context import Context
 from analysis.report.figures import as_curve, curves_chart
 from analysis.report.page import Html, render
 from analysis.report.pages.fig1_sentences import NETS, Condition, claims_of, conditions, contrasts_of, curves_of, plain
+from analysis.report.plots import rates_chart
 from analysis.results.campaign import several
 from analysis.results.evidence import Study
 from analysis.text import markdown_table
@@ -46,9 +47,7 @@ def fig1(ctx: Context, study: Study) -> Html | None:
         caption=_caption(ctx, study, run),
         plain=plain,
         contrasts=contrasts_of(ctx, study, run),
-        nets=NETS,
-        run=run,
-        shown=races.shown,
+        rates=_rates(study, run, mark),
         marks=[f"At {100 * mark:g} %" for mark in marks],
         others=[found for condition in run if (found := _counted_otherwise(ctx, study, condition, marks))],
         **_setting(ctx, study, run),
@@ -92,6 +91,27 @@ def _row(ctx: Context, study: Study, of: Condition) -> list[str]:
     ratio = [plain(e), interval(e.low, e.high, "x") or "–"] if e else ["–", "–"]
     seeds = f"{e.seeds} pairs" if e and e.paired else f"{len(relu)} vs {len(tanh)}"
     return [of.words, _precision(ctx, study, of), rates[1], _epochs(relu), rates[0], _epochs(tanh), *ratio, seeds]
+
+
+def _rates(study: Study, run: list[Condition], mark: float) -> Html | None:
+    """A panel a condition with the epochs of the seed that chose the rates; None where all rates were given."""
+    rows = [
+        (of.name, net, rate, reached.epoch, not reached.censored, rate == choice.rate)
+        for of in run
+        for net, choice in zip(NETS, reversed(of.choices), strict=True)
+        if not choice.given
+        for rate, reached in choice.swept.items()
+    ]
+    return (
+        rates_chart(
+            pd.DataFrame(rows, columns=["condition", "net", "rate", "epochs", "reached", "chosen"]),
+            f"Epochs to {mark:g} % over the learning rate",
+            f"{study.title}, seed {study.races[run[0].pair[0]]['seeds'][0]} alone, which chose the rates (ringed) and is not judged. A run that "
+            "misses the mark counts with the epochs that it was given, or is stopped early when its pace shows that it would.",
+        )
+        if rows
+        else None
+    )
 
 
 def _precision(ctx: Context, study: Study, of: Condition) -> str:

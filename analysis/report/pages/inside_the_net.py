@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from analysis.measures import kernels
 from analysis.measures.estimates import NoEstimate
@@ -15,6 +16,7 @@ from analysis.measures.probed import to_show
 from analysis.measures.registry import EXAMINED
 from analysis.report.context import Context
 from analysis.report.page import Html, picture, render
+from analysis.report.plots import chroma_chart
 from analysis.results.evidence import Study
 from analysis.stats.intervals import CONFIDENCE
 
@@ -35,6 +37,7 @@ def inside(ctx: Context, study: Study) -> Html | None:
         asked={key for record in seeds.values() for key, value in record["queries"].items() if value is not None},
         pictures={seed: parts for seed, record in seeds.items() if (parts := kernel_pictures(seed, record))},
         colours=colour(seeds),
+        chroma=chroma(study, seeds),
         outcomes=ctx.outcomes(study, set(EXAMINED)),
         counts=kernel_counts(ctx, study),
         gaps=gaps(ctx, study),
@@ -51,6 +54,20 @@ def colour(seeds: dict[int, dict[str, Any]]) -> dict[int, tuple[float, float, fl
             first, second, before = (100 * float(np.mean(of)) for of in (*sides, _untrained(record)))
             found[seed] = first, second, before
     return found
+
+
+def chroma(study: Study, seeds: dict[int, dict[str, Any]]) -> Html:
+    """Share of colour of every kernel of the first layer, a panel a seed and a column a tower."""
+    rows = [
+        (seed, tower + 1, 100 * share)
+        for seed, record in seeds.items()
+        for tower, share in zip(record["kernels"]["tower"], record["kernels"]["chroma"], strict=True)
+    ]
+    title = "Colour in the kernels of the first layer, by tower"
+    caption = (
+        f"{study.title}: share of each kernel's energy that is colour; the paper's second tower is the colourful one."
+    )
+    return chroma_chart(pd.DataFrame(rows, columns=["seed", "tower", "colour"]), title, caption)
 
 
 def _untrained(record: dict[str, Any]) -> list[float]:
