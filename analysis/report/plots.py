@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import re
+import textwrap
 from typing import Any
 
 import pandas as pd
@@ -44,8 +45,11 @@ def _rates(data: pd.DataFrame, alt: str, narrow: bool) -> Html:
     for (name, axis), (_, found) in zip(grid.axes_dict.items(), data.groupby("condition", sort=False), strict=True):
         for row in found[found["chosen"]].itertuples():
             axis.plot(row.rate, row.epochs, "o", markersize=13, markerfacecolor="none", color=INK)
-        axis.set_title(name)
-    grid.set(xscale="log", yscale="log", xlabel="learning rate of the weights", ylabel="epochs")
+        axis.set_title(textwrap.fill(name, 44))
+    grid.set(xscale="log", yscale="log", xlabel="learning rate of the weights", ylabel="epochs", ylim=(3, 90))
+    for axis in grid.axes.flat:
+        axis.set_yticks([5, 10, 20, 40, 80], ["5", "10", "20", "40", "80"])
+        axis.minorticks_off()
     return _svg(grid, alt, narrow)
 
 
@@ -76,7 +80,7 @@ def _svg(grid: Any, alt: str, narrow: bool) -> Html:
     salt = hashlib.sha256(f"{alt}{narrow}".encode()).hexdigest()[:10]
     buffer = io.StringIO()
     with mpl.rc_context({"svg.hashsalt": salt, "svg.fonttype": "none"}):
-        grid.figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+        grid.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     pyplot.close(grid.figure)
     text = re.sub(r"<metadata>.*?</metadata>", "", buffer.getvalue().partition("<svg")[2], flags=re.S)
     text = re.sub(r"(\.\d\d)\d+", r"\1", text)  # a hundredth of a point is fine enough

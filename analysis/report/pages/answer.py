@@ -114,7 +114,7 @@ def _effects(ctx: Context, full: bool) -> dict[str, Any] | None:
         "count": len(t),
         "groups": groups,
         "shared": int((t["verdict"].eq(CANNOT_TELL) & t["limit"].str.contains("rate not tuned", regex=False)).sum()),
-        "directions": int(t["verdict"].isin([*FOR, *AGAINST]).sum()),
+        "directions": int((t["verdict"].isin([*FOR, *AGAINST]) & t["p_holm"].notna()).sum()),
         "lucky": sum(lucky(row) for row in t.to_dict("records")),
         "studies": _named(study for study in ctx.studies if t["study"].eq(study.name).any()),
         "copy": bool(t["dataset"].isin(list(COPIES)).any()),
