@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from threading import Event
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from filelock import AcquireReturnProxy, FileLock, Timeout
+if TYPE_CHECKING:
+    from filelock import AcquireReturnProxy
 
 from alexnet.errors import UserError
 
@@ -62,6 +63,8 @@ def locked(path: Path, seconds: float = 0.0, waiting: Callable[[], object] = lam
     Raises:
         Timeout: another one holds it.
     """
+    from filelock import FileLock, Timeout  # here, so that what takes no lock does without the package
+
     lock = FileLock(path)
     try:
         return lock.acquire(timeout=0)
