@@ -260,8 +260,8 @@ VERBS = [
     Verb("train", "configuration + packed set -> model.pt, metrics.csv, run.json", _train,
          [CONFIG, DATA, _path("--out", "folder of the run"),
           _path("--start", "weights to start from", required=False, metavar="model.pt"),
-          _devices("0: the processor; 1: a GPU where there is one; 2: one for each tower (without GPUs two processes); "
-                   "auto: two GPUs where there are two, else 1"),
+          _devices("0: the processor; 1 or auto: a GPU where there is one; 2: one for each tower (without GPUs two "
+                   "processes)"),
           _count("--peer-timeout", "seconds that one device waits for the other", 600), THREADS,
           _text("--checkpoint-minutes", "between checkpoints in an epoch (default: 10)", type=_time, default=10.0),
           _count("--checkpoint-steps", "the same in steps; 0: by the clock alone (default)", 0, least=0)]),

@@ -46,7 +46,7 @@ class Cadence:
 def train(config_path, data, out, devices, **others):
     config = json.loads(config_path.read_text())
     name = f"{{config['experiment']}}/{{config['seed']}}"
-    with leased(devices, config["model"]["towers"]) as cards:
+    with leased(devices) as cards:
         begin = time.time()
         time.sleep(json.loads(os.environ["{SECONDS}"])[config["experiment"]])
         note = {{"run": name, "cards": cards, "begin": begin, "end": time.time()}}

@@ -50,7 +50,7 @@ def test_every_image_once_an_epoch_and_each_is_a_crop_or_a_flipped_crop(packed_s
             for top in range(9)
             for left in range(9)
             for step in (1, -1)
-            if np.array_equal(split.images[index, top : top + 32, left : left + 32][:, ::step], image)
+            if np.array_equal(split.images[index][top : top + 32, left : left + 32][:, ::step], image)
         ]
         assert len(found) == 1
         assert split.labels[found[0]] == label

@@ -94,7 +94,7 @@ def test_views_of_the_printed_recipe_lose_their_own_mean(definitions, packed_set
     net = build(config).eval()
     net.load_state_dict(torch.load(weights, weights_only=True)["state_dict"])
     split = open_split(packed_set, "val")
-    centred = split.images.astype(np.float32) - np.load(packed_set / "mean.npy")  # before any crop is cut
+    centred = split.images[:].astype(np.float32) - np.load(packed_set / "mean.npy")  # before any crop is cut
     views = ten_views(centred, 32).transpose(0, 1, 4, 2, 3)
     with torch.no_grad():
         p = net(torch.from_numpy(views.copy()).flatten(0, 1)).softmax(1).unflatten(0, (24, 10)).mean(1)

@@ -80,20 +80,17 @@ def test_a_driver_that_fails_or_is_not_there_means_no_cards(machine, monkeypatch
 
 
 @pytest.mark.parametrize(
-    ("devices", "towers", "there", "expected"),
-    [
-        ("0", 2, 4, 0), ("1", 2, 4, 1), ("2", 2, 4, 2), ("2", 2, 1, 1), ("auto", 2, 4, 2), ("auto", 2, 1, 1),
-        ("auto", 1, 4, 1), ("auto", 2, 0, 0), ("1", 1, 0, 0), ("nine", 1, 3, 0),
-    ],
-)  # fmt: skip
-def test_towers_get_one_card_or_two_by_what_is_there(devices, towers, there, expected):
-    assert gpu_leases.wanted(devices, towers, there) == expected
+    ("devices", "there", "expected"),
+    [("0", 4, 0), ("1", 4, 1), ("2", 4, 2), ("2", 1, 1), ("auto", 4, 1), ("auto", 0, 0), ("1", 0, 0), ("nine", 3, 0)],
+)
+def test_a_run_takes_one_card_unless_two_are_asked_for(devices, there, expected):
+    assert gpu_leases.wanted(devices, there) == expected
 
 
 HOLD = """
 import sys, time
 from alexnet.runtime.gpu_leases import leased
-with leased(sys.argv[1], 2) as taken:
+with leased(sys.argv[1]) as taken:
     print(",".join(taken), flush=True)
     time.sleep(float(sys.argv[2]))
 """
@@ -157,10 +154,12 @@ def test_runs_of_two_cards_neither_block_each_other_nor_are_passed_over(machine)
 def test_within_a_lease_cuda_sees_those_cards_alone(machine, monkeypatch):
     machine(PLAIN)
     monkeypatch.setenv(gpu_leases.VISIBLE, "1,2")
-    with gpu_leases.leased("auto", 2) as taken:
+    with gpu_leases.leased("2") as taken:
         assert taken == [B, C] and os.environ[gpu_leases.VISIBLE] == f"{B},{C}"
+    with gpu_leases.leased("auto") as taken:
+        assert taken == [B]
     assert os.environ[gpu_leases.VISIBLE] == "1,2"
-    with gpu_leases.leased("0", 2) as taken:
+    with gpu_leases.leased("0") as taken:
         assert taken == [] and os.environ[gpu_leases.VISIBLE] == "1,2"
     monkeypatch.delenv(gpu_leases.VISIBLE)
     with pytest.raises(RuntimeError), gpu_leases.leased("1"):

@@ -1,7 +1,9 @@
 """Stores against pixels that Pillow decoded, for every way of asking; damage and contradictions are sentences."""
 
+import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -13,6 +15,7 @@ from test_loader import jpeg_copy
 from alexnet.errors import UserError
 from alexnet.evaluation import evaluate
 from alexnet.packed.packed_set import open_split
+from alexnet.packed.stores import RawImages
 
 
 @pytest.fixture
@@ -27,12 +30,35 @@ def jpeg_set(packed_set, tmp_path):
     [3, np.int64(47), -1, slice(0, 5), slice(40, 99), slice(48, 60), slice(None, None, -7), np.array([9, 0, 9, -2])],
     ids=str,
 )
-def test_a_jpeg_store_is_sliced_as_an_array_is(jpeg_set, which):
-    folder, decoded = jpeg_set
-    images = open_split(folder, "train").images
-    found = images[which]
-    assert found.dtype == np.uint8 and found.shape == decoded[which].shape
-    assert np.array_equal(found, decoded[which])
+def test_stores_are_sliced_as_arrays_are(jpeg_set, packed_set, which):
+    for folder, array in (jpeg_set, (packed_set, np.load(packed_set / "train.npy"))):
+        images = open_split(folder, "train").images
+        found = images[which]
+        assert found.dtype == np.uint8 and found.shape == array[which].shape
+        assert np.array_equal(found, array[which])
+
+
+def test_a_store_that_is_cut_off_while_it_is_read_is_a_sentence(packed_set):
+    """Where a map of the file would end the process by SIGBUS."""
+    images = open_split(packed_set, "train").images
+    os.truncate(packed_set / "train.npy", (packed_set / "train.npy").stat().st_size - 1)
+    assert np.array_equal(images[46], images[46])
+    with pytest.raises(UserError, match=r"train\.npy was cut off"):
+        images[40:]
+
+
+def test_what_is_read_does_not_count_as_memory(tmp_path):
+    """The pages of a mapped file are resident memory of the process, by which clusters end it."""
+    path = tmp_path / "train.npy"
+    np.save(path, np.ones((1000, 64, 64, 3), np.uint8))
+
+    def mapped() -> int:
+        status = Path("/proc/self/status").read_text()
+        return 1024 * int(status.partition("RssFile:")[2].split()[0])
+
+    images, before = RawImages(path), mapped()
+    assert sum(int(images[i].sum(dtype=np.int64)) for i in range(1000)) == 1000 * 64 * 64 * 3
+    assert mapped() - before < path.stat().st_size / 4
 
 
 def test_places_outside_the_store_are_errors(jpeg_set):

@@ -23,6 +23,7 @@ from alexnet.batches.augment import Draws, color_axes, draw_epoch, epoch_order
 from alexnet.batches.views import central_crop
 from alexnet.experiments.config import Optimizer, RunConfig
 from alexnet.packed.packed_set import Split
+from alexnet.packed.stores import read_into
 
 AHEAD = 2  # batches that are made in advance: bounds the memory
 ALIGNMENT = 64  # bytes, as torch aligns its own memory
@@ -204,22 +205,15 @@ class TrainingBatches:
     ) -> None:
         """Make the images at positions `first` to `last` of the epoch in a batch that begins at `start`."""
         out, here = pixels.numpy()[first - start : last - start], slice(first, last)
-        images, indices, draws = self.split.images, order[here], recipe.draws
-        if isinstance(images, np.ndarray):
-            self.split.check(indices)
+        indices, draws = order[here], recipe.draws
+        images = out if self.device.type == "cuda" else np.empty((last - first, *self.split.images.shape[1:]), np.uint8)
+        read_into(self.split.images, indices, images)
+        self.split.check(indices, images)
         if self.device.type == "cuda":
-            for place, index in enumerate(indices):  # one at a time: no array of all in between
-                out[place] = images[index]
-            if not isinstance(images, np.ndarray):
-                self.split.check(indices, out)
             return
-        if not isinstance(images, np.ndarray):
-            images = images[indices]
-            self.split.check(indices, images)
-            indices = np.arange(last - first)
         noise = draws.color[here] if recipe.noisy else draws.color[:0]
         gather.crops(
-            np.asarray(images), indices, draws.top[here], draws.left[here], draws.flip[here], self.mean,
+            images, np.arange(last - first), draws.top[here], draws.left[here], draws.flip[here], self.mean,
             recipe.aligned, noise, recipe.divisor, out,
         )  # fmt: skip
 

@@ -65,7 +65,7 @@ def plan(devices: str, threads: int, precision: str = "fp32", towers: int = 1) -
 
     Args:
         devices: "0" the processor; "1" one device, CUDA where there is some; "2" one a tower, CUDA where there are
-            two; "auto" two CUDA devices if the net has two towers and they are there, else one device.
+            two; "auto" one device.
         threads: of the run; two processes on the processor share them.
         towers: of the net.
 
@@ -75,7 +75,7 @@ def plan(devices: str, threads: int, precision: str = "fp32", towers: int = 1) -
     if devices not in DEVICES:
         raise UserError(f"--devices {devices}: choose {', '.join(DEVICES[:-1])} or {DEVICES[-1]}")
     there = torch.cuda.device_count() if torch.cuda.is_available() and devices != "0" else 0
-    two = devices == "2" or (devices == "auto" and towers == 2 and there >= 2)
+    two = devices == "2"
     if two and towers != 2:
         raise UserError(f"--devices 2: this net has {towers} tower{'s' * (towers > 1)}, not two; use --devices 1")
     if two and there == 1:

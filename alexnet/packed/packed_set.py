@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from alexnet.errors import UserError
 from alexnet.packed.manifest import read_manifest, regular
-from alexnet.packed.stores import Digests, Images, JpegImages, content_line
+from alexnet.packed.stores import Digests, Images, JpegImages, RawImages, content_line
 from alexnet.runtime.files import sha256
 
 LONGEST_HEADER, ROW = 65_536, 2_000  # bytes at most: of a file's header; of a row of an index, or of what a JPEG adds
@@ -76,9 +76,9 @@ def open_split(folder: Path, split: str) -> Split:
             places = (table[column].to_numpy().astype(np.int64) for column in ("offset", "bytes"))
             images: Images = JpegImages(store, size, *places)
         else:
-            images = stored = np.load(store, mmap_mode="r", allow_pickle=False)
-            if stored.dtype != np.uint8 or stored.shape[1:] != (size, size, 3):
-                raise ValueError(f"{store.name} holds {stored.dtype} of the shape {stored.shape}")
+            images = RawImages(store)
+            if images.shape[1] != size:
+                raise ValueError(f"{store.name} holds images of {images.shape[1]} pixels")
         known = np.frombuffer(bytes.fromhex("".join(digests)), np.uint8).reshape(len(digests), -1)
         labels = labels.astype(np.int64)
     except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:

@@ -72,9 +72,9 @@ def cards(environment: Mapping[str, str] = os.environ) -> list[str]:
     return list(dict.fromkeys(chosen))
 
 
-def wanted(devices: str, towers: int, there: int) -> int:
+def wanted(devices: str, there: int) -> int:
     """How many cards a run takes: `devices` as of `alexnet.net.execution.plan`, of those that are `there`."""
-    return min(there, {"auto": 2 if towers == 2 else 1, "1": 1, "2": 2}.get(devices, 0))
+    return min(there, {"auto": 1, "1": 1, "2": 2}.get(devices, 0))
 
 
 def _folder() -> Path:
@@ -87,16 +87,16 @@ def _folder() -> Path:
 
 
 @contextmanager
-def leased(devices: str, towers: int = 1) -> Iterator[list[str]]:
+def leased(devices: str) -> Iterator[list[str]]:
     """Wait for cards and hold them; within, CUDA_VISIBLE_DEVICES names them alone. No cards: nothing happens.
 
     Runs get their cards in the order in which they came, so that two that want two cards never wait for each other.
 
     Args:
-        devices, towers: as of `alexnet.net.execution.plan`.
+        devices: as of `alexnet.net.execution.plan`.
     """
     names = [] if devices == "0" else cards()
-    count = wanted(devices, towers, len(names))
+    count = wanted(devices, len(names))
     if not count:
         yield []
         return

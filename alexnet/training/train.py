@@ -69,9 +69,8 @@ def train(
         raise UserError(f"{config_path}: {config['experiment']} is an average of nets; use the verb ensemble")
     threads = threads or config["training"]["threads"]
     with _alone(out):
-        towers = config["model"]["towers"]
-        with leased(devices, towers):
-            execution = plan(devices, threads, config["precision"], towers)
+        with leased(devices):
+            execution = plan(devices, threads, config["precision"], config["model"]["towers"])
             with interruption.deferred():
                 arguments = (config, data, out, execution, start, cadence)
                 if len(execution.devices) == 2:
