@@ -204,3 +204,10 @@ def test_settings_that_the_program_of_2012_contradicts_say_so(tmp_path: Path) ->
     assert found["lr-drops"].ours == 3
     wrong = {id_ for id_, o in found.items() if o.verdict == "does not hold"}
     assert not wrong
+
+
+def test_words_where_a_number_is_measured_are_a_sentence(tmp_path: Path) -> None:
+    results = load_results(CLAIMS.parents[1] / "reports/reference/results")
+    claim = next(c for c in load_claims(changed(tmp_path, "abs-depth", paper="eight")) if c.id == "abs-depth")
+    with pytest.raises(UserError, match="abs-depth: `paper` is 'eight', and what is measured is a number"):
+        judge(claim, results)

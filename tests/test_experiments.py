@@ -4,10 +4,11 @@ import json
 
 import pytest
 import yaml
+from conftest import TINY_STUDY
 
 from alexnet.__main__ import main
 from alexnet.errors import UserError
-from alexnet.experiments import config, describe, resolve
+from alexnet.experiments import config, describe, resolve, tuning
 from alexnet.experiments import definitions as config_files
 from alexnet.experiments.architecture import in_order
 
@@ -314,3 +315,18 @@ def test_the_typed_configuration_has_the_keys_of_the_schema() -> None:
         assert config.RunConfig.__required_keys__ <= set(found) <= set(config.RunConfig.__annotations__)
         assert set(found["data"]) == set(config.Data.__annotations__)
         assert set(found["training"]) == set(config.Training.__annotations__)
+
+
+def test_what_is_asked_for_and_on_request_is_a_sentence(definitions):
+    twice = TINY_STUDY | {"on_request": ["tanh"]}
+    (definitions / "studies/twice.yaml").write_text(yaml.safe_dump(twice))
+    with pytest.raises(UserError, match="tanh stands under `experiments` and under `on_request`"):
+        config_files.load_study("twice", str(definitions))
+
+
+def test_what_is_on_request_belongs_to_the_study_at_the_rate_of_the_base():
+    """Of the demo: no pilot chooses a rate for it, and the base's, which rates.csv holds, is that of both."""
+    record, known = config_files.load_study("demo"), config_files.load()["experiments"]
+    assert "no_conv3" in record["experiments"] and "no_conv3" not in tuning.arms(record, known)
+    chosen = float(tuning.chosen("demo", "alexnet", "config")["factor"])
+    assert resolve.resolve("demo", "no_conv3", 2)["rate"] == {"factor": chosen}

@@ -219,6 +219,8 @@ def load_study(study: str, folder: str = "config") -> dict[str, Any]:
         must_know(name, known["recipes"], f"{path}: unknown recipe")
     if "plan" in loaded and not plan_of(loaded, folder).is_file():
         raise UserError(f"{path}: `plan`: {plan_of(loaded, folder)} does not exist")
+    if twice := [name for name in loaded["on_request"] if name in loaded["experiments"]]:
+        raise UserError(f"{path}: {twice[0]} stands under `experiments` and under `on_request`; leave it in one")
     if "pilot" in loaded:
         _check_pilot(loaded, known["experiments"], path)
     loaded["experiments"] = [

@@ -12,6 +12,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any
 
+from analysis.errors import UserError
 from analysis.measures.inference import Estimate
 from analysis.paper.claims import Claim
 from analysis.stats import axes
@@ -98,6 +99,10 @@ def accepted(claim: Claim) -> tuple[float, float]:
 def matches(claim: Claim, ours: float | str, paper: str) -> bool:
     if isinstance(ours, str):
         return ours == paper
+    if claim.number is None:
+        raise UserError(
+            f"claims.csv: {claim.id}: `paper` is {paper!r}, and what is measured is a number; write it in digits"
+        )
     low, high = accepted(claim)
     if claim.relation in ("greater", "less"):
         return low < ours < high

@@ -164,8 +164,9 @@ def _logs() -> dict[str, Any]:
 
 def _tiles(t: pd.DataFrame) -> list[tuple[int, str, str]]:
     """How many claims have each verdict, what they do in words, and the verdict; those without a claim left out."""
-    counts = t["verdict"].value_counts()
-    return [(int(counts[w]), LABELS[w].said[int(counts[w] > 1)], w) for w in LABELS if w in counts]
+    found = {word: t.loc[t["verdict"].eq(word), "evidence"] for word in LABELS}
+    where = {word: " on generated images" * bool(of.eq("demo").all()) for word, of in found.items()}
+    return [(len(of), LABELS[word].said[len(of) > 1] + where[word], word) for word, of in found.items() if len(of)]
 
 
 def study_line(ctx: Context, study: Study) -> str:

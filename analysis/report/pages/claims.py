@@ -93,6 +93,7 @@ def _card(ctx: Context, row: dict[str, Any], old: set[RunKey]) -> dict[str, Any]
         "numbers": _numbers(row, claim),
         "line": _line(row, claim),
         "against": _against(row, claim),
+        "program": bool(claim and claim.setting),
         "sign_only": bool(claim and claim.relation == "greater" and claim.number == NO_EFFECT.get(claim.unit)),
         "runs": _runs(ctx, row, old),
         "data_of": _data(ctx, row),
