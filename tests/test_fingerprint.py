@@ -126,7 +126,7 @@ BITES = [
     ("[chunk * group] < 0.5", "[chunk * group] <= 0.5", {"train"}),
     ("- below[i] + colour[i]", "- below[i] - colour[i]", {"train"}),
     ("AHEAD = 2", "AHEAD = 3", {"train"}),
-    ("decode_jpeg(data, fastdct=False", "decode_jpeg(data, fastdct=True", EVERY),
+    ("decode_jpeg(bytes(data), fastdct=False", "decode_jpeg(bytes(data), fastdct=True", EVERY),
     ("1.0 - ((k - greater)", "1.0 - ((k + greater)", EVERY),
     ("minutes: float = 10.0", "minutes: float = 9.0", {"train"}),
     ("self.net.eval()", "self.net.train(True)", {"train"}),
