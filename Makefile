@@ -26,7 +26,7 @@ reproduce: bootstrap ## archives to report: snakemake --cores all
 test: bootstrap ## the tests, two files at a time
 	@$(in_venv) python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
-quick: bootstrap ## the tests that train nothing, run no Snakemake and open no browser: two and a half minutes
+quick: bootstrap ## the tests that train nothing, run no Snakemake and open no browser: two minutes
 	@$(in_venv) python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not heavy" $(ARGS)
 
 verify: ## the published verdicts and their report once more, without torch: 0.7 GB, some minutes

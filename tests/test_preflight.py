@@ -120,6 +120,16 @@ def test_folders_are_counted_by_their_entries(tmp_path):
     assert part.broken and "n00000001_9.JPEG is a link to nowhere" in part.words
 
 
+def test_names_of_files_do_not_reach_the_terminal_raw(definitions, tmp_path, capsys):
+    real = {key: value for key, value in TINY_STUDY.items() if key != "synthetic"}
+    (definitions / "studies/real.yaml").write_text(yaml.safe_dump(real))
+    folder = tmp_path / "a\x1b[2J"
+    folders(folder, 3, 1)
+    _, _, said = screen(capsys, "real", "--definitions", definitions, "--archives", folder, "--results", tmp_path)
+    assert "\x1b" not in said
+    assert "a\\x1b[2J" in said  # where it searched
+
+
 def test_a_thousand_classes_have_the_published_number(tmp_path):
     folders(tmp_path, 1000, 1)
     part = count("ilsvrc2012", "train", *find("ilsvrc2012", tmp_path, ["train"]).part("train"))

@@ -81,7 +81,7 @@ def preflight(study: str, folders: Sequence[Path], results: Path, folder: str = 
     lines.append(Line("missing", ", ".join(missing)) if missing else Line("start", command))
     print(f"{study}: {record['title']}")
     for line in lines:
-        text = "MISSING: " * line.missing + line.text
+        text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in "MISSING: " * line.missing + line.text)
         head = f"  {line.head:{HEAD}}"
         print(textwrap.fill(text, WIDTH, initial_indent=head, subsequent_indent=" " * len(head), **AS_IT_IS))
     return int(bool(missing))
