@@ -183,8 +183,7 @@ class Plan:
 
     def asked(self, study: str) -> list[str]:
         """Experiments of a study that are trained without being named."""
-        record = self.studies[study]
-        return [name for name in record["experiments"] if name not in record["on_request"]]
+        return definitions.asked(self.studies[study])
 
     def outcomes(self, study: str, experiment: str) -> Files:
         """What is asked for of an experiment: evaluations, or the run alone where the data have other classes."""

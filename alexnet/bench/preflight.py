@@ -18,7 +18,7 @@ from alexnet.archives.known_files import PUBLISHED, human_size
 from alexnet.bench.compare import Side
 from alexnet.experiments.architecture import layer_table
 from alexnet.experiments.config import RunConfig
-from alexnet.experiments.definitions import load, load_study
+from alexnet.experiments.definitions import asked, load, load_study
 from alexnet.experiments.resolve import resolve, seeds_of
 from alexnet.packed.manifest import read_manifest
 from alexnet.packed.pack import free_bytes, store_bytes
@@ -63,7 +63,7 @@ def preflight(study: str, folders: Sequence[Path], results: Path, folder: str = 
     """
     record, base = load_study(study, folder), resolve(study, "alexnet", 0, folder)
     lines, images, wanted = _data(record, study, folders, results)
-    runs = _runs(record, study, folder)
+    runs = runs_of(record, study, folder)
     needed = wanted + WORKSPACE * 4 * _parameters(base) * sum(runs.values())
     free = free_bytes(results)
     short = "" if needed <= free else "; make room, or name another `results` folder"
@@ -71,11 +71,12 @@ def preflight(study: str, folders: Sequence[Path], results: Path, folder: str = 
         Line("disk", f"{human_size(needed)} needed (at most), {human_size(free)} free in {results}{short}", bool(short))
     )
     gpus = gpu_leases.cards()
-    speeds = {precision: _measure(base, record["threads"], precision, seconds / 2) for precision in _precisions(base)}
+    with gpu_leases.leased("1"):  # a card that trains would tell a false speed, and lose some of its own
+        speeds = {name: _measure(base, record["threads"], name, seconds / 2) for name in _precisions(base)}
     stores = (path for name in record["sets"] for path in (results / study / "data" / name).glob("*.[nj]p*"))
     lines += _machine(record, gpus, wanted or sum(path.stat().st_size for path in stores))
     lines += _times(record, base, speeds, images, runs, len(gpus))
-    lines += claims(record, study, folder)
+    lines += claims(record, runs)
     missing = [line.head for line in lines if line.missing]
     command = f"snakemake --cores all --config studies=[{study}]"
     lines.append(Line("missing", ", ".join(missing)) if missing else Line("start", command))
@@ -87,10 +88,10 @@ def preflight(study: str, folders: Sequence[Path], results: Path, folder: str = 
     return int(bool(missing))
 
 
-def _runs(record: dict[str, Any], study: str, folder: str) -> dict[str, int]:
+def runs_of(record: dict[str, Any], study: str, folder: str) -> dict[str, int]:
     """How many runs a study asks for, by experiment; ensembles train none."""
-    known, asked = load(folder)["experiments"], [n for n in record["experiments"] if n not in record["on_request"]]
-    return {name: len(seeds_of(study, name, folder)) for name in asked if "members" not in known[name]}
+    known = load(folder)["experiments"]
+    return {name: len(seeds_of(study, name, folder)) for name in asked(record) if "members" not in known[name]}
 
 
 def _parameters(config: RunConfig) -> int:
@@ -111,7 +112,8 @@ def _data(
     repacked = os.environ.get("ALEXNET_REPACKED", "").split(os.pathsep)
     for name, about in record["sets"].items():
         packed = results / study / "data" / name
-        if (packed / "manifest.json").exists():
+        done = (packed / "manifest.json").exists()
+        if done:
             counts = {split: part["images"] for split, part in read_manifest(packed)["splits"].items()}
             lines.append(Line(name, f"packed in {packed}: {_counted(counts)}"))
         elif "synthetic" in record:
@@ -130,7 +132,7 @@ def _data(
                 parts = {split: count(about["source"], split, *found.part(split), repacked) for split in found.splits}
                 lines += [Line(name, f"{split}: {part.words}", part.broken) for split, part in parts.items()]
                 counts = {split: part.images for split, part in parts.items() if part.images is not None}
-        if not (packed / "manifest.json").exists():
+        if not done:
             wanted += store_bytes(sum(counts.values()), record["image_size"], record["store"]["format"])
         images |= {
             kind: counts.get(record[kind]["split"], 0) for kind in ("train", "validate") if record[kind]["set"] == name
@@ -227,9 +229,8 @@ def _hours(hours: float) -> str:
 # What it is good for ------------------------------------------------------------------------------------------------
 
 
-def claims(record: dict[str, Any], study: str, folder: str) -> Iterator[Line]:
+def claims(record: dict[str, Any], runs: dict[str, int]) -> Iterator[Line]:
     """How many trained claims a study can decide, and in which order its nets decide most of them for each run."""
-    runs = _runs(record, study, folder)
     with open(CLAIMS, newline="", encoding="utf-8") as table:
         rows = [row for row in csv.DictReader(table) if row["how"] and row["kind"] not in ("arithmetic", "dataset")]
     own = record["tier"] not in ("paper", "reduced")

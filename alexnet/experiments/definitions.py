@@ -250,6 +250,11 @@ def load_study(study: str, folder: str = "config") -> dict[str, Any]:
     return loaded
 
 
+def asked(study: dict[str, Any]) -> list[str]:
+    """Experiments of a study (`load_study`) that are trained without being named."""
+    return [name for name in study["experiments"] if name not in study["on_request"]]
+
+
 def plan_of(study: dict[str, Any], folder: str) -> Path:
     """File of the registered plan of a study that has one (`plan`)."""
     return Path(folder) / "plans" / f"{study['plan']}.md"
