@@ -11,6 +11,7 @@ import datetime as dt
 import hashlib
 import json
 import math
+import re
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -26,9 +27,9 @@ LICENSE = "https://spdx.org/licenses/BSD-2-Clause"
 PAPER = "https://papers.nips.cc/paper/4824-imagenet-classification-with-deep-convolutional-neural-networks"
 DESCRIPTION = "Report of a run of the AlexNet reproducibility bench: a verdict on each claim of the paper of 2012."
 PROFILES = [
-    ("https://w3id.org/ro/wfrun/process/0.5", "Process Run Crate", "0.5"),
-    ("https://w3id.org/ro/wfrun/workflow/0.5", "Workflow Run Crate", "0.5"),
-    ("https://w3id.org/workflowhub/workflow-ro-crate/1.0", "Workflow RO-Crate", "1.0"),
+    ("https://w3id.org/ro/wfrun/process/0.6", "Process Run Crate", "0.6"),
+    ("https://w3id.org/ro/wfrun/workflow/0.6", "Workflow Run Crate", "0.6"),
+    ("https://w3id.org/workflowhub/workflow-ro-crate/1.1", "Workflow RO-Crate", "1.1"),
 ]
 ABOUT = {  # file beside the report -> format, what it is
     "claims.csv": ("text/csv", "The verdict on each claim: paper, lab log, ours with interval, evidence"),
@@ -117,15 +118,16 @@ def crate(report: Path, title: str, claims: Path, results: Results | None) -> di
     from rocrate.rocrate import ROCrate
 
     folder = report.parent
-    made = ROCrate(version="1.1")
+    made = ROCrate(version="1.3")
     _, end = _times(list(results.runs.values()) if results else [])
     fallback = dt.datetime.fromtimestamp(int(claims.stat().st_mtime), dt.UTC).isoformat()
     made.name = title
     made.description = DESCRIPTION
-    made.license = LICENSE
+    terms = {"@type": "CreativeWork", "name": "BSD 2-Clause License", "description": "Use with the notice kept"}
+    made.license = made.add(ContextEntity(made, LICENSE, terms))
     made.datePublished = end or fallback
     profiles = [
-        made.add(ContextEntity(made, url, {"@type": "CreativeWork", "name": name, "version": version}))
+        made.add(ContextEntity(made, url, {"@type": ["CreativeWork", "Profile"], "name": name, "version": version}))
         for url, name, version in PROFILES
     ]
     made.root_dataset["conformsTo"] = profiles
@@ -136,11 +138,12 @@ def crate(report: Path, title: str, claims: Path, results: Results | None) -> di
         "workflow.smk",
         main=True,
         lang="snakemake",
-        properties=_file(folder / "workflow.smk", "AlexNet reproducibility bench") | {"license": LICENSE},
+        lang_version=re.findall(r'^min_version\("(.+)"\)', WORKFLOW.read_text(encoding="utf-8"), re.MULTILINE)[0],
+        properties=_file(folder / "workflow.smk", *ABOUT["workflow.smk"]) | {"name": "AlexNet reproducibility bench"},
     )
     kinds = {report.name: ("text/html", title), **ABOUT}
     files = [
-        made.add_file(folder / name, name, properties=_file(folder / name, *kinds[name][::-1]))
+        made.add_file(folder / name, name, properties=_file(folder / name, *kinds[name]))
         for name in (report.name, "claims.csv", "claims.json")
     ]
     if results and results.studies:
@@ -148,14 +151,15 @@ def crate(report: Path, title: str, claims: Path, results: Results | None) -> di
             _action(made, workflow, files, results, study)
     else:
         made.add_action(workflow, "#report", result=files, properties={"name": "Report", "endTime": end or fallback})
+    made.root_dataset["mentions"] = made.get_by_type("CreateAction")
     generated: dict[str, Any] = made.metadata.generate()
     return generated
 
 
-def _file(path: Path, name: str, kind: str = "text/plain") -> dict[str, Any]:
+def _file(path: Path, kind: str, description: str) -> dict[str, Any]:
     data = path.read_bytes()
     about = {"contentSize": str(len(data)), "sha256": hashlib.sha256(data).hexdigest()}
-    return {"name": name, "encodingFormat": kind} | about
+    return {"name": path.name, "description": description, "encodingFormat": kind} | about
 
 
 def _action(made: Any, workflow: Any, files: list[Any], results: Results, study: Study) -> None:
@@ -182,7 +186,13 @@ def _action(made: Any, workflow: Any, files: list[Any], results: Results, study:
     }
     about |= {"startTime": start} if start else {}
     about |= {"endTime": end} if end else {}
-    made.add_action(workflow, f"#study-{study.name}", object=archives or None, result=files, properties=about)
+    made.add_action(
+        workflow,
+        f"#study-{study.name}",
+        object=archives[0] if len(archives) == 1 else archives,
+        result=files,
+        properties=about,
+    )
 
 
 def _times(runs: list[dict[str, Any]]) -> tuple[str, str]:
