@@ -6,7 +6,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help reproduce test quick verify check mutants bench reference screenshot format lock hooks bootstrap clean distclean
+.PHONY: help reproduce test quick verify check mutants bench reference screenshot graph format lock hooks bootstrap clean distclean
 
 PYTHON ?=
 ARGS ?=
@@ -57,9 +57,12 @@ reference: bootstrap ## the report of the published runs again, its figures and 
 	@$(in_venv) python -m analysis departures --results reports/reference/results --into reports/reference/README.md
 	@$(in_venv) python -m analysis answer --claims reports/reference/claims.csv --results reports/reference/results --into README.md
 
-screenshot: ## docs/report.png, the first screen of the published report (needs chromium)
+screenshot: ## reports/reference/report.png, the first screen of the published report (needs chromium)
 	@chromium --headless --no-sandbox --disable-gpu --hide-scrollbars --window-size=1280,900 \
-	    --screenshot=docs/report.png "file://$$PWD/reports/reference/alexnet.html"
+	    --screenshot=$(published)/report.png "file://$$PWD/reports/reference/alexnet.html"
+
+graph: bootstrap ## reports/reference/rules.svg, which rule needs which (needs graphviz)
+	@$(in_venv) snakemake --cores 1 --rulegraph 2>/dev/null | tred | dot -Tsvg > $(published)/rules.svg
 
 format: bootstrap ## rewrite sources as `make check` wants them
 	$(in_venv) ruff format .

@@ -268,6 +268,28 @@ def test_a_departure_prints_its_effect(finished):
     assert all("against alexnet: top-1 error" in line and "points" in line for line in found)
 
 
+def test_the_drawn_rules_are_those_that_make_reproduce_runs(tmp_path):
+    """The picture leaves out what a longer way says already, so that reachability is compared."""
+    soak.copy_project(tmp_path, "demo")
+    names, needs = {}, set()
+    for line in snakemake(tmp_path, "--rulegraph").stdout.splitlines():
+        if node := re.search(r'(\d+)\[label = "([^"\\]*)', line):
+            names[node[1]] = node[2]
+        elif edge := re.search(r"(\d+) -> (\d+)", line):
+            needs.add((names[edge[1]], names[edge[2]]))
+    drawing = (ROOT / "reports/reference/rules.svg").read_text()
+    drawn = dict(re.findall(r"<title>(\d+)</title>.*?<text [^>]*>([^<]*)</text>", drawing, re.DOTALL))
+    arrows = {(drawn[a], drawn[b]) for a, b in re.findall(r"<title>(\d+)&#45;&gt;(\d+)</title>", drawing)}
+    assert len(names) > 10 and sorted(drawn.values()) == sorted(names.values())
+
+    def closure(edges):
+        while more := {(a, d) for a, b in edges for c, d in edges if b == c} - edges:
+            edges = edges | more
+        return edges
+
+    assert closure(arrows) == closure(needs)
+
+
 def test_architecture_needs_no_training(tmp_path):
     assert set(planned(copy_project(tmp_path / "project"), "architecture")) <= {
         "describe",
