@@ -1,3 +1,3 @@
 """AlexNet reproducibility bench, the torch side: images in, numbers out."""
 
-__version__ = "0.1.0"
+__version__ = "1.0.0rc1"

@@ -126,6 +126,17 @@ def test_versions_agree() -> None:
     assert len(set(versions)) == 1, versions
 
 
+def test_the_deposit_says_what_the_citation_says() -> None:
+    """Zenodo reads .zenodo.json instead of CITATION.cff where it is there."""
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    deposit = json.loads((ROOT / ".zenodo.json").read_text())
+    for key in ("title", "license", "version", "keywords"):
+        assert deposit[key] == citation[key], key
+    assert deposit["publication_date"] == str(citation["date-released"])
+    assert deposit["description"] == citation["abstract"]
+    assert [one["name"] for one in deposit["creators"]] == [one["name"] for one in citation["authors"]]
+
+
 def test_citation_is_complete() -> None:
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
     assert citation["cff-version"] == "1.2.0"
