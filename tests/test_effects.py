@@ -146,8 +146,12 @@ def test_nets_trained_for_less_than_their_recipe_are_not_titled_paper_scale(resu
         about | ({"epochs": [40, 160]} if about["name"] == "no_lrn" else {}) for about in study.record["experiments"]
     ]
     paper = replace(study, title="CIFAR-10", tier="paper", record={**study.record, "experiments": nets})
-    assert effects.titled(paper) == effects.titled(paper, ["alexnet", "tanh"]) == "CIFAR-10 (paper scale)"
-    assert effects.titled(paper, ["alexnet", "no_lrn"]) == "CIFAR-10 (paper's data, reduced)"
+    runs = {(study.name, name, 1): {} for name in ("alexnet", "tanh")}
+    assert effects.titled(replace(results, runs=runs), paper) == "CIFAR-10 (paper scale)"
+    runs[study.name, "no_lrn", 1] = {}
+    assert effects.titled(replace(results, runs=runs), paper) == "CIFAR-10 (paper's data, reduced)"
+    copy = {(study.name, study.training_set): {"variant": "cifar10-jpeg75"}}
+    assert effects.titled(replace(results, runs=runs, manifests=copy), paper) == "CIFAR-10 (lossy copy)"
 
 
 def test_names_with_markup_stay_text(folder: Path, results: Results) -> None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from analysis.report.page import Html
-from analysis.verdicts.labels import LABELS
+from analysis.verdicts.labels import LABELS, PENDING
 from analysis.verdicts.table import paper_value, weakness, with_unit
 
 
 def badge(verdict: str, evidence: str, dataset: str = "") -> Html:
     """The verdict in a word, a mark and a colour, with its evidence where that is weaker than the paper's data at full size."""
-    short = weakness(evidence, dataset)
+    short = weakness(evidence, dataset) if verdict != PENDING else ""
     weak = Html(' <span class="weak">({})</span>').format(short) if short else ""
     label = LABELS[verdict]
     tone = f" v-{label.tone}" if label.tone else ""

@@ -153,7 +153,8 @@ def forest_chart(
     alt = f"{xlabel}. {'; '.join(row.spoken for row in said)}"
     legend = [("paper", "paper")] * any(not math.isnan(row.paper) for row in rows)
     legend += [("lab", "the authors’ log, 95 % interval")] * any(row.lab for row in rows)
-    legend += [("ours", ours)] * any(row.ours for row in rows)
+    legend += [("ours", ours)] * any(row.ours and not row.open for row in rows)
+    legend += [("open", "ours, no verdict")] * any(row.ours and row.open for row in rows)
     shown = [panel(xlabel, rows, **how)]
     data = pd.DataFrame([row.record for row in said], columns=COLUMNS)
     return chart(lambda narrow: drawing(shown, alt, narrow, legend), title, caption, data)

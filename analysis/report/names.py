@@ -19,7 +19,7 @@ NAMES = {
     "no_conv5": "Without the 5th convolution",
     "conv6": "With a 6th convolution",
     "ensemble": "Average of all seeds",
-    "paper": "Printed text, literally",
+    "paper": "Printed text",
     "paper_color_deviations": "Printed text, but mild colour noise",
     "paper_color_deviations_unscaled": "The same, initial weights unscaled",
     "alexnet_unscaled": "Program, initial weights unscaled",

@@ -60,13 +60,11 @@ def _reach(one: Marks) -> float:
     return max(map(abs, [*one.points, *(one.span or ())]))
 
 
-def number_line(
-    marks: Marks, alt: str, unit: str = "", axis: tuple[float, float] | None = None, lab: bool = False
-) -> Html:
+def number_line(marks: Marks, alt: str, unit: str = "", axis: tuple[float, float] | None = None, css: str = "") -> Html:
     """The line as SVG; whatever lies outside of `axis` (default: `limits`) stands at its end as an arrow.
 
     Args:
-        lab: `ours` and `span` are the authors' numbers, and have the colour of those.
+        css: `from-lab` where `ours` and `span` are the authors' numbers, `undecided` where ours have no verdict; both have colours.
     """
     scale = Scale.of(*(axis or limits([marks])), most=4)
     at = scale.within(0, 100, 2)
@@ -74,7 +72,7 @@ def number_line(
     return render(
         "number_line.svg.j2",
         alt=alt,
-        css=" from-lab" if lab else "",
+        css=f" {css}" if css else "",
         ours=None if marks.ours is None else at(marks.ours),
         beyond=marks.ours is not None and scale.outside(marks.ours),
         span=span and [at(end) for end in span],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -58,6 +58,7 @@ def templates() -> Environment:
     made.filters.update(
         base64=lambda text: base64.b64encode(text.encode()).decode(),
         commas=_commas,
+        labelled=_labelled,
         number=number,
         with_unit=with_unit,
         series=series,
@@ -73,6 +74,16 @@ def render(template: str, **values: object) -> Html:
 def _commas(value: float | None, digits: int = 0) -> str:
     """A number with thousands separated; nothing for None and NaN."""
     return "" if value is None or value != value else f"{value:,.{digits}f}".replace("-", "−")
+
+
+def _labelled(rows: str, heads: Sequence[str]) -> Html:
+    """Rows of a table whose cells say which column they are of; `heads` are those of all but the first."""
+
+    def named(row: re.Match[str]) -> str:
+        names = iter(heads)
+        return re.sub(r"<td(?=[ >])", lambda _: Html('<td data-label="{}"').format(next(names, "")), row[0])
+
+    return Html(re.sub(r"<tr.*?</tr>", named, rows, flags=re.DOTALL))
 
 
 def joined(pieces: Iterable[str], between: str = "") -> Html:

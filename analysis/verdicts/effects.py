@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from analysis.measures import estimates
@@ -11,17 +10,21 @@ from analysis.measures.inference import Estimate
 from analysis.results.evidence import Results, Study
 from analysis.stats.intervals import holm
 from analysis.text import plural
-from analysis.verdicts.table import interval, number
+from analysis.verdicts.table import copied, interval, number
 
 TIER_WORDS = {"demo": "demo", "proxy": "proxy", "reduced": "paper's data, reduced", "paper": "paper scale"}
 UNCORRECTED = "no difference shown once all are counted"  # the interval leaves out zero, Holm's p does not
 READINGS = ("worse", "better", "no difference shown", UNCORRECTED)  # of effects whose interval says something
 
 
-def titled(study: Study, experiments: Iterable[str] = ()) -> str:
-    """A study's title with its tier, if it does not say it itself; nets trained for less than their recipe lower the tier."""
-    tier = TIER_WORDS[study.tier_of(experiments)]
-    return study.title if tier in study.title else f"{study.title} ({tier})"
+def titled(results: Results, study: Study) -> str:
+    """A study's title with its tier, if it does not say it itself, or with what its data are a copy of.
+
+    Nets trained for less than their recipe lower the tier.
+    """
+    tier = TIER_WORDS[study.tier_of(name for of, name, _ in results.runs if of == study.name)]
+    words = copied(results.form(study.name, study.training_set)) or tier
+    return study.title if words in study.title else f"{study.title} ({words})"
 
 
 @dataclass(frozen=True)

@@ -243,9 +243,9 @@ def _elsewhere(claim: Claim, results: Results, study: Study) -> str:
     value, (low, high), (least, most) = races.over_implementations(ratios.values())
     reached = sum(matches(claim, ratio, claim.paper) for ratio in ratios.values())
     return (
-        f"the interval is that of one implementation; over {len(ratios)}, of which the paper specifies none, the geometric mean is "
-        f"{value:.2f} [{low:.2f}, {high:.2f}], one more would lie within [{least:.2f}, {most:.2f}] in 95 of 100 cases, and the "
-        f"paper's range is attained in {reached} of {len(ratios)}"
+        f"the interval is for one implementation, and the paper specifies none; over {len(ratios)} the geometric mean is {value:.2f} "
+        f"[{low:.2f}, {high:.2f}], one more would lie within [{least:.2f}, {most:.2f}] in 95 of 100 cases, and {reached} of {len(ratios)} "
+        f"{'reaches' if reached == 1 else 'reach'} the paper's range"
     )
 
 

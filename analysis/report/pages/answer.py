@@ -13,7 +13,7 @@ from analysis.calibration.power import DAYS, GPUS
 from analysis.paper.lab_logs import load_lab_logs
 from analysis.report.context import Context
 from analysis.report.page import Html, render
-from analysis.report.pages import fig1_sentences, headline
+from analysis.report.pages import fig1_sentences, headline, imagenet_run
 from analysis.report.pages.campaign_state import progress, warnings
 from analysis.report.pages.claims import reasons
 from analysis.report.pages.findings import lucky
@@ -40,8 +40,9 @@ from analysis.verdicts.labels import (
 )
 from analysis.verdicts.table import interval, number, verdict_words
 
-# The recipes that are compared: the printed text, its authors' program, and the text with the program's colour noise.
-RECIPES = ("paper", "alexnet", "paper_color_deviations")
+# The recipes that are compared: the printed text, its authors' program, and the text with the program's colour noise, its initial weights
+# rescaled to a smaller net or not.
+RECIPES = ("paper", "alexnet", "paper_color_deviations", "paper_color_deviations_unscaled")
 SHORT = {id_: f"{label[:1].lower()}{label[1:]}" for labels in headline.PANELS.values() for id_, label in labels.items()}
 
 
@@ -50,10 +51,13 @@ def facts(ctx: Context) -> dict[str, Any]:
     t = ctx.table
     return {
         "runs": len(ctx.results.runs),
+        "claims": len(t),
         "real": len(_real(ctx)),
         "errors": [row for panel in headline.panels(ctx) if panel.unit == "%" for row in panel.rows],
         "waiting": int((t["verdict"].eq(PENDING) & t["command"].str.contains("ilsvrc")).sum()),
-        "one_net": _one_net(t),
+        "waits": _waits(t),
+        "first": imagenet_run.first_step(ctx),
+        "counted": [(count, words) for count, words, verdict in _tiles(t) if verdict in COUNTED],
         "effects": [part for full in (True, False) if (part := _effects(ctx, full))],
         "race": _race(ctx),
         "recipes": _recipes(ctx),
@@ -73,11 +77,9 @@ def first_screen(ctx: Context) -> Html:
         ),
         data=_named(study for study in ctx.studies if any(key[0] == study.name for key in _real(ctx))),
         tiles=_tiles(ctx.table),
-        claims=len(ctx.table),
         takeaway=headline.takeaway(headline.panels(ctx)),
         figures=headline.svg(ctx) + headline.svg(ctx, narrow=True),
         download=headline.svg(ctx, alone=True),
-        warnings=warnings(ctx),
     )
 
 
@@ -92,10 +94,12 @@ def _named(studies: Iterable[Study]) -> list[str]:
     return list(dict.fromkeys(re.split(r", | \(", study.title)[0] for study in studies))
 
 
-def _one_net(t: pd.DataFrame) -> int:
-    """How many pending claims wait for the base network on ILSVRC-2010 alone."""
-    alone = t["experiment"].eq("alexnet") & t["baseline"].eq("")
-    return int((alone & t["verdict"].eq(PENDING) & t["command"].str.contains("ilsvrc2010", regex=False)).sum())
+def _waits(t: pd.DataFrame) -> list[str]:
+    """For what the pending claims about ILSVRC wait, with counts, in words."""
+    waiting = t[t["verdict"].eq(PENDING) & t["command"].str.contains("ilsvrc")]
+    needs = waiting["experiment"].map({"data": "for the archives alone", "alexnet": "for AlexNet trained on them"})
+    needs = needs.where(waiting["baseline"].eq("")).fillna("for several nets")
+    return [f"{count} {words}" for words, count in sorted(needs.value_counts().items())]
 
 
 def _effects(ctx: Context, full: bool) -> dict[str, Any] | None:
@@ -113,7 +117,7 @@ def _effects(ctx: Context, full: bool) -> dict[str, Any] | None:
         "full": full,
         "count": len(t),
         "groups": groups,
-        "shared": int((t["verdict"].eq(CANNOT_TELL) & t["limit"].str.contains("rate not tuned", regex=False)).sum()),
+        "shared": int((t["verdict"].eq(CANNOT_TELL) & t["limit"].str.startswith("rate not tuned")).sum()),
         "directions": int((t["verdict"].isin([*FOR, *AGAINST]) & t["p_holm"].notna()).sum()),
         "lucky": sum(lucky(row) for row in t.to_dict("records")),
         "studies": _named(study for study in ctx.studies if t["study"].eq(study.name).any()),
@@ -127,7 +131,7 @@ def _race(ctx: Context) -> dict[str, Any] | None:
     if row is None or row["evidence"] == "demo" or row["ours"] == "" or row["study"] not in ctx.results.studies:
         return None
     study = ctx.results.studies[row["study"]]
-    ratios = [e for _, e in fig1_sentences.known(ctx, study)]
+    ratios = [e for _, e in fig1_sentences.searched(ctx, study)]
     if not ratios:
         return None
     least = ratios[-1]
@@ -175,7 +179,7 @@ def study_line(ctx: Context, study: Study) -> str:
     seeds = plural(len({seed for _, _, seed in runs}), "different seed")
     nets = plural(len({study.net(name) for _, name, _ in runs}), "network")
     size = f"; the paper's net and training shrunk to {study.shrunk}" if study.shrunk else ""
-    return f"{titled(study)}: {study.data.rstrip('.')}{size}; {nets}, {seeds}; {progress(ctx, study)}"
+    return f"{titled(ctx.results, study)}: {study.data.rstrip('.')}{size}; {nets}, {seeds}; {progress(ctx, study)}"
 
 
 # What each verdict rests on, and what it would take ---------------------------------------------------------------
@@ -190,11 +194,19 @@ def verdicts(ctx: Context) -> Html:
             counts = found["evidence"].value_counts()
             parts = {evidence: int(counts[evidence]) for evidence in reversed(STRENGTH) if evidence in counts}
             rows.append({"word": word, "count": len(found), "parts": parts, "why": _why(found)} | _needs(found, word))
-    return render("verdicts.html.j2", rows=rows, evidence=EVIDENCE, days=DAYS, gpus=GPUS)
+    return render(
+        "verdicts.html.j2",
+        rows=rows,
+        evidence=EVIDENCE,
+        days=DAYS,
+        gpus=GPUS,
+        hours=imagenet_run.hours_of_a_run(ctx),
+        warnings=warnings(ctx),
+    )
 
 
 def _why(found: pd.DataFrame) -> str:
-    """The commonest reasons, with counts."""
+    """The most common reasons, with counts."""
     if found["verdict"].isin([*COUNTED, REPLICATED, NOT_REPLICATED]).all():
         by = found["why"].str.replace(r"[:;].*", "", regex=True).value_counts()
         return "; ".join(f"{text} ({n})" for text, n in by.head(3).items())

@@ -23,7 +23,7 @@ from analysis.report.pages.provenance import anchor
 from analysis.report.program import linked
 from analysis.results.campaign import machine, several
 from analysis.verdicts.judge import judge
-from analysis.verdicts.labels import COUNTED, LESSER, MEASURED, PENDING
+from analysis.verdicts.labels import CANNOT_TELL, COUNTED, LESSER, MEASURED, PENDING
 from analysis.verdicts.rules import Outcome
 from analysis.verdicts.table import interval, verdict_words
 
@@ -149,7 +149,7 @@ def _line(row: dict[str, Any], claim: Claim | None) -> Html | None:
         return None
     said = _numbers(row, claim)
     alt = f"Number line: paper {said['paper']}; authors' log {said['lab']}; ours {said['ours'] or 'untested'}"
-    return number_line(marks, alt, claim.unit)
+    return number_line(marks, alt, claim.unit, css="undecided" if row["verdict"] == CANNOT_TELL else "")
 
 
 def _against(row: dict[str, Any], claim: Claim | None) -> str:

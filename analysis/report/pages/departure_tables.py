@@ -104,7 +104,7 @@ def departures(ctx: Context) -> Html:
     drawn = [(study, effects_drawn(ctx, study, [row["name"] for row in known])) for study in ctx.studies]
     points = []
     for row in known:
-        found = [(effects.titled(study), of[row["name"]]) for study, of in drawn if row["name"] in of]
+        found = [(effects.titled(ctx.results, study), of[row["name"]]) for study, of in drawn if row["name"] in of]
         points.append(
             {
                 "row": row,
@@ -117,7 +117,9 @@ def departures(ctx: Context) -> Html:
             }
         )
     counted = [
-        (effects.titled(study), _counted([shown["effect"] for shown in of.values()])) for study, of in drawn if of
+        (effects.titled(ctx.results, study), _counted([shown["effect"] for shown in of.values()]))
+        for study, of in drawn
+        if of
     ]
     return render("departures.html.j2", points=sorted(points, key=lambda point: -point["size"]), counted=counted)
 
@@ -126,7 +128,9 @@ def effects_of(ctx: Context, study: Study, kind: str) -> Html | None:
     """The effects of all experiments of a kind in one study as number lines; None: none was run."""
     names = [name for name, about in study.experiments.items() if about["kind"] == kind]
     drawn = effects_drawn(ctx, study, names)
-    return render("effects.html.j2", study=study, title=effects.titled(study), drawn=drawn) if drawn else None
+    return (
+        render("effects.html.j2", study=study, title=effects.titled(ctx.results, study), drawn=drawn) if drawn else None
+    )
 
 
 def effects_drawn(ctx: Context, study: Study, names: list[str]) -> dict[str, dict[str, Any]]:
@@ -156,7 +160,7 @@ def _counted(found: list[Effect]) -> str:
     """How many effects read how, as one sentence."""
     heads = [effect.words.partition(" ")[0] for effect in found]
     parts = tally((heads.count(head), *words) for head, words in READINGS.items())
-    return f"Of {plural(len(found), 'point')} of the text, each put into the program alone, {parts}."
+    return f"{plural(len(found), 'point')[:1].upper()}{plural(len(found), 'point')[1:]} of the text, each put into the program alone: {parts}."
 
 
 def _spoken(effect: Effect) -> str:

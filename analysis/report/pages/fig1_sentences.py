@@ -64,6 +64,12 @@ def known(ctx: Context, study: Study) -> list[tuple[Condition, Estimate]]:
     return sorted(found, key=lambda item: -item[1].value)
 
 
+def searched(ctx: Context, study: Study) -> list[tuple[Condition, Estimate]]:
+    """The same without races at a rate that was given, which repeat another condition; all, if there are no others."""
+    found = known(ctx, study)
+    return [item for item in found if all(study.sweeps(race) for race in item[0].pair)] or found
+
+
 def claims_of(ctx: Context, study: Study) -> list[Outcome]:
     """What the races of a study say about claims."""
     return [o for o in ctx.outcomes(study, {"ratio"}) if o.claim.experiment in study.races]
@@ -79,7 +85,8 @@ def story(ctx: Context) -> Html | None:
     told = [(study, found) for study in ctx.studies if study.races and (found := known(ctx, study))]
     if not told:
         return None
-    study, found = max(told, key=lambda item: (sum(e.conclusive for _, e in item[1]), len(item[1])))
+    study, drawn = max(told, key=lambda item: (sum(e.conclusive for _, e in item[1]), len(item[1])))
+    found = searched(ctx, study)
     own = _judged(ctx, study)
     judged, remark = next(((of, e.remark) for of, e in found if of.pair in own), (found[0][0], found[0][1].remark))
     decided = [e for _, e in found if e.conclusive]
@@ -92,27 +99,27 @@ def story(ctx: Context) -> Html | None:
                 open=not e.conclusive,
                 note=f"{times(e)}{', judged here' * (of.pair in own)}",
             )
-            for of, e in found
+            for of, e in drawn
         ],
         "epochs of the tanh net ÷ epochs of the ReLU net",
-        f"tanh takes {_range([e for _, e in found])} the epochs of ReLU{', by the settings' * (len(found) > 1)}",
-        f"{study.title}: how many times longer tanh takes to {mark:g} % training error; 95 % intervals over seeds. Grey: carries no verdict.",
+        f"tanh takes {_range([e for _, e in found])} the epochs of ReLU{', depending on settings that the paper does not give' * (len(found) > 1)}",
+        f"{study.title}: how many times longer tanh takes to {mark:g} % training error; 95 % intervals over seeds. Dotted: 1, no gain.",
         line=SIX,
-        named="six",
+        named="paper: 6",
         cut=False,
         other=1,
     )
-    drawn = curves_chart(
+    again = curves_chart(
         {judged.name: curves_of(ctx, study, judged)},
         "training error (%)",
-        "Fig. 1 of the paper, run again",
+        f"Fig. 1 again: {_marks(ctx, study, judged, mark)}",
         f"{study.title}: running training error, a line a seed; dotted: {mark:g} %. Full: ReLU; dashed: tanh.",
         mark=mark,
     )
     contrasts = contrasts_of(ctx, study, [of for of, _ in found])
     return render(
         "findings/relu.html.j2",
-        figures=(forest, drawn),
+        figures=(forest, again),
         study=study,
         count=len(found),
         fastest=(found[0][0].name, times(found[0][1])),
@@ -131,6 +138,16 @@ def story(ctx: Context) -> Html | None:
     )
 
 
+def _marks(ctx: Context, study: Study, of: Condition, mark: float) -> str:
+    """When each net of a condition reaches the mark, in words: geometric means of the seeds that judge."""
+    said = []
+    for net, race in zip(NETS, of.pair[::-1], strict=True):
+        epochs = [crossing.epoch for crossing in races.judged(ctx.results, study, race).values()]
+        mean = math.exp(sum(map(math.log, epochs)) / len(epochs)) if epochs and max(epochs) < math.inf else math.nan
+        said.append(f"{net} {'never' if math.isnan(mean) else f'after {mean:.3g} epochs'}")
+    return f"{mark:g} % training error, {said[0]}, {said[1]}"
+
+
 def curves_of(ctx: Context, study: Study, of: Condition) -> dict[str, list[figures.Curve]]:
     """Epochs and running training errors (%) of the seeds that judge a race, at its chosen rate; of all seeds before they ran."""
     found = {}
@@ -146,7 +163,7 @@ def judged_under(ctx: Context, row: dict[str, Any]) -> str:
     study = ctx.results.studies.get(row["study"])
     if study is None or row["experiment"] not in study.races:
         return ""
-    words, ratios = str(study.races[row["experiment"]]["condition"]), [e for _, e in known(ctx, study)]
+    words, ratios = str(study.races[row["experiment"]]["condition"]), [e for _, e in searched(ctx, study)]
     return words if len(ratios) < 2 else f"{words}; {len(ratios)} conditions gave {_range(ratios)}"
 
 

@@ -55,6 +55,7 @@ def printed_text(ctx: Context) -> Html | None:
         and name not in dead
         and set(study.experiments[name]["difference"] or {}) <= changes
     ]
+    unscaled = [name for name in dead if name.removesuffix("_unscaled") in mended]
     known = study.chance == study.chance  # a study may not say how many classes it has
     named = {**{name: plain_name(name) for name in recipes}, **{name: listed[name]["topic"] for name in points}}
     rows = [
@@ -62,7 +63,6 @@ def printed_text(ctx: Context) -> Html | None:
             named[name],
             (mean(found), NAN, NAN),
             spread=tuple(found),
-            open=name in dead,
             note="stays at chance" if name in dead else f"{mean(found):.1f} %",
         )
         for name, found in errors.items()
@@ -77,9 +77,9 @@ def printed_text(ctx: Context) -> Html | None:
     drawn = forest_chart(
         rows,
         "validation error, %",
-        _title_of_text(dead, [row["topic"].lower() for row in blamed]),
-        f"{study.title}: validation error after the last epoch, centre view. Grey: stays at chance. Unscaled: initial weights not adapted "
-        "to the smaller net.",
+        _title_of_text(dead, [row["topic"].lower() for row in blamed], bool(unscaled)),
+        f"{study.title}: validation error after the last epoch, centre view. Initial weights are rescaled to the "
+        "smaller net, unless a row says unscaled.",
         line=100 * study.chance if known else 100,
         named="guessing" if known else "",
         ours="mean; small dots: single seeds",
@@ -94,18 +94,20 @@ def printed_text(ctx: Context) -> Html | None:
         dead=dead,
         blamed=blamed,
         mended=mended,
-        unscaled=[name for name in dead if name.removesuffix("_unscaled") in mended],
+        unscaled=unscaled,
         others=[name for name in points if name not in dead],
     )
 
 
-def _title_of_text(dead: set[str], topics: list[str]) -> str:
+def _title_of_text(dead: set[str], topics: list[str], unscaled: bool) -> str:
     if "paper" not in dead:
         return "The printed text trains"
     if "alexnet" in dead:
         return "Neither text nor program has left chance"
-    blame = f": {' and '.join(topics)}" if topics else ""
-    return f"{'One point' if len(topics) == 1 else 'Something'} in the printed text keeps a small net at chance{blame}"
+    more = "; with it mended, the text trains only if its initial weights are rescaled" * (
+        unscaled and len(topics) == 1
+    )
+    return f"The printed {' and '.join(topics) or 'text'} {'keep' if len(topics) > 1 else 'keeps'} a small net at chance{more}"
 
 
 # The authors' logs ------------------------------------------------------------------------------------------------
@@ -152,13 +154,15 @@ def parts_of_the_net(ctx: Context) -> Html | None:
     words = {key: [part_name(o) for o in found if o.verdict in of] for key, of in WORDS.items()}
     spans = [(o.low, o.high, o.claim.number) for o in found if o.low is not None and o.high is not None]
     limits = pd.Series([o.limit for o in found if o.verdict == CANNOT_TELL and o.limit]).value_counts()
-    shown = len(words["agrees"])
-    title = f"On {study.title}, {shown} of {plural(len(found), 'comparison')} {'points' if shown == 1 else 'point'} the paper’s way"
+    shown, above = len(words["agrees"]), sum(low > 0 for low, _, _ in spans)
+    title = f"On {study.title}, {shown} of {plural(len(found), 'comparison')} {'agrees' if shown == 1 else 'agree'} in direction with the paper"
+    if more := sum(o.verdict == CANNOT_TELL and (o.low or 0) > 0 for o in found):
+        title += f"; {more} more {'excludes' if more == 1 else 'exclude'} zero without a verdict"
     drawn = forest_chart(
         [row_of(o) for o in found],
         "rise of the top-1 error without it, percentage points",
         title if len(words["open"]) < len(found) else f"On {study.title}, no comparison is conclusive yet",
-        f"{study.title}. Blue: conclusive; grey: inconclusive, for the reason in the text.",
+        f"{study.title}. Grey: no verdict, for the reason in the text.",
     )
     return render(
         "findings/parts_of_the_net.html.j2",
@@ -166,7 +170,7 @@ def parts_of_the_net(ctx: Context) -> Html | None:
         study=study,
         count=len(found),
         rises=sum(float(o.ours or 0) > 0 for o in found),
-        above=sum(low > 0 for low, _, _ in spans),
+        above=above,
         words=words,
         elsewhere=sum(not low <= printed <= high for low, high, printed in spans if printed),
         limits=limits,

@@ -24,14 +24,17 @@ ERRORS = ("error, %", "%", False)
 PANELS = {
     POINTS: {
         "gpu-delta-top1": "Two towers on two GPUs",
-        "lrn-delta-lab": "Response normalisation",
+        "lrn-delta-lab": "Both normalisations (the lab's pair)",
+        "lrn-delta-top1": "Response normalisation alone",
         "pool-delta-top1": "Overlapping pooling",
         "pca-delta": "Colour noise",
         "tenview-gain": "Averaging ten views",
-        "disc-layer-2pct": "A middle convolutional layer",
+        "disc-layer-2pct-conv2": "Second convolutional layer",
+        "disc-layer-2pct": "Third convolutional layer",
+        "disc-layer-2pct-conv4": "Fourth convolutional layer",
         "lrn-cifar-delta": "Normalisation, on CIFAR-10",
     },
-    TIMES: {"relu-speedup-cifar10": "ReLU, four layers, CIFAR-10", "relu-several-times": "ReLU, the full network"},
+    TIMES: {"relu-speedup-cifar10": "ReLU, four layers, CIFAR-10", "relu-several-times": "ReLU, AlexNet"},
     ERRORS: {
         "abs-top1-2010": "Top-1, ILSVRC-2010 test",
         "abs-top5-2010": "Top-5, ILSVRC-2010 test",
@@ -82,9 +85,10 @@ class Row:
     def drawn(self) -> forest.Row:
         """The row of the figure; a bound has no interval."""
         ours = (self.ours[0], math.nan, math.nan) if self.ours and self.bound else self.ours
-        where, untested = self.section if self.section[0].isalpha() else f"§ {self.section}", self.ours is None
+        where = self.section if self.section[0].isalpha() else f"§ {self.section}"
+        where += f" · paper {self.printed}" * (self.relation != "about")
         row = forest.Row(self.label, ours, self.paper, self.lab, open=not self.settled, note=self.words)
-        return replace(row, where=where, untested=untested)
+        return replace(row, where=where, untested=self.ours is None)
 
     @property
     def spoken(self) -> str:
@@ -161,6 +165,6 @@ def svg(ctx: Context, narrow: bool = False, alone: bool = False) -> Html:
     alt = f"{takeaway(found)}. {'; '.join(row.spoken for panel in found for row in panel.rows)}."
     title = textwrap.wrap(takeaway(found), 44 if narrow else 84)
     drawn, legend = [panel.drawn for panel in found], [("paper", "paper"), ("lab", "the authors' own logs, 95 %")]
-    legend += [("ours", "ours, 95 %: with a verdict"), ("open", "without"), ("untested", "not run")]
+    legend += [("ours", "ours, 95 %"), ("open", "ours, no verdict"), ("untested", "not run")]
     css, width = f"headline {'narrow' if narrow else 'wide'}", 340 if narrow else 600
     return forest.drawing(drawn, alt, narrow, legend, title, alone, css, width, labels=210, notes=134)

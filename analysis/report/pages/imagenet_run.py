@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from itertools import pairwise
+from typing import Any
 
 import pandas as pd
 
@@ -18,6 +19,7 @@ from analysis.report.pages.calibration import REFERENCE
 from analysis.report.pages.cost import SUSTAINED, hours_at, training_work
 from analysis.report.pages.speed import IMAGES, RAW_BYTES
 from analysis.text import plural
+from analysis.verdicts.labels import PENDING
 
 Runs = Counter[tuple[str, str]]  # runs of a net (data set, experiment)
 SHOWN = 9  # steps of the plan that have a row of their own
@@ -63,13 +65,26 @@ def _gain(have: Runs, more: Runs, left: dict[str, Runs]) -> float:
     return sum(needed <= after for needed in left.values()) / max((after - have).total(), 1)
 
 
+def hours_of_a_run(ctx: Context) -> tuple[float, float] | None:
+    """GPU-hours of a run of the paper's network on ILSVRC, at the highest and the lowest rate; None without its layer table."""
+    work = training_work(ctx)
+    return (hours_at(SUSTAINED[-1], work[1]), hours_at(SUSTAINED[0], work[1])) if work else None
+
+
+def first_step(ctx: Context) -> dict[str, Any] | None:
+    """Runs of the plan's first step, how many claims they settle, and the hours of a run; None if there is no plan."""
+    steps, hours = plan(wanted(ctx)), hours_of_a_run(ctx)
+    return {"runs": steps[0][0].total(), "claims": len(steps[0][1]), "hours": hours} if steps and hours else None
+
+
 def story(ctx: Context) -> Html | None:
     """The first steps of the plan as a staircase, and what the very first takes."""
     work, claims = training_work(ctx), wanted(ctx)
     if not work or not claims:
         return None
-    hours = {rate: hours_at(rate, work[1]) for rate in SUSTAINED}
     rate = SUSTAINED[1]
+    hours = {rate: hours_at(rate, work[1])}
+    pending = int(ctx.table.loc[ctx.table["id"].isin(list(claims)), "verdict"].eq(PENDING).sum())
     steps = plan(claims)
     runs = pd.Series([added.total() for added, _ in steps]).cumsum()
     settled = pd.Series([len(ids) for _, ids in steps]).cumsum()
@@ -86,13 +101,14 @@ def story(ctx: Context) -> Html | None:
         rows.append((f"{left} more runs, in {plural(rest, 'step')}", left * hours[rate], f"all {len(claims)} claims"))
     ends = pd.Series([0.0, *(amount for _, amount, _ in rows)]).cumsum()
     bars = [Row(label, note=said, bar=bar) for (label, _, said), bar in zip(rows, pairwise(ends), strict=True)]
-    staircase = [panel(f"GPU-hours added up, of a card that keeps up {rate} TFLOP/s", bars, cut=False)]
+    staircase = [panel(f"GPU-hours in total, at {rate} TFLOP/s", bars, cut=False)]
     alt = "; ".join(f"{row.runs} runs, {row.gpu_hours:.0f} GPU-hours: {row.claims} claims" for row in data.itertuples())
     drawn = chart(
         lambda narrow: drawing(staircase, alt, narrow),
-        f"The first {first[0].total()} runs settle {len(first[1])} of {len(claims)} claims that wait for ImageNet",
-        "Fewest runs with which a claim gets its verdict in four of five campaigns, if the paper is exactly right. "
-        "The steps that settle most for each run come first.",
+        f"{first[0].total()} runs ({first[0].total() * hours[rate]:.0f} GPU-hours) would settle {len(first[1])} of the {len(claims)} claims that training on ImageNet can decide",
+        f"Runs that give each claim a verdict in four of five campaigns, if the paper is exactly right; the steps that settle "
+        f"most for each run come first. Of the {len(claims)} claims, {pending} {'is' if pending == 1 else 'are'} pending, and the others "
+        "have been tried on small data.",
         data,
     )
     study = first[0].most_common(1)[0][0][0]
@@ -100,7 +116,7 @@ def story(ctx: Context) -> Html | None:
     return render(
         "findings/imagenet_run.html.j2",
         figure=drawn,
-        hours=(hours[SUSTAINED[-1]], hours[SUSTAINED[0]]),
+        hours=hours_of_a_run(ctx),
         rates=(SUSTAINED[-1], SUSTAINED[0]),
         paper_hours=RUN_HOURS,
         gigabytes=IMAGES[TITLES[study]] * RAW_BYTES / 1e9,

@@ -128,7 +128,7 @@ def judged(ctx: Context) -> Html:
                 {
                     "d": d,
                     "top": d.metric[3],
-                    "line": number_line(marks[id(d)], _spoken(d), "points", axis, lab=True),
+                    "line": number_line(marks[id(d)], _spoken(d), "points", axis, "from-lab"),
                     "paper": with_unit(ctx.claims[d.claim].paper, "points") if d.claim in ctx.claims else "",
                     "span": interval(d.number[1], d.number[2], "points"),
                 }
