@@ -48,6 +48,7 @@ class Model(TypedDict):
     lrn: Settings
     spatial_norm: Settings
     drop_probability: float
+    inverted_dropout: NotRequired[bool]
     layers: dict[str, LayerRecord]
 
 

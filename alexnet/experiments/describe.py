@@ -1,7 +1,5 @@
 """What the report says about experiments, studies and departures: layer tables, differences, fingerprints; without torch."""
 
-from __future__ import annotations
-
 from functools import reduce
 from typing import Any
 
@@ -143,6 +141,7 @@ def departures(folder: str = "config") -> dict[str, Any]:
     Returns:
         departures: one record each with name, baseline, about, topic, text, code, base (whose side the baseline is
         on), and `changes`, {dotted key: [in the program, by the text]}. recipes: {name: {dotted key: value}}.
+        published: {name: {about, top1, top5, changes, source}} of the recipes with which others published errors.
     """
     recipes, known = load(folder)["recipes"], load(folder)["experiments"]
 
@@ -157,6 +156,11 @@ def departures(folder: str = "config") -> dict[str, Any]:
     return {
         "departures": [row(name, about) for name, about in known.items() if about["kind"] == "departure"],
         "recipes": {name: _leaves(recipe) for name, recipe in recipes.items()},
+        "published": {
+            name: {"about": about["about"], **about["published"]}
+            for name, about in known.items()
+            if "published" in about
+        },
     }
 
 

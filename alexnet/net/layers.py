@@ -178,29 +178,30 @@ class LocalResponseNorm(nn.Module):
 class Dropout(nn.Module):
     """Dropout as in s. 4.2: units are zeroed in training; at test all are kept and scaled by the keep rate.
 
-    Not torch.nn.Dropout, which scales in training instead and is a different optimiser at equal rates.
+    `inverted`: as torch.nn.Dropout, which scales in training instead and is a different optimiser at equal rates.
     """
 
-    def __init__(self, probability: float) -> None:
+    def __init__(self, probability: float, inverted: bool = False) -> None:
         super().__init__()
-        self.keep = 1.0 - probability
+        self.keep, self.inverted = 1.0 - probability, inverted
         self.first, self.units = 0, 0  # which of how many units of the layer are here; 0: all are
 
     def only(self, first: int, units: int) -> Dropout:
         """The part of this layer whose units begin at `first` of `units`; masks are those of the whole layer."""
-        part = Dropout(1.0 - self.keep)
+        part = Dropout(1.0 - self.keep, self.inverted)
         part.first, part.units = first, units
         return part
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
-            return x * self.keep
+            return x if self.inverted else x * self.keep
         shape = (x.shape[0], self.units, *x.shape[2:]) if self.units else x.shape
         # single precision whatever x has: uniform numbers of bfloat16 are too coarse for a rate
         draws = torch.rand(shape, device=x.device)
         if self.units:
             draws = draws[:, self.first : self.first + x.shape[1]]
-        return x * (draws < self.keep)
+        kept = x * (draws < self.keep)
+        return kept / self.keep if self.inverted else kept
 
 
 class _Local(torch.autograd.Function):

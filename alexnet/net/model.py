@@ -3,8 +3,6 @@
 A layer that reads its own tower is a grouped convolution over the maps [tower 0 | tower 1].
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 
@@ -106,7 +104,7 @@ def _following(step: str, record: LayerRecord, model: Model) -> nn.Module:
         pool = settings_of(step, record, model)
         # a partial window counts, and its mean is over what lies inside (CC1 conv_util.cuh, regionSize)
         return POOLS[pool.get("kind", "max")](pool["kernel"], pool["stride"], ceil_mode=True)
-    return Dropout(model["drop_probability"])
+    return Dropout(model["drop_probability"], model.get("inverted_dropout", False))
 
 
 def build(config: RunConfig) -> AlexNet:

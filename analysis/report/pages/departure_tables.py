@@ -1,7 +1,5 @@
 """The page on departures: what the text says, what the program did, and what it matters."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 
@@ -186,8 +184,12 @@ def _brief(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
+# What the errors that others published stand beside.
+PRINTED = {"ten_2010": "abs-top1-2010", "one_2010": "fn5-center", "ten_2012": "tab2-1cnn"}
+
+
 def recipes_side_by_side(ctx: Context) -> Html:
-    """All values in which the recipes differ, folded."""
+    """The errors that others published, with their recipes; all values in which the recipes differ, folded."""
     known = ctx.results.departures.get("recipes", {})
     if not known:
         return note(NO_DEPARTURES)
@@ -197,4 +199,10 @@ def recipes_side_by_side(ctx: Context) -> Html:
         for key, of in values.items()
         if any(value != of[0] for value in of)
     ]
-    return render("recipes_side_by_side.html.j2", names=list(known), rows=rows)
+    printed = {name: ctx.claims[id_].paper for name, id_ in PRINTED.items() if id_ in ctx.claims}
+    whole = [study for study in ctx.studies if study.training_set == "ilsvrc2012" and not study.shrunk]
+    published = [
+        row | {"name": name, "ours": [error for study in whole for error in ctx.last(study, name)]}
+        for name, row in ctx.results.departures.get("published", {}).items()
+    ]
+    return render("recipes_side_by_side.html.j2", names=list(known), rows=rows, published=published, printed=printed)
