@@ -1,7 +1,5 @@
 """Command line of the bench: each verb turns files into files, as the workflow's rules do."""
 
-from __future__ import annotations
-
 import argparse
 import json
 import math

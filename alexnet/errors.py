@@ -1,7 +1,5 @@
 """The error for a user's mistake: one sentence that names the file, key or value and says what to do."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 

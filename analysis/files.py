@@ -1,7 +1,5 @@
 """Writes text that is complete or absent, and reads JSON records and CSV tables."""
 
-from __future__ import annotations
-
 import csv
 import json
 import math

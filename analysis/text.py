@@ -1,7 +1,5 @@
 """Numbers and names as text, for records, terminals and pages alike."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 
 from jinja2 import Environment, PackageLoader

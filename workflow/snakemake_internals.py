@@ -3,8 +3,6 @@
 A test runs each of these under the version that is installed, and fails for one that was not seen.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

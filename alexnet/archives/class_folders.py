@@ -3,8 +3,6 @@
 Files on disk get the checks that members of an archive get.
 """
 
-from __future__ import annotations
-
 import stat
 from collections.abc import Iterator, Sequence
 from functools import partial

@@ -1,7 +1,5 @@
 """Counts the images of a split in seconds: from directory entries, the shards' footers, or an archive's size; none is opened."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 from pathlib import Path

@@ -4,8 +4,6 @@
 read from the year's own kit and named after it.
 """
 
-from __future__ import annotations
-
 import io
 import json
 import os

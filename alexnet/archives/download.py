@@ -4,8 +4,6 @@ The bytes go to `<target>.part`, what the server said about them to `<target>.pa
 where this one stopped.
 """
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import json

@@ -1,7 +1,5 @@
 """Reads the official archives of one ILSVRC year; labels come through that year's own devkit."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace

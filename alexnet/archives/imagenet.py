@@ -4,8 +4,6 @@ Whatever the layout, an image has its official name, and the classes are the sor
 packed set.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace

@@ -4,8 +4,6 @@ Classes come from LOC_synset_mapping.txt, labels of the validation images from L
 box of each object: the class counts), the names of the training images from train_cls.txt.
 """
 
-from __future__ import annotations
-
 import csv
 from collections.abc import Sequence
 from pathlib import Path

@@ -4,8 +4,6 @@ Checksums and sizes are those of the publishers or of torchvision's loaders; whe
 None. Nothing is published about ILSVRC-2010 but the names. Free of torch and quick to import.
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 import re

@@ -1,7 +1,5 @@
 """Images that come one after another with a name and a label, in numbered shards that mix the classes."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """What tars, zips and folders have in common: limits, checks of members, and sentences about archives that cannot be read."""
 
-from __future__ import annotations
-
 import lzma
 import os
 import struct

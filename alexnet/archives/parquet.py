@@ -4,8 +4,6 @@ The rows are in no order. What a label is of is read from the columns of names a
 row group, into a temporary file when the first image is asked for.
 """
 
-from __future__ import annotations
-
 import json
 import re
 import shutil

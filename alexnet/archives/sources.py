@@ -5,8 +5,6 @@ class's wnid, or folder name, in sorted order, as in torchvision. The number of 
 first is read. Free of torch and quick to import: Snakemake asks `missing_archives` while it parses.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path

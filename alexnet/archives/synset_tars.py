@@ -6,8 +6,6 @@ that everybody gets the same split; of an odd number the larger half is for trai
 split was never published.
 """
 
-from __future__ import annotations
-
 import hashlib
 import math
 from functools import partial

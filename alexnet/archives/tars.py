@@ -1,7 +1,5 @@
 """Reads the files of a tar without unpacking or trusting it, and writes reproducible tars."""
 
-from __future__ import annotations
-
 import bz2
 import gzip
 import io

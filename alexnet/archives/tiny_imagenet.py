@@ -1,7 +1,5 @@
 """Reads Tiny ImageNet's official zip; its test images have no labels."""
 
-from __future__ import annotations
-
 from alexnet.archives import zips
 from alexnet.archives.catalogue import Catalogue, Found, ImageClass, places_of, splits_of
 from alexnet.archives.members import basename

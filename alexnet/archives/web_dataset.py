@@ -1,7 +1,5 @@
 """Reads WebDataset shards: tars in which the members of an image (KEY.jpg, KEY.cls, KEY.json) follow each other."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Sequence

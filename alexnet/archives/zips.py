@@ -1,7 +1,5 @@
 """Reads the files of a zip without unpacking or trusting it."""
 
-from __future__ import annotations
-
 import stat
 import zipfile
 from collections.abc import Iterator

@@ -5,8 +5,6 @@ a batch. Images are (rows, columns, RGB) uint8 in the store and float32 (B, 3, c
 memory, mean-subtracted on the 0-255 scale, in a batch.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Crops, reflects, subtracts the mean, adds colour noise and divides, in one compiled pass over stored images."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -4,8 +4,6 @@ A batch depends on seed, epoch and position alone, not on the number of workers.
 device and are cropped, reflected and coloured there (tests/test_gpu.py; its arithmetic is tested on the processor too).
 """
 
-from __future__ import annotations
-
 import weakref
 from collections import deque
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """Views of a picture at test time: the centre, or four corners and centre with reflections."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Benchmarks the training step and its parts against what one would write first, as ratios."""
 
-from __future__ import annotations
-
 import sys
 import tempfile
 from concurrent.futures.process import BrokenProcessPool

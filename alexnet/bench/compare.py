@@ -3,8 +3,6 @@
 Figures are medians, the ratio is the median of the ratios pair by pair with the smallest and the largest.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Iterable
 from statistics import median

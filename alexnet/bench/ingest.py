@@ -4,8 +4,6 @@ Everything per core runs pinned to one core, with all that packing does: reading
 sums for the mean image, index and manifest. All peers write the same raw pixels to a file.
 """
 
-from __future__ import annotations
-
 import io
 import os
 import subprocess

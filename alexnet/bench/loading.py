@@ -1,7 +1,5 @@
 """Benchmarks training batches: beside ImageFolder with DataLoader, and against the speed of memory."""
 
-from __future__ import annotations
-
 import io
 from collections import deque
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """One screen before days of training: the data found, disk, memory, GPUs, measured speed, hours, and what a study settles."""
 
-from __future__ import annotations
-
 import csv
 import os
 import resource

@@ -1,7 +1,5 @@
 """Programs in processes of their own, which wait until they are asked for a measurement."""
 
-from __future__ import annotations
-
 import multiprocessing
 import os
 import resource

@@ -1,7 +1,5 @@
 """Programs that the step benchmark times: our net, a plain one, torchvision's, and single operations."""
 
-from __future__ import annotations
-
 import os
 import time
 from collections.abc import Callable

@@ -4,8 +4,6 @@ Each program runs in a process of its own, with its own threads and allocator se
 what another one set up; while one works, the others wait. CUDA devices are not measured here.
 """
 
-from __future__ import annotations
-
 import os
 import tempfile
 from collections.abc import Callable, Iterator

@@ -1,7 +1,5 @@
 """Errors of an average of nets, from their saved probabilities (s. 6, Table 2)."""
 
-from __future__ import annotations
-
 import time
 from pathlib import Path
 from typing import Any

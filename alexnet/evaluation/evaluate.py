@@ -1,7 +1,5 @@
 """Top-1 and top-5 errors of trained weights on a packed split, one view and ten, image by image."""
 
-from __future__ import annotations
-
 import sys
 import time
 from collections.abc import Iterator

@@ -4,8 +4,6 @@ The geometric mean of m sampled nets lies off that of all nets by luck, which ad
 away by extrapolation to infinitely many: twice the divergence with m nets, minus the average of those with either half of them.
 """
 
-from __future__ import annotations
-
 import math
 
 import torch

@@ -8,8 +8,6 @@ kernel's own grid would not do: it has no opposite edges that meet, and smooth t
 Arrays are (kernels, 3, rows, columns), RGB, float64. NumPy alone.
 """
 
-from __future__ import annotations
-
 from functools import cache
 
 import numpy as np

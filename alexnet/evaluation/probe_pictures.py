@@ -1,7 +1,5 @@
 """Records what a net says of a few images, with thumbnails where the images may be passed on."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

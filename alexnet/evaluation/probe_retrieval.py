@@ -3,8 +3,6 @@
 Distances are (Q, G): a row an image that asks, a column an image that may be found.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 from numpy.typing import NDArray

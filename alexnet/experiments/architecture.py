@@ -5,8 +5,6 @@ convolutional or fully connected layer, a parameter is a weight or a bias, and o
 applied once.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import asdict, dataclass, replace
 from typing import Any

@@ -1,7 +1,5 @@
 """Reads and checks the files of config/: recipes, experiments, studies; without torch."""
 
-from __future__ import annotations
-
 import copy
 import difflib
 import itertools

@@ -5,8 +5,6 @@ study's own diff of that experiment, then `width` scales maps and units. Dicts m
 null removes. Only what changes a trained net is in the record, so that rewording a sentence retrains nothing.
 """
 
-from __future__ import annotations
-
 import copy
 import hashlib
 import json

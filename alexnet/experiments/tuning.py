@@ -4,8 +4,6 @@ A study with `pilot` trains each experiment on the pilot's seed at several facto
 recipe's rates). Target `pilot` writes the errors and the choice into rates.csv; ordinary runs read the choice from there.
 """
 
-from __future__ import annotations
-
 import copy
 import csv
 import io

@@ -1,7 +1,5 @@
 """Decodes an image file into its central square, S x S RGB, and lists what had to be repaired."""
 
-from __future__ import annotations
-
 import gzip
 import io
 import threading

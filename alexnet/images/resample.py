@@ -5,8 +5,6 @@ picture shrinks. Sums are float32 and rounded once, to the nearest grey level. *
 interpolation; the 2012 tools averaged areas when they shrank (make-data/pyext.cpp:109-122).
 """
 
-from __future__ import annotations
-
 from functools import lru_cache
 from typing import Any
 

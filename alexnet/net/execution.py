@@ -4,8 +4,6 @@ The only place that decides these. What it decides is in run.json. It changes ho
 the processor equal thread counts give equal bits; between one device and two, and on CUDA, rounding differs.
 """
 
-from __future__ import annotations
-
 import os
 import sys
 from dataclasses import asdict, dataclass

@@ -6,8 +6,6 @@ float32 whatever the activations are; float32 results are those of the formula, 
 do not depend on the machine's vector width.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache

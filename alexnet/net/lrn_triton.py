@@ -4,8 +4,6 @@ Tested by tests/test_gpu.py where there is a GPU, else in Triton's interpreter w
 comes with torch for CUDA; without it `alexnet.net.layers` takes the expression in torch and does not import this.
 """
 
-from __future__ import annotations
-
 import torch
 import triton
 import triton.language as tl

@@ -1,7 +1,5 @@
 """Log loss and top-k errors; ties are shared out as in the original program."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

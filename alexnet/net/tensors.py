@@ -1,7 +1,5 @@
 """Files of tensors and plain values, written whole and read without running code."""
 
-from __future__ import annotations
-
 import hashlib
 import io
 import zipfile

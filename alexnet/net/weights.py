@@ -1,7 +1,5 @@
 """Loads trained weights and checks that they belong to a configuration."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

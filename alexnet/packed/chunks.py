@@ -3,8 +3,6 @@
 The workers are threads: libjpeg-turbo, the resampling, hashing, reading and writing all leave the interpreter.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator

@@ -1,7 +1,5 @@
 """Reads manifest.json of a packed set and computes the hashes in it."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from pathlib import Path

@@ -3,8 +3,6 @@
 Sums are whole numbers, so that the order of the additions cannot change the outcome.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

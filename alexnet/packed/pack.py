@@ -10,8 +10,6 @@ The bytes of the store depend on the images, the image size and the quality only
 number of workers or interruptions: what is finished stands in <out>/.partial, where the next call goes on.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

@@ -1,7 +1,5 @@
 """A packed split, opened: its images, labels and names, each compared with the hash of what was packed."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 from concurrent.futures import ThreadPoolExecutor

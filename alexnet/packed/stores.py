@@ -1,7 +1,5 @@
 """The file of a packed split: pixels at fixed places, or JPEG files end to end; written, sliced and compared with hashes."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 from collections.abc import Iterable

@@ -11,8 +11,6 @@ annotations that Triton compiles by. Every Python that runs the package computes
 our own, which omits empty fields such as those that newer versions add to `ast`.
 """
 
-from __future__ import annotations
-
 import ast
 import hashlib
 from functools import cache

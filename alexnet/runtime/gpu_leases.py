@@ -6,8 +6,6 @@ their UUIDs, which are the same in every container and allocation; a MIG instanc
 Tested with a list of cards that a test makes up, and by tests/test_gpu.py with one real card; *untested with several*.
 """
 
-from __future__ import annotations
-
 import itertools
 import os
 import re

@@ -3,8 +3,6 @@
 Signals are a matter of the whole process, so what was asked for is kept once a process.
 """
 
-from __future__ import annotations
-
 import os
 import re
 import select

@@ -1,7 +1,5 @@
 """Compiles Python loops with numba, without the interpreter's lock."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

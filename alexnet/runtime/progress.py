@@ -1,7 +1,5 @@
 """Progress lines of a training: details for the log, one line an epoch for the terminal."""
 
-from __future__ import annotations
-
 import datetime
 import sys
 import time

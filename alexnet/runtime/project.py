@@ -1,7 +1,5 @@
 """`alexnet-bench init DIR`: the project's files from an installed wheel, for who has no clone."""
 
-from __future__ import annotations
-
 import argparse
 import sys
 import tarfile

@@ -1,7 +1,5 @@
 """Which code and which computer made a result."""
 
-from __future__ import annotations
-
 import datetime
 import os
 import platform

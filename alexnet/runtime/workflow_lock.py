@@ -3,8 +3,6 @@
 The lock is one of the operating system: it ends with its process, killed or not.
 """
 
-from __future__ import annotations
-
 import json
 import sys
 from pathlib import Path

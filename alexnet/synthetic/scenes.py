@@ -7,8 +7,6 @@ the same shapes, patches of the same textures, bars), the direction of the light
 is the outline and the pattern, which take local filters and their combination over space to see.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 

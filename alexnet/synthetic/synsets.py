@@ -1,7 +1,5 @@
 """Synsets and devkit of a generated ILSVRC year, in the official format."""
 
-from __future__ import annotations
-
 import gzip
 import io
 from dataclasses import dataclass

@@ -7,8 +7,6 @@ everywhere, and in the training set one CMYK JPEG and one PNG called .JPEG. The 
 synsets differently and have internal synsets among the rows of meta.mat.
 """
 
-from __future__ import annotations
-
 import io
 import os
 import tarfile

@@ -7,8 +7,6 @@ no signature: who can write a checkpoint can write its hash, so a checkpoint is 
 forged one cannot do is run code, or leave a run whose record names other weights than those that it ended with.
 """
 
-from __future__ import annotations
-
 import hashlib
 import io
 from collections.abc import Mapping

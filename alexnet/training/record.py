@@ -1,7 +1,5 @@
 """What a finished training leaves: weights, the table of its epochs, and run.json."""
 
-from __future__ import annotations
-
 import csv
 import math
 import resource

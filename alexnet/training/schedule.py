@@ -1,7 +1,5 @@
 """Learning rates in force during an epoch, and whether a training should stop early."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace

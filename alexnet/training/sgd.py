@@ -1,7 +1,5 @@
 """The update rule of section 5 as a torch optimizer."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Callable
 from typing import Any

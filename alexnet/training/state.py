@@ -1,7 +1,5 @@
 """Where a training stands, and how often it is kept."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from typing import Any
 

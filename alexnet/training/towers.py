@@ -7,8 +7,6 @@ that both devices see the whole softmax. It is the mathematics of one device: lo
 *Untested with NCCL and on two GPUs*; with gloo, on the processor, it is tested.
 """
 
-from __future__ import annotations
-
 import time
 from typing import Any
 

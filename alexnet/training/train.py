@@ -4,8 +4,6 @@ On the CPU a run is a pure function of its configuration, its data and its threa
 step), so that a run that was interrupted at any step and resumed from its checkpoint ends as one that was not, bit for bit.
 """
 
-from __future__ import annotations
-
 import shutil
 import sys
 import time

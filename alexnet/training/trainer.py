@@ -1,7 +1,5 @@
 """One training: net, optimizer, data and state, an epoch at a time, and how its checkpoint goes on."""
 
-from __future__ import annotations
-
 import json
 import math
 import signal

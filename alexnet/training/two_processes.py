@@ -1,7 +1,5 @@
 """Two processes, one a tower: started together, ended together, and why one ended."""
 
-from __future__ import annotations
-
 import ctypes
 import os
 import signal

@@ -4,8 +4,6 @@ Power is the share of fabricated campaigns (`simulation`) in which the verdict s
 assumes the spread between seeds of the lab's logs and images of the difficulty described in `worlds`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import pandas as pd

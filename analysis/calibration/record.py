@@ -1,7 +1,5 @@
 """Writes calibration and power tables, with what tells whether the rule still behaves as it did then."""
 
-from __future__ import annotations
-
 import time
 from importlib.metadata import version
 from pathlib import Path

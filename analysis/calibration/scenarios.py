@@ -1,7 +1,5 @@
 """The settings of the calibration: seeds, images, spreads and truths for which the rule must hold."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Iterator
 from itertools import product

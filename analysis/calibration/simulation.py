@@ -6,8 +6,6 @@ fabricated (`worlds`, or epochs with log-normal luck) and judged by the function
 if what it says is false of the truth (`wrong_words`).
 """
 
-from __future__ import annotations
-
 import math
 import zlib
 from collections import Counter

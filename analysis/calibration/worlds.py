@@ -10,8 +10,6 @@ Sampling is exact image by image (`by_image`); for many images the counts by kin
 of two seeds' answers take their expectation given the counts (`by_kind`): thousands of test sets in seconds.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 

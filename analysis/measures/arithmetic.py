@@ -1,7 +1,5 @@
 """The numbers that the paper states about its net, from a layer table (results/describe/<experiment>.json)."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field

@@ -4,8 +4,6 @@ If they come near the network, the data set does not need vision. Each is a ridg
 whose strength is chosen on the last fifth of a fixed shuffle of the training images; then it is fitted on all.
 """
 
-from __future__ import annotations
-
 import io
 from collections.abc import Callable
 from pathlib import Path

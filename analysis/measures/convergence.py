@@ -7,8 +7,6 @@ A run that never reaches the mark is censored at its last epoch. If only runs ab
 censored, the ratio is a lower bound; if only runs below it, an upper bound; if both, nothing can be said.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace

@@ -1,7 +1,5 @@
 """Measures the claims about the inside of finished nets; shares and errors are fractions."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 from statistics import fmean

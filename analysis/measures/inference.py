@@ -19,8 +19,6 @@ it takes the upper end of the spread of five near-identical nets in the authors'
 All errors are fractions here; units of the paper are applied in `verdicts`.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace

@@ -4,8 +4,6 @@ A kernel counts as oriented, or as a blob, where fewer than one in twenty of its
 and as coloured where it is more colour than grey and smoother than noise.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 

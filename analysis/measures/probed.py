@@ -8,8 +8,6 @@ and not at all if it holds all. One seed gives no interval.
 Records that were made before a number was measured are read for what they hold.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path

@@ -5,8 +5,6 @@ the others, which had no part in the choice; a single rate is given, not chosen,
 reaches the mark, or diverges, is censored at the last epoch that it was given.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Collection
 from dataclasses import dataclass, replace

@@ -3,8 +3,6 @@
 A claim names its measure under `how`. Measures of layer tables and of manifests, which need no run, stand in `arithmetic`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 

@@ -7,8 +7,6 @@ remains after taking away the 95th percentile of what dealing gives; above zero 
 "Every run" can be refuted, by a run that does not show it, only where the test would have seen it: `power` says how likely that is.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from functools import cached_property

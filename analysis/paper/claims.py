@@ -1,7 +1,5 @@
 """Reads claims.csv: one checked record for each number or statement of the paper."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, fields
 from pathlib import Path
 

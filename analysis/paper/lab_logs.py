@@ -1,7 +1,5 @@
 """Reads lab_logs.csv: what the authors' own files of 2012 noted about their runs."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass, fields, replace
 from functools import cache

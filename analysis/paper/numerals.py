@@ -3,8 +3,6 @@
 A row is one numeral as printed, or a statement without one; it names the claims that it is part of, or says why it is none.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 

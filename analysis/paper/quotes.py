@@ -1,7 +1,5 @@
 """Reads quotes.csv: the paper's own words, at most 25 at a time, with the place where they are printed."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path

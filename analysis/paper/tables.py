@@ -1,7 +1,5 @@
 """Reads the tables of the paper that have a schema, a checked record each row."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Table cells that all pages share: verdicts and values."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from analysis.report.page import Html

@@ -1,7 +1,5 @@
 """Builds the offline HTML report from executed notebooks: no request, one style sheet, one small script, anchors everywhere."""
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import re

@@ -1,7 +1,5 @@
 """A figure of the report: title, one drawing for wide and one for narrow screens, caption, SVG and CSV to download."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable
 from urllib.parse import quote

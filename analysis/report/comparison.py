@@ -1,7 +1,5 @@
 """The page of two results folders side by side: whose verdicts differ, intervals over each other, and each run that both have."""
 
-from __future__ import annotations
-
 import math
 import textwrap
 from collections.abc import Sequence

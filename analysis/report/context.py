@@ -1,7 +1,5 @@
 """What a notebook works on: results, claims and verdict table, from the environment variables that it is run with."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass

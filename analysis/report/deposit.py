@@ -5,8 +5,6 @@ Workflow Run Crate and Workflow RO-Crate. The folder can be deposited as it is. 
 single steps are not described.
 """
 
-from __future__ import annotations
-
 import datetime as dt
 import hashlib
 import json

@@ -1,7 +1,5 @@
 """Curves of the report: errors over epochs, on panels beside each other, below each other on a phone, as SVG."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np

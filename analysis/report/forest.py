@@ -3,8 +3,6 @@
 A colour has one meaning in all figures: blue is ours, orange the authors' logs, grey what carries no word; the paper is a hollow diamond.
 """
 
-from __future__ import annotations
-
 import math
 import textwrap
 from collections.abc import Sequence

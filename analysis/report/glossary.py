@@ -1,7 +1,5 @@
 """The glossary: verdicts, strengths of evidence, kinds of experiments and measures."""
 
-from __future__ import annotations
-
 from analysis.report.badges import badge
 from analysis.report.page import Html, render
 from analysis.verdicts.labels import EVIDENCE, LABELS, STRENGTH

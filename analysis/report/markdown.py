@@ -1,7 +1,5 @@
 """What READMEs hold of results: the answer, the verdict table with the races of Fig. 1, and recipes with departures."""
 
-from __future__ import annotations
-
 import html
 import re
 from collections.abc import Sequence

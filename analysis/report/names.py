@@ -1,7 +1,5 @@
 """Plain names of experiments, for rows and panels that a reader sees; records keep the short ones."""
 
-from __future__ import annotations
-
 NAMES = {
     "alexnet": "AlexNet (the authors’ program)",
     "one_gpu": "One tower, half the kernels",

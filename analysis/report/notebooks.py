@@ -1,7 +1,5 @@
 """Executes a notebook on a results folder; the copy exists only if every cell ran."""
 
-from __future__ import annotations
-
 import os
 import re
 import shutil

@@ -3,8 +3,6 @@
 Places are percentages of the width, so the line fills a card on any screen and its text keeps its size.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass

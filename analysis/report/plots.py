@@ -1,7 +1,5 @@
 """Statistical plots by seaborn, as SVG in the page's colours and fonts: panels beside each other, on a phone below each other."""
 
-from __future__ import annotations
-
 import hashlib
 import io
 import re

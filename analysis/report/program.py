@@ -1,7 +1,5 @@
 """Links to the authors' program of 2012, as the Computer History Museum released it."""
 
-from __future__ import annotations
-
 import re
 
 from analysis.report.page import Html, joined

@@ -1,7 +1,5 @@
 """Rebuilds the report from a results folder without the workflow; trains nothing."""
 
-from __future__ import annotations
-
 import shutil
 import tempfile
 from collections.abc import Iterable

@@ -1,7 +1,5 @@
 """One sentence a study on its finished runs: how many, when, where and by which code."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterable
 from datetime import datetime

@@ -4,8 +4,6 @@ Whatever is missing is simply not there: a half-finished campaign loads like a f
 changed, or does not fit what lies beside it is left out, with a sentence in `Results.set_aside`.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field

@@ -5,8 +5,6 @@ metrics.csv with the record; means computed again from the tables with those of 
 `Unfit` is raised with a sentence that says what.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path

@@ -4,8 +4,6 @@ A golden value is a hash of one measure of a small net, such as its weights, aft
 examined it on one machine (tests/golden.py). The table has a row a stage, version, machine, net and measure.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path

@@ -7,8 +7,6 @@ was torn, swapped or edited. Somebody who makes the hashes anew as well is found
 that is known from elsewhere, such as from the commit that published it.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import math

@@ -15,8 +15,6 @@ Kept are the finished runs that belong to their studies now, under the names tha
 The release of the operating system is left out of the records; all else that they say of the machine stays.
 """
 
-from __future__ import annotations
-
 import json
 import shutil
 import tempfile

@@ -3,8 +3,6 @@
 Of everything else a sentence says why it is not used.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace

@@ -5,8 +5,6 @@ What is known of it is kept beside the published runs, in <study>/reruns.csv, on
 out from both whenever it is shown.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import groupby

@@ -4,8 +4,6 @@ Compared are all hashes in the folder, counts and means (`analysis.results.loadi
 manifest says; whether that is the published manifest, its own sha256 tells.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from analysis.errors import UserError

@@ -12,8 +12,6 @@ The 95 % interval shows a side, or that a range is missed; inside a range must l
                 differs if wholly short of it. unknown: else
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 

@@ -14,8 +14,6 @@ times as large (in variance) on the side with two, it errs 11 times in 100 inste
 The price is a wider interval, above all with two seeds (t = 12.7).
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

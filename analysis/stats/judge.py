@@ -1,7 +1,5 @@
 """Judges claims on measurements: a number, two intervals, a word about direction and one about size."""
 
-from __future__ import annotations
-
 import math
 from collections import Counter
 from dataclasses import dataclass, fields

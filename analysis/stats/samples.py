@@ -1,7 +1,5 @@
 """The number that the runs of one or two arms give, with its noise: in pairs where both arms have the same seeds."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass

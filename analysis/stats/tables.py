@@ -1,7 +1,5 @@
 """Reads and checks two CSV files, claims and measurements; an error names file, row and column."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from pathlib import Path

@@ -5,8 +5,6 @@ keep that, with the reason. With n pairs, an arm of two peaks shows one peak alo
 and nothing in the numbers tells: 8.8 % for p = 0.4 and five pairs.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import numpy as np

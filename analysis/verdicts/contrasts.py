@@ -1,7 +1,5 @@
 """What differs between the configurations of two nets, in words, one entry a thing."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
 from typing import Any

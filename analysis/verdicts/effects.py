@@ -1,7 +1,5 @@
 """The effect of each experiment against its baseline, claimed or not."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 
 from analysis.measures import estimates

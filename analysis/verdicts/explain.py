@@ -1,7 +1,5 @@
 """Claims as text for a terminal: a table of many, or everything that is known about one."""
 
-from __future__ import annotations
-
 import difflib
 import textwrap
 from typing import Any

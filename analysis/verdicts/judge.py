@@ -1,7 +1,5 @@
 """Judges all claims on a results folder: finds the evidence for each, measures it, and applies the rules."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import replace
 from typing import Any

@@ -5,8 +5,6 @@ review, version 1.1) and of ReScience for a result that an independent implement
 "reproduced" would mean that the authors' own program was run again.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from analysis.stats import axes

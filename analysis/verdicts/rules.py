@@ -6,8 +6,6 @@ range that counts as the paper's value, by the code that judges any table (`pyth
 not chosen, a measure that leans to one side, too few classes) leaves direction "cannot tell" and size "unknown".
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass, replace
 from typing import Any

@@ -1,7 +1,5 @@
 """Writes and reads the verdict table reports/claims.csv, and prints it as lines."""
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Mapping

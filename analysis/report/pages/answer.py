@@ -1,7 +1,5 @@
 """The report's first screen: what was tested, the answer in a few sentences and a figure, and what each verdict would still take."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable
 from statistics import mean

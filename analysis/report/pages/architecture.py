@@ -1,7 +1,5 @@
 """The page on architecture: sizes, shares, and where the paper contradicts itself."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from analysis.report.badges import value

@@ -1,7 +1,5 @@
 """How far the verdicts can be trusted, from the published calibration and power table: in short, and in detail."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """The state of a campaign: what is missing, what failed, what is out of date."""
 
-from __future__ import annotations
-
 import json
 import re
 import subprocess

@@ -1,7 +1,5 @@
 """The claims as cards: what the paper says, what was found, and how it is known."""
 
-from __future__ import annotations
-
 import math
 import re
 from contextlib import suppress

@@ -1,7 +1,5 @@
 """What the runs cost here, and what the paper's scale takes."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

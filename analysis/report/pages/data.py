@@ -1,7 +1,5 @@
 """The page on data: manifests, mean images and simple baselines."""
 
-from __future__ import annotations
-
 import io
 from collections import Counter
 from typing import Any

@@ -1,7 +1,5 @@
 """The page on Fig. 1: ratio by condition, curves, epochs by learning rate, and the same of the full net at equal rates."""
 
-from __future__ import annotations
-
 from statistics import geometric_mean
 from typing import Any
 

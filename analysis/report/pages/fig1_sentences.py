@@ -1,7 +1,5 @@
 """What Fig. 1 comes to: the story of its conditions, what each of them changes, and under which the claim is judged."""
 
-from __future__ import annotations
-
 import math
 from contextlib import suppress
 from dataclasses import dataclass

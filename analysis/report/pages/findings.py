@@ -1,7 +1,5 @@
 """The findings: a few stories with one large figure each, true for whatever has been run; a story without its runs is left out."""
 
-from __future__ import annotations
-
 from statistics import mean
 from typing import Any
 

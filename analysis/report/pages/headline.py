@@ -1,7 +1,5 @@
 """The headline figure: a dozen claims in words, each with the paper's number, the authors' log and ours."""
 
-from __future__ import annotations
-
 import math
 import textwrap
 from collections import Counter

@@ -1,7 +1,5 @@
 """What runs on ImageNet would settle, and what they take: hours, disk, command, claims for each GPU-hour."""
 
-from __future__ import annotations
-
 from collections import Counter
 from itertools import pairwise
 from typing import Any

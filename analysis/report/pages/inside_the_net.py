@@ -1,7 +1,5 @@
 """The page on the inside of finished nets: first kernels, neighbours, and how far nets overfit."""
 
-from __future__ import annotations
-
 import io
 from contextlib import suppress
 from pathlib import Path

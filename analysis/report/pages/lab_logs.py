@@ -6,8 +6,6 @@ comparison. The runs: twice the variance between nets 169, 170, 171, 175 and 170
 little but their learning rates (four degrees of freedom).
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 

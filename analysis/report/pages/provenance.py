@@ -1,7 +1,5 @@
 """The page on provenance: code, machine, software and data of every number."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from typing import Any
 

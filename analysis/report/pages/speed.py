@@ -1,7 +1,5 @@
 """The page on speed: what was measured in turn, and what packing ILSVRC would take."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

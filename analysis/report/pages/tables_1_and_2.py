@@ -1,7 +1,5 @@
 """Tables 1 and 2 of the paper, each row with the lab's log and ours below it."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass
 from typing import Any

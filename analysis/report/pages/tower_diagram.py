@@ -1,7 +1,5 @@
 """The diagram of the two towers (Fig. 2): volumes with their sizes, and who reads whom."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from typing import Any
 

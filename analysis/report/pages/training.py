@@ -1,7 +1,5 @@
 """The page on ablations and training: what each part is worth, how the nets ended, their learning rates and test errors."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

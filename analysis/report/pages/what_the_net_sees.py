@@ -1,7 +1,5 @@
 """Small pictures for the report: a sample sheet, what a net says about images, what it finds alike."""
 
-from __future__ import annotations
-
 import io
 from pathlib import Path
 from typing import Any
