@@ -17,7 +17,7 @@ from alexnet.runtime.files import write_json
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one verb. Exit status: 0 done, 1 something is missing (preflight), 2 a mistake the user can mend, 128 + its number after a signal."""
+    """Run one verb. Exit status: 0 done, 1 something is missing (preflight) or untrained (check-weights), 2 a mistake the user can mend, 128 + its number after a signal."""
     options = vars(_parser().parse_args(argv))
     try:
         interruption.end_with_workflow()
@@ -137,6 +137,20 @@ def _preflight(archives: list[Path] | None, **named: Any) -> int:
     from alexnet.bench.preflight import preflight
 
     return preflight(folders=_folders(archives), **named)
+
+
+def _export(**named: Any) -> None:
+    from alexnet.evaluation.export import export
+
+    print(f"the card: {export(**named)}")
+
+
+def _check_weights(path: Path) -> int:
+    from alexnet.evaluation.check_weights import check_weights
+
+    trained, said = check_weights(path)
+    print(said)
+    return not trained
 
 
 def _bench(archives: list[Path] | None, **named: Any) -> None:
@@ -273,6 +287,10 @@ VERBS = [
           _count("--queries", "validation images at most (default: 500)", 500), ONE_DEVICE, THREADS]),
     Verb("ensemble", "probabilities of several nets -> errors of their average", _ensemble,
          [CONFIG, _path("--members", nargs="+", metavar="EVALUATION.json"), SCORES]),
+    Verb("export", "finished run -> safetensors, and a card that says what they are and how to run them", _export,
+         [_path("folder", "of the run", metavar="RUN"), _path("--out", metavar="FILE.safetensors")]),
+    Verb("check-weights", "weights, whoever saved them -> whether they are trained; status 1: only drawn", _check_weights,
+         [_path("path", "safetensors, or a file of torch.save", metavar="FILE")]),
     Verb("bench", "ingest, loader and training step against the usual programs, as ratios", _bench,
          [_path("--out", metavar="FILE.csv"), _count("--rounds", "alternations of each pair (default: 5)", 5),
           _count("--threads", "CPU threads (default: all cores)", None),
