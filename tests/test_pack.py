@@ -33,6 +33,7 @@ from alexnet.archives.sources import missing_archives
 from alexnet.errors import UserError
 from alexnet.images.decode import Undecodable, decode, quick, square_of
 from alexnet.images.resample import central_square
+from alexnet.packed import pack as packing
 from alexnet.packed import split_packer
 from alexnet.packed.manifest import read_manifest
 from alexnet.packed.moments import add_to, no_images, rgb_statistics, sums_of
@@ -469,6 +470,38 @@ def test_what_was_finished_is_not_done_again(archives, packed, tmp_path, monkeyp
     assert store_hashes(tmp_path) == store_hashes(packed)
     assert manifest["fingerprint"] == read_manifest(packed)["fingerprint"]
     assert not (tmp_path / ".partial").exists()
+
+
+def test_archives_are_hashed_once_for_a_set_that_is_finished_later(tmp_path, monkeypatch):
+    """An image that cannot be decoded ends the first call, after everything was hashed; a changed archive is hashed again."""
+    names = [f"train/{wnid}/{i}.JPEG" for wnid in ("n00000001", "n00000002") for i in range(3)]
+    tar = tmp_path / "in/imagenette2-160.tgz"
+    hashed, really = [], packing.hash_file
+
+    def counting(path, *more):
+        hashed.append(path.name)
+        return really(path, *more)
+
+    def archive(broken):
+        tar.parent.mkdir(exist_ok=True)
+        with tarfile.open(tar, "w:gz") as out:
+            for name in [f"imagenette2-160/{n}" for n in (*names, *(n.replace("train", "val") for n in names))]:
+                data = b"nothing" if name.endswith("1.JPEG") and broken else encoded(picture())
+                member = tarfile.TarInfo(name)
+                member.size = len(data)
+                out.addfile(member, io.BytesIO(data))
+
+    monkeypatch.setattr(packing, "hash_file", counting)
+    settings = {"image_size": SIZE, "repacked": [tar.name], "progress": io.StringIO()}
+    archive(broken=True)
+    for _ in range(2):
+        with pytest.raises(UserError, match="cannot be decoded"):
+            pack("imagenette", tar.parent, tmp_path / "out", **settings)
+    assert hashed == [tar.name]
+    archive(broken=False)
+    manifest = pack("imagenette", tar.parent, tmp_path / "out", **settings)
+    assert hashed == [tar.name] * 2
+    assert manifest["archives"][0]["sha256"] == hashlib.sha256(tar.read_bytes()).hexdigest()
 
 
 @pytest.mark.parametrize("moved", [1, 2, 4])

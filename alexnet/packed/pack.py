@@ -27,7 +27,7 @@ import numpy as np
 from filelock import Timeout
 
 from alexnet.archives.catalogue import SPLITS, Catalogue
-from alexnet.archives.known_files import KNOWN
+from alexnet.archives.known_files import KNOWN, KnownFile
 from alexnet.archives.sources import Folders, find, open_source
 from alexnet.errors import UserError
 from alexnet.images.resample import INTERPOLATION
@@ -35,7 +35,7 @@ from alexnet.packed import moments
 from alexnet.packed.chunks import CHUNK, ImageFormat
 from alexnet.packed.manifest import FORMAT, fingerprint, hash_file, record_hash
 from alexnet.packed.split_packer import SplitPacker
-from alexnet.runtime.files import locked, sha256, write_atomically
+from alexnet.runtime.files import locked, read_record, sha256, write_atomically, write_json
 from alexnet.runtime.progress import clock
 
 REPORT_SECONDS = 2.0
@@ -105,6 +105,17 @@ def forget_another(partial: Path, job: list[Any]) -> None:
             if file.name != "lock":
                 file.unlink()
         write_atomically(note, lambda path: path.write_text(key))
+
+
+def _hash_once(path: Path, published: KnownFile | None, partial: Path, stop: Event) -> dict[str, Any]:
+    """`hash_file`, or what it found for the same job before; the job holds size and time of each archive."""
+    note = partial / f"{hashlib.sha256(str(path).encode()).hexdigest()[:16]}.hash.json"
+    if note.exists():
+        return read_record(note, dict)
+    record = hash_file(path, published, stop)
+    if not stop.is_set():
+        write_json(note, record)
+    return record
 
 
 def publish(partial: Path, out: Path, manifest: dict[str, Any]) -> None:
@@ -206,7 +217,7 @@ def pack(
         try:
             forget_another(partial, job)
             hashes = {  # taken beside the packing: sha256 leaves the interpreter free
-                path: hasher.submit(hash_file, path, known.get(path.name), stop)
+                path: hasher.submit(_hash_once, path, known.get(path.name), partial, stop)
                 for path in catalogue.files
                 if path.is_file() and path not in records
             }

@@ -7,6 +7,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from pathlib import Path
 from threading import Event
@@ -96,12 +97,13 @@ def read_record(path: Path, pick: Callable[[Any], T], advice: str = "delete it a
 
 
 def digests(path: Path, kinds: Iterable[str] = ("sha256",), stop: Event | None = None) -> dict[str, str]:
-    """Hexadecimal hashes of a file's content, by kind; what comes out after `stop` was set is not to be used."""
+    """Hexadecimal hashes of a file's content, by kind, each in a thread of its own; what comes out after `stop` was set is not to be used."""
     found = {kind: hashlib.new(kind, usedforsecurity=False) for kind in kinds}
-    with open(path, "rb") as file:
+    with open(path, "rb") as file, ThreadPoolExecutor(len(found)) as threads:
+        under_way: list[Future[None]] = []
         while not (stop and stop.is_set()) and (block := file.read(BLOCK)):
-            for digest in found.values():
-                digest.update(block)
+            wait(under_way)  # while this block was read, the one before was hashed
+            under_way = [threads.submit(digest.update, block) for digest in found.values()]
     return {kind: digest.hexdigest() for kind, digest in found.items()}
 
 
