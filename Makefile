@@ -6,7 +6,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help reproduce test quick verify check mutants bench reference screenshot graph format lock hooks bootstrap clean distclean
+.PHONY: help reproduce test quick verify check mutants rehearsal bench reference screenshot graph format lock hooks bootstrap clean distclean
 
 PYTHON ?=
 ARGS ?=
@@ -47,6 +47,9 @@ check: bootstrap ## formats, lint, types, import contracts, workflow, notebooks
 
 mutants: bootstrap ## small mistakes in the core that no test notices: results/mutants.csv, some twenty minutes
 	@$(in_venv) python tests/mutants.py $(ARGS)
+
+rehearsal: bootstrap ## a set of 1.28 million small pictures, packed, drawn and evaluated, in results/rehearsal: an hour, some GB
+	@$(in_venv) python tests/rehearsal.py results/rehearsal $(ARGS)
 
 bench: bootstrap ## ingest, loader and training step beside the usual programs: results/bench/bench.csv
 	@$(in_venv) snakemake bench --cores all --forcerun bench $(ARGS)

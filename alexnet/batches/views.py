@@ -38,7 +38,9 @@ def mean_views(mean: NDArray[np.float32], crop: int, views: str, rule: str) -> N
     cut = test_views(mean[None], crop, views)[0]
     if rule == "aligned":
         return np.ascontiguousarray(cut)
-    return np.ascontiguousarray(np.broadcast_to(central_crop(mean, crop), cut.shape))
+    return np.array(
+        np.broadcast_to(central_crop(mean, crop), cut.shape)
+    )  # a copy: of a whole picture it would be read-only
 
 
 def ten_views(images: NDArray[Any], crop: int) -> NDArray[Any]:
