@@ -88,6 +88,14 @@ def test_images_are_named_where_seeds_alone_cannot_settle_it() -> None:
     assert to_settle([images], 1e-5).startswith("more than 100,000,000 images would be needed")
 
 
+@pytest.mark.parametrize("total", [4.4, 14.4, 97.5, 144.0])
+def test_few_images_are_named_to_two_digits(total: float) -> None:
+    images = Noise("images", 9.0, 900, 899)
+    said = to_settle([images], half_width([images]) / math.sqrt(total / 900))
+    step = 10 if total > 100 else 1
+    assert said == f"about {step * math.ceil(total / step)} images would settle it"
+
+
 def test_benjamini_and_hochberg_leave_out_what_is_not_tested() -> None:
     assert benjamini_hochberg([None, None]) == [None, None]
     got = benjamini_hochberg([0.02, None, 0.01, 0.5])

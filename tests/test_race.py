@@ -158,6 +158,27 @@ def test_a_finer_grid_gains_what_a_parabola_has_below_the_chosen_rate(folder):
     assert "as published" in html
 
 
+def test_a_finer_grid_looks_at_the_neighbours_of_the_chosen_rate_alone() -> None:
+    """Five rates: those beyond the neighbours, censored or not, change nothing; at either end there is no parabola."""
+    rates, epochs = (0.001, 0.002, 0.004, 0.008, 0.016), (30.0, 10.0, 8.0, 9.0, 55.0)
+
+    def gain(best: float, *far: Reached) -> float | None:
+        swept = dict(zip(rates, map(Reached, epochs, [False] * 5), strict=True)) | dict(
+            zip(rates[::4], far, strict=True)
+        )
+        return races.finer(races.Choice("r", "r_lr", best, swept, 0))
+
+    y = np.log(epochs[1:4])
+    expected = math.exp(-((y[0] - y[2]) ** 2) / (8 * (y[0] - 2 * y[1] + y[2])))
+    for far in ((Reached(30.0, False), Reached(55.0, False)), (Reached(60.0, True), Reached(60.0, True))):
+        assert gain(0.004, *far) == pytest.approx(expected)
+        assert gain(0.001, *far) is None and gain(0.016, *far) is None
+    y = np.log(epochs[:3])
+    assert gain(0.002, Reached(30.0, False), Reached(55.0, False)) == pytest.approx(
+        math.exp(-((y[0] - y[2]) ** 2) / (8 * (y[0] - 2 * y[1] + y[2])))
+    )
+
+
 @pytest.mark.parametrize(("rate", "edge"), [(0.001, "smallest"), (0.004, "largest")])
 def test_a_fastest_rate_at_the_edge_settles_nothing(folder, rate, edge):
     runs(folder, "tanh", {(rate, seed): 30.0 + 0.5 * seed for seed in range(1, 7)})
@@ -230,12 +251,14 @@ def test_what_is_missing_is_said(tmp_path):
     with pytest.raises(NoEstimate, match="tanh has no finished run with seed 1"):
         races.choose(load_results(tmp_path), record, "tanh")
     assert races.lines(load_results(tmp_path), "tanh") == ["cifar10: tanh has no finished run with seed 1 yet"]
+    assert races.lines(load_results(tmp_path), "none") == ["no study here has a race none"]
     runs(tmp_path, "tanh", {key: value for key, value in SLOW.items() if key[1] == 1 and key[0] > 0.001})
     runs(tmp_path, "relu", FAST)
     results = load_results(tmp_path)
     assert races.choose(results, record, "tanh").missing == 1
     with pytest.raises(NoEstimate, match="tanh_lr002, the fastest rate of tanh, has no run with another seed"):
         races.ratio(results, record, "tanh", "relu")
+    assert races.lines(results, "tanh")[-1].startswith("    tanh_lr002, the fastest rate of tanh, has no run with another")
     with pytest.raises(UserError, match="no race 'sigmoid'.*relu, tanh"):
         races.find(results, "cifar10", "sigmoid")
 
