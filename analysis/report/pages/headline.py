@@ -22,7 +22,7 @@ ERRORS = ("error, %", "%", False)
 PANELS = {
     POINTS: {
         "gpu-delta-top1": "Two towers on two GPUs",
-        "lrn-delta-lab": "Both normalisations (the lab's pair)",
+        "lrn-delta-lab": "Normalisations, the lab's pair",
         "lrn-delta-top1": "Response normalisation alone",
         "pool-delta-top1": "Overlapping pooling",
         "pca-delta": "Colour noise",
