@@ -4,6 +4,7 @@ Tolerances are those of single precision summed in another order; TF32 is off wh
 """
 
 import json
+import math
 import subprocess
 import sys
 
@@ -12,7 +13,7 @@ import pandas as pd
 import pytest
 import torch
 from conftest import ROOT, is_there_a_gpu
-from test_layers import CASES, both_ways, channels_last, written_out, written_out_within
+from test_layers import CASES, WITHIN, both_ways, channels_last, written_out, written_out_within
 from test_loader import RECIPES, config, expected, mean_of
 from torch.nn import functional as F
 
@@ -70,21 +71,45 @@ def test_tritons_kernels_are_the_formula_and_its_derivative(size, towers, maps, 
     near(gradient, exact)
 
 
+@pytest.mark.parametrize(("size", "shape"), WITHIN)
+def test_tritons_kernels_within_maps_are_the_formula_and_its_derivative(size, shape):
+    layer = LocalResponseNorm(size, 1e-3, 0.75, 1.0, mode="within", divide_alpha_by_size=True)
+    x, grad = channels_last(*shape), channels_last(*shape, seed=1, scale=1.0)
+    out, gradient = there_and_back(layer, x, grad)
+    formula = written_out_within(x.double().numpy(), size, 1e-3 / size**2, 0.75, 1.0)
+    np.testing.assert_allclose(out.numpy(), formula, rtol=2e-6)
+    near(gradient, both_ways(layer, x.double(), grad.double())[1])
+    assert layer(x.cuda().requires_grad_()).grad_fn.name() == "_CompiledBackward"  # not the operations of torch
+
+
+@pytest.mark.parametrize("mode", ["across", "within"])
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_halved_precision_is_computed_in_single_and_rounded_once(dtype):
-    layer = LocalResponseNorm(5, 1e-4, 0.75, 2.0, towers=2)
+def test_halved_precision_is_computed_in_single_and_rounded_once(dtype, mode):
+    layer = LocalResponseNorm(5, 1e-4, 0.75, 2.0, mode=mode, towers=2)
     x, grad = (channels_last(8, 96, 13, 13).to(dtype), channels_last(8, 96, 13, 13, seed=1, scale=1.0).to(dtype))
     half, wide = there_and_back(layer, x, grad), there_and_back(layer, x.float(), grad.float())
     for short, long in zip(half, wide, strict=True):
         assert short.dtype == dtype and torch.equal(short, long.to(dtype))
 
 
-def test_normalisation_within_maps_is_the_formula():
-    layer = LocalResponseNorm(5, 1e-3, 0.75, 1.0, mode="within", divide_alpha_by_size=True)
-    x, grad = channels_last(3, 6, 7, 5), channels_last(3, 6, 7, 5, seed=1, scale=1.0)
-    out, gradient = there_and_back(layer, x, grad)
-    np.testing.assert_allclose(out.numpy(), written_out_within(x.double().numpy(), 5, 1e-3 / 25, 0.75, 1.0), rtol=2e-6)
-    near(gradient, both_ways(layer, x.double(), grad.double())[1])
+@pytest.mark.parametrize("mode", ["across", "within"])
+@pytest.mark.parametrize(("beta", "dtype"), [(0.5, torch.float32), (0.75, torch.float64)])
+def test_what_has_no_kernel_is_left_to_torch(beta, dtype, mode):
+    layer = LocalResponseNorm(5, 1e-3, beta, 2.0, mode=mode, towers=2)
+    x, grad = channels_last(3, 12, 7, 5).to(dtype), channels_last(3, 12, 7, 5, seed=1, scale=1.0).to(dtype)
+    for found, exact in zip(there_and_back(layer, x, grad), both_ways(layer, x.double(), grad.double()), strict=True):
+        near(found, exact)
+
+
+@pytest.mark.parametrize("mode", ["across", "within"])
+def test_tensors_of_more_than_2_31_values_are_normalised_to_their_end(mode):
+    shape = (2**31 // (96 * 55 * 55) + 2, 96, 55, 55)
+    if torch.cuda.mem_get_info()[0] < 20 * math.prod(shape):
+        pytest.skip("the card has less than 43 GB of free memory")
+    layer = LocalResponseNorm(5, 1e-4, 0.75, 2.0, mode=mode, towers=2)
+    x = torch.empty(shape, dtype=torch.bfloat16, device="cuda", memory_format=torch.channels_last).normal_(0, 60)
+    whole, last = both_ways(layer, x, x), both_ways(layer, x[-3:], x[-3:])
+    assert all(torch.equal(one[-3:], other) for one, other in zip(whole, last, strict=True))
 
 
 def test_locally_connected_layers_give_what_they_give_on_the_processor():

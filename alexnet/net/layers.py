@@ -75,7 +75,7 @@ class _Compiled(torch.autograd.Function):
 
 
 def norm_backend(device: str) -> ModuleType | None:
-    """What normalises in one pass on this type of device (Triton: across maps only); None: torch's operations do.
+    """What normalises in one pass on this type of device; None: torch's operations do.
 
     Chosen by `make bench`: numba needs no compiler on the machine and was as fast as a C++ extension, torch.compile
     needs one and was slower. Triton comes with torch for CUDA.
@@ -161,13 +161,12 @@ class LocalResponseNorm(nn.Module):
         backend = norm_backend(x.device.type)
         if backend and backend.supports(x, self.beta):
             settings: tuple[Any, ...] = (self.size, self.coefficient, self.k)
-            passes = (getattr(backend, "normalize_within", None), getattr(backend, "normalize_within_backward", None))
+            passes = backend.normalize_within, backend.normalize_within_backward
             if self.mode == "across":
                 settings = (*settings, self.towers)
                 passes = backend.normalize, backend.normalize_backward
-            if passes[0]:
-                fast: Tensor = _Compiled.apply(x, *passes, settings)
-                return fast
+            fast: Tensor = _Compiled.apply(x, *passes, settings)
+            return fast
         towers = self.towers if self.mode == "across" else 0
         # half precision would round k + coefficient * sum away: computed in single precision
         wide = x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
