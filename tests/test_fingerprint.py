@@ -113,7 +113,7 @@ BITES = [
     ("coefficient * x * inner", "coefficient / x * inner", EVERY),  # an operator
     ("if beta == 0.75:", "if beta == 0.5:", EVERY),  # a number
     ("BETA = 0.75", "BETA = 0.7", EVERY),  # a constant that only a module as a value leads to
-    ("size: tl.constexpr, coefficient, k):", "size, coefficient, k):", EVERY),  # what Triton compiles by
+    ("squared: tl.constexpr):", "squared):", EVERY),  # what Triton compiles by
     ("njit(nogil=True, cache=True, **options)", "njit(nogil=True, cache=True, fastmath=True)", EVERY),
     ("ceil_mode=True", "ceil_mode=False", EVERY),
     ('"tanh": nn.Tanh', '"tanh": nn.Sigmoid', EVERY),  # a table

@@ -104,10 +104,10 @@ def _across(
     program, lane = tl.program_id(0), tl.arange(0, threads)
     first = program.to(tl.int64) * threads
     inside = lane < tl.minimum(vectors - first, threads).to(tl.int32)
-    place = (program % places * (threads % places) + lane) % places
+    place = (program % places * (threads % places) + lane) % places  # in 32 bits, with no product that could overflow
     at = lane * vector
     edge: tl.constexpr = size // 2
-    reach: tl.constexpr = 2 * edge if backward else edge  # backward: of the windows that reach into the vector's
+    reach: tl.constexpr = 2 * edge if backward else edge  # backward: as far as windows of neighbours in reach go
     values = _around(x + first * vector, at, place, places, inside, reach, vector)
     grads = _around(grad + first * vector, at, place, places, inside, reach - edge, vector) if backward else ()
     scaled = ()
