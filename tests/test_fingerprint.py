@@ -115,7 +115,7 @@ BITES = [
     ("BETA = 0.75", "BETA = 0.7", EVERY),  # a constant that only a module as a value leads to
     ("squared: tl.constexpr):", "squared):", EVERY),  # what Triton compiles by
     ("njit(nogil=True, cache=True, **options)", "njit(nogil=True, cache=True, fastmath=True)", EVERY),
-    ("ceil_mode=True", "ceil_mode=False", EVERY),
+    ('pool["stride"], ceil_mode=True', 'pool["stride"], ceil_mode=False', EVERY),
     ('"tanh": nn.Tanh', '"tanh": nn.Sigmoid', EVERY),  # a table
     ("receptive_field: int = 0", "receptive_field: int = 1", EVERY),  # a field's default
     ("torch.use_deterministic_algorithms(self.deterministic", "torch.use_deterministic_algorithms(False", EVERY),
