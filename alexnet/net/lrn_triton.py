@@ -107,7 +107,7 @@ def _across(
     place = (program % places * (threads % places) + lane) % places  # in 32 bits, with no product that could overflow
     at = lane * vector
     edge: tl.constexpr = size // 2
-    reach: tl.constexpr = 2 * edge if backward else edge  # backward: as far as windows of neighbours in reach go
+    reach: tl.constexpr = 2 * edge if backward else edge  # backward: its neighbours' scales need their windows
     values = _around(x + first * vector, at, place, places, inside, reach, vector)
     grads = _around(grad + first * vector, at, place, places, inside, reach - edge, vector) if backward else ()
     scaled = ()
