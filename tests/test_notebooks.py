@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import json
 import os
 import re
+import sys
 from pathlib import Path
 
 import fabricate
@@ -14,7 +16,8 @@ import pytest
 from analysis.__main__ import main
 from analysis.errors import UserError
 from analysis.paper.claims import load_claims
-from analysis.report.notebooks import execute
+from analysis.report.build import _chapter
+from analysis.report.notebooks import ROOM, execute
 
 NOTEBOOKS = sorted((Path(__file__).resolve().parent.parent / "analysis" / "notebooks").glob("*.ipynb"))
 
@@ -81,6 +84,57 @@ def test_a_failing_cell_leaves_no_copy_but_says_where_to_look(
     failed = nbformat.read(tmp_path / "copy.failed.ipynb", as_version=4)
     assert failed.cells[0].outputs[0]["text"] == "before\n"
     assert failed.cells[1].outputs[0]["ename"] == "ZeroDivisionError"
+
+
+def test_nothing_of_the_users_own_settings_reaches_a_page(
+    tmp_path: Path, empty: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Kernel, start-up files, styles of plots and templates: each would change the page, or leave none."""
+    kernel = {"argv": ["/bin/false", "{connection_file}"], "display_name": "Python 3", "language": "python"}
+    template = "{%- block body_header -%}mine{%- endblock -%}"
+    home = tmp_path / "home"
+    for name, content in {
+        "jupyter/kernels/python3/kernel.json": json.dumps(kernel),
+        "jupyter/nbconvert/templates/base/null.j2": template,
+        "start.py": "MINE = 'mine'",
+        ".ipython/profile_default/startup/start.py": "MINE = 'mine'",
+        ".config/matplotlib/matplotlibrc": "lines.linewidth: 77",
+    }.items():
+        (home / name).parent.mkdir(parents=True, exist_ok=True)
+        (home / name).write_text(content)
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("JUPYTER_PATH", str(home / "jupyter"))
+    monkeypatch.setenv("PYTHONSTARTUP", str(home / "start.py"))
+    monkeypatch.setenv("MATPLOTLIBRC", str(home / ".config/matplotlib"))
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+    code = "import sys, matplotlib as m\nprint(sys.prefix, 'MINE' in globals(), m.rcParams['lines.linewidth'])"
+    made, out = book(tmp_path / "a.ipynb", code), tmp_path / "copy.ipynb"
+    titled = nbformat.read(made, as_version=4)
+    titled.cells.insert(0, nbformat.v4.new_markdown_cell("# Title"))
+    nbformat.write(titled, made)
+    execute(made, *empty, out)
+    assert nbformat.read(out, as_version=4).cells[1].outputs[0]["text"] == f"{sys.prefix} False 1.5\n"
+    body = _chapter(out).body
+    assert "mine" not in body and f"{sys.prefix} False 1.5" in body
+
+
+def test_a_long_temporary_folder_is_no_obstacle(
+    tmp_path: Path, empty: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sockets take 107 bytes of a path."""
+    long = tmp_path / ("long" * 25)
+    long.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(long))
+    execute(book(tmp_path / "a.ipynb", "1"), *empty, tmp_path / "copy.ipynb")
+    assert (tmp_path / "copy.ipynb").exists() and not list(long.iterdir())
+    fits = Path("/tmp", ("x" * (ROOM - len("/tmp/"))))
+    monkeypatch.setattr("tempfile.tempdir", str(fits))
+    fits.mkdir()
+    try:
+        execute(tmp_path / "a.ipynb", *empty, tmp_path / "another.ipynb")
+    finally:
+        fits.rmdir()
+    assert (tmp_path / "another.ipynb").exists()
 
 
 def test_wrong_paths_are_one_sentence(tmp_path: Path, empty: tuple[Path, Path]) -> None:

@@ -12,13 +12,15 @@ from analysis.files import write_text
 from analysis.report.context import CLAIMS, RESULTS
 
 TIMEOUT = 600  # seconds a cell may take
+ROOM = 87  # bytes of a temporary folder below which sockets can be made: the system takes 107 of their whole path
 
 
 def execute(notebook: Path, results: Path, claims: Path, out: Path) -> None:
     """Run `notebook` in a kernel of its own and write the executed copy to `out`.
 
     The kernel finds `results` and the verdict table `claims` through environment variables, whatever its working
-    directory. It talks through sockets in a private folder, not through ports.
+    directory. It talks through sockets in a private folder, not through ports. Kernel and settings are those of this
+    Python, whatever kernels, start-up files and styles of plots the user has.
 
     Raises:
         UserError: the notebook cannot be read, a cell failed (the half-executed copy lies beside `out` with the
@@ -34,7 +36,8 @@ def execute(notebook: Path, results: Path, claims: Path, out: Path) -> None:
                 f"{name} {path} does not exist; make it first (`python -m analysis check` writes the table)"
             )
     failed = out.with_suffix(".failed.ipynb")
-    folder = Path(tempfile.mkdtemp(prefix="nb-"))
+    place = tempfile.gettempdir()
+    folder = Path(tempfile.mkdtemp(prefix="nb-", dir=place if len(os.fsencode(place)) <= ROOM else "/tmp"))
     try:
         _run(book, folder, results.resolve(), claims.resolve())
     except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
@@ -61,10 +64,12 @@ def _read(path: Path) -> Any:
 
 
 def _run(book: Any, folder: Path, results: Path, claims: Path) -> None:
+    from jupyter_client.kernelspec import KernelSpecManager
     from jupyter_client.manager import AsyncKernelManager
     from nbclient import NotebookClient
 
-    manager = AsyncKernelManager(transport="ipc", kernel_name="python3", connection_file=str(folder / "k.json"))
+    own = KernelSpecManager(kernel_dirs=[])  # the kernel of this Python, not one elsewhere of the same name
+    manager = AsyncKernelManager(transport="ipc", kernel_spec_manager=own, connection_file=str(folder / "k.json"))
     package = Path(__file__).resolve().parents[2]
     paths = [str(package), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {
@@ -73,7 +78,9 @@ def _run(book: Any, folder: Path, results: Path, claims: Path) -> None:
         CLAIMS: str(claims),
         "PYTHONPATH": os.pathsep.join(paths),
         "IPYTHONDIR": str(folder),  # no history, no start-up files of the user
+        "PYTHONSTARTUP": "",
         "MPLBACKEND": "agg",
+        "MATPLOTLIBRC": os.devnull,
         "PYDEVD_DISABLE_FILE_VALIDATION": "1",
     }
     client = NotebookClient(book, timeout=TIMEOUT, km=manager, resources={"metadata": {"path": str(package)}})
