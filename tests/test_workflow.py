@@ -326,6 +326,14 @@ def test_targets_are_listed_with_a_line_each(finished):
         (["--config", "studies=[demmo]"], "unknown study 'demmo'; did you mean 'demo'?"),
         (["--config", "studies=[imagenette]"], "study imagenette: source imagenette lacks"),
         (["--config", "report=here.pdf"], "config: `report`"),
+        (["--config", "studies=tiny"], "config: `studies`: 'tiny' is not a list; write [tiny]"),
+        (["--config", "results=my results"], "config: `results`: 'my results' is not made of letters"),
+        (
+            ["results/imagenette/runs/no_lrn/2/model.pt"],
+            "study imagenette is not among those chosen; choose it: --config",
+        ),
+        (["results/imagenett/baselines.json"], "unknown study 'imagenett'; did you mean 'imagenette'?"),
+        (["results/tiny/runs/no_lrm/2/model.pt"], "unknown experiment 'no_lrm'; did you mean 'no_lrn'?"),
     ],
 )
 def test_a_mistake_is_a_sentence(finished, arguments, sentence):

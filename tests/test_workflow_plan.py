@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,7 +11,8 @@ import pytest
 from conftest import ROOT
 
 from alexnet.errors import UserError
-from workflow.plan import Checked, Plan, checked
+from workflow.mistakes import Checked, checked
+from workflow.plan import Plan
 
 PUBLISHED = ROOT / "reports/reference/results"
 CONFIG = {"results": str(PUBLISHED), "definitions": str(ROOT / "config"), "downloads": {}, "archives": ["data"]}
@@ -74,6 +76,37 @@ def test_an_experiment_asks_for_what_it_is_compared_with_and_nothing_else() -> N
         "text_no_spatial_norm",
     }
     assert not [file for file in files if "/runs/" in file]
+
+
+@pytest.mark.parametrize(
+    ("target", "study", "words"),
+    [
+        (
+            "no_conv3",
+            "cifar10",
+            r"no_conv3 needs; it is in demo, .*imagenette.*: choose one, --config 'studies=\[demo\]'",
+        ),
+        (
+            "fig1_tanh_2012",
+            "demo",
+            r"fig1_tanh_2012 needs; it is in cifar10: choose one, --config 'studies=\[cifar10\]'",
+        ),
+        ("fig1", "demo", r"fig1 needs; it is in cifar10, cifar10_fig1: choose one"),
+    ],
+)
+def test_a_target_that_no_chosen_study_has_names_the_studies_that_do(
+    target: str, study: str, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    planned = plan(study)
+    files = planned.experiment_files(target) if target in planned.known else planned.group_files(target)
+    (refuse,) = filter(callable, files)
+    with pytest.raises(SystemExit, match="2"):
+        refuse(WILDCARDS)
+    assert re.fullmatch(rf"error: no chosen study \({study}\) has what {words}.*\n", capsys.readouterr().err)
+
+
+def test_one_chosen_study_that_has_a_target_is_enough() -> None:
+    assert not [*filter(callable, plan("cifar10", "demo").experiment_files("no_conv3"))]
 
 
 @pytest.mark.parametrize("text", ["", '{"experiment": "fig1_re', "[]", "null", '{"experiment": "another", "tried": 3}'])

@@ -1,21 +1,19 @@
 """Which files each target and rule needs, from studies, experiments and claims. Torch-free; of Snakemake it knows wildcards and checkpoints."""
 
-from __future__ import annotations
-
 import csv
 import os
 import shlex
-import sys
-from collections.abc import Callable, Iterable
-from functools import cache, cached_property, partial, wraps
+from collections.abc import Iterable
+from functools import cache, cached_property, partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from alexnet.archives import ilsvrc, known_files, sources
 from alexnet.errors import UserError
 from alexnet.experiments import definitions, describe, resolve, tuning
 from alexnet.experiments.config import RunConfig
 from alexnet.runtime.files import read_record
+from workflow.mistakes import Named, checked
 
 # What is read of finished nets beyond their evaluations (`python -m alexnet examine`), as claims.csv has it under `how`.
 EXAMINATIONS = (
@@ -23,32 +21,6 @@ EXAMINATIONS = (
     *("retrieval_precision", "code_precision", "pixel_distance", "geometric_mean"),
 )
 Files = list[Any]  # paths, and functions of wildcards that give more of them once a checkpoint is done
-T = TypeVar("T")
-
-
-def checked(function: Callable[..., T]) -> Callable[..., T]:
-    """The function, but a user's mistake ends Snakemake with its sentence instead of a traceback."""
-
-    @wraps(function)
-    def call(*arguments: Any, **named: Any) -> T:
-        try:
-            return function(*arguments, **named)
-        except UserError as error:
-            print(f"error: {error}", file=sys.stderr)
-            sys.exit(2)
-
-    return call
-
-
-class Checked:
-    """A plan of which every method is `checked`: Snakemake calls them long after it was made."""
-
-    def __init__(self, plan: Plan) -> None:
-        self._plan = plan
-
-    def __getattr__(self, name: str) -> Any:
-        value = getattr(self._plan, name)
-        return checked(value) if callable(value) else value
 
 
 def words(*arguments: object) -> str:
@@ -74,8 +46,10 @@ class Plan:
     def __init__(self, root: Path, config: dict[str, Any], checkpoints: Any = None) -> None:
         self.results, self.folder, self.downloads = config["results"], config["definitions"], config["downloads"]
         self.checkpoints = checkpoints
-        self.known = definitions.load(self.folder)["experiments"]
-        self.studies = {name: definitions.load_study(name, self.folder) for name in config["studies"]}
+        known = definitions.load(self.folder)["experiments"]
+        self.known = Named(known, lambda name: definitions.must_know(name, known, "unknown experiment"))
+        chosen = {name: definitions.load_study(name, self.folder) for name in config["studies"]}
+        self.studies = Named(chosen, self._not_chosen)
         # Ensembles have no layers, and what starts from other weights has those of the net that it extends.
         # A race is described where it says so, as nets of several races are the same.
         self.described = [
@@ -93,6 +67,10 @@ class Plan:
         self.study_record = cache(partial(describe.study_record, folder=self.folder))
         self.description = cache(partial(describe.describe_experiment, folder=self.folder))
         self.departures = partial(describe.departures, self.folder)
+
+    def _not_chosen(self, study: str) -> None:
+        definitions.load_study(study, self.folder)  # which knows the nearest name of one that there is not
+        raise UserError(f"study {study} is not among those chosen; choose it: --config 'studies=[{study}]'")
 
     # Archives and packed sets ----------------------------------------------------------------------------------------
 
@@ -330,9 +308,23 @@ class Plan:
         files = [file for name in have for file in self.outcomes(study, name)] + self.races(study, races)
         return [f"{self.results}/{study}/study.json", *files] if files else []
 
+    def _somewhere(self, target: str, names: list[str]) -> Files:
+        """Nothing where a chosen study has any of `names`; else a function that tells which studies have."""
+        with_them = [study for study, record in self.studies.items() if {*names} & {*record["experiments"]}]
+        return [] if with_them else [checked(partial(self._elsewhere, target, names))]
+
+    def _elsewhere(self, target: str, names: list[str], wildcards: Any) -> Files:
+        every = {study: definitions.load_study(study, self.folder) for study in definitions.studies(self.folder)}
+        have = [study for study, record in every.items() if {*names} & {*record["experiments"]}]
+        where = (
+            f"in {', '.join(have)}: choose one, --config 'studies=[{have[0]}]'" if have else "in none; add it to one"
+        )
+        raise UserError(f"no chosen study ({', '.join(self.studies)}) has what {target} needs; it is {where}")
+
     def experiment_files(self, experiment: str) -> Files:
         """Results of an experiment and of what it and its claims are compared with, in the chosen studies that have it."""
         files = [f"{self.results}/describe/{experiment}.json"] if experiment in self.described else []
+        files += self._somewhere(experiment, [n for n in self.known if experiment in (n, self.known[n].get("race"))])
         against, group = definitions.lineage(experiment, self.known, "baseline"), self.known[experiment]["claims"]
         arms = [*against, *(self.compared(group) if group else [])]
         for study, record in self.studies.items():
@@ -343,7 +335,7 @@ class Plan:
         """What the verdicts of a group of claims need."""
         fed = [name for name in self.known if self.known[name]["claims"] == group]
         arms = {*fed, *self.compared(group)}
-        files = [] if fed else self.descriptions()
+        files = self._somewhere(group, fed) if fed else self.descriptions()
         for study, record in self.studies.items():
             files += self._of_study(study, [name for name in record["experiments"] if name in arms], arms)
             files += self.manifests(study) if group == "dataset" else []

@@ -52,6 +52,8 @@ def check(record: Any, schema: str, where: str, part: str | None = None) -> None
         patterns = error.schema.get("patternProperties", {})
         unknown = [k for k in error.instance if k not in known and not patterns] or list(error.instance)
         message = f"unknown key {unknown[0]!r}{did_you_mean(str(unknown[0]), known)}"
+    if error.validator == "type" and error.validator_value == "array" and isinstance(error.instance, str | int):
+        message = f"{error.instance!r} is not a list; write [{error.instance}]"
     if error.validator == "pattern" and "title" in error.schema:
         message = f"{error.instance!r} is not made of {error.schema['title']}"
     raise UserError(f"{where}: {f'`{key}`: ' if key else ''}{message}")
@@ -193,15 +195,17 @@ def lineage(name: str, known: dict[str, Any], key: str = "extends") -> list[str]
     return line
 
 
-def _studies(folder: Path) -> list[str]:
-    return [path.stem for path in folder.glob("*.yaml") if STUDY.fullmatch(path.stem) and path.is_file()]
+def studies(folder: str) -> list[str]:
+    """Names of the studies in <folder>/studies, sorted."""
+    found = sorted(Path(folder, "studies").glob("*.yaml"))
+    return [path.stem for path in found if STUDY.fullmatch(path.stem) and path.is_file()]
 
 
 @cache
 def load_study(study: str, folder: str = "config") -> dict[str, Any]:
     """One study from <folder>/studies/<study>.yaml, validated, defaults filled in; its `experiments` include those `on_request`."""
     path = Path(folder) / "studies" / f"{study}.yaml"
-    must_know(study, _studies(path.parent), "unknown study")
+    must_know(study, studies(folder), "unknown study")
     loaded: dict[str, Any] = _read_yaml(path)
     if isinstance(loaded, dict) and isinstance(extended := loaded.pop("extends", None), str):
         loaded = merge(_extended(extended, path), loaded)
@@ -261,7 +265,7 @@ def plan_of(study: dict[str, Any], folder: str) -> Path:
 def _extended(name: str, path: Path) -> dict[str, Any]:
     """What the study file that another one extends says."""
     base = path.parent / f"{name}.yaml"
-    must_know(name, _studies(path.parent), f"{path}: `extends`: unknown study")
+    must_know(name, studies(str(path.parents[1])), f"{path}: `extends`: unknown study")
     record: dict[str, Any] = _read_yaml(base)
     if not isinstance(record, dict):
         raise UserError(f"{path}: `extends` names {name!r}, and {base} holds no study")

@@ -12,12 +12,14 @@ ROOT = Path(workflow.current_basedir).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
 os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+os.environ.setdefault("USER", str(os.getuid()))  # Snakemake asks; in containers an id may have no name
 
 from alexnet.experiments import definitions
 from alexnet.experiments.resolve import fingerprint
 from alexnet.runtime import gpu_leases, interruption, workflow_lock
 from workflow import snakemake_internals as internals
-from workflow.plan import Checked, Plan, checked, words
+from workflow.mistakes import Checked, checked
+from workflow.plan import Plan, words
 
 # Jobs end, at their next checkpoint, with the process that started them.
 os.environ[interruption.WORKFLOW] = str(os.getpid())

@@ -166,7 +166,7 @@ rule ensemble_evaluate:
 
 rule baselines:
     input:
-        lambda wildcards: plan.packed(wildcards.study, STUDIES[wildcards.study]["train"]["set"]),
+        checked(lambda wildcards: plan.packed(wildcards.study, STUDIES[wildcards.study]["train"]["set"])),
     output:
         f"{RESULTS}/{{study}}/baselines.json",
     log:
