@@ -16,6 +16,10 @@ in = env -u PYTHONPATH PYTHONNOUSERSITE=1 PATH="$$PWD/$(1)/bin:$$PATH"
 in_venv := $(call in,.venv)
 in_verify := $(call in,.venv-verify)
 published := reports/reference
+# Snakemake keeps sources in the home folder; where that cannot be written, here.
+ifneq ($(shell test -w "$$HOME" || echo no),)
+export XDG_CACHE_HOME ?= $(CURDIR)/.snakemake/cache
+endif
 
 help: ## show this list
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'

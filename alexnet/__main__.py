@@ -300,4 +300,5 @@ VERBS = [
 
 
 if __name__ == "__main__":
+    sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]  # for terminals that are not UTF-8
     sys.exit(main())

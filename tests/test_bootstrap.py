@@ -269,6 +269,16 @@ def test_the_users_variables_change_neither_place_nor_version(ready: Project, tm
     assert {path.name for path in tmp_path.iterdir()} == {"pinned.py", "constraints.txt"}
 
 
+def test_a_search_path_of_cd_does_not_move_the_checkout(project: Project) -> None:
+    """Called as the Makefile does: with CDPATH, cd prints the folder that it finds there."""
+    environment = project.environment(CDPATH=".:..", PYTHON="/nonexistent")
+    done = subprocess.run(
+        ["workflow/scripts/bootstrap.sh"], cwd=project.root, env=environment, capture_output=True, text=True
+    )
+    said = "error: PYTHON=/nonexistent does not run; name a Python 3.11 to 3.14\n"
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", said)
+
+
 @pytest.mark.parametrize(
     ("setting", "words"),
     [

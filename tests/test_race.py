@@ -258,7 +258,9 @@ def test_what_is_missing_is_said(tmp_path):
     assert races.choose(results, record, "tanh").missing == 1
     with pytest.raises(NoEstimate, match="tanh_lr002, the fastest rate of tanh, has no run with another seed"):
         races.ratio(results, record, "tanh", "relu")
-    assert races.lines(results, "tanh")[-1].startswith("    tanh_lr002, the fastest rate of tanh, has no run with another")
+    assert races.lines(results, "tanh")[-1].startswith(
+        "    tanh_lr002, the fastest rate of tanh, has no run with another"
+    )
     with pytest.raises(UserError, match="no race 'sigmoid'.*relu, tanh"):
         races.find(results, "cifar10", "sigmoid")
 

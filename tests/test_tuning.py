@@ -98,11 +98,11 @@ def test_a_choice_that_is_missing_or_outdated_names_the_command(tuned):
     study = yaml.safe_load((tuned / "studies/tiny.yaml").read_text())
     (tuned / "studies/tiny.yaml").write_text(yaml.safe_dump(study | {"width": 0.125}))
     resolve.forget()
-    with pytest.raises(UserError, match="chosen for another configuration.*pilot --config studies"):
+    with pytest.raises(UserError, match="chosen for another configuration.*pilot --config 'studies"):
         describe.study_record("tiny", str(tuned))
     (tuned / tuning.TABLE).unlink()
     resolve.forget()
-    with pytest.raises(UserError, match="has no rate for tiny/no_lrn.*pilot --config studies"):
+    with pytest.raises(UserError, match="has no rate for tiny/no_lrn.*pilot --config 'studies"):
         resolve.resolve("tiny", "no_lrn", 1, str(tuned))
 
 

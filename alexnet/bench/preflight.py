@@ -76,7 +76,7 @@ def preflight(study: str, folders: Sequence[Path], results: Path, folder: str = 
     lines += _times(record, base, speeds, images, runs, len(gpus))
     lines += claims(record, runs)
     missing = [line.head for line in lines if line.missing]
-    command = f"snakemake --cores all --config studies=[{study}]"
+    command = f"snakemake --cores all --config 'studies=[{study}]'"
     lines.append(Line("missing", ", ".join(missing)) if missing else Line("start", command))
     print(f"{study}: {record['title']}")
     for line in lines:

@@ -89,7 +89,7 @@ def _pilot(study: str, folder: str) -> dict[str, Any]:
             if resolve(study, run, pilot["seed"], folder)["fingerprint"] != row["fingerprint"]:
                 raise UserError(
                     f"{folder}/{tuning.TABLE}: the rate of {study}/{name} was chosen for another configuration; "
-                    f"run `snakemake --cores all pilot --config studies=[{study}]` again"
+                    f"run `snakemake --cores all pilot --config 'studies=[{study}]'` again"
                 )
             fingerprints[run] = {str(pilot["seed"]): row["fingerprint"]}
         rates[name] = {

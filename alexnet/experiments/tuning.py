@@ -120,7 +120,7 @@ def chosen(study: str, experiment: str, folder: str) -> dict[str, str]:
             return row
     raise UserError(
         f"{Path(folder) / TABLE} has no rate for {study}/{experiment}; "
-        f"run `snakemake --cores all pilot --config studies=[{study}]` first"
+        f"run `snakemake --cores all pilot --config 'studies=[{study}]'` first"
     )
 
 

@@ -89,8 +89,8 @@ rule preflight:
         definitions=DEFINITIONS,
         studies=list(STUDIES),
     shell:
-        "for study in {params.studies:q}; do python -m alexnet preflight $study --results {params.results:q}"
-        " --definitions {params.definitions:q} 2>&1 | tee -a {log:q}; done"
+        "( worst=0; for study in {params.studies:q}; do python -m alexnet preflight $study --results {params.results:q}"
+        " --definitions {params.definitions:q} || worst=$(( $? > worst ? $? : worst )); done; exit $worst ) 2>&1 | tee {log:q}"
 
 
 rule bench:

@@ -22,6 +22,7 @@ verify) suffix=-verify needed_mb=1200 size="some 0.7 GB" ;;
 esac
 readonly suffix needed_mb size
 
+unset CDPATH # cd would print where it goes
 root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/../.." && pwd -P)
 cd -- "$root"
 readonly root venv="$root/.venv$suffix" lock="requirements$suffix.lock"
