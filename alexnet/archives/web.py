@@ -3,8 +3,6 @@
 Download credentials come from the environment; they go to one host, over https alone.
 """
 
-from __future__ import annotations
-
 import base64
 import contextlib
 import os
@@ -13,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from queue import Empty, Queue
 from threading import Event, Thread
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 from urllib.parse import urljoin, urlsplit
 
 import requests
@@ -45,7 +43,7 @@ class Credentials:
             raise UserError("the token (ALEXNET_TOKEN) holds characters that no HTTP header may hold")
 
     @classmethod
-    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Credentials | None:
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self | None:
         """Those of ALEXNET_TOKEN, else of ALEXNET_USER and ALEXNET_PASSWORD; None if none is set.
 
         They are for the host in ALEXNET_HOST, else for the one that gives out accounts. No configuration can

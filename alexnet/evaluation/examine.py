@@ -24,15 +24,13 @@ One net gives, in the folder of its examination:
 The samples depend on the sizes of the splits alone, so all nets of a study meet the same images.
 """
 
-from __future__ import annotations
-
 import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -122,7 +120,7 @@ class _Seen:
     probabilities: Tensor
 
     @classmethod
-    def of(cls, net: AlexNet, start: AlexNet, pixels: NDArray[np.uint8], views: Tensor) -> _Seen:
+    def of(cls, net: AlexNet, start: AlexNet, pixels: NDArray[np.uint8], views: Tensor) -> Self:
         """Args: `start`, the net before training; `views`, on the device of the nets."""
         hidden, probabilities = hidden_and_output(net, views)
         points = {

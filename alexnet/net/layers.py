@@ -1,7 +1,5 @@
 """The paper's layers in torch: response normalisation, dropout, local connections."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from functools import cache
@@ -147,7 +145,7 @@ class LocalResponseNorm(nn.Module):
         self.size, self.alpha, self.beta, self.k = size, alpha, beta, k
         self.mode, self.divide_alpha_by_size, self.towers = mode, divide_alpha_by_size, towers
 
-    def of_one_tower(self) -> LocalResponseNorm:
+    def of_one_tower(self) -> "LocalResponseNorm":
         """The same for the maps of one tower."""
         return LocalResponseNorm(self.size, self.alpha, self.beta, self.k, self.mode, self.divide_alpha_by_size)
 
@@ -185,7 +183,7 @@ class Dropout(nn.Module):
         self.keep, self.inverted = 1.0 - probability, inverted
         self.first, self.units = 0, 0  # which of how many units of the layer are here; 0: all are
 
-    def only(self, first: int, units: int) -> Dropout:
+    def only(self, first: int, units: int) -> "Dropout":
         """The part of this layer whose units begin at `first` of `units`; masks are those of the whole layer."""
         part = Dropout(1.0 - self.keep, self.inverted)
         part.first, part.units = first, units

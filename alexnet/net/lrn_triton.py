@@ -17,9 +17,7 @@ of `triton.compile`; the code has no branch, so a thread runs each instruction o
 Bytes are reads and writes if each value is read once; neighbours are read again from the caches. Backward within maps takes two
 launches, since a thread cannot see what others weighed: the first writes the summands, in float32, for the second.
 """
-# mypy: disable-error-code="no-untyped-def"
-
-from __future__ import annotations
+# mypy: disable-error-code="no-untyped-def, assignment"
 
 import math
 

@@ -5,8 +5,6 @@ index, these are the sums over them. Whatever was written after the last record 
 goes on ends with the same bytes as one that was never interrupted.
 """
 
-from __future__ import annotations
-
 import copy
 import csv
 import hashlib
@@ -21,7 +19,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -61,7 +59,7 @@ class State:
         write_atomically(path, write)
 
     @classmethod
-    def load(cls, path: Path) -> State:
+    def load(cls, path: Path) -> Self:
         """The state on record; that of a fresh start if there is none."""
         try:
             with np.load(path, allow_pickle=False) as saved:

@@ -1,7 +1,5 @@
 """Finds what the names in a package stand for, from its source, without importing it."""
 
-from __future__ import annotations
-
 import ast
 from collections.abc import Iterable, Iterator, Sequence
 from importlib.util import resolve_name
@@ -28,7 +26,7 @@ class Source:
         files = {path.relative_to(folder.parent).with_suffix("").parts: path for path in folder.rglob("*.py")}
         self.paths = {".".join(p[:-1] if p[-1] == "__init__" else p): path for p, path in sorted(files.items())}
 
-    def module(self, name: str) -> Module:
+    def module(self, name: str) -> "Module":
         """The module with this dotted name."""
         if name not in self.modules:
             self.modules[name] = Module(name, self.paths[name])

@@ -4,8 +4,6 @@ Reads results and hands arrays to `inference`, which says how noise is counted. 
 paper are applied in `verdicts`. Every measure takes what is `Asked`, and raises `NoEstimate` where the results do not hold it.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -51,7 +49,7 @@ class Asked:
     def where(self) -> str:
         return f"{self.dataset}/{self.split}"
 
-    def each(self) -> list[Asked]:
+    def each(self) -> list["Asked"]:
         """The same of each net by itself."""
         return [replace(self, experiment=net, baseline="") for net in self.nets]
 

@@ -1,10 +1,9 @@
 """The scale of an axis: its ends, its ticks, and where a value stands."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Self
 
 
 @dataclass(frozen=True)
@@ -17,14 +16,14 @@ class Scale:
     log: bool = False
 
     @classmethod
-    def of(cls, low: float, high: float, most: int = 6) -> Scale:
+    def of(cls, low: float, high: float, most: int = 6) -> Self:
         """A scale with at most so many steps between round ticks."""
         from matplotlib.ticker import MaxNLocator
 
         return cls(low, high, [float(tick) for tick in MaxNLocator(most).tick_values(low, high) if low <= tick <= high])
 
     @classmethod
-    def doubling(cls, low: float, high: float) -> Scale:
+    def doubling(cls, low: float, high: float) -> Self:
         """A scale between powers of two."""
         ticks = [2.0**k for k in range(math.floor(math.log2(low)), math.ceil(math.log2(high)) + 1)]
         return cls(ticks[0], ticks[-1], ticks, True)
