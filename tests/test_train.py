@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import make_packed_set
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from alexnet.__main__ import main
 from alexnet.errors import UserError
@@ -170,7 +171,13 @@ def test_two_trainings_in_one_folder_are_refused(configure, packed_set, tmp_path
             train.train(configure(), packed_set, tmp_path / "run", threads=1)
 
 
-def test_a_loss_that_is_not_finite_stops_and_keeps_the_evidence(configure, packed_set, tmp_path, capsys):
+@pytest.mark.parametrize("look", [1, 50])
+def test_a_loss_that_is_not_finite_stops_and_keeps_the_evidence(
+    configure, packed_set, tmp_path, capsys, monkeypatch, look
+):
+    """As on a device, which is asked for losses now and then: the record names the step all the same."""
+    monkeypatch.setattr(trainer, "LOOK", {"cpu": look})
+
     def explode(config):
         for stage in config["optimizer"]["schedule"]["stages"]:
             stage["weights"] = 1e20
@@ -183,6 +190,44 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_evidence(configure, packe
     assert record["loss"] in ("nan", "inf")
     assert (record["epoch"], record["step"]) == (1, 1)  # the first loss after a step; there are three steps
     assert not (out / "model.pt").exists()
+
+
+class ReadsBack(TorchDispatchMode):
+    """Counts the operations that take a value from a device, and so wait for it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        target = (kwargs or {}).get("device")
+        copied = func is torch.ops.aten._to_copy.default and target is not None and torch.device(target).type == "cpu"
+        self.count += copied or func is torch.ops.aten._local_scalar_dense.default
+        return func(*args, **(kwargs or {}))
+
+
+def test_no_step_between_two_looks_reads_a_value_back(configure, packed_set, tmp_path, monkeypatch):
+    """A tensor on a GPU gives its values by an operation or by `tolist`, and each would wait. The bits are those of looks at every step."""
+    tolist = torch.Tensor.tolist
+    monkeypatch.setattr(torch.Tensor, "tolist", lambda self: (reads.append(self.shape), tolist(self))[1])
+    inside, real_epoch = ReadsBack(), trainer.Run.train_epoch
+
+    def counted(run, epoch, report):
+        reads.clear()
+        with inside:
+            row = real_epoch(run, epoch, report)
+        seen.append(len(reads))
+        return row
+
+    monkeypatch.setattr(trainer.Run, "train_epoch", counted)
+    seen, reads = [], []
+    for look in (1, 50):
+        monkeypatch.setattr(trainer, "LOOK", {"cpu": look})
+        train.train(configure(), packed_set, tmp_path / str(look), threads=1)
+    steps = 3  # of an epoch; the ends of it: sums noted, sums of the row
+    assert inside.count == 0
+    assert set(seen[: len(seen) // 2]) == {steps + 2} and set(seen[len(seen) // 2 :]) == {1 + 2}
+    assert same(weights(tmp_path / "1"), weights(tmp_path / "50"))
 
 
 def test_wrong_inputs_are_sentences(configure, packed_set, tmp_path, capsys):

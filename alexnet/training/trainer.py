@@ -35,6 +35,9 @@ from alexnet.training.state import BY_THE_CLOCK, Cadence, State, check_data
 from alexnet.training.towers import Link, Tower
 
 GO_ON, SAVE, STOP = 0, 1, 2  # what the two towers agree on after a step
+LOOK = {
+    "cuda": 50
+}  # steps after which losses are looked at, by device, which has to stop for it; elsewhere each step is
 
 
 class Diverged(UserError):
@@ -238,7 +241,7 @@ class Run:
         state = self.state
         sums = torch.tensor(state.sums, dtype=torch.float64).to(self.device)
         done, bf16 = state.images, config["precision"] == "bf16"
-        waiting: tuple[int, int, torch.Tensor] | None = None
+        waiting: list[tuple[int, int, torch.Tensor]] = []
         batches = self.batches.epoch(epoch, current.color_noise, state.step)
         for step, (images, labels) in enumerate(batches, state.step):
             # dropout masks are keyed by (seed, epoch, step)
@@ -254,19 +257,17 @@ class Run:
             errors = [top_k_error(scores, labels, k).sum() for k in (1, 5)]
             sums += torch.stack([loss * len(labels), *errors]).double()
             done += len(labels)
-            if waiting:  # looked at a step late: a device need not stop for it
-                self._look(epoch, *waiting, report)
-            waiting = step, done, loss
+            if len(waiting) >= LOOK.get(self.device.type, 1):  # a step late
+                self._look(epoch, waiting, report)
+            waiting.append((step, done, loss))
             state.step, state.images = step + 1, done
             if what := self.due():
-                self._look(epoch, *waiting, report)
-                waiting = None
+                self._look(epoch, waiting, report)
                 self._note_place(sums)
                 if what == STOP:
                     self.stop()
                 self.save_checkpoint()
-        if waiting:
-            self._look(epoch, *waiting, report)
+        self._look(epoch, waiting, report)
         self._note_place(sums)
         loss, error, top5 = (sums / done).tolist()
         return self.rates_row(epoch) | {"train_loss": loss, "train_error": error, "train_top5_error": top5}
@@ -323,11 +324,18 @@ class Run:
         loss, error, top5 = (sums / len(split)).tolist()
         return {"validation_loss": loss, "validation_error": error, "validation_top5_error": top5}
 
-    def _look(self, epoch: int, step: int, done: int, loss: torch.Tensor, report: Callable[[int, float], None]) -> None:
-        """Report the loss of a step, or end the run if it is not finite."""
-        if math.isfinite(value := loss.item()):
+    def _look(
+        self, epoch: int, waiting: list[tuple[int, int, torch.Tensor]], report: Callable[[int, float], None]
+    ) -> None:
+        """Report the losses of steps, which wait no longer, or end the run at the first that is not finite."""
+        losses = torch.stack([loss for _, _, loss in waiting]).tolist() if waiting else []
+        for (step, done, _), value in zip(waiting, losses, strict=True):
+            if not math.isfinite(value):
+                self._end(epoch, step, value)
             report(done, value)
-            return
+        waiting.clear()
+
+    def _end(self, epoch: int, step: int, value: float) -> NoReturn:
         if self.rank:
             raise Diverged(f"{self.name}: the loss became {value}")  # the first tower says more
         evidence, current = self.out / "failed.json", self.rates(epoch)
