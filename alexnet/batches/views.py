@@ -16,14 +16,14 @@ def central_crop(image: NDArray[Any], crop: int) -> NDArray[Any]:
     return image[..., start : start + crop, start : start + crop, :]
 
 
-def to_batch(pixels: NDArray[np.uint8], mean: NDArray[np.float32]) -> Tensor:
-    """(..., crop, crop, 3) uint8 -> (B, 3, crop, crop) float32 minus `mean`, channels last; leading axes become B.
+def to_batch(pixels: NDArray[np.uint8], mean: NDArray[np.float32], device: torch.device | str = "cpu") -> Tensor:
+    """(..., crop, crop, 3) uint8 -> (B, 3, crop, crop) float32 minus `mean`, channels last, on a device, to which bytes go.
 
-    `mean` has the shape of `pixels`, or of its last axes: one for all images, or one a view.
+    Leading axes become B. `mean` has the shape of `pixels`, or of its last axes: one for all images, or one a view.
     """
     # whole pictures come as the store itself, read-only, which torch warns about
     pixels = np.require(pixels, requirements="W")
-    centred = torch.from_numpy(pixels).float() - torch.from_numpy(mean)
+    centred = torch.from_numpy(pixels).to(device).float() - torch.from_numpy(mean).to(device)
     return centred.flatten(0, -4).permute(0, 3, 1, 2)
 
 

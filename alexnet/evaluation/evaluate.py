@@ -69,7 +69,7 @@ def predict(
     means = mean_views(mean, crop, views, rule)
     for start in range(0, len(images), size):
         pixels = test_views(np.asarray(images[start : start + size]), crop, views)
-        logits = net(to_batch(np.ascontiguousarray(pixels), means).to(device)).cpu()
+        logits = net(to_batch(np.ascontiguousarray(pixels), means, device)).cpu()
         yield logits.softmax(1).unflatten(0, (-1, count)).mean(1)
 
 

@@ -20,7 +20,7 @@ from alexnet.batches.views import central_crop, mean_views, to_batch
 from alexnet.errors import UserError
 from alexnet.experiments.config import RunConfig
 from alexnet.net import tensors
-from alexnet.net.execution import Execution
+from alexnet.net.execution import Execution, generator_of
 from alexnet.net.metrics import top_k_error
 from alexnet.net.model import AlexNet, build
 from alexnet.net.weights import start_from
@@ -242,10 +242,11 @@ class Run:
         sums = torch.tensor(state.sums, dtype=torch.float64).to(self.device)
         done, bf16 = state.images, config["precision"] == "bf16"
         waiting: list[tuple[int, int, torch.Tensor]] = []
+        masks = generator_of(self.device)
         batches = self.batches.epoch(epoch, current.color_noise, state.step)
         for step, (images, labels) in enumerate(batches, state.step):
             # dropout masks are keyed by (seed, epoch, step)
-            torch.manual_seed(zlib.crc32(f"{config['seed']}/{epoch}/{step}".encode()))
+            masks.manual_seed(zlib.crc32(f"{config['seed']}/{epoch}/{step}".encode()))
             labels = labels.to(self.device, non_blocking=True)
             with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
                 logits = self.net(images.to(self.device, non_blocking=True)).float()
@@ -311,14 +312,14 @@ class Run:
     def validate(self) -> dict[str, float]:
         """Loss and errors on the validation split, single centre view."""
         self.net.eval()
-        sums = torch.zeros(3, dtype=torch.float64)
+        sums = torch.zeros(3, dtype=torch.float64, device=self.device)
         crop, split = self.config["data"]["crop"], self.validation
         for start in range(0, len(split), 256):
             pixels = np.ascontiguousarray(central_crop(split.images[start : start + 256], crop))
             labels = torch.from_numpy(split.labels[start : start + 256]).to(self.device)
-            logits = self.net(to_batch(pixels, self.views[0]).to(self.device))
+            logits = self.net(to_batch(pixels, self.views[0], self.device))
             errors = [top_k_error(logits, labels, k).sum() for k in (1, 5)]
-            sums += torch.stack([F.cross_entropy(logits, labels, reduction="sum"), *errors]).double().cpu()
+            sums += torch.stack([F.cross_entropy(logits, labels, reduction="sum"), *errors]).double()
             if self._agreed(STOP if interruption.asked() else GO_ON) == STOP:
                 self.stop()  # it will validate again, from the end of the training steps
         loss, error, top5 = (sums / len(split)).tolist()
