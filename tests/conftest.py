@@ -97,7 +97,7 @@ HEAVY = (
         "race",
     ),
     *("evaluate", "examine", "ensemble", "baselines", "report", "simulation", "miniature", "gpu", "preflight"),
-    *("rehearsal", "recipes"),
+    *("rehearsal", "recipes", "gpu_check"),
 )
 
 

@@ -1,0 +1,33 @@
+"""The check of a GPU, in small on the processor: every part measures something, and a second call measures nothing again."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import gpu_check
+import pytest
+
+
+def test_every_part_runs_on_the_processor_and_is_kept(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch
+) -> None:
+    out = tmp_path / "gpu.json"
+    arguments = ["--out", str(out), "--device", "cpu", "--small"]
+    assert gpu_check.main([*arguments, "--parts", "copies", "norms"]) == 0
+    assert set(json.loads(out.read_text())) == {"device", "torch", "copies", "norms"}
+    assert gpu_check.main(arguments) == 0
+    record = json.loads(out.read_text())
+    assert set(record) == {"device", "torch", *gpu_check.PARTS} and record["device"] == "processor"
+    numbers = [value for name in gpu_check.PARTS for value in record[name].values()]
+    assert all(math.isfinite(value) and value >= 0 for value in numbers) and len(numbers) > 30
+    assert record["norms"]["across ours error"] < 1e-5 and record["norms"]["within torch error"] < 1e-5
+    assert 0 < record["launches"]["busy share"]
+    capsys.readouterr()
+    parts = {name: (None, prediction) for name, (_, prediction) in gpu_check.PARTS.items()}
+    monkeypatch.setattr(gpu_check, "PARTS", parts)  # nothing can be measured any more
+    assert gpu_check.main(arguments) == 0
+    text = capsys.readouterr().out
+    for name, (_, prediction) in parts.items():
+        assert f"{name}: " in text and f"predicted: {prediction}" in text
