@@ -21,9 +21,10 @@ def test_every_part_runs_on_the_processor_and_is_kept(
     record = json.loads(out.read_text())
     assert set(record) == {"device", "torch", *gpu_check.PARTS} and record["device"] == "processor"
     numbers = [value for name in gpu_check.PARTS for value in record[name].values()]
-    assert all(math.isfinite(value) and value >= 0 for value in numbers) and len(numbers) > 30
+    assert all(math.isfinite(value) and value >= 0 for value in numbers)
+    assert all(len(record[name]) > 1 for name in gpu_check.PARTS)  # seconds, and what was measured
     assert record["norms"]["across ours error"] < 1e-5 and record["norms"]["within torch error"] < 1e-5
-    assert 0 < record["launches"]["busy share"]
+    assert record["launches"]["busy share"] > 0
     capsys.readouterr()
     parts = {name: (None, prediction) for name, (_, prediction) in gpu_check.PARTS.items()}
     monkeypatch.setattr(gpu_check, "PARTS", parts)  # nothing can be measured any more
