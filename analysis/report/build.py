@@ -60,15 +60,10 @@ def build(notebooks: list[Path], claims: Path, out: Path, results: Path | None =
 
 def _chapter(path: Path) -> Chapter:
     """One executed notebook as a chapter, without the sections in which code ran and showed nothing."""
-    import nbconvert
+    from nbconvert import HTMLExporter
     from traitlets.config import Config
 
     from analysis.report.notebooks import _read
-
-    class Exporter(nbconvert.HTMLExporter):
-        def get_prefix_root_dirs(self) -> list[str]:
-            """Where templates are: those that came with nbconvert, not the user's."""
-            return [str(Path(nbconvert.__file__).parents[4] / "share" / "jupyter")]
 
     book = _read(path)
     code = [cell for cell in book.cells if cell.cell_type == "code"]
@@ -77,7 +72,7 @@ def _chapter(path: Path) -> Chapter:
     part = book.metadata.get("report", {}).get("part", "appendix")
     if part not in PARTS:
         raise UserError(f"{path} belongs to part {part!r} (metadata.report.part); the parts are {', '.join(PARTS)}")
-    exporter = Exporter(
+    exporter = HTMLExporter(
         config=Config({"HTMLExporter": {"extra_template_basedirs": [str(TEMPLATE)], "anchor_link_text": ""}}),
         template_name="chapter",
         exclude_input_prompt=True,
