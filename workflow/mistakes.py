@@ -3,18 +3,16 @@
 import sys
 from collections.abc import Callable
 from functools import wraps
-from typing import Any, TypeVar
+from typing import Any
 
 from alexnet.errors import UserError
 
-T = TypeVar("T")
 
-
-def checked(function: Callable[..., T]) -> Callable[..., T]:
+def checked(function: Callable[..., Any]) -> Callable[..., Any]:
     """The function, but a user's mistake ends Snakemake with its sentence instead of a traceback."""
 
     @wraps(function)
-    def call(*arguments: Any, **named: Any) -> T:
+    def call(*arguments: Any, **named: Any) -> Any:
         try:
             return function(*arguments, **named)
         except UserError as error:

@@ -308,23 +308,24 @@ class Plan:
         files = [file for name in have for file in self.outcomes(study, name)] + self.races(study, races)
         return [f"{self.results}/{study}/study.json", *files] if files else []
 
-    def _somewhere(self, target: str, names: list[str]) -> Files:
-        """Nothing where a chosen study has any of `names`; else a function that tells which studies have."""
-        with_them = [study for study, record in self.studies.items() if {*names} & {*record["experiments"]}]
-        return [] if with_them else [checked(partial(self._elsewhere, target, names))]
+    def _refusal(self, target: str, names: list[str]) -> Files:
+        """Nothing where a chosen study has any of the experiments `names`; else a function that names the studies that have."""
 
-    def _elsewhere(self, target: str, names: list[str], wildcards: Any) -> Files:
-        every = {study: definitions.load_study(study, self.folder) for study in definitions.studies(self.folder)}
-        have = [study for study, record in every.items() if {*names} & {*record["experiments"]}]
-        where = (
-            f"in {', '.join(have)}: choose one, --config 'studies=[{have[0]}]'" if have else "in none; add it to one"
-        )
-        raise UserError(f"no chosen study ({', '.join(self.studies)}) has what {target} needs; it is {where}")
+        def having(studies: Iterable[str]) -> list[str]:
+            return [s for s in studies if {*names} & {*definitions.load_study(s, self.folder)["experiments"]}]
+
+        @checked
+        def refuse(wildcards: Any) -> None:
+            have = having(definitions.studies(self.folder))
+            where = f"{', '.join(have)}: choose one, --config 'studies=[{have[0]}]'" if have else "none; add it to one"
+            raise UserError(f"no chosen study ({', '.join(self.studies)}) has what {target} needs; it is in {where}")
+
+        return [] if having(self.studies) else [refuse]
 
     def experiment_files(self, experiment: str) -> Files:
         """Results of an experiment and of what it and its claims are compared with, in the chosen studies that have it."""
         files = [f"{self.results}/describe/{experiment}.json"] if experiment in self.described else []
-        files += self._somewhere(experiment, [n for n in self.known if experiment in (n, self.known[n].get("race"))])
+        files += self._refusal(experiment, [n for n in self.known if experiment in (n, self.known[n].get("race"))])
         against, group = definitions.lineage(experiment, self.known, "baseline"), self.known[experiment]["claims"]
         arms = [*against, *(self.compared(group) if group else [])]
         for study, record in self.studies.items():
@@ -335,7 +336,7 @@ class Plan:
         """What the verdicts of a group of claims need."""
         fed = [name for name in self.known if self.known[name]["claims"] == group]
         arms = {*fed, *self.compared(group)}
-        files = self._somewhere(group, fed) if fed else self.descriptions()
+        files = self._refusal(group, fed) if fed else self.descriptions()
         for study, record in self.studies.items():
             files += self._of_study(study, [name for name in record["experiments"] if name in arms], arms)
             files += self.manifests(study) if group == "dataset" else []
