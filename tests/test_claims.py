@@ -13,7 +13,7 @@ from alexnet.experiments import definitions
 from analysis.errors import UserError
 from analysis.measures import arithmetic
 from analysis.measures.registry import MEASURES
-from analysis.paper.claims import CLAIMS, Claim, load_claims
+from analysis.paper.claims import CLAIMS, Claim, experiments, load_claims
 from analysis.results.evidence import load_results
 from analysis.verdicts.judge import judge
 
@@ -92,6 +92,9 @@ def test_values_stand_where_their_type_says(claims: dict[str, Claim]) -> None:
         ({"id": "lrn-k"}, "id `lrn-k` stands already in row"),
         ({"testable": "no"}, "column `reason`"),
         ({"id": "Two Words"}, "column `id`"),
+        ({"experiment": "no_lrm"}, "(lrn-delta-top1), column `experiment`: config/experiments.yaml has no 'no_lrm'"),
+        ({"baseline": "alexnte"}, "(lrn-delta-top1), column `baseline`: config/experiments.yaml has no 'alexnte'"),
+        ({"metric": "top1_eror"}, "column `metric`: 'difference' reads top1_error or top5_error, not 'top1_eror'"),
     ],
 )
 def test_a_wrong_cell_is_named(tmp_path: Path, cells: dict[str, str], says: str) -> None:
@@ -99,6 +102,11 @@ def test_a_wrong_cell_is_named(tmp_path: Path, cells: dict[str, str], says: str)
         load_claims(changed(tmp_path, "lrn-delta-top1", **cells))
     assert says in str(caught.value)
     assert "row " in str(caught.value)
+
+
+def test_the_experiments_that_a_claim_may_name_are_those_of_the_definitions() -> None:
+    known = definitions.load()["experiments"]
+    assert experiments() - {"data"} == {name for name, about in known.items() if "race" not in about}
 
 
 def test_a_missing_and_an_unknown_column_are_named(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ class Measure:
     about: str  # in words, with the claim's `experiment`, `baseline` and `metric`
     estimate: Callable[[Asked], Estimate]
     page: Page
+    reads: tuple[str, ...] = ("top1_error", "top5_error")  # what a claim's `metric` may begin with
     compared: bool = True  # whether it needs a baseline
     effect: bool = True  # whether a claim about it is one of the family of tests
     null: float | None = 0.0  # the value that means "no effect"
@@ -39,9 +40,9 @@ def _ratio(asked: Asked) -> Estimate:
     return races.ratio(asked.results, asked.record, *asked.nets) if raced else convergence.ratio(asked)
 
 
-def _inside(about: str, estimate: Callable[[Asked], Estimate], two: bool = False) -> Measure:
+def _inside(about: str, estimate: Callable[[Asked], Estimate], *reads: str, two: bool = False) -> Measure:
     """A measure on examinations; `two`: of two nets, one of the family of tests."""
-    return Measure(about, estimate, INSIDE, compared=two, effect=two, training_set=True, examined=True)
+    return Measure(about, estimate, INSIDE, reads, compared=two, effect=two, training_set=True, examined=True)
 
 
 MEASURES: dict[str, Measure] = {
@@ -49,18 +50,18 @@ MEASURES: dict[str, Measure] = {
     "difference": Measure("error of {experiment} minus error of {baseline}, on the same images", estimates.difference, ABLATIONS),
     "view_gain": Measure("error of the centre view minus error of ten views, {experiment}", estimates.view_gain, ABLATIONS, compared=False),
     "split_gap": Measure("absolute difference of the errors on two splits, {experiment}", estimates.split_gap, ABLATIONS, compared=False, effect=False, null=None),
-    "ratio": Measure("epochs of {experiment} over epochs of {baseline}", _ratio, RACES, null=1.0, training_set=True),
+    "ratio": Measure("epochs of {experiment} over epochs of {baseline}", _ratio, RACES, ("train_error", "validation_loss"), null=1.0, training_set=True),
     "rank": Measure("smallest step of the error in the order {experiment}", estimates.in_order, ABLATIONS),
     "each": Measure("smallest error among {experiment}, each without one part, minus error of {baseline}", estimates.each, ABLATIONS),
-    "generalization_gap": _inside("validation minus training error of the finished net: {experiment} minus {baseline}", examinations.generalization_gap, two=True),
-    "sample_difference": _inside("error of the finished net on training images: {experiment} minus {baseline}", examinations.sample_difference, two=True),
-    "tower_chroma": _inside("share of coloured first kernels: one tower of {experiment} minus the other", lambda asked: towers.difference_of_towers(kernels.tower_counts(asked))),
-    "tower_chroma_runs": _inside("share of the runs of {experiment} whose towers differ in colour", lambda asked: towers.share_of_runs(kernels.tower_counts(asked))),
-    "orientation_selectivity": _inside("share of first kernels of {experiment} that are selective ({metric}), after minus before training", kernels.selective_kernels),
-    "retrieval_precision": _inside("nearest neighbours of the same class: last hidden layer of {experiment} minus the best baseline", examinations.retrieval),
-    "code_precision": _inside("nearest neighbours of the same class: codes of 64 bits of {experiment} minus pixels", examinations.codes),
-    "pixel_distance": _inside("percentile rank in pixels of the nearest neighbours in the last hidden layer of {experiment}", examinations.pixel_ranks),
-    "geometric_mean": _inside("divergence of the halved {experiment} from the arithmetic mean of thinned nets minus that from the geometric mean", examinations.halving),
+    "generalization_gap": _inside("validation minus training error of the finished net: {experiment} minus {baseline}", examinations.generalization_gap, "error_gap", two=True),
+    "sample_difference": _inside("error of the finished net on training images: {experiment} minus {baseline}", examinations.sample_difference, "train_error", two=True),
+    "tower_chroma": _inside("share of coloured first kernels: one tower of {experiment} minus the other", lambda asked: towers.difference_of_towers(kernels.tower_counts(asked)), "chroma"),
+    "tower_chroma_runs": _inside("share of the runs of {experiment} whose towers differ in colour", lambda asked: towers.share_of_runs(kernels.tower_counts(asked)), "chroma"),
+    "orientation_selectivity": _inside("share of first kernels of {experiment} that are selective ({metric}), after minus before training", kernels.selective_kernels, "oriented", "blob"),
+    "retrieval_precision": _inside("nearest neighbours of the same class: last hidden layer of {experiment} minus the best baseline", examinations.retrieval, "same_class"),
+    "code_precision": _inside("nearest neighbours of the same class: codes of 64 bits of {experiment} minus pixels", examinations.codes, "same_class_codes"),
+    "pixel_distance": _inside("percentile rank in pixels of the nearest neighbours in the last hidden layer of {experiment}", examinations.pixel_ranks, "pixel_rank"),
+    "geometric_mean": _inside("divergence of the halved {experiment} from the arithmetic mean of thinned nets minus that from the geometric mean", examinations.halving, "divergence"),
 }  # fmt: skip
 EXAMINED = tuple(name for name, measure in MEASURES.items() if measure.examined)
 

@@ -1,6 +1,7 @@
 """Reads claims.csv: one checked record for each number or statement of the paper."""
 
 from dataclasses import dataclass, fields
+from functools import cache
 from pathlib import Path
 
 from analysis.errors import UserError
@@ -8,6 +9,7 @@ from analysis.measures.registry import MEASURES, Measure
 from analysis.paper.tables import records
 
 CLAIMS = Path(__file__).resolve().parents[1] / "claims.csv"
+EXPERIMENTS = CLAIMS.parents[1] / "config" / "experiments.yaml"
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,19 @@ class Claim:
         return tested and self.testable and self.kind in ("training", "cifar") and "top5" not in self.metric
 
 
+@cache
+def experiments() -> set[str]:
+    """Names of experiments, nets of races among them, in config/experiments.yaml; and `data`, of which images are counted."""
+    import yaml
+
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    known = yaml.load(EXPERIMENTS.read_text(encoding="utf-8"), loader)
+    races = [(race, name) for race, about in known.get("races", {}).items() for name in about["conditions"]]
+    return {"data", *known["experiments"]} | {
+        f"{race}_{unit}_{name}" for race, name in races for unit in ("relu", "tanh")
+    }
+
+
 def load_claims(path: Path | None = None) -> list[Claim]:
     """All rows of `path` (analysis/claims.csv if None), in file order, checked by `paper.tables` and by what their kind needs."""
     columns = [field.name for field in fields(Claim)]
@@ -101,6 +116,12 @@ def _check_sense(where: str, claim: Claim) -> None:
         raise UserError(f"{where}, column `how`: a measured row needs experiment, metric, relation and paper")
     if claim.measure and claim.measure.compared and not claim.baseline:
         raise UserError(f"{where}, column `baseline`: {claim.how!r} compares two experiments; name the second")
+    if claim.measure and claim.metric.partition(" ")[0] not in claim.measure.reads:
+        reads = " or ".join(claim.measure.reads)
+        raise UserError(f"{where}, column `metric`: {claim.how!r} reads {reads}, not {claim.metric!r}")
+    for column, names in (("experiment", claim.experiment), ("baseline", claim.baseline)):
+        if unknown := [name for name in names.split() if name not in experiments()]:
+            raise UserError(f"{where}, column `{column}`: config/experiments.yaml has no {unknown[0]!r}")
     if claim.how and claim.kind == "training" and not (claim.dataset and claim.split):
         raise UserError(f"{where}, column `dataset`: a training row must name the paper's data set and split")
     if claim.tolerance is not None and not claim.tolerance_reason:
