@@ -342,7 +342,7 @@ def test_command_prints_one_sentence(copy):
 
 def test_folders_and_tars_give_the_same(tmp_path):
     members = {f"set/{s}/{c}/{n}.jpg": f"{s}{c}{n}".encode() for s in ("train", "val") for c in "ba" for n in "21"}
-    noise = {"set/readme.txt": b"", "set/train/a/.hidden": b""}
+    noise = {"set/readme.txt": b"", "set/train/a/.hidden": b"", "set/train/a/Thumbs.db": b"", "set/val/b/._1.jpg": b""}
     disk, plain, packed = (tmp_path / name for name in ("disk", "plain", "packed"))
     for folder in (disk, plain, packed):
         folder.mkdir()

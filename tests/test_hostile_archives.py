@@ -181,6 +181,13 @@ def link_of_a_class(folder):
     return "train/a is a link that leads out of its folder"
 
 
+def class_that_is_nowhere(folder):
+    (folder / "train/a").mkdir(parents=True)
+    (folder / "train/a/1.jpg").write_bytes(jpeg(1))
+    (folder / "train/b").symlink_to(folder / "unmounted")
+    return "train/b is a link that leads nowhere"
+
+
 def pipe_among_images(folder):
     (folder / "train/a").mkdir(parents=True)
     os.mkfifo(folder / "train/a/1.jpg")
@@ -203,6 +210,7 @@ FOLDERS = {
     "a link to a device": links_out("/dev/zero"),
     "a link to nowhere": links_out("nothing.jpg"),
     "a link to a folder": link_of_a_class,
+    "a class that is nowhere": class_that_is_nowhere,
     "a pipe": pipe_among_images,
 }
 

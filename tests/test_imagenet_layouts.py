@@ -226,6 +226,14 @@ def test_a_devkits_counts_hold_for_folders_too(images, tmp_path):
         open_source("ilsvrc2012", tmp_path)
 
 
+def test_a_thousand_classes_have_the_published_number_without_any_list(tmp_path):
+    for label in range(1000):
+        (tmp_path / f"train/n{label:08d}").mkdir(parents=True)
+        (tmp_path / f"train/n{label:08d}/n{label:08d}_1.JPEG").touch()
+    with pytest.raises(UserError, match="split train of .* has 1,000 images, but 1,281,167 were published"):
+        open_source("ilsvrc2012", tmp_path, ["train"])
+
+
 # Faults of parquet and shards -------------------------------------------------------------------------------
 
 

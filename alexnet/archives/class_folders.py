@@ -72,7 +72,8 @@ def _inside(path: Path, roots: Sequence[Path]) -> Path:
 def by_class(path: Path, roots: Sequence[Path]) -> Iterator[Place]:
     """The classes of an archive, or of a folder called <split>, those without images too; hidden ones are left out."""
     if path.is_dir():
-        for folder in sorted(p for p in path.iterdir() if p.is_dir() and not is_litter(p.name)):
+        folders = sorted(p for p in path.iterdir() if not is_litter(p.name))
+        for folder in (p for p in folders if p.is_dir() or not p.exists()):  # those that do not exist are links
             listed, name = partial(images, _inside(folder, roots), roots), printable(folder.name)
             yield Place(path.name, name, f"{path.name}/{name}", len(listed()), listed)
         return
