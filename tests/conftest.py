@@ -83,7 +83,19 @@ TINY_STUDY = {
 # Files that train, run Snakemake, open a browser, wait for servers or fill environments, those that take longest first.
 # `make quick` leaves them out.
 HEAVY = (
-    *("workflow", "slurm", "survival", "resume", "towers", "tuning", "bench", "browser", "leases", "bootstrap"),
+    *(
+        "workflow",
+        "environments",
+        "slurm",
+        "survival",
+        "resume",
+        "towers",
+        "tuning",
+        "bench",
+        "browser",
+        "leases",
+        "bootstrap",
+    ),
     *("golden", "malformed_archives", "malformed", "without_a_clone", "odd_states", "deposit", "notebooks", "escaping"),
     *(
         "probes",
