@@ -6,6 +6,7 @@ import json
 import re
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from conftest import ROOT
@@ -122,6 +123,36 @@ def test_a_torn_record_of_a_race_or_a_pilot_ends_in_a_sentence(
         said = capsys.readouterr().err
         assert said.startswith(f"error: {tmp_path / 'made.json'} is torn or no such record") and said.count("\n") == 1
         assert "delete it and run the same again" in said
+
+
+@pytest.mark.parametrize(
+    ("function", "words"),
+    [
+        (
+            lambda asked: asked.training_data(SimpleNamespace(study="demo", experiment="no_lrn")),
+            "study demo is not among",
+        ),
+        (
+            lambda asked: asked.training_data(SimpleNamespace(study="demmo", experiment="no_lrn")),
+            "unknown study 'demmo'; did",
+        ),
+        (
+            lambda asked: asked.training_data(SimpleNamespace(study="cifar10", experiment="tahn")),
+            "unknown experiment 'tahn'; did",
+        ),
+        (
+            lambda asked: asked.training_data(SimpleNamespace(study="cifar10", experiment="conv6_pretraining")),
+            "study cifar10 has no `pretraining`",
+        ),
+        (
+            lambda asked: asked.pilot_runs(SimpleNamespace(study="cifar10", experiment="tanh", wider=0)),
+            "has no `pilot`",
+        ),
+    ],
+)
+def test_names_in_the_path_of_an_asked_file_are_a_sentence(function: Any, words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        function(plan("cifar10"))
 
 
 def test_checked_gives_what_the_function_gives() -> None:

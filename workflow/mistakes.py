@@ -34,11 +34,11 @@ class Checked:
 
 
 class Named(dict[str, Any]):
-    """Records by name; `refuse` raises a UserError for a name that is not there, such as one in the path of an asked file."""
+    """Records by name; a name that is not there, such as one in the path of an asked file, is a UserError with its `sentence`."""
 
-    def __init__(self, records: dict[str, Any], refuse: Callable[[str], None]) -> None:
+    def __init__(self, records: dict[str, Any], sentence: Callable[[str], str]) -> None:
         super().__init__(records)
-        self._refuse = refuse
+        self._sentence = sentence
 
     def __missing__(self, name: str) -> Any:
-        self._refuse(name)
+        raise UserError(self._sentence(name))

@@ -47,9 +47,8 @@ class Plan:
         self.results, self.folder, self.downloads = config["results"], config["definitions"], config["downloads"]
         self.checkpoints = checkpoints
         known = definitions.load(self.folder)["experiments"]
-        self.known = Named(known, lambda name: definitions.must_know(name, known, "unknown experiment"))
-        chosen = {name: definitions.load_study(name, self.folder) for name in config["studies"]}
-        self.studies = Named(chosen, self._not_chosen)
+        self.known = Named(known, lambda name: f"unknown experiment {name!r}{definitions.did_you_mean(name, known)}")
+        self.studies = Named({name: self._study(name) for name in config["studies"]}, self._not_chosen)
         # Ensembles have no layers, and what starts from other weights has those of the net that it extends.
         # A race is described where it says so, as nets of several races are the same.
         self.described = [
@@ -68,9 +67,14 @@ class Plan:
         self.description = cache(partial(describe.describe_experiment, folder=self.folder))
         self.departures = partial(describe.departures, self.folder)
 
-    def _not_chosen(self, study: str) -> None:
+    def _study(self, name: str) -> Named:
+        return Named(
+            definitions.load_study(name, self.folder), lambda key: f"study {name} has no `{key}`, which that needs"
+        )
+
+    def _not_chosen(self, study: str) -> str:
         definitions.load_study(study, self.folder)  # which knows the nearest name of one that there is not
-        raise UserError(f"study {study} is not among those chosen; choose it: --config 'studies=[{study}]'")
+        return f"study {study} is not among those chosen; choose it: --config 'studies=[{study}]'"
 
     # Archives and packed sets ----------------------------------------------------------------------------------------
 
