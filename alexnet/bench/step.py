@@ -11,19 +11,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
 
+from alexnet.bench import programs
 from alexnet.bench.compare import Row, Side, compare, row
 from alexnet.bench.processes import Program, together
-from alexnet.bench.programs import (
-    convolution,
-    layer_times,
-    matrix_product,
-    norm_alone,
-    obvious_step,
-    our_step,
-    resolved,
-    torchvision_step,
-    tower_step,
-)
 from alexnet.experiments.architecture import layer_table
 from alexnet.experiments.config import RunConfig
 
@@ -52,8 +42,8 @@ def step_rows(rounds: int, full_size: bool, cores: int | None = None) -> Iterato
         yield from _whole_step(rounds, study, batch, precision, cores)
     for precision in precisions:
         with (
-            Program(cores, norm_alone, size, precision, False) as ours,
-            Program(cores, norm_alone, size, "fp32", True) as theirs,  # torch has none in bfloat16
+            Program(cores, programs.norm_alone, size, precision, False) as ours,
+            Program(cores, programs.norm_alone, size, "fp32", True) as theirs,  # torch has none in bfloat16
         ):
             own = Side(f"alexnet.net.layers.LocalResponseNorm, {precision}", ours, size)
             peer = Side("torch.nn.LocalResponseNorm, fp32", theirs, size)
@@ -62,37 +52,39 @@ def step_rows(rounds: int, full_size: bool, cores: int | None = None) -> Iterato
 
 
 def _whole_step(rounds: int, study: str, batch: int, precision: str, cores: int) -> Iterator[Row]:
-    config, plain = resolved(study, "alexnet", precision), resolved(study, "alexnet")
+    config, plain = programs.resolved(study, "alexnet", precision), programs.resolved(study, "alexnet")
     what, ours_is, half = f"{study} net, batch {batch}", f"this bench, {precision}", max(1, cores // 2)
 
     def pair(peer: str, theirs: Program, ours: Callable[[], object], subject: str = ours_is) -> Row:
         return compare(f"training step, {what}", Side(subject, ours, batch), Side(peer, theirs, batch), rounds)
 
-    with Program(cores, our_step, config, batch) as ours:
-        with Program(cores, obvious_step, plain, batch) as theirs:
+    with Program(cores, programs.our_step, config, batch) as ours:
+        with Program(cores, programs.obvious_step, plain, batch) as theirs:
             yield pair(OBVIOUS, theirs, ours)
             yield row(f"peak memory, {what}", ours_is, [ours.peak_mb()], OBVIOUS, [theirs.peak_mb()], "MB")
-        with Program(cores, torchvision_step, config, batch) as theirs:
+        with Program(cores, programs.torchvision_step, config, batch) as theirs:
             yield pair(f"torchvision's AlexNet (no normalisation), {precision}, channels last", theirs, ours)
-        with Program(cores, our_step, resolved(study, "no_lrn", precision), batch) as theirs:
+        with Program(cores, programs.our_step, programs.resolved(study, "no_lrn", precision), batch) as theirs:
             yield pair(f"the same without response normalisation, {precision}", theirs, ours)
         size, images, repeats = (2048, 128, 5) if batch >= 128 else (256, 8, 5)
         for peer, make, argument, count in (
-            ("matrix product", matrix_product, size, 2 * size**3),
-            ("convolution like conv3, forward", convolution, images, 2 * images * 384 * 256 * 9 * 13 * 13),
+            ("matrix product", programs.matrix_product, size, 2 * size**3),
+            ("convolution like conv3, forward", programs.convolution, images, 2 * images * 384 * 256 * 9 * 13 * 13),
         ):
             with Program(cores, make, argument, precision) as limit:
                 own = Side(ours_is, ours, operations(config) * batch / 1e9)
                 several = Side(f"{peer}, {precision}", together(limit, times=repeats), count * repeats / 1e9)
                 yield compare(f"arithmetic of the step, {what}", own, several, rounds, "GFLOP/s")
-        with Program(cores, layer_times, config, batch) as layers:
+        with Program(cores, programs.layer_times, config, batch) as layers:
             yield from _split(layers, ours, rounds, f"{what}, {precision}")
         with tempfile.TemporaryDirectory(prefix="alexnet-towers-") as folder, ExitStack() as stack:
             meeting = Path(folder, "rendezvous")
-            towers = [stack.enter_context(Program(half, tower_step, config, batch, rank, meeting)) for rank in (0, 1)]
+            towers = [
+                stack.enter_context(Program(half, programs.tower_step, config, batch, rank, meeting)) for rank in (0, 1)
+            ]
             subject = f"two towers in two processes of {half} threads, {precision}"
             yield pair(f"one process of {cores} threads, {precision}", ours, together(*towers), subject)
-            with Program(half, our_step, resolved(study, "one_gpu", precision), batch) as theirs:
+            with Program(half, programs.our_step, programs.resolved(study, "one_gpu", precision), batch) as theirs:
                 peer = f"the one-GPU net in one process of {half} threads, {precision}"
                 yield pair(peer, theirs, together(*towers), subject)
 
@@ -113,12 +105,12 @@ def _split(layers: Program, step: Program, rounds: int, what: str) -> Iterator[R
 
 def _small_runs(rounds: int, cores: int, batch: int) -> Iterator[Row]:
     """The demo's net: as many runs of one thread as there are cores, against one run of all threads."""
-    config, steps = resolved(SMALL, "alexnet"), 10
+    config, steps = programs.resolved(SMALL, "alexnet"), 10
     what, images = f"training step, {SMALL} net, batch {batch}", batch * steps
     with ExitStack() as stack:
-        several = [stack.enter_context(Program(1, our_step, config, batch)) for _ in range(cores)]
-        one = together(stack.enter_context(Program(cores, our_step, config, batch)), times=steps)
-        obvious = together(stack.enter_context(Program(cores, obvious_step, config, batch)), times=steps)
+        several = [stack.enter_context(Program(1, programs.our_step, config, batch)) for _ in range(cores)]
+        one = together(stack.enter_context(Program(cores, programs.our_step, config, batch)), times=steps)
+        obvious = together(stack.enter_context(Program(cores, programs.obvious_step, config, batch)), times=steps)
         side_by_side = Side(
             f"{cores} runs side by side, a thread each", together(*several, times=steps), images * cores
         )
