@@ -17,7 +17,7 @@ from analysis.errors import UserError
 from analysis.files import write_text
 from analysis.results import golden
 from analysis.results.campaign import devices
-from analysis.results.evidence import Results
+from analysis.results.evidence import Key, Results
 from analysis.results.integrity import MANIFEST, Unfit, write_manifest
 from analysis.text import plural
 
@@ -28,7 +28,6 @@ COLUMNS = [
     *("train_error", "validation_error", "git_commit", "code_sha256", "cpu", "device", "threads", "torch", "finished"),
 ]  # fmt: skip
 MACHINE = {"cpu": "processor", "device": "device", "threads": "threads", "torch": "torch", "code_sha256": "code"}
-Key = tuple[str, str, int]
 
 
 @dataclass(frozen=True)

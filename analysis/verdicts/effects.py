@@ -8,7 +8,7 @@ from analysis.measures.inference import Estimate
 from analysis.results.evidence import Results, Study
 from analysis.stats.intervals import holm
 from analysis.text import plural
-from analysis.verdicts.table import copied, interval, number
+from analysis.verdicts.table import VIEWS, copied, interval, number
 
 TIER_WORDS = {"demo": "demo", "proxy": "proxy", "reduced": "paper's data, reduced", "paper": "paper scale"}
 UNCORRECTED = "no difference shown once all are counted"  # the interval leaves out zero, Holm's p does not
@@ -131,9 +131,8 @@ def line(effect: Effect) -> str:
         return f"{where}: {effect.experiment} against {effect.baseline}: {effect.words}"
     value, low, high = effect.points
     numbers = f"{number(value, 'points', 2)} points {interval(low, high, 'points')}".strip()
-    views = {"ten": "ten views", "center": "centre view"}[effect.view]
     return (
-        f"{where}: {effect.experiment} against {effect.baseline}: top-1 error {numbers}, {views}, "
+        f"{where}: {effect.experiment} against {effect.baseline}: top-1 error {numbers}, {VIEWS[effect.view]}, "
         f"{effect.dataset} {effect.split}, {effect.estimate.images:,} images, {effect.counted}: {effect.words}"
     )
 

@@ -12,7 +12,7 @@ from analysis.paper.quotes import place
 from analysis.text import fill, plural
 from analysis.verdicts.labels import LABELS
 from analysis.verdicts.rules import Outcome
-from analysis.verdicts.table import interval, number, ours, paper_value, verdict_words, with_unit
+from analysis.verdicts.table import VIEWS, interval, number, ours, paper_value, verdict_words, with_unit
 
 WIDTH = 110
 LABEL = 15
@@ -62,11 +62,10 @@ def explain(claim: Claim, outcomes: list[Outcome], p_holm: float | None = None) 
         outcomes: what every body of evidence says, strongest first (`judge.judge`).
         p_holm: p-value of the first, adjusted over the core claims.
     """
-    views = {"center": "centre view", "ten": "ten views", "center-ten": "one against ten views"}.get(claim.views, "")
     more: dict[str, Any] = {
         "printed": places(load_numerals()).get(claim.id, []),
         "logs": rows_of(claim, load_lab_logs()),
-        "data": ", ".join(filter(None, [f"{claim.dataset} {claim.split}".strip(), views])),
+        "data": ", ".join(filter(None, [f"{claim.dataset} {claim.split}".strip(), VIEWS.get(claim.views)])),
         **{f.__name__: f for f in (interval, number, ours, paper_value, place, verdict_words, with_unit)},
     }
     text = fill("analysis.verdicts", "explain.txt.j2", claim=claim, outcomes=outcomes, p_holm=p_holm, **more)

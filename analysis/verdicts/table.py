@@ -26,6 +26,7 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r")
 NUMBERS = re.compile(r"[-+0-9.einfa ]+")
 UNITS = {"%": " %", "points": " points", "x": " ×"}
 DECIMAL = set(UNITS)  # units of measured numbers, shown with decimals
+VIEWS = {"center": "centre view", "ten": "ten views", "center-ten": "one against ten views"}
 RELATIONS = {"at_most": "≤ ", "at_least": "≥ ", "greater": "> ", "less": "< "}
 NUMERIC = [
     *("tolerance", "lab_value", "n", "seeds", "baseline_seeds", "p", "p_holm", "p_bh"),

@@ -12,13 +12,12 @@ from typing import Any
 from analysis.report.context import Context
 from analysis.report.page import Html, render
 from analysis.results import golden
-from analysis.results.evidence import Results, Study
+from analysis.results.evidence import Key, Results, Study
 from analysis.text import plural
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 TAIL, LAST = 12, 1 << 16  # lines, and bytes, of a log
 FAILED = re.compile(r"^(Traceback \(|error: |\w*(Error|Exception)\b|Killed)", re.MULTILINE)
-RunKey = tuple[str, str, int]
 
 
 @dataclass(frozen=True)
@@ -30,12 +29,12 @@ class Unfinished:
         tail: the last lines of its log.
     """
 
-    key: RunKey
+    key: Key
     failed: bool
     tail: str
 
 
-def wanted(study: Study) -> list[RunKey]:
+def wanted(study: Study) -> list[Key]:
     """Runs that a study may ask for, of a race at every rate with every seed; averages of nets have none of their own."""
     return [
         (study.name, name, int(seed))
@@ -114,7 +113,7 @@ def _on_gpu(run: dict[str, Any]) -> bool:
     return any(name != "cpu" for name in run.get("devices") or ())
 
 
-def outdated(results: Results) -> set[RunKey]:
+def outdated(results: Results) -> set[Key]:
     """Runs by other code than this checkout's of which it is not known that this computes the same."""
     return {key for key, run in results.runs.items() if _by_other_code(run) and not _proven(run)}
 

@@ -15,20 +15,20 @@ from analysis.report.badges import value
 from analysis.report.context import Context
 from analysis.report.number_line import Marks, number_line
 from analysis.report.page import Html, render
-from analysis.report.pages.campaign_state import RunKey, outdated
+from analysis.report.pages.campaign_state import outdated
 from analysis.report.pages.fig1_sentences import judged_under
 from analysis.report.pages.provenance import anchor
 from analysis.report.program import linked
 from analysis.results.campaign import machine, several
+from analysis.results.evidence import Key
 from analysis.verdicts.judge import judge
 from analysis.verdicts.labels import CANNOT_TELL, COUNTED, LESSER, MEASURED, PENDING
 from analysis.verdicts.rules import Outcome
-from analysis.verdicts.table import interval, verdict_words
+from analysis.verdicts.table import VIEWS, interval, verdict_words
 
 COUNTS = ("arithmetic", "dataset", "cited")  # kinds of claims that no training tests
 NO_EFFECT = {"points": 0.0, "x": 1.0, "nats": 0.0}  # by unit: where a difference or a ratio shows nothing
 FILTERS = ("verdict", "evidence", "section")
-VIEWS = {"center": "centre view", "ten": "ten views", "center-ten": "one against ten views"}
 # Page of the report on which the numbers of claims stand that are not measured on runs, by their kind.
 CHAPTERS = {"arithmetic": "architecture", "dataset": "data", "timing": "speed"}
 
@@ -82,7 +82,7 @@ def _groups(t: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     return [(title, t[chosen]) for title, chosen in parts if chosen.any()]
 
 
-def _card(ctx: Context, row: dict[str, Any], old: set[RunKey]) -> dict[str, Any]:
+def _card(ctx: Context, row: dict[str, Any], old: set[Key]) -> dict[str, Any]:
     """What the template shows of one claim."""
     claim = ctx.claims.get(row["id"])
     shown = {"row": row, "claim": claim, "quote": load_quotes().get(row["id"]), "place": place(row["section"])}
@@ -176,7 +176,7 @@ def _trained(ctx: Context, row: dict[str, Any]) -> list[str]:
     return found
 
 
-def _runs(ctx: Context, row: dict[str, Any], old: set[RunKey]) -> list[dict[str, Any]]:
+def _runs(ctx: Context, row: dict[str, Any], old: set[Key]) -> list[dict[str, Any]]:
     """Of each net that the number was read from: its runs, where each came from, and their machines and code."""
     results, study = ctx.results, row["study"]
     found = []

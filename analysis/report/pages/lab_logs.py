@@ -19,7 +19,7 @@ from analysis.report.page import Html, render
 from analysis.report.program import linked
 from analysis.stats.intervals import Noise, half_width
 from analysis.text import series
-from analysis.verdicts.table import interval, paper_value, with_unit
+from analysis.verdicts.table import VIEWS, interval, paper_value, with_unit
 
 IMAGES = {("ilsvrc2010", "test"): 150_000, ("ilsvrc2010", "val"): 50_000, ("ilsvrc2012", "val"): 50_000}
 TWINS = ("169", "170", "171", "175", "170-256-double")
@@ -30,7 +30,6 @@ PERIODS = {
     "cifar10": "The public CIFAR-10 files",
 }
 METRICS = ("top1_error", "top5_error")
-VIEWS = {"center": "centre view", "ten": "ten views"}
 # Comparisons that the logs allow: the paper's own (with their claims), and others that bear on what it says.
 ABLATIONS = [
     ("145-half-2010-test-ten", "145-2010-test-ten", "One GPU, half the kernels", "gpu-delta-top1", "gpu-delta-top5"),
@@ -103,12 +102,9 @@ def differences(logs: list[LabLog], metric: str) -> list[Difference]:
 
 def logged_number(claim: Claim) -> tuple[float, float, float] | None:
     """What the logs say of a claim: a difference with its interval, or the number alone; None: nothing."""
-    found = (
-        (d.number for d in differences(load_lab_logs(), claim.metric) if d.claim == claim.id)
-        if claim.metric in METRICS
-        else ()
-    )
-    return next(iter(found), None if claim.lab_value is None else (claim.lab_value, math.nan, math.nan))
+    known = differences(load_lab_logs(), claim.metric) if claim.metric in METRICS else []
+    alone = None if claim.lab_value is None else (claim.lab_value, math.nan, math.nan)
+    return next((d.number for d in known if d.claim == claim.id), alone)
 
 
 def judged(ctx: Context) -> Html:

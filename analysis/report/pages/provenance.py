@@ -4,9 +4,9 @@ from collections import defaultdict
 from typing import Any
 
 from analysis.report.page import Html, render
-from analysis.report.pages.campaign_state import RunKey, outdated, unfinished
+from analysis.report.pages.campaign_state import outdated, unfinished
 from analysis.results.campaign import devices
-from analysis.results.evidence import Results
+from analysis.results.evidence import Key, Results
 from analysis.results.reruns import recorded
 
 
@@ -40,7 +40,7 @@ def anchor(study: str, experiment: str, seed: int) -> str:
     return f"run-{study}-{experiment}-{seed}"
 
 
-def _row(results: Results, key: RunKey, stale: bool) -> dict[str, Any]:
+def _row(results: Results, key: Key, stale: bool) -> dict[str, Any]:
     run = results.runs[key]
     where = {"id": anchor(*key), "name": " / ".join(map(str, key)), "stale": stale}
     return where | {"run": run, "made": run.get("provenance", {}), "devices": devices(run)}
