@@ -17,6 +17,7 @@ from analysis.report.pages import departure_tables, fig1_races, fig1_sentences, 
 from analysis.report.pages.findings import stories
 from analysis.results.campaign import sentences
 from analysis.results.evidence import load_results
+from analysis.text import markdown_table
 from analysis.verdicts.table import markdown, read_table
 
 
@@ -56,7 +57,7 @@ def findings(table: Path, folder: Path, figures: str) -> list[str]:
     titles = [title for title, _ in thumbnails(stories(Context(load_results(folder), read_table(table))))]
     image = Html('<img src="{}/finding-{}.svg" alt="{}" width="300">')
     images = [image.format(figures, number, title) for number, title in enumerate(titles, 1)]
-    return ["\n".join(f"| {' | '.join(row)} |" for row in (titles, ["---"] * len(titles), images))] if titles else []
+    return [markdown_table(titles, [images])] if titles else []
 
 
 def departures(folder: Path, studies: Sequence[str]) -> list[str]:

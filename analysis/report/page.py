@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import re
 from collections.abc import Iterable, Sequence
 from functools import cache
@@ -15,6 +16,7 @@ from analysis.text import plural, series
 
 if TYPE_CHECKING:
     from jinja2 import Environment
+    from PIL.Image import Image
 
 TEMPLATE = Path(__file__).resolve().parent / "template"
 
@@ -111,7 +113,9 @@ def _tight(text: str) -> str:
     return re.sub(r" (?=%(?![0-9A-F]{2})|×)", "\u00a0", text)
 
 
-def picture(data: bytes, alt: str, width: int, kind: str = "png") -> Html:
-    """An embedded image, `width` CSS pixels wide; `alt` is empty where the text beside it says the same."""
-    text = base64.b64encode(data).decode("ascii")
+def picture(image: Image, alt: str, width: int, kind: str = "png", **how: int) -> Html:
+    """An embedded image, `width` CSS pixels wide; `alt` is empty where the text beside it says the same; `how`: for its file."""
+    file = io.BytesIO()
+    image.save(file, format=kind, optimize=True, **how)
+    text = base64.b64encode(file.getvalue()).decode("ascii")
     return Html('<img alt="{}" width="{}" src="data:image/{};base64,{}">').format(alt, width, kind, text)

@@ -19,29 +19,14 @@ from analysis.report.pages.lab_logs import differences
 from analysis.results.campaign import day
 from analysis.results.evidence import COPIES, Study
 from analysis.text import plural
+from analysis.verdicts import labels
 from analysis.verdicts.effects import titled
-from analysis.verdicts.labels import (
-    AGAINST,
-    AGREES,
-    CANNOT_TELL,
-    CONTRADICTS,
-    COUNTED,
-    EVIDENCE,
-    FOR,
-    LABELS,
-    NOT_REPLICATED,
-    NOT_SHOWN,
-    OPEN,
-    PENDING,
-    REPLICATED,
-    STRENGTH,
-)
 from analysis.verdicts.table import interval, number, verdict_words
 
 # The recipes that are compared: the printed text, its authors' program, and the text with the program's colour noise, its initial weights
 # rescaled to a smaller net or not.
 RECIPES = ("paper", "alexnet", "paper_color_deviations", "paper_color_deviations_unscaled")
-SHORT = {id_: f"{label[:1].lower()}{label[1:]}" for labels in headline.PANELS.values() for id_, label in labels.items()}
+SHORT = {id_: f"{label[:1].lower()}{label[1:]}" for of in headline.PANELS.values() for id_, label in of.items()}
 
 
 def facts(ctx: Context) -> dict[str, Any]:
@@ -52,10 +37,10 @@ def facts(ctx: Context) -> dict[str, Any]:
         "claims": len(t),
         "real": len(_real(ctx)),
         "errors": [row for panel in headline.panels(ctx) if panel.unit == "%" for row in panel.rows],
-        "waiting": int((t["verdict"].eq(PENDING) & t["command"].str.contains("ilsvrc")).sum()),
+        "waiting": int((t["verdict"].eq(labels.PENDING) & t["command"].str.contains("ilsvrc")).sum()),
         "waits": _waits(t),
         "first": imagenet_run.first_step(ctx),
-        "counted": [(count, words) for count, words, verdict in _tiles(t) if verdict in COUNTED],
+        "counted": [(count, words) for count, words, verdict in _tiles(t) if verdict in labels.COUNTED],
         "effects": [part for full in (True, False) if (part := _effects(ctx, full))],
         "race": _race(ctx),
         "recipes": _recipes(ctx),
@@ -94,7 +79,7 @@ def _named(studies: Iterable[Study]) -> list[str]:
 
 def _waits(t: pd.DataFrame) -> list[str]:
     """For what the pending claims about ILSVRC wait, with counts, in words."""
-    waiting = t[t["verdict"].eq(PENDING) & t["command"].str.contains("ilsvrc")]
+    waiting = t[t["verdict"].eq(labels.PENDING) & t["command"].str.contains("ilsvrc")]
     needs = waiting["experiment"].map({"data": "for the archives alone", "alexnet": "for AlexNet trained on them"})
     needs = needs.where(waiting["baseline"].eq("")).fillna("for several nets")
     return [f"{count} {words}" for words, count in sorted(needs.value_counts().items())]
@@ -102,7 +87,7 @@ def _waits(t: pd.DataFrame) -> list[str]:
 
 def _effects(ctx: Context, full: bool) -> dict[str, Any] | None:
     """What training showed, at the paper's scale or below it but on real images; None if nothing was tried there."""
-    t = ctx.table[ctx.table["verdict"].ne(PENDING)]
+    t = ctx.table[ctx.table["verdict"].ne(labels.PENDING)]
     t = t[t["evidence"].eq("paper scale") if full else t["evidence"].isin(["proxy", "reduced scale"])]
     if t.empty:
         return None
@@ -115,8 +100,8 @@ def _effects(ctx: Context, full: bool) -> dict[str, Any] | None:
         "full": full,
         "count": len(t),
         "groups": groups,
-        "shared": int((t["verdict"].eq(CANNOT_TELL) & t["limit"].str.startswith("rate not tuned")).sum()),
-        "directions": int((t["verdict"].isin([*FOR, *AGAINST]) & t["p_holm"].notna()).sum()),
+        "shared": int((t["verdict"].eq(labels.CANNOT_TELL) & t["limit"].str.startswith("rate not tuned")).sum()),
+        "directions": int((t["verdict"].isin([*labels.FOR, *labels.AGAINST]) & t["p_holm"].notna()).sum()),
         "lucky": sum(lucky(row) for row in t.to_dict("records")),
         "studies": _named(study for study in ctx.studies if t["study"].eq(study.name).any()),
         "copy": bool(t["dataset"].isin(list(COPIES)).any()),
@@ -141,7 +126,7 @@ def _race(ctx: Context) -> dict[str, Any] | None:
         "depends": float(row["ours"]) / least.value >= 2,
         "conditions": len(ratios),
         "verdict": verdict_words(row["verdict"], row["evidence"], row["dataset"]),
-        "why": row["why"].partition(":")[0] if row["verdict"] in OPEN else "",
+        "why": row["why"].partition(":")[0] if row["verdict"] in labels.OPEN else "",
     }
 
 
@@ -166,9 +151,11 @@ def _logs() -> dict[str, Any]:
 
 def _tiles(t: pd.DataFrame) -> list[tuple[int, str, str]]:
     """How many claims have each verdict, what they do in words, and the verdict; those without a claim left out."""
-    found = {word: t.loc[t["verdict"].eq(word), "evidence"] for word in LABELS}
+    found = {word: t.loc[t["verdict"].eq(word), "evidence"] for word in labels.LABELS}
     where = {word: " on generated images" * bool(of.eq("demo").all()) for word, of in found.items()}
-    return [(len(of), LABELS[word].said[len(of) > 1] + where[word], word) for word, of in found.items() if len(of)]
+    return [
+        (len(of), labels.LABELS[word].said[len(of) > 1] + where[word], word) for word, of in found.items() if len(of)
+    ]
 
 
 def study_line(ctx: Context, study: Study) -> str:
@@ -186,16 +173,16 @@ def study_line(ctx: Context, study: Study) -> str:
 def verdicts(ctx: Context) -> Html:
     """One row a verdict: how many claims by strength of evidence, each number a link to them, why, and what would settle them."""
     rows = []
-    for word in LABELS:
+    for word in labels.LABELS:
         found = ctx.table[ctx.table["verdict"] == word]
         if len(found):
             counts = found["evidence"].value_counts()
-            parts = {evidence: int(counts[evidence]) for evidence in reversed(STRENGTH) if evidence in counts}
+            parts = {evidence: int(counts[evidence]) for evidence in reversed(labels.STRENGTH) if evidence in counts}
             rows.append({"word": word, "count": len(found), "parts": parts, "why": _why(found)} | _needs(found, word))
     return render(
         "verdicts.html.j2",
         rows=rows,
-        evidence=EVIDENCE,
+        evidence=labels.EVIDENCE,
         days=DAYS,
         gpus=GPUS,
         hours=imagenet_run.hours_of_a_run(ctx),
@@ -205,7 +192,7 @@ def verdicts(ctx: Context) -> Html:
 
 def _why(found: pd.DataFrame) -> str:
     """The most common reasons, with counts."""
-    if found["verdict"].isin([*COUNTED, REPLICATED, NOT_REPLICATED]).all():
+    if found["verdict"].isin([*labels.COUNTED, labels.REPLICATED, labels.NOT_REPLICATED]).all():
         by = found["why"].str.replace(r"[:;].*", "", regex=True).value_counts()
         return "; ".join(f"{text} ({n})" for text, n in by.head(3).items())
     return "; ".join(f"{text} ({count})" for text, count in reasons(found, 2))
@@ -215,8 +202,8 @@ def _needs(found: pd.DataFrame, word: str) -> dict[str, Any]:
     """What would settle claims of one verdict: what their rows say, and studies on the paper's own data that some of them wait for."""
     common = found.loc[found["needed"].ne(""), "needed"].value_counts().head(2)
     said = " ".join(f"{text[:1].upper()}{text[1:]} ({count})." for text, count in common.items())
-    if word in (AGREES, NOT_SHOWN, CONTRADICTS):
+    if word in (labels.AGREES, labels.NOT_SHOWN, labels.CONTRADICTS):
         return {"needed": "The paper's own data at full size.", "studies": [], "own": 0}
-    wanted = re.findall(r"studies=\[(\w+)\]", " ".join(found["command"])) if word == PENDING else []
+    wanted = re.findall(r"studies=\[(\w+)\]", " ".join(found["command"])) if word == labels.PENDING else []
     studies = sorted(set(wanted) - set(found["study"]))
     return {"needed": said, "studies": studies, "own": sum(name in studies for name in wanted)}

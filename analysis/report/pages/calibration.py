@@ -46,41 +46,34 @@ def short() -> Html:
     repeats = int(counted["repeats"].min())
     error = 100 * (NOMINAL * (1 - NOMINAL) / repeats) ** 0.5
     axis = (-0.2, max(100 * NOMINAL + 3 * error, 100 * counted["rate"].max()) + 0.5)
-    kinds = [(name, _of_kind(counted, kind, error, axis)) for kind, name in KINDS.items()]
     return render(
         "calibration.html.j2",
-        settings=len(counted),
         repeats=repeats,
         error=error,
         above=int((counted["low"] > NOMINAL).sum()),
-        worst=100 * counted["rate"].max(),
-        mean=100 * counted["rate"].mean(),
-        kinds=[(name, line) for name, line in kinds if line],
+        kinds=[(name, line) for kind, name in KINDS.items() if (line := _of_kind(counted, kind, error, axis))],
         broken=len(broken),
         broken_worst=100 * broken["rate"].max() if len(broken) else 0.0,
         about=about,
         changed=about.get("behaviour") != behaviour(),
+        **_rates(counted),
     )
+
+
+def _rates(settings: pd.DataFrame) -> dict[str, Any]:
+    """How many settings there are, and the highest and the mean rate of them, %."""
+    return {"settings": len(settings), "worst": 100 * settings["rate"].max(), "mean": 100 * settings["rate"].mean()}
 
 
 def _of_kind(counted: pd.DataFrame, kind: str, error: float, axis: tuple[float, float]) -> dict[str, Any]:
     """The line of a kind of claim: a dot for each rate, to a tenth of a percent; empty without settings."""
-    rates = 100 * counted.loc[counted["kind"] == kind, "rate"]
-    if rates.empty:
+    own = counted[counted["kind"] == kind]
+    if own.empty:
         return {}
-    marks = Marks(
-        ours=rates.max(),
-        seeds=tuple(sorted(set(rates.round(1)))),
-        band=(0.0, 100 * NOMINAL + 3 * error),
-        zero=100 * NOMINAL,
-    )
-    alt = f"{KINDS[kind]}: at most {rates.max():.1f} % of the verdicts were wrong, {rates.mean():.1f} % on average; 5 % are allowed"
-    return {
-        "line": number_line(marks, alt, axis=axis),
-        "settings": len(rates),
-        "worst": rates.max(),
-        "mean": rates.mean(),
-    }
+    rates, seeds = _rates(own), tuple(sorted(set((100 * own["rate"]).round(1))))
+    marks = Marks(rates["worst"], seeds=seeds, band=(0.0, 100 * NOMINAL + 3 * error), zero=100 * NOMINAL)
+    alt = f"{KINDS[kind]}: at most {rates['worst']:.1f} % of the verdicts were wrong, {rates['mean']:.1f} % on average; 5 % are allowed"
+    return {"line": number_line(marks, alt, axis=axis), **rates}
 
 
 def page(ctx: Context) -> Html:
@@ -109,8 +102,7 @@ def _summary(key: tuple[str, str], group: pd.DataFrame) -> dict[str, Any]:
         "seeds": sorted(set(group["seeds"]) | set(group["baseline_seeds"]) - {0}),
         "images": sorted(set(group["images"]) - {0}),
     }
-    rates = {"settings": len(group), "worst": 100 * group["rate"].max(), "mean": 100 * group["rate"].mean()}
-    return {"kind": KINDS[key[0]], "evidence": key[1], **ranges, **rates}
+    return {"kind": KINDS[key[0]], "evidence": key[1], **ranges, **_rates(group)}
 
 
 def _power(path: Path) -> Html | None:

@@ -111,7 +111,5 @@ def _here(ctx: Context, images: float) -> list[tuple[str, float]]:
     if rows.empty:
         return []
     speed = float(rows["subject_value"].iloc[0])
-    name = (
-        f"{machine.get('cpu', 'a processor')}, {machine.get('cores', '?')} cores, at {number(speed)} images/s (hours)"
-    )
-    return [(name, images / speed / 3600)]
+    where = f"{machine.get('cpu', 'a processor')}, {machine.get('cores', '?')} cores"
+    return [(f"{where}, at {number(speed)} images/s (hours)", images / speed / 3600)]

@@ -1,6 +1,5 @@
 """The page on data: manifests, mean images and simple baselines."""
 
-import io
 from collections import Counter
 from typing import Any
 
@@ -59,13 +58,11 @@ def _mean_image(results: Results, study: str, set_: str) -> Html | None:
     from PIL import Image
 
     pixels = np.clip(np.rint(np.load(path)), 0, 255).astype(np.uint8)
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, format="PNG", optimize=True)
     side = pixels.shape[0]
     alt = (
         f"Mean of the training images of {set_}: {side} by {side} pixels, values from {pixels.min()} to {pixels.max()}"
     )
-    return picture(buffer.getvalue(), alt, 192, "png")
+    return picture(Image.fromarray(pixels), alt, 192)
 
 
 def _baselines(ctx: Context, study: Study) -> tuple[str, list[tuple[str, float, int]]] | None:

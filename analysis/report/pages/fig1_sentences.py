@@ -89,16 +89,9 @@ def story(ctx: Context) -> Html | None:
     judged, remark = next(((of, e.remark) for of, e in found if of.pair in own), (found[0][0], found[0][1].remark))
     decided = [e for _, e in found if e.conclusive]
     mark = 100 * study.races[judged.pair[0]]["train_error"]
+    noted = [(of, e, f"{times(e)}{', judged here' * (of.pair in own)}") for of, e in drawn]
     forest = forest_chart(
-        [
-            Row(
-                of.name,
-                (e.value, e.low, e.high),
-                open=not e.conclusive,
-                note=f"{times(e)}{', judged here' * (of.pair in own)}",
-            )
-            for of, e in drawn
-        ],
+        [Row(of.name, (e.value, e.low, e.high), open=not e.conclusive, note=note) for of, e, note in noted],
         "epochs of the tanh net ÷ epochs of the ReLU net",
         f"tanh takes {_range([e for _, e in found])} the epochs of ReLU{', depending on settings that the paper does not give' * (len(found) > 1)}",
         f"{study.title}: how many times longer tanh takes to {mark:g} % training error; 95 % intervals over seeds. Dotted: 1, no gain.",

@@ -46,32 +46,17 @@ def printed_text(ctx: Context) -> Html | None:
     dead = ctx.stuck(study, errors)
     blamed = [listed[name] for name in points if name in dead] if "alexnet" not in dead else []
     changes = {key for row in blamed for key in row["changes"]}
-    mended = [
-        name
-        for name in recipes
-        if study.experiments[name]["baseline"] == "paper"
-        and name not in dead
-        and set(study.experiments[name]["difference"] or {}) <= changes
-    ]
+    alive = {name: study.experiments[name] for name in recipes if name not in dead}
+    of_text = {name: about["difference"] or {} for name, about in alive.items() if about["baseline"] == "paper"}
+    mended = [name for name, difference in of_text.items() if set(difference) <= changes]
     unscaled = [name for name in dead if name.removesuffix("_unscaled") in mended]
     known = study.chance == study.chance  # a study may not say how many classes it has
     named = {**{name: plain_name(name) for name in recipes}, **{name: listed[name]["topic"] for name in points}}
-    rows = [
-        Row(
-            named[name],
-            (mean(found), NAN, NAN),
-            spread=tuple(found),
-            note="stays at chance" if name in dead else f"{mean(found):.1f} %",
-        )
-        for name, found in errors.items()
-    ]
+    notes = {name: "stays at chance" if name in dead else f"{mean(of):.1f} %" for name, of in errors.items()}
+    rows = [Row(named[k], (mean(of), NAN, NAN), spread=tuple(of), note=notes[k]) for k, of in errors.items()]
     if points:
-        rows = [
-            Row("Whole recipes"),
-            *rows[: len(recipes)],
-            Row("The program with one point of the text"),
-            *rows[len(recipes) :],
-        ]
+        rows.insert(len(recipes), Row("The program with one point of the text"))
+        rows.insert(0, Row("Whole recipes"))
     drawn = forest_chart(
         rows,
         "validation error, %",

@@ -1,6 +1,5 @@
 """The page on the inside of finished nets: first kernels, neighbours, and how far nets overfit."""
 
-import io
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -105,11 +104,9 @@ def kernel_pictures(seed: int, record: dict[str, Any]) -> list[Html]:
     parts = []
     for tower in np.unique(towers):
         pixels = grid(stored[towers == tower], COLUMNS)
-        buffer = io.BytesIO()
-        Image.fromarray(pixels).save(buffer, format="PNG", optimize=True)
         size = f"{stored.shape[1]} by {stored.shape[2]} pixels"
         alt = f"{(towers == tower).sum()} kernels of {size}, tower {tower + 1}, seed {seed}"
-        parts.append(picture(buffer.getvalue(), alt, pixels.shape[1] * KERNEL // stored.shape[2]))
+        parts.append(picture(Image.fromarray(pixels), alt, pixels.shape[1] * KERNEL // stored.shape[2]))
     return parts
 
 
@@ -122,11 +119,10 @@ def grid(kernels: np.ndarray, columns: int) -> np.ndarray:
         line, column = divmod(i, columns)
         low, top = float(kernel.min()), float(kernel.max())
         scaled = np.rint(255 * (kernel - low) / (top - low)) if top > low else np.full(kernel.shape, 127.0)
-        place = (
-            slice(line * (high + 1), line * (high + 1) + high),
-            slice(column * (wide + 1), column * (wide + 1) + wide),
+        y, x = line * (high + 1), column * (wide + 1)
+        out[y : y + high, x : x + wide] = np.concatenate([scaled, np.full((high, wide, 1), 255)], axis=2).astype(
+            np.uint8
         )
-        out[place] = np.concatenate([scaled, np.full((high, wide, 1), 255)], axis=2).astype(np.uint8)
     return out
 
 

@@ -10,10 +10,8 @@ from analysis.report.page import Html, note, render
 from analysis.text import plural
 
 REFERENCE = Path(__file__).resolve().parents[3] / "reports" / "reference"
-IMAGES = {
-    "ILSVRC-2010": 1_261_406 + 50_000 + 150_000,
-    "ILSVRC-2012": 1_281_167 + 50_000,
-}  # training, validation and, of 2010, test
+# training, validation and, of 2010, test
+IMAGES = {"ILSVRC-2010": 1_261_406 + 50_000 + 150_000, "ILSVRC-2012": 1_281_167 + 50_000}
 INGEST, LANCZOS, TWO = "ingest on one core", "Pillow: open, resize LANCZOS", "two workers on two cores"
 RAW_BYTES = 256 * 256 * 3
 PARTS = {  # heading -> how the benchmark's name begins

@@ -112,10 +112,8 @@ def _ends(ctx: Context, study: Study) -> Html | None:
         Row(net, (ten, NAN, NAN), marks=(("triangle", train), ("hollow", one)))
         for net, train, one, ten in frame.itertuples()
     ]
-    shown, legend = (
-        [panel("top-1 error, %", drawn, float(frame.min().min()), cut=False)],
-        list(zip(SHAPES, ENDS, strict=True)),
-    )
+    shown = [panel("top-1 error, %", drawn, float(frame.min().min()), cut=False)]
+    legend = list(zip(SHAPES, ENDS, strict=True))
     said = (f"{row.Index} {row[1]:.1f}, {row[2]:.1f} and {row[3]:.1f} %" for row in frame.itertuples())
     alt = f"Top-1 error in training, with one view and with ten: {'; '.join(said)}"
     return chart(
@@ -130,11 +128,8 @@ def _normalisation(ctx: Context, ran: list[Study]) -> Html | None:
     """The nets with and without response normalisation, a panel a study."""
     nets: dict[str, dict[str, list[figures.Curve]]] = {}
     for study in ran:
-        for pair in (("alexnet", "no_lrn"), ("cifar_lrn", "cifar_no_lrn")):
-            runs = {
-                k: ctx.results.curves(study.name, name).values()
-                for k, name in zip(("with", "without"), pair, strict=True)
-            }
+        for pair in ({"with": "alexnet", "without": "no_lrn"}, {"with": "cifar_lrn", "without": "cifar_no_lrn"}):
+            runs = {k: ctx.results.curves(study.name, name).values() for k, name in pair.items()}
             if all(runs.values()):
                 nets[study.title] = {k: [as_curve(c, "validation_error") for c in of] for k, of in runs.items()}
     if not nets:

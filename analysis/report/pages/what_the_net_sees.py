@@ -59,9 +59,7 @@ def strip(images: list[Image], alt: str, side: int = SIDE, gap: int = 3) -> Html
     for i, image in enumerate(images):
         small = Pillow.fromarray(image).resize((side, side), Pillow.Resampling.LANCZOS)
         sheet.paste(small, (i * (side + gap), 0))
-    buffer = io.BytesIO()
-    sheet.save(buffer, format="JPEG", quality=88, optimize=True)
-    return picture(buffer.getvalue(), alt, wide, "jpeg")
+    return picture(sheet, alt, wide, "jpeg", quality=88)
 
 
 def spread(count: int, wanted: int) -> list[int]:
