@@ -217,10 +217,15 @@ def committed() -> pd.DataFrame:
 
 
 def published_code() -> set[str]:
-    """Hashes of the code that made published runs, or made them again."""
-    records = (json.loads(path.read_text()) for path in PUBLISHED.glob("*/runs/*/*/run.json"))
+    """Hashes of the code that trained, evaluated or examined published runs, or trained them again."""
+    runs = (json.loads(path.read_text())["provenance"] for path in PUBLISHED.glob("*/runs/*/*/run.json"))
+    later = (
+        json.loads(path.read_text())
+        for kind in ("evals", "examined")
+        for path in PUBLISHED.glob(f"*/{kind}/*/*/*.json")
+    )
     again = (set(pd.read_csv(path, dtype=str)["code_sha256"]) for path in PUBLISHED.glob("*/reruns.csv"))
-    return {record["provenance"]["code_sha256"] for record in records}.union(*again)
+    return {record["code_sha256"] for of in (runs, later) for record in of if "code_sha256" in record}.union(*again)
 
 
 def commit(checkout: Path) -> str:
