@@ -78,6 +78,12 @@ def blocks(results: Results, study: str, nets: Sequence[str]) -> tuple[set[int],
     return registered, registered & {seed for name, seed in failed(results, study) if name in nets}
 
 
+def awaited(study: Study, estimate: Estimate) -> tuple[int, int] | None:
+    """Runs or pairs that are there and that the study's registered plan has, while it lacks some: nobody looks at a number before."""
+    finished, planned = estimate.fewest + estimate.died, estimate.registered or estimate.few
+    return (finished, planned) if study.plan and finished < planned else None
+
+
 def settled(asked: Asked, estimate: Estimate, race: bool = False) -> Estimate:
     """The estimate with what is to be said of runs that failed; it carries no word with too few runs, or fewer than planned."""
     results, study = asked.results, asked.study

@@ -92,6 +92,8 @@ def _effect(results: Results, study: Study, name: str, view: str) -> Effect:
         try:
             estimate = estimates.difference(Asked(results, study.name, name, baseline, *place, view, "top1_error"))
             words = _reading(results, study, name, baseline, estimate)
+            if waiting := estimates.awaited(study, estimate):
+                words, estimate = "{} of {} planned pairs; no number is looked at before".format(*waiting), None
         except NoEstimate as reason:
             words = str(reason) if _begun(results, study, name) else "not run yet"
     return Effect(study, name, baseline, view, *place, words, estimate)

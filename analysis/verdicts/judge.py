@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from analysis.measures import arithmetic, examinations, races
-from analysis.measures.estimates import Asked, NoEstimate, blocks
+from analysis.measures.estimates import Asked, NoEstimate, awaited, blocks
 from analysis.measures.inference import Estimate
 from analysis.measures.registry import measure
 from analysis.paper.claims import Claim
@@ -54,9 +54,9 @@ def judge(claim: Claim, results: Results) -> list[Outcome]:
     return sorted(found, key=_strength, reverse=True)
 
 
-def _strength(outcome: Outcome) -> tuple[int, bool, bool, int, int]:
-    settled = outcome.verdict != labels.PENDING
-    return labels.STRENGTH.index(outcome.evidence), settled, not outcome.limit, outcome.seeds, outcome.n
+def _strength(outcome: Outcome) -> tuple[int, bool, bool, bool, int, int]:
+    settled, known = outcome.verdict != labels.PENDING, outcome.ours is not None
+    return labels.STRENGTH.index(outcome.evidence), settled, known, not outcome.limit, outcome.seeds, outcome.n
 
 
 def _pending(claim: Claim, why: str, study: str = "") -> Outcome:
@@ -129,10 +129,8 @@ def _in_study(claim: Claim, results: Results, study: Study) -> Outcome:
         pairs = f"each of {plural(len(lost), 'pair')} has a run that failed to train"
         none = pairs if len(nets) > 1 else f"all {plural(len(lost), 'run')} failed to train"
         return Outcome(claim, labels.CANNOT_TELL, none, evidence, **place)
-    finished = estimate.fewest + estimate.died
-    planned = estimate.registered or estimate.few
-    if study.plan and finished < planned:  # nobody looks at a number before
-        count = f"{finished} of {_planned(study, nets, planned)}"
+    if waiting := awaited(study, estimate):
+        count = f"{waiting[0]} of {_planned(study, nets, waiting[1])}"
         count += f", {estimate.died} with a run that failed to train" if estimate.died else ""
         return Outcome(claim, labels.PENDING, count, evidence, command=command(claim, study.name), **place)
     if evidence not in ("proxy", "demo"):  # the paper's own classes are no sample
