@@ -41,6 +41,7 @@ NETS = (  # the fewest published runs that have each kind, by study/experiment/s
     "imagenette/onetower2014/2",
     "imagenette/paper/2",
     "imagenette/text_whole_windows/2",
+    "imagenette_tuned/bf16/2",
     "cifar10/cifar_lrn_final/2",
     "cifar10/fig1_relu_modern_lr004/1",
     "cifar10/fig1_tanh_2012_fp32_lr008/3",

@@ -64,7 +64,7 @@ def times(study: str, base: float) -> dict[str, float]:
         return float(describe.describe_experiment(study, name)["totals"]["macs"])
 
     known = definitions.load()["experiments"]
-    names = [name for name in definitions.load_study(study)["experiments"] if "members" not in known[name]]
+    names = [name for name in definitions.asked(definitions.load_study(study)) if "members" not in known[name]]
     unit = work(known[names[0]]["baseline"])
     return {name: base * work(name) / unit for name in names}
 
@@ -97,7 +97,7 @@ def prepare(folder: Path, study: str, cards: int) -> tuple[list[str], dict[str, 
     known = definitions.load()["experiments"]
     runs = [
         f"results/{study}/runs/{name}/{seed}"
-        for name in definitions.load_study(study)["experiments"]
+        for name in definitions.asked(definitions.load_study(study))
         if "members" not in known[name]
         for seed in resolve.seeds_of(study, name)
     ]

@@ -189,7 +189,10 @@ def test_a_verdict_is_one_sentence_on_both_axes(ctx: Context) -> None:
         claim = CLAIMS[row["id"]]
         if row["evidence"] != "proxy" or row["verdict"] == "pending":
             continue
-        starts = {"agrees": "The effect points the paper's way", "contradicts": "The effect points the other way"}
+        starts = {
+            "agrees": "The effect agrees in direction with the paper",
+            "contradicts": "The effect contradicts the paper's direction",
+        }
         assert starts.get(row["direction"], "") in said[row["id"]]
         if claim.relation == "about" and claim.number and not math.isnan(row["low"]):
             way = (

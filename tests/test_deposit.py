@@ -64,7 +64,7 @@ def test_rocrate_reads_the_crate(folder: Path) -> None:
     for name in ("name", "description", "license", "datePublished"):
         assert crate.root_dataset[name], name
     assert crate.mainEntity["programmingLanguage"]["version"] == "9.19"  # min_version of workflow/Snakefile
-    assert {action.id for action in crate.root_dataset["mentions"]} == {"#study-imagenette"}
+    assert {action.id for action in crate.root_dataset["mentions"]} == {"#study-demo"}
 
 
 def test_the_crate_tells_what_was_run_on_what(folder: Path) -> None:

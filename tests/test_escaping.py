@@ -70,7 +70,9 @@ def test_html_is_made_of_text_in_the_code_alone():
     for path in sorted((ROOT / "analysis").rglob("*.py")):
         found = made_of_values(path.read_text())
         if path.name == "page.py":
-            assert found == ["Html(_tight(templates().get_template(template).render(**values)))"]
+            rendered = "Html(_tight(templates().get_template(template).render(**values)))"
+            labelled = "Html(re.sub('<tr.*?</tr>', named, rows, flags=re.DOTALL))"  # rows of a template, with labels that are escaped
+            assert sorted(found) == sorted([rendered, labelled])
         elif path.name == "plots.py":
             assert found == ["Html(text.strip())"]
         elif path.name == "build.py":
@@ -99,7 +101,7 @@ def test_text_is_escaped_unless_it_is_html():
     assert Html("<i>{}</i>").format(Html("<br>")) == "<i><br></i>"
     assert Html("<br>") + text == f"<br>{escaped}"
     assert joined([text, Html("<br>")], "<") == f"{escaped}&lt;<br>"
-    table = '{% from "tables.html.j2" import frame, cells %}{% call frame(x, [x, y]) %}{{ cells(x, [y, x], [], [x, x]) }}{% endcall %}'
+    table = '{% from "tables.html.j2" import frame, cells %}{% call frame(x, [x, y, x]) %}{{ cells(x, [y, x]) }}{% endcall %}'
     shown = templates().from_string(table).render(x=text, y=Html("<i>a</i>"))
     assert shown.count(escaped) == 7 and "<b>" not in shown and shown.count("<i>a</i>") == 2
 

@@ -188,8 +188,8 @@ def test_runs_of_a_changed_checkout_and_on_a_gpu_stay_unproven(campaign: Callabl
     unproven = {("demo", "alexnet", 1), ("demo", "no_lrn", 2), ("demo", "no_lrn", 1)}
     assert campaign_state.outdated(load_results(results)) == unproven
     assert said(results).endswith(
-        "is not shown to compute the same; 1 of them from files that no commit has, 1 of them on a GPU, for which there are no such "
-        "values. See provenance"
+        "is not shown to compute the same; 1 of them used uncommitted code, 1 of them ran on a GPU, whose results cannot be compared "
+        "bit for bit. See provenance"
     )
     assert f"3 of {len(load_results(results).runs)} runs were made by training code" in said(results)
 

@@ -18,7 +18,7 @@ from test_notebooks import run_cells
 
 from analysis.__main__ import main
 from analysis.report.context import Context
-from analysis.report.pages import answer, campaign_state, claims, data, provenance
+from analysis.report.pages import answer, campaign_state, claims, data, headline, provenance
 from analysis.results.evidence import load_results
 from analysis.verdicts.table import read_table
 
@@ -46,6 +46,9 @@ def details(ctx: Context, id_: str) -> str:
 # First page -------------------------------------------------------------------------------------------------------
 
 
+DRAWN = sum(map(len, headline.PANELS.values()))  # claims of the headline figure
+
+
 def test_counts_and_answers_leave_no_claim_out(tmp_path: Path) -> None:
     fabricate.campaign(tmp_path, images=120)
     fabricate.describes(tmp_path)
@@ -61,7 +64,7 @@ def test_counts_and_answers_leave_no_claim_out(tmp_path: Path) -> None:
     assert (str(len(settled)), "hold without training") in tiles
     lead = text(first)
     assert "Only generated images have been trained on" in lead and "are untested" in lead
-    assert "None of these 12 claims has been tested yet" in lead and "On small data" not in lead
+    assert f"None of these {DRAWN} claims has been tested yet" in lead and "On small data" not in lead
     assert f"{len(ctx.results.runs)} runs of" in lead and f"{len(ctx.table)} claims in all" in lead
 
 
@@ -71,8 +74,9 @@ def test_nothing_run_yet(tmp_path: Path) -> None:
     assert (
         "Nothing has been trained yet, so the paper's errors (37.5 % and 17.0 %) and its effects are untested" in shown
     )
-    assert "None of these 12 claims has been tested yet" in shown and "newest run" not in shown
-    assert "code has changed" not in shown and "failed" not in shown
+    assert f"None of these {DRAWN} claims has been tested yet" in shown and " runs of " not in shown
+    warned = text(answer.verdicts(ctx))
+    assert "code has changed" not in warned and "failed:" not in warned
     assert claims.claims(ctx).count("<details>") == claims.claims(ctx).count("<article ") == len(ctx.table)
     assert "Runs without a result" not in provenance.page(ctx.results)
     assert "python -m analysis explain lrn-delta-lab" in details(ctx, "lrn-delta-lab")
@@ -86,7 +90,7 @@ def test_half_a_campaign(tmp_path: Path) -> None:
     ctx = context(tmp_path)
     asked = 2 * sum("members" not in about for about in fabricate.ABOUT.values())
     assert campaign_state.progress(ctx, ctx.studies[0]) == f"1 of {asked} runs finished."
-    assert "1 run begun but not finished." in text(answer.first_screen(ctx))
+    assert "1 run begun but not finished." in text(answer.verdicts(ctx))
     (left,) = campaign_state.unfinished(ctx.results)
     assert (left.key, left.failed, left.tail) == (("demo", "tanh", 1), False, "epoch 1\nepoch 2")
 
@@ -99,7 +103,7 @@ def test_a_failed_run_shows_the_tail_of_its_log(tmp_path: Path) -> None:
     fabricate.log(tmp_path, "demo", "no_lrn", 2, said)
     fabricate.log(tmp_path, "demo", "tanh", 1, "epoch 1")
     ctx = context(tmp_path)
-    first = text(answer.first_screen(ctx))
+    first = text(answer.verdicts(ctx))
     assert "1 run failed: demo/no_lrn/2." in first and "1 run begun but not finished." in first
     failed, running = re.findall(r'<details class="log".*?</details>', provenance.page(ctx.results), re.S)
     assert "out of memory &lt;img" in failed and EVIL not in failed and " open>" in failed
@@ -170,14 +174,14 @@ def test_results_of_other_code_say_so(tmp_path: Path) -> None:
         path.write_text(json.dumps(record))
     ctx = context(tmp_path)
     assert campaign_state.outdated(ctx.results) == {("demo", "alexnet", 1)}
-    assert f"1 of {len(paths)} runs was made by training code that is not" in text(answer.first_screen(ctx))
+    assert f"1 of {len(paths)} runs was made by training code that is not" in text(answer.verdicts(ctx))
     assert provenance.page(ctx.results).count("code has changed since this run") == 1
     assert "code has changed since" in details(ctx, "lrn-delta-lab")
     for path in paths:
         record = json.loads(path.read_text())
         record["provenance"]["code_sha256"] = campaign_state.code_now()
         path.write_text(json.dumps(record))
-    assert "code has changed" not in text(answer.first_screen(context(tmp_path)))
+    assert "code has changed" not in text(answer.verdicts(context(tmp_path)))
 
 
 def test_a_claim_leads_to_its_runs_data_and_commands(tmp_path: Path) -> None:

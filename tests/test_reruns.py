@@ -102,7 +102,7 @@ def test_other_code_is_named_and_another_processor_that_calls_itself_the_same(ag
         change(path, provenance=made, **weights)
     assert compare(again, published, "--record") == 1
     html = provenance.page(load_results(published))
-    assert "2 runs were trained again with something else, which the table names; 1 of 2 ended" in html
+    assert "2 runs were trained again 2 times with something else, which the table names; 1 of 2 ended" in html
     assert "code dddddddddd instead of cccccccccc" in html
     assert compare(again, published, "--record", "--processor", "cheap processor, AVX2") == 1
     assert "(processor cheap processor, AVX2 instead of A <fast> & cheap processor" in capsys.readouterr().out

@@ -85,8 +85,7 @@ def experiments() -> set[str]:
     """Names of experiments, nets of races among them, in config/experiments.yaml; and `data`, of which images are counted."""
     import yaml
 
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    known = yaml.load(EXPERIMENTS.read_text(encoding="utf-8"), loader)
+    known = yaml.load(EXPERIMENTS.read_text(encoding="utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     races = [(race, name) for race, about in known.get("races", {}).items() for name in about["conditions"]]
     return {"data", *known["experiments"]} | {
         f"{race}_{unit}_{name}" for race, name in races for unit in ("relu", "tanh")

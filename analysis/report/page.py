@@ -82,7 +82,7 @@ def _labelled(rows: str, heads: Sequence[str]) -> Html:
     """Rows of a table whose cells say which column they are of; `heads` are those of all but the first."""
 
     def named(row: re.Match[str]) -> str:
-        names = iter(heads)
+        names = (head.striptags() if isinstance(head, Markup) else head for head in heads)
         return re.sub(r"<td(?=[ >])", lambda _: Html('<td data-label="{}"').format(next(names, "")), row[0])
 
     return Html(re.sub(r"<tr.*?</tr>", named, rows, flags=re.DOTALL))
