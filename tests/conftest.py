@@ -109,7 +109,7 @@ HEAVY = (
         "race",
     ),
     *("evaluate", "examine", "ensemble", "baselines", "report", "simulation", "miniature", "gpu", "preflight"),
-    *("rehearsal", "recipes", "gpu_check"),
+    *("rehearsal", "recipes", "gpu_check", "lrn_triton", "environments"),
 )
 
 
