@@ -38,9 +38,8 @@ def mean_views(mean: NDArray[np.float32], crop: int, views: str, rule: str) -> N
     cut = test_views(mean[None], crop, views)[0]
     if rule == "aligned":
         return np.ascontiguousarray(cut)
-    return np.array(
-        np.broadcast_to(central_crop(mean, crop), cut.shape)
-    )  # a copy: of a whole picture it would be read-only
+    # a copy: of a whole picture it would be read-only
+    return np.array(np.broadcast_to(central_crop(mean, crop), cut.shape))
 
 
 def ten_views(images: NDArray[Any], crop: int) -> NDArray[Any]:

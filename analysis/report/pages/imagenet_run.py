@@ -81,29 +81,29 @@ def story(ctx: Context) -> Html | None:
     if not work or not claims:
         return None
     rate = SUSTAINED[1]
-    hours = {rate: hours_at(rate, work[1])}
+    hours = hours_at(rate, work[1])
     pending = int(ctx.table.loc[ctx.table["id"].isin(list(claims)), "verdict"].eq(PENDING).sum())
     steps = plan(claims)
     runs = pd.Series([added.total() for added, _ in steps]).cumsum()
     settled = pd.Series([len(ids) for _, ids in steps]).cumsum()
     labels = [_added(added) for added, _ in steps]
-    columns = {"added": labels, "runs": runs, "gpu_hours": runs * hours[rate], "claims": settled}
+    columns = {"added": labels, "runs": runs, "gpu_hours": runs * hours, "claims": settled}
     data = pd.DataFrame(columns | {"settled": [" ".join(ids) for _, ids in steps]})
     first, shown = steps[0], min(len(steps), SHOWN)
     rows = [
-        (label, added.total() * hours[rate], f"+ {len(ids)}: {total} of {len(claims)} claims")
+        (label, added.total() * hours, f"+ {len(ids)}: {total} of {len(claims)} claims")
         for label, (added, ids), total in zip(labels, steps[:shown], settled, strict=False)
     ]
     if rest := len(steps) - shown:
         left = int(runs.iloc[-1] - runs.iloc[shown - 1])
-        rows.append((f"{left} more runs, in {plural(rest, 'step')}", left * hours[rate], f"all {len(claims)} claims"))
+        rows.append((f"{left} more runs, in {plural(rest, 'step')}", left * hours, f"all {len(claims)} claims"))
     ends = pd.Series([0.0, *(amount for _, amount, _ in rows)]).cumsum()
     bars = [Row(label, note=said, bar=bar) for (label, _, said), bar in zip(rows, pairwise(ends), strict=True)]
     staircase = [panel(f"GPU-hours in total, at {rate} TFLOP/s", bars, cut=False)]
     alt = "; ".join(f"{row.runs} runs, {row.gpu_hours:.0f} GPU-hours: {row.claims} claims" for row in data.itertuples())
     drawn = chart(
         lambda narrow: drawing(staircase, alt, narrow),
-        f"{first[0].total()} runs ({first[0].total() * hours[rate]:.0f} GPU-hours) would settle {len(first[1])} of the {len(claims)} claims that training on ImageNet can decide",
+        f"{first[0].total()} runs ({first[0].total() * hours:.0f} GPU-hours) would settle {len(first[1])} of the {len(claims)} claims that training on ImageNet can decide",
         f"Runs that give each claim a verdict in four of five campaigns, if the paper is exactly right; the steps that settle "
         f"most for each run come first. Of the {len(claims)} claims, {pending} {'is' if pending == 1 else 'are'} pending, and the others "
         "have been tried on small data.",
