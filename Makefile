@@ -52,7 +52,7 @@ check: bootstrap ## formats, lint, types, import contracts, workflow, notebooks
 mutants: bootstrap ## small mistakes in the core that no test notices: results/mutants.csv, some twenty minutes
 	@$(in_venv) python tests/mutants.py $(ARGS)
 
-rehearsal: bootstrap ## a set of 1.28 million small pictures, packed, drawn and evaluated, in results/rehearsal: an hour, some GB
+rehearsal: bootstrap ## a set of 1.28 million small pictures, packed, drawn and evaluated, in results/rehearsal: six minutes, some GB
 	@$(in_venv) python tests/rehearsal.py results/rehearsal $(ARGS)
 
 bench: bootstrap ## ingest, loader and training step beside the usual programs: results/bench/bench.csv

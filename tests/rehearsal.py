@@ -1,6 +1,6 @@
 """A data set of ILSVRC-2012's size, of small pictures, packed, indexed, drawn and evaluated: what grows with the number of images.
 
-    python tests/rehearsal.py FOLDER --images 1281167 --validation 50000      # some GB in FOLDER and in TMPDIR, an hour of two cores
+    python tests/rehearsal.py FOLDER --images 1281167 --validation 50000      # some GB in FOLDER and in TMPDIR, six minutes of two cores
 
 The pictures are 32 x 32 noise in a thousand classes, as Hugging Face's parquet in 294 shards. Each stage is a process of its own; the table
 says its seconds, images/s and peak memory, also for a hundredth of the images, so that what is not linear shows. Not a part of `make test`:
