@@ -51,11 +51,14 @@ def test_the_peers_of_ingest_make_the_same_picture():
 
 def test_ingest_is_measured_on_official_archives(tmp_path, monkeypatch):
     monkeypatch.setattr(ingest, "GENERATED", 8)
+    monkeypatch.setattr(ingest, "MANY", 80)
     rows = list(ingest.ingest_rows([], tmp_path, 1))
     by_peer = {row["peer"]: row for row in rows}
     assert all("8 generated images" in row["benchmark"] for row in rows[:5])
     assert by_peer["raw store"]["peer_value"] == pytest.approx(196.608)
     assert 0 < by_peer["raw store"]["ratio"] < 1
+    stages = {row["subject"]: row["subject_value"] for row in rows if row["unit"] == "us"}
+    assert len(stages) == 5 and max(stages, key=stages.__getitem__) == "decoding"
     memory = next(row for row in rows if row["unit"] == "MB")
     assert 20 < memory["subject_value"] < 1000
     manifest = json.loads((tmp_path / "out/manifest.json").read_text())

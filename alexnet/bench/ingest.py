@@ -4,11 +4,13 @@ Everything per core runs pinned to one core, with all that packing does: reading
 sums for the mean image, index and manifest. All peers write the same raw pixels to a file.
 """
 
+import hashlib
 import io
 import os
 import subprocess
 import sys
 import tarfile
+import time
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -28,7 +30,8 @@ from torch.nn import functional as F
 from alexnet.archives import ilsvrc, tars
 from alexnet.bench.compare import Row, Side, compare, row
 from alexnet.images.decode import quick, square_of
-from alexnet.packed import pack
+from alexnet.images.resample import central_square
+from alexnet.packed import moments, pack
 from alexnet.packed.chunks import reencode
 from alexnet.synthetic import synsets
 
@@ -36,6 +39,7 @@ ARCHIVE = "ilsvrc-fullsize-400.tar"
 SIZE = 256
 GENERATED = 200
 CLASSES = 4
+MANY = 4000  # images, of which the beginning and the end of a packing are a small part
 
 
 @contextmanager
@@ -136,6 +140,32 @@ def fidelity(what: str, files: list[bytes]) -> Row:
     return row(f"fidelity of resizing, {what}", subject, ours, peer, theirs, "dB PSNR")
 
 
+def stages(what: str, files: list[bytes], pack_all: Callable[[], object], rounds: int) -> Iterator[Row]:
+    """Processor time of each stage of packing, measured alone, beside that of packing the same files; us an image."""
+    decoded = [np.array(quick(data)[0]) for data in files]
+    squares = np.stack([central_square(pixels, SIZE) for pixels in decoded])
+    work: dict[str, Callable[[], object]] = {
+        "decoding": lambda: deque(map(quick, files), maxlen=0),
+        "resampling": lambda: deque((central_square(pixels, SIZE) for pixels in decoded), maxlen=0),
+        "SHA-256 of the pixels": lambda: [hashlib.sha256(square) for square in squares],
+        "SHA-256 and MD5 of the archive": lambda: [
+            digest(data) for data in files for digest in (hashlib.sha256, hashlib.md5)
+        ],
+        "sums for mean and covariance": lambda: moments.sums_of(squares),
+    }
+
+    def cost(work: Callable[[], object]) -> float:
+        started = time.process_time()
+        work()
+        return 1e6 * (time.process_time() - started) / len(files)
+
+    pack_all()
+    times = [(cost(pack_all), *map(cost, work.values())) for _ in range(rounds)]
+    wholes, *parts = zip(*times, strict=True)
+    for name, values in zip(work, parts, strict=True):
+        yield row(f"processor time of packing an image, {what}", name, values, "all of packing", wholes, "us")
+
+
 def memory_of(folder: Path, out: Path, workers: int) -> float:
     """Largest resident memory of a process that packs, and holds nothing else, in MB."""
     code = (
@@ -173,22 +203,24 @@ def ingest_rows(folders: list[Path], work: Path, rounds: int) -> Iterator[Row]:
         for name, theirs in peers.items():
             ours = Side(f"{us}, raw store", one, count)
             yield compare(f"ingest on one core, {what}", ours, Side(name, theirs, count), rounds)
+        yield from stages(what, ordinary, one, rounds)
     torch.set_num_threads(threads)
     yield fidelity(what, ordinary)
     sizes = [len(reencode(square_of(data, SIZE).pixels, pack.QUALITY)[0]) / 1000 for data in ordinary]
     raw = [SIZE * SIZE * 3 / 1000] * count
     yield row(f"size of an image, {what}", f"jpeg store, quality {pack.QUALITY}", sizes, "raw store", raw, "kB")
-    tenfold = write_archive(work / "tenfold", ordinary, 10)
-    if cores > 1:  # of so many that how a packing begins and ends counts little
-        alone = one_core()(partial(packing, tenfold, out, 1))
-        two = Side(f"{us}, two workers on two cores", partial(packing, tenfold, out, 2), 10 * count)
-        name = f"ingest of {10 * count:,} images, {what} ten times"
-        yield compare(name, two, Side(f"{us}, one worker on one core", alone, 10 * count), rounds)
-    many = Side(f"packing {10 * count:,} images, {cores} workers", partial(packing, tenfold, out, cores), 10 * count)
+    copies = -(-MANY // count)
+    large, total = write_archive(work / "large", ordinary, copies), copies * count
+    if cores > 1:
+        alone = one_core()(partial(packing, large, out, 1))
+        two = Side(f"{us}, two workers on two cores", partial(packing, large, out, 2), total)
+        name = f"ingest of {total:,} images, {what} {copies} times"
+        yield compare(name, two, Side(f"{us}, one worker on one core", alone, total), rounds)
+    many = Side(f"packing {total:,} images, {cores} workers", partial(packing, large, out, cores), total)
     few = Side(f"packing {count:,} images", partial(packing, once, out, cores), count)
     measured = [
-        (few.speed(), memory_of(once, out, cores), many.speed(), memory_of(tenfold, out, cores)) for _ in range(rounds)
+        (few.speed(), memory_of(once, out, cores), many.speed(), memory_of(large, out, cores)) for _ in range(rounds)
     ]
-    speeds, memory, ten_speeds, ten_memory = zip(*measured, strict=True)
-    yield row("ingest, cost as the set grows", many.name, ten_speeds, few.name, speeds, "images/s")
-    yield row("peak memory", many.name, ten_memory, few.name, memory, "MB")
+    speeds, memory, many_speeds, many_memory = zip(*measured, strict=True)
+    yield row("ingest, cost as the set grows", many.name, many_speeds, few.name, speeds, "images/s")
+    yield row("peak memory", many.name, many_memory, few.name, memory, "MB")

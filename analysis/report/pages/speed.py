@@ -15,7 +15,7 @@ IMAGES = {"ILSVRC-2010": 1_261_406 + 50_000 + 150_000, "ILSVRC-2012": 1_281_167 
 INGEST, LANCZOS, TWO = "ingest on one core", "Pillow: open, resize LANCZOS", "two workers on two cores"
 RAW_BYTES = 256 * 256 * 3
 PARTS = {  # heading -> how the benchmark's name begins
-    "Packing": ("ingest", "fidelity", "size of an image", "peak memory"),
+    "Packing": ("ingest", "fidelity", "processor time", "size of an image", "peak memory"),
     "Training batches": ("training batches",),
     "Training step": ("training step", "arithmetic of the step", "response normalisation", "peak memory,"),
     "Other": ("",),
