@@ -13,23 +13,26 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from recording import traced
 from torch.nn import functional as F
 
 from alexnet.batches.views import mean_views, test_views, to_batch
 from alexnet.bench.programs import ObviousNorm, batch_of, resolved
 from alexnet.experiments.resolve import resolve
-from alexnet.net.execution import plan
+from alexnet.net.execution import generator_of, plan
 from alexnet.net.layers import LocalResponseNorm
-from alexnet.net.model import build
+from alexnet.net.model import AlexNet, build
 from alexnet.runtime.files import write_json
 from alexnet.training.schedule import Rates
 from alexnet.training.sgd import PaperSGD, parameter_groups, set_rates
+from alexnet.training.step import EAGER, RecordedStep, Step, cuda_graph
 
 Numbers = dict[str, float]
 
@@ -59,8 +62,8 @@ class Check:
             found.append((time.perf_counter() - began) / times)
         return median(found)
 
-    def step(self, precision: str, study: str = "") -> Callable[[], None]:
-        """A training step of the base net on random images, which reads nothing back."""
+    def step(self, precision: str, study: str = "", wrap: Callable[[Step], Step] = lambda step: step) -> "Work":
+        """A training step of the base net on random images, which reads nothing back; `wrap`: how it is carried out."""
         config = resolved(study or self.study, "alexnet", precision)
         execution = plan("0" if self.device.type == "cpu" else "1", torch.get_num_threads(), precision)
         execution.apply()
@@ -68,15 +71,33 @@ class Check:
         optimizer = PaperSGD(parameter_groups(net, config["optimizer"]))
         set_rates(optimizer, Rates(1e-5, 1e-5, "check"))
         images, labels = (tensor.to(self.device) for tensor in batch_of(config, self.batch, True))
+        return Work(net, optimizer, partial(wrap(Step(net, optimizer, precision == "bf16")), images, labels))
 
-        def work() -> None:
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=precision == "bf16"):
-                logits = net(images).float()
-            optimizer.zero_grad(set_to_none=True)
-            F.cross_entropy(logits, labels).backward()
-            optimizer.step()
+    @property
+    def precision(self) -> str:
+        return "bf16" if self.device.type == "cuda" else "fp32"
 
-        return work
+    def traceable(self, step: Step) -> Step:
+        """`step`; on the processor with a norm that torch can trace."""
+        for name, module in step.net.layers.items():
+            if isinstance(module, LocalResponseNorm) and self.device.type == "cpu":
+                step.net.layers[name] = ObviousNorm(module)
+        return step
+
+    def recorded(self, step: Step) -> RecordedStep:
+        """`step` as a CUDA graph; on the processor as torch's tracer records it."""
+        return RecordedStep(self.traceable(step), self.batch, cuda_graph if self.device.type == "cuda" else traced)
+
+
+class Work(NamedTuple):
+    """A training step and what it trains."""
+
+    net: AlexNet
+    optimizer: PaperSGD
+    run: Callable[[], torch.Tensor]
+
+    def __call__(self) -> torch.Tensor:
+        return self.run()
 
 
 def copies(check: Check) -> Numbers:
@@ -107,7 +128,7 @@ def steps(check: Check) -> Numbers:
 
 def launches(check: Check) -> Numbers:
     """Operations of a step that reach the device, the time that it works, and the time that it idles."""
-    work = check.step("bf16" if check.device.type == "cuda" else "fp32")
+    work = check.step(check.precision)
     seconds = check.seconds(work, 5)
     kinds = [
         torch.profiler.ProfilerActivity.CPU,
@@ -120,6 +141,45 @@ def launches(check: Check) -> Numbers:
     events = [e for e in profile.key_averages() if not cuda or e.device_type == torch.autograd.DeviceType.CUDA]
     busy = sum(e.self_device_time_total if cuda else e.self_cpu_time_total for e in events) / 1e6
     return {"operations": sum(e.count for e in events), "busy share": busy / seconds}
+
+
+def all_of(net: AlexNet) -> torch.Tensor:
+    """All weights, one after the other."""
+    return torch.cat([p.detach().flatten() for p in net.parameters()])
+
+
+def graph(check: Check) -> Numbers:
+    """The step replayed and compiled, images/s, and how far weights of replayed steps are from those of eager ones.
+
+    Bits are compared after 50 steps, of which the second half has other rates, with deterministic algorithms.
+    """
+    backend = "inductor" if check.device.type == "cuda" else "eager"
+    ways: dict[str, Any] = {
+        "eager": lambda step: step,
+        "replayed": check.recorded,
+        "compiled": lambda step: Step(
+            torch.compile(check.traceable(step).net, backend=backend), step.optimizer, step.bf16
+        ),
+    }
+    found = {
+        f"{name} images/s": check.batch / check.seconds(check.step(check.precision, wrap=way), 5)
+        for name, way in ways.items()
+    }
+    weights: list[torch.Tensor] = []
+    for way in (check.traceable, check.recorded):
+        work, steps = check.step(check.precision, wrap=way), 2 * EAGER + 4 if check.small else 50
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.backends.cudnn.benchmark = False
+        weights += [all_of(work.net)] * (not weights)
+        for i in range(steps):
+            rate = 1e-4 if i < steps // 2 else 1e-5
+            set_rates(work.optimizer, Rates(rate, 2 * rate, "check"))
+            generator_of(check.device).manual_seed(i)
+            work()
+        weights.append(all_of(work.net))
+    before, eager, replayed = weights
+    largest = {"largest move": eager - before, "largest difference": eager - replayed}
+    return found | {name: values.abs().max().item() for name, values in largest.items()}
 
 
 def norms(check: Check) -> Numbers:
@@ -195,6 +255,7 @@ PARTS: dict[str, tuple[Callable[[Check], Numbers], str]] = {
     "products": (products, "fp32 50, tf32 350 to 450, bf16 600 to 750 TFLOP/s"),
     "steps": (steps, "fp32 6,400 to 7,400 images/s, tf32 and bf16 13,000 to 16,000"),
     "launches": (launches, "170 launches in bf16; the device is busy half of the time"),
+    "graph": (graph, "replayed 1.3 times eager, compiled less; no difference between replayed and eager weights"),
     "norms": (norms, "ours: less than 1 ms across, less than 2 ms within; errors below 1e-6"),
     "towers": (towers, "two groups take at least as long as one dense convolution of twice the work"),
     "views": (views, "center above 20,000 images/s, ten views a tenth of it"),

@@ -25,6 +25,7 @@ def test_every_part_runs_on_the_processor_and_is_kept(
     assert all(len(record[name]) > 1 for name in gpu_check.PARTS)  # seconds, and what was measured
     assert record["norms"]["across ours error"] < 1e-5 and record["norms"]["within torch error"] < 1e-5
     assert record["launches"]["busy share"] > 0
+    assert record["graph"]["largest difference"] == 0 < record["graph"]["largest move"]
     capsys.readouterr()
     parts = {name: (None, prediction) for name, (_, prediction) in gpu_check.PARTS.items()}
     monkeypatch.setattr(gpu_check, "PARTS", parts)  # nothing can be measured any more

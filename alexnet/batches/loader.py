@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
@@ -136,6 +137,11 @@ class TrainingBatches:
         largest = min(config["optimizer"]["batch_size"], len(split))
         self.memory = Memory(largest * self.crop * self.crop * 3)
 
+    @cached_property
+    def uploads(self) -> torch.cuda.Stream:
+        """Where batches are sent to a GPU, beside the steps that it has still to do."""
+        return torch.cuda.Stream(self.device)
+
     def epoch(self, epoch: int, color_noise: bool = True, first: int = 0) -> Iterator[Batch]:
         """Yield (images, labels) of `epoch` (0-based); a last, smaller batch as `partial_batch` says.
 
@@ -221,6 +227,10 @@ class TrainingBatches:
             return pixels.permute(0, 3, 1, 2), labels
         here = slice(start, end)
         own = Draws(draws.top[here], draws.left[here], draws.flip[here], draws.color[here])
-        images = pixels.to(self.device, non_blocking=True)
+        with torch.cuda.stream(self.uploads):
+            images = pixels.to(self.device, non_blocking=True)
+        now = torch.cuda.current_stream(self.device)
+        now.wait_stream(self.uploads)
+        images.record_stream(now)
         settings = (self.crop, recipe.noisy, recipe.divisor, recipe.aligned)
         return augment_on_device(images, own, self.mean_there, *settings), labels

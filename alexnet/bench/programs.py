@@ -20,6 +20,7 @@ from alexnet.net.layers import LocalResponseNorm
 from alexnet.net.model import AlexNet, build
 from alexnet.training.schedule import Rates
 from alexnet.training.sgd import PaperSGD, parameter_groups, set_rates
+from alexnet.training.step import Step
 from alexnet.training.towers import Link, Tower
 
 RATE = 1e-5  # low, so that the random images below lead nowhere
@@ -67,21 +68,10 @@ def batch_of(config: RunConfig, batch: int, last: bool) -> tuple[Tensor, Tensor]
 def training_step(
     net: nn.Module, optimizer: torch.optim.Optimizer, config: RunConfig, batch: int, last: bool = True
 ) -> Callable[[], float]:
-    """One step as `alexnet.training.train` does it, on the device of the net."""
-    net.train()
-    device, bf16 = next(net.parameters()).device, config["precision"] == "bf16"
+    """A step as a training takes it, on the device of the net; its loss is read each time."""
+    step, device = Step(net.train(), optimizer, config["precision"] == "bf16"), next(net.parameters()).device
     images, labels = (tensor.to(device) for tensor in batch_of(config, batch, last))
-
-    def step() -> float:
-        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-            logits = net(images).float()
-        loss = F.cross_entropy(logits, labels)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
-        return loss.item()
-
-    return step
+    return lambda: step(images, labels)[0].item()
 
 
 def our_step(config: RunConfig, batch: int, link: Link | None = None, devices: str = "0") -> Callable[[], float]:

@@ -29,6 +29,7 @@ class Execution:
     response_norm: str = "torch"  # lrn_cpu, lrn_triton or torch's operations
     memory_format: str = "channels_last"
     allocator: str = ""  # mallopt: freed memory stays in the process
+    graph: bool = False  # the step is recorded as a CUDA graph and replayed
 
     def device(self, rank: int = 0) -> torch.device:
         return torch.device(self.devices[rank])
@@ -92,6 +93,7 @@ def plan(devices: str, threads: int, precision: str = "fp32", towers: int = 1) -
         deterministic=not cuda,
         response_norm=backend.__name__.rpartition(".")[2] if backend else "torch",
         allocator="mallopt" if _mallopt() else "",
+        graph=cuda and not two and os.environ.get("ALEXNET_CUDA_GRAPH") == "1",
     )
 
 

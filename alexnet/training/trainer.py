@@ -32,12 +32,11 @@ from alexnet.training import checkpoints
 from alexnet.training.schedule import Rates, rates
 from alexnet.training.sgd import PaperSGD, parameter_groups, set_rates
 from alexnet.training.state import BY_THE_CLOCK, Cadence, State, check_data
+from alexnet.training.step import RecordedStep, Step
 from alexnet.training.towers import Link, Tower
 
 GO_ON, SAVE, STOP = 0, 1, 2  # what the two towers agree on after a step
-LOOK = {
-    "cuda": 50
-}  # steps after which losses are looked at, by device, which has to stop for it; elsewhere each step is
+LOOK = {"cuda": 50}  # steps after which losses are looked at, for which this device has to stop; elsewhere each is
 
 
 class Diverged(UserError):
@@ -94,6 +93,8 @@ class Run:
                 "`partial_batch` is drop; choose a smaller `batch_size`"
             )
         self.optimizer = PaperSGD(parameter_groups(self.net, config["optimizer"]))
+        step = Step(self.net, self.optimizer, config["precision"] == "bf16")
+        self.step = RecordedStep(step, size) if execution.graph else step
         self.state = State()
         self.session: dict[str, Any] = {}
         self.epoch_started = self.saved = time.monotonic()
@@ -240,27 +241,19 @@ class Run:
         self.net.train()
         state = self.state
         sums = torch.tensor(state.sums, dtype=torch.float64).to(self.device)
-        done, bf16 = state.images, config["precision"] == "bf16"
+        done = state.images
         waiting: list[tuple[int, int, torch.Tensor]] = []
         masks = generator_of(self.device)
         batches = self.batches.epoch(epoch, current.color_noise, state.step)
         for step, (images, labels) in enumerate(batches, state.step):
             # dropout masks are keyed by (seed, epoch, step)
             masks.manual_seed(zlib.crc32(f"{config['seed']}/{epoch}/{step}".encode()))
-            labels = labels.to(self.device, non_blocking=True)
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
-                logits = self.net(images.to(self.device, non_blocking=True)).float()
-            loss = F.cross_entropy(logits, labels)
-            self.optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            self.optimizer.step()
-            scores, loss = logits.detach(), loss.detach()
-            errors = [top_k_error(scores, labels, k).sum() for k in (1, 5)]
-            sums += torch.stack([loss * len(labels), *errors]).double()
+            found = self.step(*(tensor.to(self.device, non_blocking=True) for tensor in (images, labels)))
+            sums += found[1:]
             done += len(labels)
             if len(waiting) >= LOOK.get(self.device.type, 1):  # a step late
                 self._look(epoch, waiting, report)
-            waiting.append((step, done, loss))
+            waiting.append((step, done, found[0]))
             state.step, state.images = step + 1, done
             if what := self.due():
                 self._look(epoch, waiting, report)
