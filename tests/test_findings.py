@@ -163,11 +163,9 @@ def test_what_imagenet_takes_is_counted(published: Context) -> None:
     for needed in wanted.values():
         union |= needed
     assert table["runs"].iloc[-1] == union.total()
-    work = (
-        6 * published.results.layers["alexnet"]["totals"]["macs"] * 1.2e6 * 90
-    )  # forward and two gradients, two operations each
-    assert table["gpu_hours"].iloc[0] == pytest.approx(table["runs"].iloc[0] * work / 20e12 / 3600)
-    assert f"{work / 60e12 / 3600:.0f} to {work / 5e12 / 3600:.0f} GPU-hours" in prose(html)
+    hours = [93 * (1_281_167 / speed + 50_000 / (3 * speed) + 1.74) / 3600 for speed in (6900, 16_000, 1209)]
+    assert table["gpu_hours"].iloc[0] == pytest.approx(table["runs"].iloc[0] * hours[0])
+    assert f"{hours[1]:.0f} to {hours[2]:.0f} GPU-hours of a GPU of today" in prose(html)
     assert "ALEXNET_DATA=/folder snakemake --cores all" in prose(html)
 
 

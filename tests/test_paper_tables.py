@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -11,9 +12,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from alexnet.experiments.resolve import resolve
 from analysis.__main__ import main
 from analysis.report.context import Context
-from analysis.report.pages import cost, tables_1_and_2
+from analysis.report.pages import cost, speed, tables_1_and_2
 from analysis.results.evidence import load_results
 from analysis.verdicts.table import read_table
 
@@ -31,6 +33,12 @@ def rows(html: str) -> dict[str, list[str]]:
     """First cell of each row -> the others."""
     found = re.findall(r'<tr><th scope="row">(.*?)</th>(.*?)</tr>', html)
     return {name: re.findall(r"<td[^>]*>(.*?)</td>", cells) for name, cells in found}
+
+
+def table(html: str) -> list[list[str]]:
+    """The cells of each row."""
+    found = re.findall(r'<tr><th scope="row">(.*?)</th>(.*?)</tr>', html)
+    return [[name, *re.findall(r"<td[^>]*>(.*?)</td>", cells)] for name, cells in found]
 
 
 def sources(html: str) -> dict[tuple[str, str], list[str]]:
@@ -84,18 +92,28 @@ def test_ours_are_means_over_seeds(ctx: Context) -> None:
     assert found["1 CNN", "ours, demo, 5 seeds, 120 images"][2] == "–"
 
 
-def test_cost_is_counted_from_layers_and_the_papers_words(ctx: Context) -> None:
-    html = cost.extrapolated(ctx)
-    images = 90 * 1_200_000
-    flop = 2 * 3 * 724_406_816 * images  # multiply-adds of one image, forward and both gradients
-    assert "108 million images" in html and f"{flop / 1e15:,.0f} PFLOP" in html
+def test_cost_follows_from_speeds_and_the_study(ctx: Context, tmp_path: Path) -> None:
+    config = resolve("ilsvrc2012", "alexnet", 1)
+    assert config["training"]["epochs"] == cost.EPOCHS
+    assert cost.IMAGES["ILSVRC-2012"] == cost.TRAIN + cost.VALIDATION
     nets = cost.nets_wanted(ctx.table)
     assert {"alexnet", "no_lrn", "one_gpu"} <= set(nets) and "ensemble" not in nets
-    found = rows(html)
-    assert found["A card that keeps up 20 TFLOP/s (GPU-hours)"][0] == f"{flop / 20e12 / 3600:.3g}"
-    paper = found["The paper: 5.5 days on 2 GTX 580 (GPU-hours)"]
-    assert paper == ["264", f"{264 * 3 * len(nets):,}"]
+    html = cost.extrapolated(ctx)
     assert f"{3 * 4 * 60_965_224 / 1e9:.2f} GB a run" in html
+    seconds = 93 * (1_281_167 / 6900 + 50_000 / (3 * 6900) + 1.74)
+    runs = 3 * len(nets)
+    (h100,) = (cells for cells in table(html) if cells[:2] == ["NVIDIA H100", "fp32"])
+    assert h100[2] == "6,900" and h100[3].startswith("estimate: ")
+    hours = [seconds / 3600, seconds / 3600 * runs, seconds / 3600 * runs / 8]
+    assert h100[4:7] == [speed.number(value) for value in hours]
+    assert h100[7:] == ["98", f"{8 * 6900 * 256 * 256 * 3 / 1e9:.3g}"]
+    paper = next(cells for cells in table(html) if cells[0] == "two GTX 580")
+    assert float(paper[4]) / 24 == pytest.approx(5.5 * 93 * 1_281_167 / (90 * 1_200_000), rel=0.02)
+    (tmp_path / "bench").mkdir()
+    measured = {"device": "NVIDIA L4", "torch": "2", "steps": {"bf16 images/s": 1000.0, "seconds": 1.0}}
+    (tmp_path / "bench/gpu.json").write_text(json.dumps(measured))
+    (row,) = cost.speeds(tmp_path).query("on == 'NVIDIA L4'").to_dict("records")
+    assert (row["precision"], row["images_per_second"], row["basis"]) == ("bf16", 1000, "measured")
 
 
 def test_measured_cost_adds_up_the_runs(ctx: Context) -> None:
@@ -112,5 +130,5 @@ def test_without_results_it_says_so(tmp_path: Path) -> None:
     assert main(["check", "--results", str(tmp_path), "--out", str(tmp_path / "c.csv")]) == 0
     empty = Context(load_results(tmp_path), read_table(tmp_path / "c.csv"))
     assert "nothing was measured" in cost.measured(empty)
-    assert "cannot be counted" in cost.extrapolated(empty)
+    assert "NVIDIA H100" in cost.extrapolated(empty) and "GB a run" not in cost.extrapolated(empty)
     assert "Table 1" in tables_1_and_2.tables(empty)

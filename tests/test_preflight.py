@@ -63,8 +63,9 @@ def test_a_machine_of_four_gpus(tiny, tmp_path, monkeypatch, capsys):
     program.chmod(program.stat().st_mode | stat.S_IXUSR)
     monkeypatch.setenv("PATH", f"{program.parent}:/usr/bin:/bin")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert preflight._expected("bf16") == "; 13000 to 16000 expected of an NVIDIA H100 (estimate)"
     _, lines, _ = screen(capsys, *tiny, "--results", tmp_path)
-    assert lines["GPUs"].startswith("4 seen")
+    assert lines["GPUs"].startswith("4 seen") and "expected" not in lines["speed"]  # of the full network alone
     assert "8 runs, 4 side by side" in lines["time"]
     assert "0.0 kWh a run" in lines["time"]  # 1,200 W for less than a second
 

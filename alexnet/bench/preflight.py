@@ -22,7 +22,8 @@ from alexnet.packed.manifest import read_manifest
 from alexnet.packed.pack import free_bytes, store_bytes
 from alexnet.runtime import gpu_leases
 
-CLAIMS = Path(__file__).resolve().parents[2] / "analysis" / "claims.csv"
+PROJECT = Path(__file__).resolve().parents[2]
+CLAIMS, SPEEDS = PROJECT / "analysis" / "claims.csv", PROJECT / "config" / "speeds.csv"
 WORKSPACE = 3  # copies of the weights that a run writes: the result, and two checkpoints while one replaces the other
 FORWARD = 1 / 3  # of a training image's cost: the pass of a validation image
 SETTLES = {"paper": "settles", "reduced": "shows directions for", "proxy": "shows directions for", "demo": "exercises"}
@@ -197,6 +198,7 @@ def _times(
 ) -> Iterator[Line]:
     for precision, speed in speeds.items():
         said = f"{precision}: {speed.middle:,.0f} images/s [{speed.low:,.0f} to {speed.high:,.0f}], step alone, generated batches"
+        said += _expected(precision) if record["tier"] == "paper" else ""
         if precision == base["precision"]:
             yield Line("speed", said)
         else:
@@ -214,6 +216,16 @@ def _times(
         f"{_hours(hours)} a run of {epochs} epochs in {base['precision']}; {total} runs, {together} side by side: "
         f"{_hours(hours * total / together)}{power} (estimate: the base net's step, reading not counted)",
     )
+
+
+def _expected(precision: str) -> str:
+    """What the table of speeds has for this machine's GPU and the full network."""
+    there = gpu_leases.nvidia_smi("-L")
+    with open(SPEEDS, newline="", encoding="utf-8") as table:
+        for row in csv.DictReader(table):
+            if row["on"] in there and row["precision"] == precision:
+                return f"; {row['low']} to {row['high']} expected of an {row['on']} ({row['basis']})"
+    return ""
 
 
 def _hours(hours: float) -> str:

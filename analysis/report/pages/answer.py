@@ -185,7 +185,7 @@ def verdicts(ctx: Context) -> Html:
         evidence=labels.EVIDENCE,
         days=DAYS,
         gpus=GPUS,
-        hours=imagenet_run.hours_of_a_run(ctx),
+        hours=imagenet_run.range_of_hours(ctx),
         warnings=warnings(ctx),
     )
 

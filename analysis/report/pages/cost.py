@@ -1,19 +1,25 @@
 """What the runs cost here, and what the paper's scale takes."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from analysis.calibration.power import DAYS, GPUS, RUN_HOURS
 from analysis.report.context import Context
 from analysis.report.page import Html, render
-from analysis.report.pages.speed import IMAGES, RAW_BYTES, number, read_bench
+from analysis.report.pages.speed import IMAGES, RAW_BYTES, REFERENCE, number, read_bench
 from analysis.results.campaign import elapsed, evaluation_hours, machine
 from analysis.text import plural
 
 FULL_STEP = "training step, ilsvrc2012 net"  # how its row of the benchmark begins
-SUSTAINED = (5, 20, 60)  # TFLOP/s that a card keeps up in training: assumptions
+SPEEDS = Path(__file__).resolve().parents[3] / "config" / "speeds.csv"
+IMAGES_S = " images/s"  # how measured speeds are called
+EPOCHS, TRAIN, VALIDATION = 93, 1_281_167, 50_000  # of a run on ILSVRC-2012
+FORWARD = 1 / 3  # of a training image's cost: the pass of a validation image
+CHECKPOINT = 1.74  # seconds for 488 MB after each epoch, measured
+GATHER = 22e-6  # seconds of a core to gather an image for a GPU, measured
 SEEDS = 3  # of each net: the fewest that show how much seeds differ
 FLOATS = 3  # kept of each parameter in a checkpoint: weight, momentum, and the finished net's copy
 BYTES = 4  # of a float32
@@ -57,59 +63,47 @@ def nets_wanted(table_: pd.DataFrame) -> list[str]:
     return sorted(names - {"ensemble", "ensemble_with_pretrained"})  # averages of nets that are trained anyway
 
 
-def training_work(ctx: Context) -> tuple[float, float] | None:
-    """Images of one training, and its operations (forward and both gradients, two a multiply-add); None without the numbers."""
-    net, claims = ctx.results.layers.get("alexnet"), ctx.claims
-    if net is None or "abs-train-size" not in claims or "cycles-90" not in claims:
-        return None
-    images = float(claims["abs-train-size"].paper) * float(claims["cycles-90"].paper)
-    return images, 2 * 3 * net["totals"]["macs"] * images
+def speeds(folder: Path) -> pd.DataFrame:
+    """Training speed of the full network, images/s by machine and precision: config/speeds.csv, and what was measured with this bench."""
+    rows = []
+    for path in (where / "gpu.json" for where in (folder / "bench", REFERENCE) if (where / "gpu.json").exists()):
+        record = json.loads(path.read_text())
+        for name, value in record.get("steps", {}).items():
+            if name.endswith(IMAGES_S):
+                rows.append((record["device"], name.removesuffix(IMAGES_S), value, "measured", "tests/gpu_check.py"))
+    bench, machine, _ = read_bench(folder) or (pd.DataFrame(columns=["benchmark", "unit"]), {}, False)
+    steps = bench[bench["benchmark"].str.startswith(FULL_STEP) & bench["unit"].eq("images/s")]
+    for step in steps.head(1).itertuples():
+        where = f"{machine.get('cpu', 'a processor')}, {machine.get('cores', '?')} cores"
+        rows.append((where, "fp32", step.subject_value, "measured", "make bench"))
+    columns = ["on", "precision", "images_per_second", "basis", "source"]
+    return pd.concat([pd.read_csv(SPEEDS), pd.DataFrame(rows, columns=columns)], ignore_index=True)
 
 
-def hours_at(rate: float, work: float) -> float:
-    """Hours for so many operations at so many TFLOP/s."""
-    return work / rate / 3.6e15
+def hours_of_a_run(speed: float) -> dict[str, float]:
+    """Hours of each part of a run on ILSVRC-2012, whose step trains on so many images a second."""
+    parts = {"step": TRAIN / speed, "validation": FORWARD * VALIDATION / speed, "checkpoints": CHECKPOINT}
+    return {name: EPOCHS * seconds / 3600 for name, seconds in parts.items()}
 
 
 def extrapolated(ctx: Context) -> Html:
-    """Hours and disk for one net and for all, from the arithmetic, the paper's own words and the benchmark."""
-    found = training_work(ctx)
-    if not found:
-        return render("cost_extrapolated.html.j2", macs=0)
-    (images, work), totals, claims = found, ctx.results.layers["alexnet"]["totals"], ctx.claims
-    nets = nets_wanted(ctx.table)
-    runs = SEEDS * len(nets)
-    ways = [
-        (f"The paper: {DAYS:g} days on {GPUS} GTX 580 (GPU-hours)", RUN_HOURS),
-        *((f"A card that keeps up {rate} TFLOP/s (GPU-hours)", hours_at(rate, work)) for rate in SUSTAINED),
-        *_here(ctx, images),
-    ]
+    """Hours and disk for one net and for all, on one GPU and on eight, by what is known of speeds, and what limits them."""
+    nets, net = nets_wanted(ctx.table), ctx.results.layers.get("alexnet")
+    runs, ways = SEEDS * len(nets), []
+    for row in speeds(ctx.results.folder).to_dict("records"):
+        parts = hours_of_a_run(row["images_per_second"])
+        ways.append(row | {"hours": sum(parts.values()), "step_share": parts["step"] / sum(parts.values())})
     return render(
         "cost_extrapolated.html.j2",
-        images=images / 1e6,
-        passes=claims["cycles-90"].paper,
-        size=float(claims["abs-train-size"].paper),
-        work=work / 1e15,
-        macs=totals["macs"],
+        epochs=EPOCHS,
+        images=TRAIN,
         nets=len(nets),
         seeds=SEEDS,
         runs=runs,
-        kept=BYTES * FLOATS * totals["parameters"] / 1e9,
+        kept=BYTES * FLOATS * net["totals"]["parameters"] / 1e9 if net else None,
         stored=sum(count * RAW_BYTES for count in IMAGES.values()) / 1e9,
+        picture=RAW_BYTES,
+        gather=GATHER,
         ways=ways,
         short=number,
     )
-
-
-def _here(ctx: Context, images: float) -> list[tuple[str, float]]:
-    """Hours at the speed of the full-size step that the benchmark measured."""
-    found = read_bench(ctx.results.folder)
-    if not found:
-        return []
-    bench, machine, _ = found
-    rows = bench[bench["benchmark"].str.startswith(FULL_STEP) & (bench["unit"] == "images/s")]
-    if rows.empty:
-        return []
-    speed = float(rows["subject_value"].iloc[0])
-    where = f"{machine.get('cpu', 'a processor')}, {machine.get('cores', '?')} cores"
-    return [(f"{where}, at {number(speed)} images/s (hours)", images / speed / 3600)]

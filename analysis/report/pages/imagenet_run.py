@@ -14,12 +14,13 @@ from analysis.report.forest import Row, drawing, panel
 from analysis.report.names import plain_name
 from analysis.report.page import Html, render
 from analysis.report.pages.calibration import REFERENCE
-from analysis.report.pages.cost import SUSTAINED, hours_at, training_work
+from analysis.report.pages.cost import hours_of_a_run, speeds
 from analysis.report.pages.speed import IMAGES, RAW_BYTES
 from analysis.text import plural
 from analysis.verdicts.labels import PENDING
 
 Runs = Counter[tuple[str, str]]  # runs of a net (data set, experiment)
+TYPICAL = ("NVIDIA H100", "fp32")  # the GPU of the figure, in the precision that the studies have
 SHOWN = 9  # steps of the plan that have a row of their own
 TITLES = {"ilsvrc2010": "ILSVRC-2010", "ilsvrc2012": "ILSVRC-2012"}
 
@@ -63,25 +64,27 @@ def _gain(have: Runs, more: Runs, left: dict[str, Runs]) -> float:
     return sum(needed <= after for needed in left.values()) / max((after - have).total(), 1)
 
 
-def hours_of_a_run(ctx: Context) -> tuple[float, float] | None:
-    """GPU-hours of a run of the paper's network on ILSVRC, at the highest and the lowest rate; None without its layer table."""
-    work = training_work(ctx)
-    return (hours_at(SUSTAINED[-1], work[1]), hours_at(SUSTAINED[0], work[1])) if work else None
+def range_of_hours(ctx: Context) -> tuple[float, float]:
+    """GPU-hours of a run of the paper's network on ILSVRC, on the fastest and on the slowest GPU of today that the table of speeds has."""
+    found = speeds(ctx.results.folder)
+    today = found.loc[found["on"].str.contains("NVIDIA|GPU"), "images_per_second"]
+    fastest, slowest = (sum(hours_of_a_run(speed).values()) for speed in (today.max(), today.min()))
+    return fastest, slowest
 
 
 def first_step(ctx: Context) -> dict[str, Any] | None:
     """Runs of the plan's first step, how many claims they settle, and the hours of a run; None if there is no plan."""
-    steps, hours = plan(wanted(ctx)), hours_of_a_run(ctx)
-    return {"runs": steps[0][0].total(), "claims": len(steps[0][1]), "hours": hours} if steps and hours else None
+    steps = plan(wanted(ctx))
+    return {"runs": steps[0][0].total(), "claims": len(steps[0][1]), "hours": range_of_hours(ctx)} if steps else None
 
 
 def story(ctx: Context) -> Html | None:
     """The first steps of the plan as a staircase, and what the very first takes."""
-    work, claims = training_work(ctx), wanted(ctx)
-    if not work or not claims:
+    claims = wanted(ctx)
+    if not claims:
         return None
-    rate = SUSTAINED[1]
-    hours = hours_at(rate, work[1])
+    known = speeds(ctx.results.folder).set_index(["on", "precision"])["images_per_second"]
+    hours = sum(hours_of_a_run(known[TYPICAL]).values())
     pending = int(ctx.table.loc[ctx.table["id"].isin(list(claims)), "verdict"].eq(PENDING).sum())
     steps = plan(claims)
     runs = pd.Series([added.total() for added, _ in steps]).cumsum()
@@ -99,7 +102,7 @@ def story(ctx: Context) -> Html | None:
         rows.append((f"{left} more runs, in {plural(rest, 'step')}", left * hours, f"all {len(claims)} claims"))
     ends = pd.Series([0.0, *(amount for _, amount, _ in rows)]).cumsum()
     bars = [Row(label, note=said, bar=bar) for (label, _, said), bar in zip(rows, pairwise(ends), strict=True)]
-    staircase = [panel(f"GPU-hours in total, at {rate} TFLOP/s", bars, cut=False)]
+    staircase = [panel(f"GPU-hours in total, on an {' in '.join(TYPICAL)} (estimate)", bars, cut=False)]
     alt = "; ".join(f"{row.runs} runs, {row.gpu_hours:.0f} GPU-hours: {row.claims} claims" for row in data.itertuples())
     drawn = chart(
         lambda narrow: drawing(staircase, alt, narrow),
@@ -114,8 +117,7 @@ def story(ctx: Context) -> Html | None:
     return render(
         "findings/imagenet_run.html.j2",
         figure=drawn,
-        hours=hours_of_a_run(ctx),
-        rates=(SUSTAINED[-1], SUSTAINED[0]),
+        hours=range_of_hours(ctx),
         paper_hours=RUN_HOURS,
         gigabytes=IMAGES[TITLES[study]] * RAW_BYTES / 1e9,
         title=TITLES[study],
