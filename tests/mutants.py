@@ -41,6 +41,7 @@ TESTS = {  # module -> its tests
     "alexnet/training/sgd.py": ["optim"],
     "alexnet/training/schedule.py": ["optim", "cifar_nets"],
     "alexnet/training/train.py": ["train", "resume", "race"],
+    "alexnet/training/step.py": ["train", "recorded_step"],
     "alexnet/training/trainer.py": ["train", "resume"],
     "alexnet/evaluation/evaluate.py": ["evaluate", "ensemble"],
     "alexnet/batches/augment.py": ["data", "loader"],
