@@ -93,3 +93,9 @@ def test_a_study_without_examinations_has_no_page(tmp_path: Path) -> None:
     fabricate.study(tmp_path, "demo")
     ctx = Context(load_results(tmp_path), pd.DataFrame({"id": ["fig3-special"]}))
     assert inside_the_net.inside(ctx, ctx.studies[0]) is None
+
+
+def test_both_drawings_of_a_plot_say_its_numbers(ctx: Context) -> None:
+    (study,) = ctx.studies
+    labels = re.findall(r'aria-label="(Colour by tower: [^"]*)"', inside_the_net.inside(ctx, study))
+    assert len(labels) == 2 and labels[0] == labels[1] and labels[0].count("mean") == 4  # two towers of two seeds

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import re
+from collections import Counter
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -136,28 +137,15 @@ def _unlinked(html: str, gone: set[str]) -> str:
 
 
 def _distinct(html: str) -> str:
-    """Regions (scrolling frames) of the same name get a number, and ids within figures are made unique."""
-    seen: dict[str, int] = {}
+    """Regions (scrolling frames) of the same name get a number."""
+    seen = Counter[str]()
 
     def numbered(match: re.Match[str]) -> str:
-        found = re.search(r'aria-label="([^"]*)"', match[0])
-        if not found:
-            return match[0]
-        label = found[1]
-        seen[label] = seen.get(label, 0) + 1
-        return match[0] if seen[label] == 1 else match[0].replace(label, f"{label} ({seen[label]})")
+        before, label, after = match.groups()
+        seen[label] += 1
+        return f"{before}{label} ({seen[label]}){after}" if seen[label] > 1 else match[0]
 
-    def own(match: re.Match[str]) -> str:
-        """Figures that are described alike would share the ids inside of them."""
-        found = re.search(r' id="(f[0-9a-f]{10})-', match[0])
-        if not found:
-            return match[0]
-        prefix = found[1]
-        seen[prefix] = seen.get(prefix, 0) + 1
-        return match[0] if seen[prefix] == 1 else match[0].replace(f"{prefix}-", f"{prefix}.{seen[prefix]}-")
-
-    html = re.sub(r'<div [^>]*role="region"[^>]*>', numbered, html)
-    return re.sub(r"<svg .*?</svg>", own, html, flags=re.S)
+    return re.sub(r'(<div [^>]*role="region"[^>]* aria-label=")([^"]*)("[^>]*>)', numbered, html)
 
 
 def _page(chapters: list[Chapter]) -> str:

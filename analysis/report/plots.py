@@ -29,7 +29,8 @@ def rates_chart(data: pd.DataFrame, title: str, caption: str) -> Html:
         f"{r.condition}, {r.net} at {r.rate:g}: {'' if r.reached else 'more than '}{r.epochs:.1f}"
         for r in data.itertuples()
     )
-    return chart(lambda narrow: _rates(data, f"Epochs by rate: {'; '.join(said)}", narrow), title, caption, data)
+    alt = f"Epochs by rate: {'; '.join(said)}"
+    return chart(lambda narrow: _rates(data, alt, narrow), title, caption, data)
 
 
 def _rates(data: pd.DataFrame, alt: str, narrow: bool) -> Html:
@@ -55,7 +56,8 @@ def chroma_chart(data: pd.DataFrame, title: str, caption: str) -> Html:
     """Share of colour of every first-layer kernel, a panel a seed and a column a tower (columns: seed, tower, colour in %)."""
     means = data.groupby(["seed", "tower"], sort=False)["colour"].mean()
     said = (f"seed {seed}, tower {tower}: mean {mean:.0f} %" for (seed, tower), mean in means.items())
-    return chart(lambda narrow: _chroma(data, f"Colour by tower: {'; '.join(said)}", narrow), title, caption, data)
+    alt = f"Colour by tower: {'; '.join(said)}"
+    return chart(lambda narrow: _chroma(data, alt, narrow), title, caption, data)
 
 
 def _chroma(data: pd.DataFrame, alt: str, narrow: bool) -> Html:
