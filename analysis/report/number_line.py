@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 from analysis.report.page import Html, render
 from analysis.report.scale import Scale
-from analysis.verdicts.table import number
 
 PAD = 0.07  # of the width left free at each end
 REACH = 4.0  # an interval is cut where it reaches further beyond all points than this many of their widths
@@ -65,20 +64,5 @@ def number_line(marks: Marks, alt: str, unit: str = "", axis: tuple[float, float
         css: `from-lab` where `ours` and `span` are the authors' numbers, `undecided` where ours have no verdict; both have colours.
     """
     scale = Scale.of(*(axis or limits([marks])), most=4)
-    at = scale.within(0, 100, 2)
-    span = marks.span
-    return render(
-        "number_line.svg.j2",
-        alt=alt,
-        css=f" {css}" if css else "",
-        ours=None if marks.ours is None else at(marks.ours),
-        beyond=marks.ours is not None and scale.outside(marks.ours),
-        span=span and [at(end) for end in span],
-        cut=[bool(span and span[0] < scale.low), bool(span and span[1] > scale.high)],
-        seeds=[at(seed) for seed in marks.seeds if not scale.outside(seed)],
-        paper=None if marks.paper is None else at(marks.paper),
-        band=marks.band and [at(end) for end in marks.band],
-        lab=None if marks.lab is None else at(marks.lab),
-        zero=None if marks.zero is None else at(marks.zero),
-        ticks=[(at(tick), number(float(f"{tick:.6g}"), unit)) for tick in scale.ticks],
-    )
+    shown = {"marks": marks, "scale": scale, "at": scale.within(0, 100, 2), "unit": unit}
+    return render("number_line.svg.j2", **shown, alt=alt, css=f" {css}" if css else "")
