@@ -4,7 +4,6 @@ A colour has one meaning in all figures: blue is ours, orange the authors' logs,
 """
 
 import math
-import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -68,15 +67,6 @@ class Row:
         """The row of the table to download."""
         ours, lab = (found or (NAN, NAN, NAN) for found in (self.ours, self.lab))
         return [self.label, *ours, " ".join(f"{seed:.6g}" for seed in self.spread), self.paper, *lab, self.note]
-
-    def wrapped(self, narrow: bool, label: int, note: int) -> dict[str, list[str]]:
-        """Lines of label and note, of so many characters; on a phone the note stands behind the label."""
-        if narrow:
-            return {"label": textwrap.wrap("  ·  ".join(filter(None, (self.label, self.note))), 46), "note": []}
-        return {
-            "label": textwrap.wrap(self.label, label) + [self.where] * bool(self.where),
-            "note": textwrap.wrap(self.note, note),
-        }
 
 
 def _spoken(name: str, of: Number | None) -> str:

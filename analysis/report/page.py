@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import re
+import textwrap
 from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
@@ -42,7 +43,7 @@ def templates() -> Environment:
     """The templates of the report: they escape whatever is no Html, and a name without a value is an error.
 
     `plural(n, "run")`, `interval`, `badge` and the filters `base64`, `commas` (`commas(1)`: a decimal), `number`,
-    `with_unit` and `series` are there for all.
+    `with_unit`, `series` and `wrapped` (lines of so many characters) are there for all.
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -64,6 +65,7 @@ def templates() -> Environment:
         number=number,
         with_unit=with_unit,
         series=series,
+        wrapped=textwrap.wrap,
     )
     return made
 
