@@ -206,9 +206,10 @@ def _compare(options: Options) -> int:
     found = reruns.compare(*folders, options.processor)
     print("\n".join(reruns.lines(found)))
     if options.out:
+        from analysis.files import write_text
         from analysis.report import comparison
 
-        comparison.write(*folders, found, options.out)
+        write_text(options.out, comparison.page(*folders, found))
     if options.record:
         reruns.record([one for one in found if one.comparable], options.published)
     return int(not all(one.same for one in found if one.comparable))

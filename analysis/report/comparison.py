@@ -5,10 +5,8 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from statistics import stdev
 
-from analysis.files import write_text
 from analysis.paper.claims import load_claims
 from analysis.report import forest
 from analysis.report.page import TEMPLATE, Html, render
@@ -119,12 +117,3 @@ def _row(mine: Outcome, theirs: Outcome) -> Row:
         printed=with_unit(claim.paper, claim.unit), paper=math.nan if beside is None else beside,
         bound=mine.bound, verdict=mine.verdict, evidence=mine.evidence, limit="", why="",
     )  # fmt: skip
-
-
-def write(ours: Results, published: Results, found: Sequence[Rerun], out: Path) -> None:
-    """Write the page to `out`.
-
-    Raises:
-        UserError: it cannot be written.
-    """
-    write_text(out, page(ours, published, found))
