@@ -37,6 +37,13 @@ def mean_range(values: Sequence[float], digits: int = 1) -> str:
     return shown if len(values) == 1 else f"{shown} ({min(values):.{digits}f} – {max(values):.{digits}f})"
 
 
+def brief(value: object) -> str:
+    """A value of a record in a word: `none`, `yes`, `no`; of a fraction six digits at most."""
+    if value is None or isinstance(value, bool):
+        return {None: "none", True: "yes", False: "no"}[value]
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
 def fill(package: str, template: str, escape: bool = False, **values: object) -> str:
     """A template beside the modules of `package`, filled with `values`, which are made safe for HTML with `escape`."""
     loader = PackageLoader(package, package_path="")

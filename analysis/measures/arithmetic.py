@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
+from analysis.text import brief
+
 Describe = dict[str, Any]
 CYCLES, IMAGES = 90, 1.2e6  # sections 5 and 2
 CARDS, PEAK = 2, 1.581e12  # GTX 580: 512 cores at 1.544 GHz, two operations a cycle in single precision
@@ -57,7 +59,7 @@ MEASURES: dict[str, Callable[[Asked], float | str]] = {
     "largest_share": lambda a: 100 * max(map(_number, _listed(a.net, a.metric))) / a.total,
     "count": lambda a: len(_of_kind(a.net, a.metric)),
     "product": lambda a: math.prod(a.value),
-    "list": lambda a: " ".join(_text(value) for value in _listed(a.net, a.metric)),
+    "list": lambda a: " ".join(map(brief, _listed(a.net, a.metric))),
     "after": lambda a: " ".join(dict.fromkeys(_preceding(a.net, a.metric))),
     "shape": lambda a: shape(layer(a.net, a.metric)),
     "log2": lambda a: math.log2(a.number),
@@ -136,9 +138,3 @@ def _number(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise Absent(f"the layer table holds {value!r} where a number is expected")
     return value
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return f"{value:g}" if isinstance(value, float) else str(value)

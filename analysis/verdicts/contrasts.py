@@ -8,6 +8,7 @@ from analysis.measures import races
 from analysis.measures.estimates import NoEstimate
 from analysis.paper.claims import Claim
 from analysis.results.evidence import Results, Study
+from analysis.text import brief
 
 OF_THE_RUN = ("study", "experiment", "seed", "fingerprint", "tier", "rate")  # a rate's factor shows in the schedule
 RATES = ("weights", "biases", "base")
@@ -15,7 +16,6 @@ SCHEDULE = "optimizer.schedule."
 LAYERS = "model.layers."
 NOISE = "augmentation.color_noise"
 WITH_NOISE = (f"{NOISE}_scale", f"{NOISE}_stays")  # of no meaning without it
-ABSENT = "none"
 
 
 def differs(claim: Claim, results: Results, study: Study) -> str:
@@ -62,15 +62,16 @@ def between(ours: dict[str, Any], base: dict[str, Any]) -> list[str]:
         entries[f"all learning rates × {factor:.4g}"] = []
     for key in keys:
         layer, _, last = key.removeprefix(LAYERS).partition(".")
+        values = f"{brief(left.get(key))} against {brief(right.get(key))}".replace("_", " ")
         if last == "after":
             for words in _steps(left[key], right[key]):
                 entries.setdefault(f"{{}} {words}", []).append(layer)
         elif key.startswith(LAYERS):
-            words = f"{last.replace('_', ' ')} of {{}}: {_text(left.get(key))} against {_text(right.get(key))}"
+            words = f"{last.replace('_', ' ')} of {{}}: {values}"
             entries.setdefault(words, []).append(layer)
         else:
             name = key.removeprefix("model.").removeprefix("augmentation.").removeprefix("optimizer.")
-            entries[f"{name.replace('_', ' ')}: {_text(left.get(key))} against {_text(right.get(key))}"] = []
+            entries[f"{name.replace('_', ' ')}: {values}"] = []
     return [words.format(", ".join(layers)) for words, layers in entries.items()]
 
 
@@ -116,9 +117,3 @@ def _steps(ours: list[str], base: list[str]) -> list[str]:
     words = [f"{'with one less' if step in ours else 'without'} {step}" for step in dict.fromkeys(less)]
     words += [f"with {'one more ' * (step in base)}{step}" for step in dict.fromkeys(more)]
     return [word.replace("_", " ") for word in words] or [f"followed by {' '.join(ours)} against {' '.join(base)}"]
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return ABSENT if value is None else f"{value:g}" if isinstance(value, float) else str(value).replace("_", " ")

@@ -10,7 +10,7 @@ from analysis.report.number_line import Marks, number_line, shared_axis
 from analysis.report.page import Html, note, render
 from analysis.report.program import linked
 from analysis.results.evidence import Study
-from analysis.text import markdown_table, mean_range, plural, series, tally
+from analysis.text import brief, markdown_table, mean_range, plural, series, tally
 from analysis.verdicts import effects
 from analysis.verdicts.effects import TIER_WORDS, Effect
 from analysis.verdicts.table import number
@@ -179,9 +179,7 @@ def _changes(changes: dict[str, list[Any]]) -> list[str]:
 def _brief(value: Any) -> str:
     if isinstance(value, list):
         return f"{len(value)} stages" if value and isinstance(value[0], dict) else " ".join(map(str, value))
-    if value is None or isinstance(value, bool):
-        return {None: "none", True: "yes", False: "no"}[value]
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return brief(value)
 
 
 # What the errors that others published stand beside.
