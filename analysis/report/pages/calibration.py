@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.calibration.power import DAYS, GPUS, LOG_SD, RUN_HOURS, SEEDS, WANTED
+from analysis.calibration import power
 from analysis.calibration.record import behaviour
 from analysis.calibration.simulation import NOMINAL
 from analysis.report.context import Context
@@ -110,14 +110,4 @@ def _power(path: Path) -> Html | None:
     if not path.is_file():
         return None
     found = pd.read_csv(path)
-    return render(
-        "power.html.j2",
-        rows=found.to_dict("records"),
-        seeds=SEEDS,
-        repeats=int(found["repeats"].min()),
-        wanted=100 * WANTED,
-        log_sd=LOG_SD,
-        days=DAYS,
-        gpus=GPUS,
-        hours=RUN_HOURS,
-    )
+    return render("power.html.j2", rows=found.to_dict("records"), repeats=int(found["repeats"].min()), assumed=power)
