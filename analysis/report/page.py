@@ -42,13 +42,14 @@ class Html(Markup):
 def templates() -> Environment:
     """The templates of the report: they escape whatever is no Html, and a name without a value is an error.
 
-    `plural(n, "run")`, `interval`, `badge` and the filters `base64`, `commas` (`commas(1)`: a decimal), `number`,
+    `plural(n, "run")`, `interval`, `badge`, `linked`, `paper_value` and the filters `base64`, `commas` (`commas(1)`: a decimal), `number`,
     `with_unit`, `series` and `wrapped` (lines of so many characters) are there for all.
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     from analysis.report.badges import badge
-    from analysis.verdicts.table import interval, number, with_unit
+    from analysis.report.program import linked
+    from analysis.verdicts.table import interval, number, paper_value, with_unit
 
     made = Environment(
         loader=FileSystemLoader(TEMPLATE),
@@ -57,7 +58,7 @@ def templates() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.globals.update(badge=badge, interval=interval, plural=plural)
+    made.globals.update(badge=badge, interval=interval, linked=linked, paper_value=paper_value, plural=plural)
     made.filters.update(
         base64=lambda text: base64.b64encode(text.encode()).decode(),
         commas=_commas,

@@ -18,7 +18,6 @@ from analysis.report.page import Html, render
 from analysis.report.pages.campaign_state import outdated
 from analysis.report.pages.fig1_sentences import judged_under
 from analysis.report.pages.provenance import anchor
-from analysis.report.program import linked
 from analysis.results.campaign import machine, several
 from analysis.results.evidence import Key
 from analysis.verdicts.judge import judge
@@ -43,15 +42,7 @@ def claims(ctx: Context) -> Html:
         [(title, [_card(ctx, row, old) for row in part.to_dict("records")]) for title, part in _groups(t[chosen])]
         for chosen in (main, ~main)
     )
-    return render(
-        "claims.html.j2",
-        choices=choices,
-        groups=groups,
-        rest=rest,
-        linked=linked,
-        total=len(t),
-        others=int((~main).sum()),
-    )
+    return render("claims.html.j2", choices=choices, groups=groups, rest=rest, total=len(t), others=int((~main).sum()))
 
 
 def experimental(ctx: Context) -> list[str]:

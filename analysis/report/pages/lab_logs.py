@@ -16,10 +16,9 @@ from analysis.paper.lab_logs import LabLog, load_lab_logs, logged, rows_of, view
 from analysis.report.context import Context
 from analysis.report.number_line import Marks, number_line, shared_axis
 from analysis.report.page import Html, render
-from analysis.report.program import linked
 from analysis.stats.intervals import Noise, half_width
 from analysis.text import series
-from analysis.verdicts.table import VIEWS, interval, paper_value, with_unit
+from analysis.verdicts.table import VIEWS
 
 IMAGES = {("ilsvrc2010", "test"): 150_000, ("ilsvrc2010", "val"): 50_000, ("ilsvrc2012", "val"): 50_000}
 TWINS = ("169", "170", "171", "175", "170-256-double")
@@ -110,31 +109,21 @@ def logged_number(claim: Claim) -> tuple[float, float, float] | None:
 def judged(ctx: Context) -> Html:
     """The paper's ablations judged by its own logs: a line each for the top-1 and the top-5 error."""
     logs = load_lab_logs()
-    found = {metric: differences(logs, metric) for metric in METRICS}
-    both = [*found["top1_error"], *found["top5_error"]]
-    marks = {id(d): _marks(d, ctx) for d in both}
-    axis = shared_axis(marks.values())
-    lines = [
-        {
-            "words": one.words,
-            "nets": f"{one.rows[0].net} − {one.rows[1].net}, {_where(one.rows[0])}",
-            "parts": [
-                {
-                    "d": d,
-                    "top": d.metric[3],
-                    "line": number_line(marks[id(d)], _spoken(d), "points", axis, "from-lab"),
-                    "paper": with_unit(ctx.claims[d.claim].paper, "points") if d.claim in ctx.claims else "",
-                    "span": interval(d.number[1], d.number[2], "points"),
-                }
-                for d in (one, other)
-            ],
-        }
-        for one, other in zip(*found.values(), strict=True)
-    ]
+    top1, top5 = (differences(logs, metric) for metric in METRICS)
+    both = [*top1, *top5]
+    axis = shared_axis(_marks(d, ctx) for d in both)
+
+    def drawn(d: Difference) -> Html:
+        alt = "{}: {:.2f} points, from {:.2f} to {:.2f}".format(d.words, *d.number)
+        return number_line(_marks(d, ctx), alt, "points", axis, "from-lab")
+
     printed = [d for d in both if d.claim]
     return render(
         "lab_logs.html.j2",
-        lines=lines,
+        pairs=zip(top1, top5, strict=True),
+        drawn=drawn,
+        where=_where,
+        claims=ctx.claims,
         shown=sum(d.reading == "shown" for d in printed),
         printed=len(printed),
         within=series([_named(d) for d in printed if d.reading == "within the noise"]),
@@ -148,10 +137,6 @@ def _marks(d: Difference, ctx: Context) -> Marks:
     return Marks(ours=d.value, span=d.number[1:], paper=paper, zero=0.0)
 
 
-def _spoken(d: Difference) -> str:
-    return "{}: {:.2f} points, from {:.2f} to {:.2f}".format(d.words, *d.number)
-
-
 def _named(d: Difference) -> str:
     return f"{d.words[:1].lower()}{d.words[1:]} (top-{d.metric[3]})"
 
@@ -163,24 +148,10 @@ def _where(log: LabLog) -> str:
 def side_by_side(ctx: Context) -> Html:
     """Paper and lab log for every claim with a logged number, and on which data each was logged; the claims' cards add ours."""
     logs = load_lab_logs()
-    rows = []
-    for claim in ctx.claims.values():
-        value = logged(claim, logs)
-        if value is None:
-            continue
-        of = rows_of(claim, logs)
-        rows.append(
-            {
-                "claim": claim.id,
-                "paper": paper_value(claim.paper, claim.unit, claim.relation),
-                "log": with_unit(value, claim.unit, 3 if claim.unit in ("%", "points") else None),
-                "rounds": rounds_to(value, claim),
-                "where": _where(of[0]),
-                "nets": list(dict.fromkeys(log.net for log in of)),
-                "files": linked(", ".join(log.source for log in of)),
-            }
-        )
-    return render("lab_logs_and_ours.html.j2", rows=rows, data=sorted({str(row["where"]) for row in rows}))
+    values = {claim: value for claim in ctx.claims.values() if (value := logged(claim, logs)) is not None}
+    found = [(claim, value, rounds_to(value, claim), rows_of(claim, logs)) for claim, value in values.items()]
+    data = sorted({_where(of[0]) for *_, of in found})
+    return render("lab_logs_and_ours.html.j2", found=found, data=data, where=_where)
 
 
 def rounds_to(value: float, claim: Claim) -> bool:
@@ -197,9 +168,6 @@ def all_logs() -> Html:
     """Every logged run, folded by period, with what ten views win."""
     logs = load_lab_logs()
     gains = np.array(list(view_gains(logs).values()))
-    periods = {
-        title: [(log, _where(log), linked(log.source)) for log in logs if log.period == period]
-        for period, title in PERIODS.items()
-    }
+    periods = {title: [log for log in logs if log.period == period] for period, title in PERIODS.items()}
     means, spreads = gains.mean(axis=0), gains.std(axis=0, ddof=1)
-    return render("lab_logs_all.html.j2", nets=len(gains), means=means, spreads=spreads, periods=periods)
+    return render("lab_logs_all.html.j2", nets=len(gains), means=means, spreads=spreads, periods=periods, where=_where)

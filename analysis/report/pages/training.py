@@ -18,7 +18,7 @@ from analysis.text import mean_range
 from analysis.verdicts.effects import Effect, compared_on, effects
 from analysis.verdicts.labels import CANNOT_TELL
 from analysis.verdicts.rules import Outcome
-from analysis.verdicts.table import number, paper_value
+from analysis.verdicts.table import number
 
 FEWEST = 3  # rows of a forest: fewer say no more than their table
 NAN = math.nan
@@ -36,7 +36,6 @@ def ablations(ctx: Context) -> Html:
         forests=[_forest(*of) for of in found],
         outcomes=[o for study in ctx.studies for o in ctx.outcomes(study, hows)],
         others=[(study, others) for study, _, others in found],
-        paper_value=paper_value,
     )
 
 
