@@ -22,7 +22,7 @@ from analysis.results.campaign import machine, several
 from analysis.results.evidence import Key
 from analysis.verdicts.judge import judge
 from analysis.verdicts.labels import CANNOT_TELL, COUNTED, LESSER, MEASURED, PENDING
-from analysis.verdicts.rules import Outcome
+from analysis.verdicts.rules import Outcome, accepted
 from analysis.verdicts.table import VIEWS, interval, verdict_words
 
 COUNTS = ("arithmetic", "dataset", "cited")  # kinds of claims that no training tests
@@ -114,14 +114,6 @@ def _line(row: dict[str, Any], claim: Claim | None) -> Html | None:
     """The number line of a measured claim; None where nothing is measured or only a count is compared."""
     if claim is None or claim.number is None or claim.kind in COUNTS or not claim.how:
         return None
-    paper, slack = claim.number, claim.tolerance or 0.0
-    bands = {
-        "about": (paper - slack, paper + slack),
-        "at_most": (-math.inf, paper + slack),
-        "less": (-math.inf, paper),
-        "at_least": (paper, math.inf),
-        "greater": (paper, math.inf),
-    }
     shown = _comparable(row)
     numbers = [float(part) for part in str(row["values"]).split()] if shown and claim.how != "each" else []
     finite = math.isfinite(row["low"]) and math.isfinite(row["high"])
@@ -129,8 +121,8 @@ def _line(row: dict[str, Any], claim: Claim | None) -> Html | None:
         ours=float(row["ours"]) if shown else None,
         span=(row["low"], row["high"]) if shown and finite else None,
         seeds=tuple(numbers) if len(numbers) > 1 else (),
-        paper=paper if claim.relation in ("about", "equal") else None,
-        band=bands.get(claim.relation),
+        paper=claim.number if claim.relation in ("about", "equal") else None,
+        band=None if claim.relation == "equal" else accepted(claim),
         lab=None if math.isnan(row["lab_value"]) else row["lab_value"],
         zero=NO_EFFECT.get(claim.unit),
     )
