@@ -4,9 +4,9 @@ import csv
 import json
 import math
 import os
-import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
 
 from analysis.errors import UserError
@@ -18,17 +18,15 @@ def write_text(path: Path, text: str) -> None:
     """Write UTF-8 `text` to `path` atomically; missing folders are made."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        temporary = path.with_name(f".{path.name}.{token_hex(4)}")
         try:
-            with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as out:
+            with temporary.open("x", encoding="utf-8", newline="\n") as out:
                 out.write(text)
                 out.flush()
                 os.fsync(out.fileno())
-            os.chmod(temporary, 0o666 & ~_umask())
-            os.replace(temporary, path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror or error}") from None
 
@@ -48,12 +46,6 @@ def write_between(path: Path, start: str, end: str, text: str) -> None:
     if not found or not closed:
         raise UserError(f"{path} lacks the marks {start} and {end}; put them where the text shall stand")
     write_text(path, f"{before}{start}\n\n{text.strip()}\n\n{end}{after}")
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -54,7 +54,7 @@ def test_the_nets_of_the_paper_are_logged_on_two_data_sets() -> None:
 
 
 def test_what_ten_views_win_over_sixteen_nets() -> None:
-    gains = np.array(list(view_gains(LOGS).values()))
+    gains = view_gains(LOGS).to_numpy()
     assert len(gains) == 16
     np.testing.assert_allclose(gains.mean(0), [1.96, 1.49], atol=0.005)
     np.testing.assert_allclose(gains.std(0, ddof=1), [0.13, 0.09], atol=0.005)

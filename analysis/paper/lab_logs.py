@@ -1,10 +1,11 @@
 """Reads lab_logs.csv: what the authors' own files of 2012 noted about their runs."""
 
 import re
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from functools import cache
-from itertools import product
 from pathlib import Path
+
+import pandas as pd
 
 from analysis.paper.claims import Claim
 from analysis.paper.tables import records
@@ -75,15 +76,8 @@ def logged(claim: Claim, logs: list[LabLog]) -> float | None:
     return None if None in values or len(values) != wanted else float(values[0] - sum(values[1:]))
 
 
-def view_gains(logs: list[LabLog]) -> dict[str, tuple[float, float]]:
-    """Top-1 and top-5 points that ten views win over one, of each net with both on ILSVRC-2012 validation."""
-    found = {}
-    for one, ten in product(logs, logs):
-        same = (one.net, one.dataset, one.split) == (ten.net, ten.dataset, ten.split)
-        if not same or (one.views, ten.views) != ("center", "ten") or one.dataset != "ilsvrc2012":
-            continue
-        errors = (one.top1_error, ten.top1_error, one.top5_error, ten.top5_error)
-        if None not in errors:
-            top1, top1_ten, top5, top5_ten = (float(error or 0) for error in errors)
-            found[one.net] = top1 - top1_ten, top5 - top5_ten
-    return found
+def view_gains(logs: list[LabLog]) -> pd.DataFrame:
+    """Points of `top1_error` and `top5_error` that ten views win over one, of each net with both on ILSVRC-2012 validation."""
+    table = pd.DataFrame([asdict(log) for log in logs if log.dataset == "ilsvrc2012"])
+    errors = table.set_index(["net", "split", "views"])[["top1_error", "top5_error"]].astype(float)
+    return (errors.xs("center", level="views") - errors.xs("ten", level="views")).dropna()

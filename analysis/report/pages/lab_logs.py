@@ -50,7 +50,6 @@ class Difference:
     claim: str
     value: float
     image_error: float
-    run_error: float
     half: float
     rows: tuple[LabLog, LabLog]
 
@@ -93,9 +92,7 @@ def differences(logs: list[LabLog], metric: str) -> list[Difference]:
         images = sum(unpaired_variance(error, n) for error in errors)
         half = half_width([Noise("images", images, 1, math.inf), Noise("seeds", 2 * sd**2, 1, df)])
         claim = claims[metric == "top5_error"]
-        found.append(
-            Difference(words, metric, claim, errors[0] - errors[1], math.sqrt(images), math.sqrt(2) * sd, half, rows)
-        )
+        found.append(Difference(words, metric, claim, errors[0] - errors[1], math.sqrt(images), half, rows))
     return found
 
 
@@ -167,7 +164,7 @@ def rounds_to(value: float, claim: Claim) -> bool:
 def all_logs() -> Html:
     """Every logged run, folded by period, with what ten views win."""
     logs = load_lab_logs()
-    gains = np.array(list(view_gains(logs).values()))
+    gains = view_gains(logs).to_numpy()
     periods = {title: [log for log in logs if log.period == period] for period, title in PERIODS.items()}
     means, spreads = gains.mean(axis=0), gains.std(axis=0, ddof=1)
     return render("lab_logs_all.html.j2", nets=len(gains), means=means, spreads=spreads, periods=periods, where=_where)
