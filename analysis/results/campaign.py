@@ -5,6 +5,8 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
+import pandas as pd
+
 from analysis.results.evidence import Results
 from analysis.text import fill, plural
 
@@ -58,20 +60,13 @@ def devices(run: dict[str, Any]) -> str:
 
 def elapsed(runs: Iterable[dict[str, Any]]) -> float:
     """Hours in which at least one of the runs was training, from the clock: runs side by side count once, pauses not at all."""
-    spans = []
-    for run in runs:
-        for session in run.get("sessions") or []:
-            try:
-                begun, ended = (datetime.fromisoformat(str(session[key])) for key in ("started", "finished"))
-            except (KeyError, ValueError):
-                continue
-            spans.append((begun, ended))
-    seconds, last = 0.0, None
-    for begun, ended in sorted(spans):
-        begun = max(begun, last or begun)
-        if ended > begun:
-            seconds, last = seconds + (ended - begun).total_seconds(), ended
-    return seconds / 3600
+    sessions = [session for run in runs for session in run.get("sessions") or []]
+    told = {key: pd.Series([of.get(key) for of in sessions], dtype=object) for key in ("started", "finished")}
+    times = {key: pd.to_datetime(of, errors="coerce", utc=True, format="ISO8601") for key, of in told.items()}
+    spans = pd.DataFrame(times).dropna().sort_values("started")
+    before = spans["finished"].cummax().shift()  # when the last of the earlier ones ended
+    begun = spans["started"].where(~(before > spans["started"]), before)
+    return float((spans["finished"] - begun).dt.total_seconds().clip(lower=0).sum()) / 3600
 
 
 def evaluation_hours(results: Results, study: str) -> float:
