@@ -145,7 +145,8 @@ class _Loader:
     def read_runs(self) -> pd.DataFrame:
         """Configurations, what belongs to the studies, and the finished runs, whose epochs are returned."""
         configs, records = self.found.configs, {name: study.record for name, study in self.found.studies.items()}
-        configs.update({key: made for key, _, made in self.of_runs("runs/config.json", self._config)})
+        read = self.of_runs("runs/config.json", lambda _, path: fitting.config(self.guard, path))
+        configs.update({key: config for key, _, config in read})
         listed = {name: record["fingerprints"] for name, record in records.items() if "fingerprints" in record}
         tried = _by_run(
             {name: record["pilot"]["fingerprints"] for name, record in records.items() if "pilot" in record}
@@ -162,9 +163,6 @@ class _Loader:
         for key in configs.keys() & tried.keys():
             del configs[key]
         return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=evidence.METRIC_COLUMNS)
-
-    def _config(self, _: Key, path: Path) -> Record:
-        return fitting.config(self.guard, path)
 
     def _run(self, key: Key, path: Path) -> tuple[Record, pd.DataFrame]:
         run = self.guard.record(path, "run")

@@ -23,10 +23,6 @@ from analysis.text import plural
 
 FILE = "reruns.csv"
 KEY = ["experiment", "seed", "finished"]
-COLUMNS = [
-    *("experiment", "seed", "config_fingerprint", "data_fingerprint", "weights_sha256"),
-    *("train_error", "validation_error", "git_commit", "code_sha256", "cpu", "device", "threads", "torch", "finished"),
-]  # fmt: skip
 MACHINE = {"cpu": "processor", "device": "device", "threads": "threads", "torch": "torch", "code_sha256": "code"}
 
 
@@ -104,7 +100,7 @@ def _when(run: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def facts(run: dict[str, Any]) -> dict[str, Any]:
-    """What a run's record says that bears on its bits, by `COLUMNS`."""
+    """What a run's record says that bears on its bits: a row of a table of reruns."""
     made, final = run.get("provenance", {}), run.get("final", {})
     return {
         **{key: run.get(key, "") for key in ("experiment", "seed", "config_fingerprint", "data_fingerprint", "weights_sha256")},
@@ -115,6 +111,9 @@ def facts(run: dict[str, Any]) -> dict[str, Any]:
         "torch": made.get("packages", {}).get("torch", ""),
         "finished": (run.get("sessions") or [{}])[-1].get("finished", ""),
     }  # fmt: skip
+
+
+COLUMNS = list(facts({}))  # of a table of reruns
 
 
 def record(found: Iterable[Rerun], folder: Path) -> None:
