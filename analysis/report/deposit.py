@@ -10,6 +10,7 @@ import hashlib
 import json
 import math
 import re
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -117,13 +118,13 @@ def crate(report: Path, title: str, claims: Path, results: Results | None) -> di
 
     folder = report.parent
     made = ROCrate(version="1.3")
-    _, end = _times(list(results.runs.values()) if results else [])
-    fallback = dt.datetime.fromtimestamp(int(claims.stat().st_mtime), dt.UTC).isoformat()
+    end = _times(results.runs.values() if results else ()).get("endTime")
+    end = end or dt.datetime.fromtimestamp(int(claims.stat().st_mtime), dt.UTC).isoformat()
     made.name = title
     made.description = DESCRIPTION
     terms = {"@type": "CreativeWork", "name": "BSD 2-Clause License", "description": "Use with the notice kept"}
     made.license = made.add(ContextEntity(made, LICENSE, terms))
-    made.datePublished = end or fallback
+    made.datePublished = end
     profiles = [
         made.add(ContextEntity(made, url, {"@type": ["CreativeWork", "Profile"], "name": name, "version": version}))
         for url, name, version in PROFILES
@@ -148,7 +149,7 @@ def crate(report: Path, title: str, claims: Path, results: Results | None) -> di
         for study in results.studies.values():
             _action(made, workflow, files, results, study)
     else:
-        made.add_action(workflow, "#report", result=files, properties={"name": "Report", "endTime": end or fallback})
+        made.add_action(workflow, "#report", result=files, properties={"name": "Report", "endTime": end})
     made.root_dataset["mentions"] = made.get_by_type("CreateAction")
     generated: dict[str, Any] = made.metadata.generate()
     return generated
@@ -176,26 +177,22 @@ def _action(made: Any, workflow: Any, files: list[Any], results: Results, study:
             url = f"urn:hash::sha256:{archive['sha256']}"
             archives.append(made.dereference(url) or made.add(ContextEntity(made, url, about)))
     runs = [run for key, run in sorted(results.runs.items()) if key[0] == study.name]
-    start, end = _times(runs)
     commits = sorted({str(run.get("provenance", {}).get("git_commit")) for run in runs} - {"None"})
     about = {
         "name": f"Study {study.name}: {study.title}",
         "description": f"{study.data} {len(runs)} finished runs, made at commits: {', '.join(commits) or 'unknown'}.",
     }
-    about |= {"startTime": start} if start else {}
-    about |= {"endTime": end} if end else {}
     made.add_action(
         workflow,
         f"#study-{study.name}",
         object=archives[0] if len(archives) == 1 else archives,
         result=files,
-        properties=about,
+        properties=about | _times(runs),
     )
 
 
-def _times(runs: list[dict[str, Any]]) -> tuple[str, str]:
-    """First start and last end of all sessions, ISO 8601; empty where none is recorded."""
+def _times(runs: Iterable[dict[str, Any]]) -> dict[str, str]:
+    """First start and last end of all sessions, ISO 8601, as properties of an action; what is not recorded is left out."""
     sessions = [session for run in runs for session in run.get("sessions", [])]
-    starts = [str(session["started"]) for session in sessions if session.get("started")]
-    ends = [str(session["finished"]) for session in sessions if session.get("finished")]
-    return min(starts, default=""), max(ends, default="")
+    begun, ended = ([str(of[key]) for of in sessions if of.get(key)] for key in ("started", "finished"))
+    return ({"startTime": min(begun)} if begun else {}) | ({"endTime": max(ended)} if ended else {})
