@@ -8,7 +8,6 @@ from analysis.paper.quotes import load_quotes
 from analysis.report.context import Context
 from analysis.report.number_line import Marks, number_line, shared_axis
 from analysis.report.page import Html, note, render
-from analysis.report.program import linked
 from analysis.results.evidence import Study
 from analysis.text import brief, markdown_table, mean_range, plural, series, tally
 from analysis.verdicts import effects
@@ -107,7 +106,6 @@ def departures(ctx: Context) -> Html:
             {
                 "row": row,
                 "quote": load_quotes().get(row["name"]),
-                "code": linked(row["code"]),
                 "changes": _changes(row["changes"]),
                 "studies": found,
                 "telling": any(_telling(of["effect"]) for _, of in found),

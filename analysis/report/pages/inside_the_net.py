@@ -48,7 +48,9 @@ def colour(seeds: dict[int, dict[str, Any]]) -> dict[int, tuple[float, float, fl
         tower, chroma = (np.array(record["kernels"][key]) for key in ("tower", "chroma"))
         sides = chroma[tower == 0], chroma[tower == 1]
         if min(map(len, sides)) > 1:
-            first, second, before = (100 * float(np.mean(of)) for of in (*sides, _untrained(record)))
+            # records of before surrogates have the shares before training elsewhere
+            untrained = record.get("untrained_kernels", {}).get("chroma") or record["kernels"]["initial_chroma"]
+            first, second, before = (100 * float(np.mean(of)) for of in (*sides, untrained))
             found[seed] = first, second, before
     return found
 
@@ -65,12 +67,6 @@ def chroma(study: Study, seeds: dict[int, dict[str, Any]]) -> Html:
         f"{study.title}: share of each kernel's energy that is colour; the paper's second tower is the colourful one."
     )
     return chroma_chart(pd.DataFrame(rows, columns=["seed", "tower", "colour"]), title, caption)
-
-
-def _untrained(record: dict[str, Any]) -> list[float]:
-    """Shares of colour before training; records of before surrogates have them elsewhere."""
-    known: list[float] = (record.get("untrained_kernels") or {}).get("chroma") or record["kernels"]["initial_chroma"]
-    return known
 
 
 def kernel_counts(ctx: Context, study: Study) -> list[tuple[str, list[int], list[tuple[float, float]]]]:

@@ -4,7 +4,6 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from analysis.paper.claims import Claim
 from analysis.report.context import Context
 from analysis.report.page import Html, render
 from analysis.text import mean_range
@@ -72,16 +71,11 @@ def _printed(ctx: Context, id_: str, head: str) -> str:
     if claim is None:
         return ""
     wanted = head[4]  # the digit of Top-1, Top-5
-    if _top(claim) == wanted:
+    about = re.search(r"[Tt]op-(\d)", claim.statement)
+    if about and about[1] == wanted:
         return claim.paper
     also = ALSO.search(claim.note)
     return also[2] if also and also[1] == wanted else ""
-
-
-def _top(claim: Claim) -> str:
-    """Whether a claim is about the top-1 or the top-5 error."""
-    found = re.search(r"[Tt]op-(\d)", claim.statement)
-    return found[1] if found else ""
 
 
 def _logged(ctx: Context, id_: str) -> str:
