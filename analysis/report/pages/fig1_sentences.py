@@ -3,6 +3,7 @@
 import math
 from contextlib import suppress
 from dataclasses import dataclass
+from statistics import geometric_mean
 from typing import Any, NamedTuple
 
 from analysis.measures import races
@@ -133,9 +134,10 @@ def _marks(ctx: Context, study: Study, of: Condition, mark: float) -> str:
     """When each net of a condition reaches the mark, in words: geometric means of the seeds that judge."""
     said = []
     for net, race in zip(NETS, of.pair[::-1], strict=True):
-        epochs = [crossing.epoch for crossing in races.judged(ctx.results, study, race).values()]
-        mean = math.exp(sum(map(math.log, epochs)) / len(epochs)) if epochs and max(epochs) < math.inf else math.nan
-        said.append(f"{net} {'never' if math.isnan(mean) else f'after {mean:.3g} epochs'}")
+        side = races.judged(ctx.results, study, race).values()
+        least = "at least " * any(reached.censored for reached in side)
+        after = f"after {least}{geometric_mean(r.epoch for r in side):.3g} epochs" if side else "not judged"
+        said.append(f"{net} {after}")
     return f"{mark:g} % training error, {said[0]}, {said[1]}"
 
 
