@@ -172,8 +172,6 @@ def _setting(ctx: Context, study: Study, run: list[Condition]) -> dict[str, Any]
     rates = study.races[run[0].pair[0]]["rates"]
     key = min((key for key in ctx.results.configs if key[0] == study.name and key[1] in rates), default=None)
     config = ctx.results.configs[key] if key else {}
-    layers, optimizer = config.get("model", {}).get("layers"), config.get("optimizer")
-    if key is None or not layers or not optimizer:
+    if key is None or not config.get("model", {}).get("layers") or not config.get("optimizer"):
         return {"config": {}}
-    parameters = ctx.results.runs.get(key, {}).get("parameters")
-    return {"config": config, "layers": layers, "optimizer": optimizer, "parameters": parameters}
+    return {"config": config, "parameters": ctx.results.runs.get(key, {}).get("parameters")}
