@@ -1,6 +1,6 @@
 """Curves of the report: errors over epochs, on panels beside each other, below each other on a phone, as SVG."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -45,13 +45,8 @@ def curves_chart(
     panels = []
     for name, nets in panels_of.items():
         found = data if mark is not None else data[data["panel"] == name]
-        across, up = _scale(found["epoch"], 0), _scale(found["error"], None if mark is None else 0)
+        across = Scale.of(0, max(found["epoch"], default=0))
+        up = Scale.of(min(found["error"]) if mark is None else 0, max(found["error"], default=0))
         panels.append({"name": name, "nets": nets, "across": across, "up": up})
     shown = {"panels": panels, "ylabel": ylabel, "mark": mark, "alt": alt}
     return chart(lambda narrow: render("curves.svg.j2", **shown, narrow=narrow), title, caption, data)
-
-
-def _scale(values: Iterable[float], start: float | None) -> Scale:
-    """From `start`, else the lowest value, to the highest."""
-    found = [*values, *([] if start is None else [start])]
-    return Scale.of(min(found), max(found))
