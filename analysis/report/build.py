@@ -110,7 +110,7 @@ def _without_empty_sections(cells: list[Any]) -> list[Any]:
 def _anchored(body: str, slug: str, path: Path) -> tuple[str, str]:
     """The first heading, which is the title, and the body with headings that link to themselves by ids unique in the report."""
     title = ""
-    taken: set[str] = set()
+    taken = Counter[str]()
 
     def heading(match: re.Match[str]) -> str:
         nonlocal title
@@ -119,9 +119,8 @@ def _anchored(body: str, slug: str, path: Path) -> tuple[str, str]:
             title = title or text
             return f'<h2><a href="#{slug}">{text}</a></h2>'
         anchor = f"{slug}-{re.sub(r'[^a-z0-9]+', '-', text.lower()).strip('-')}"
-        same = sum(known == anchor or known.startswith(f"{anchor}.") for known in taken)
-        anchor = f"{anchor}.{same + 1}" if same else anchor
-        taken.add(anchor)
+        taken[anchor] += 1
+        anchor = f"{anchor}.{taken[anchor]}" if taken[anchor] > 1 else anchor
         return f'<h3 id="{anchor}"><a href="#{anchor}">{text}</a></h3>'
 
     body = re.sub(r"<h([1-3])([^>]*)>(.*?)</h\1>", heading, body, flags=re.S)
