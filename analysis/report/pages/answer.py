@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.calibration.power import DAYS, GPUS
+from analysis.calibration import power
 from analysis.paper.lab_logs import load_lab_logs
 from analysis.report.context import Context
 from analysis.report.page import Html, render
@@ -183,8 +183,7 @@ def verdicts(ctx: Context) -> Html:
         "verdicts.html.j2",
         rows=rows,
         evidence=labels.EVIDENCE,
-        days=DAYS,
-        gpus=GPUS,
+        assumed=power,
         hours=imagenet_run.range_of_hours(ctx),
         warnings=warnings(ctx),
     )

@@ -61,16 +61,13 @@ def _groups(t: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     trained = t["evidence"].isin(MEASURED) & (t["verdict"] != PENDING)
     settled = t["verdict"].isin(COUNTED) & ~trained
     pending = (t["verdict"] == PENDING) & ~settled
-    parts = [
-        ("Tested by training", trained),
-        (
-            "Settled without training: counted on the full-size network, or read in the authors' program or a document",
-            settled,
-        ),
-        ("Not tested yet", pending),
-        ("Beyond a test, or quoted from others", ~trained & ~settled & ~pending),
-    ]
-    return [(title, t[chosen]) for title, chosen in parts if chosen.any()]
+    parts = {
+        "Tested by training": trained,
+        "Settled without training: counted on the full-size network, or read in the authors' program or a document": settled,
+        "Not tested yet": pending,
+        "Beyond a test, or quoted from others": ~trained & ~settled & ~pending,
+    }
+    return [(title, t[chosen]) for title, chosen in parts.items() if chosen.any()]
 
 
 def _card(ctx: Context, row: dict[str, Any], old: set[Key]) -> dict[str, Any]:
