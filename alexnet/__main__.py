@@ -22,7 +22,9 @@ def main(argv: list[str] | None = None) -> int:
     try:
         interruption.end_with_workflow()
         with interruption.raised():
-            return options.pop("run")(**options) or 0
+            status = options.pop("run")(**options) or 0
+            sys.stdout.flush()
+            return status
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -32,6 +34,9 @@ def main(argv: list[str] | None = None) -> int:
         print("error: out of memory; use a smaller batch or width, or a larger machine", file=sys.stderr)
         return 2
     except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is left to print would fail again at exit
+        if isinstance(error, BrokenPipeError):
+            return 1
         where = f" ({error.filename})" if error.filename else ""
         print(f"error: {error.strerror or error}{where}", file=sys.stderr)
         return 2
@@ -300,5 +305,6 @@ VERBS = [
 
 
 if __name__ == "__main__":
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115  # where it is closed, as under some schedulers
     sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]  # for terminals that are not UTF-8
     sys.exit(main())

@@ -338,5 +338,6 @@ VERBS: list[tuple[str, str, Callable[[Options], int | None], list[Option]]] = [
 
 
 if __name__ == "__main__":
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115  # where it is closed, as under some schedulers
     sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]  # for terminals that are not UTF-8
     sys.exit(main())

@@ -94,3 +94,22 @@ def test_preflight_shows_all_studies_and_ends_with_the_worst_status(tmp_path: Pa
         done = subprocess.run(shell, cwd=project, capture_output=True, text=True)
         assert (done.returncode, done.stdout) == (worst, screens), done.stderr
         assert (project / "results/logs/preflight.log").read_text() == screens
+
+
+VERBS = [("alexnet", "pack", "--list-sources"), PRINTING[0]]
+
+
+@pytest.mark.parametrize("words", VERBS, ids=lambda words: words[0])
+def test_a_closed_output_is_no_traceback(words: tuple[str, ...]) -> None:
+    """As cron, systemd and `nohup ... >&-` start programs."""
+    done = run("sh", "-c", 'exec "$@" >&-', "sh", sys.executable, "-m", *words)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("words", VERBS, ids=lambda words: words[0])
+def test_a_reader_that_has_enough_is_no_error(words: tuple[str, ...]) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = run(sys.executable, "-m", *words, stdout=writing)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (1, "")
