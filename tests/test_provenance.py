@@ -1,0 +1,39 @@
+"""What a record says of the code: of this checkout, whatever repository is around it or named in the environment."""
+
+import os
+import subprocess
+from pathlib import Path
+
+from conftest import ROOT
+
+from alexnet.runtime import provenance
+
+
+def git(folder: Path, *words: str) -> str:
+    named = ("-c", "user.name=a", "-c", "user.email=a@example.org")
+    clean = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
+    done = subprocess.run(["git", *named, *words], cwd=folder, env=clean, capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def another_repository(folder: Path) -> str:
+    folder.mkdir()
+    git(folder, "init", "--quiet")
+    git(folder, "commit", "--quiet", "--allow-empty", "-m", "not ours")
+    return git(folder, "rev-parse", "HEAD")
+
+
+def test_the_commit_is_that_of_the_checkout_where_a_hook_names_another(tmp_path, monkeypatch):
+    """Git sets GIT_DIR for what its hooks run."""
+    assert another_repository(tmp_path / "other")
+    monkeypatch.setenv("GIT_DIR", str(tmp_path / "other/.git"))
+    assert provenance.collect("train")["git_commit"] == git(ROOT, "rev-parse", "HEAD")
+
+
+def test_a_copy_within_another_repository_has_no_commit(tmp_path, monkeypatch):
+    """Where `alexnet-bench init` was called in somebody's own repository."""
+    assert another_repository(tmp_path / "other")
+    (tmp_path / "other/bench/alexnet").mkdir(parents=True)
+    monkeypatch.setattr(provenance, "PACKAGE", tmp_path / "other/bench/alexnet")
+    record = provenance.collect("train")
+    assert (record["git_commit"], record["git_dirty"]) == (None, None)
