@@ -5,6 +5,8 @@ import io
 import json
 import os
 import random
+import subprocess
+import sys
 import tarfile
 from functools import partial
 from pathlib import Path
@@ -12,7 +14,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import shared_data
+from conftest import ROOT, shared_data
 from test_archives import tar_of
 from test_canonical_order import CLASSES, TRAIN, VAL, images, kaggle, official, packed, sorted_by_class, write
 
@@ -424,3 +426,78 @@ def test_real_images_in_every_layout_give_the_same_store(tmp_path):
         stored = {f.name: f.read_bytes() for f in out.iterdir() if f.name != "manifest.json"}
         found.append((manifest["fingerprint"], stored))
     assert all(each == found[0] for each in found[1:])
+
+
+def sorted_folders(folder: Path) -> Path:
+    """Two classes of two images in each split; a few bytes will do, as nothing is decoded."""
+    for split in ("train", "val"):
+        for wnid in ("n00000001", "n00000002"):
+            (folder / split / wnid).mkdir(parents=True)
+            for number in range(2):
+                (folder / split / wnid / f"{wnid}_{split}{number}.JPEG").write_bytes(b"image")
+    return folder
+
+
+@pytest.mark.parametrize("source", ["folders", "ilsvrc2012"])
+@pytest.mark.parametrize(
+    ("lost", "named"),
+    [
+        ("train/n00000001/more/a.jpg", "more is a folder among images"),
+        ("val/a.JPEG", "a.JPEG is not directly in the folder of a class"),
+        ("train/n00000003.tar", "n00000003.tar is not directly in the folder of a class"),
+    ],
+)
+def test_images_beside_or_below_the_folders_of_classes_are_not_lost(
+    tmp_path: Path, source: str, lost: str, named: str
+) -> None:
+    """What an interrupted sorting or unpacking leaves, and folders in folders, which torchvision's ImageFolder reads."""
+    folder = sorted_folders(tmp_path / "in")
+    assert [split.images for split in open_source(source, folder).splits] == [4, 4]
+    (folder / lost).parent.mkdir(exist_ok=True)
+    (folder / lost).write_bytes(b"image")
+    with pytest.raises(UserError, match=named):
+        open_source(source, folder)
+
+
+def test_images_beside_or_below_classes_in_an_archive_are_not_lost(tmp_path: Path) -> None:
+    for name, lost in (
+        ("below", "train/n00000001/more/a.jpg"),
+        ("beside", "val/a.jpg"),
+        ("litter", "train/@eaDir/a.jpg"),
+    ):
+        folder = sorted_folders(tmp_path / name)
+        (folder / lost).parent.mkdir(exist_ok=True)
+        (folder / lost).write_bytes(b"image")
+        with tarfile.open(tmp_path / f"{name}.tar", "w") as tar:
+            tar.add(folder, "data")
+        if name == "litter":
+            assert [split.images for split in open_source("folders", tmp_path / "litter.tar").splits] == [4, 4]
+            continue
+        with pytest.raises(UserError, match="a.jpg is not directly in the folder of a class"):
+            open_source("folders", tmp_path / f"{name}.tar")
+
+
+def test_a_folder_that_may_not_be_read_beside_the_data_is_passed_over(tmp_path: Path) -> None:
+    """lost+found lies at the root of each ext4 disk."""
+    folder = sorted_folders(tmp_path / "disk")
+    (folder / "lost+found").mkdir(mode=0)
+    code = "import os, sys; from alexnet.archives.sources import find\n"
+    if os.getuid() == 0:  # whom nothing is closed to
+        for path in (tmp_path, *tmp_path.parents[:2]):
+            path.chmod(0o755)
+        code += "os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
+    code += "print(sorted(find('ilsvrc2012', sys.argv[1]).parts))"
+    done = subprocess.run([sys.executable, "-c", code, str(folder)], cwd=ROOT, capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("['train', 'val']\n", "")
+
+
+def test_sorted_validation_images_are_counted_by_the_devkit(images, tmp_path):
+    """As an interrupted sorting leaves them, with the rest elsewhere."""
+    official(images, tmp_path, 1)
+    for tar in tmp_path.glob("*.tar"):
+        tar.unlink()
+    write(tmp_path, sorted_by_class(images), 1)
+    number = open_source("ilsvrc2012", tmp_path).splits[1].images
+    next((tmp_path / "val").glob("*/*")).unlink()
+    with pytest.raises(UserError, match=f"has {number - 1} images, but {number} were published"):
+        open_source("ilsvrc2012", tmp_path)

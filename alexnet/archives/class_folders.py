@@ -3,6 +3,7 @@
 Files on disk get the checks that members of an archive get.
 """
 
+import os
 import stat
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -10,7 +11,7 @@ from pathlib import Path
 
 from alexnet.archives import tars, zips
 from alexnet.archives.catalogue import SPLITS, Catalogue, Extent, Found, ImageClass, Lazy, Place, splits_of
-from alexnet.archives.members import MAX_BYTES, is_litter, printable
+from alexnet.archives.members import MAX_BYTES, is_litter, printable, refuse_lost
 from alexnet.errors import UserError
 
 IMAGENETTE = {
@@ -25,7 +26,8 @@ def around(folders: Sequence[Path]) -> Iterator[Path]:
     yield from folders
     for folder in folders:
         if folder.is_dir():
-            yield from sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+            inner = [path for path in folder.iterdir() if not path.name.startswith(".") and path.is_dir()]
+            yield from sorted(path for path in inner if os.access(path, os.R_OK | os.X_OK))  # not lost+found
     yield from (folder.resolve().parent for folder in folders)
 
 
@@ -36,8 +38,8 @@ def images(folder: Path, roots: Sequence[Path]) -> list[tuple[str, Extent]]:
         roots: the folders that the user named, resolved; a link may lead anywhere in them.
 
     Raises:
-        UserError: a link leads nowhere or out of all roots, an entry is a pipe or a device, or has more bytes than
-            an image can have.
+        UserError: a link leads nowhere or out of all roots, an entry is a folder, a pipe or a device, or has more bytes
+            than an image can have.
     """
     found = []
     for path in folder.iterdir():
@@ -45,7 +47,7 @@ def images(folder: Path, roots: Sequence[Path]) -> list[tuple[str, Extent]]:
             continue
         status = _inside(path, roots).stat()
         if stat.S_ISDIR(status.st_mode):
-            continue
+            raise UserError(f"{path} is a folder among images, in which none is looked for; move them, or take it away")
         if not stat.S_ISREG(status.st_mode):
             raise UserError(f"{path} is a pipe or a device, not an image; take it away")
         size = status.st_size
@@ -73,6 +75,8 @@ def by_class(path: Path, roots: Sequence[Path]) -> Iterator[Place]:
     """The classes of an archive, or of a folder called <split>, those without images too; hidden ones are left out."""
     if path.is_dir():
         folders = sorted(p for p in path.iterdir() if not is_litter(p.name))
+        for file in (p for p in folders if p.is_file()):
+            refuse_lost(str(path), [file.name])
         for folder in (p for p in folders if p.is_dir() or not p.exists()):  # those that do not exist are links
             listed, name = partial(images, _inside(folder, roots), roots), printable(folder.name)
             yield Place(path.name, name, f"{path.name}/{name}", len(listed()), listed)
@@ -85,6 +89,8 @@ def by_class(path: Path, roots: Sequence[Path]) -> Iterator[Place]:
             of_class = found.setdefault((parts[-3], printable(parts[-2])), [])
             if parts[-1]:
                 of_class.append((printable(parts[-1]), data))
+        elif split := next((part for part in parts[:-1] if part in SPLITS), None):
+            refuse_lost(f"{path.name}, {split}", parts[parts.index(split) + 1 :])
     for (split, name), files in found.items():
         yield Place(split, name, path.name, len(files), partial(iter, files))
 

@@ -136,6 +136,8 @@ def _open(held: dict[str, tuple[Layout, list[Path]]], lists: dict[str, Path], fo
     where = ", ".join(dict.fromkeys([*read_from, *[name for name in LISTS[:2] if name in lists][:1]]))
     opened = splits_of(places, found.splits, classes, where, found.archive_order)
     expected = {"train": sum(kit.train_images)} if kit else PUBLISHED[found.source] if len(classes) == 1000 else {}
+    if kit and "val" in held:
+        expected = {**expected, "val": len(ilsvrc.ground_truth("val", lists, kit)[0])}
     for split in opened:
         number = expected.get(split.name, split.images)
         if split.images != number:

@@ -16,6 +16,7 @@ from alexnet.errors import UserError, told
 
 MAX_BYTES = 200_000_000  # of one file, unpacked: more is a decompression bomb
 MOST_TIMES, ALWAYS_ALLOWED = 50, 1_000_000_000
+IMAGES = (".jpeg", ".jpg", ".png", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".tar")  # and what holds those of a class
 DAMAGED = (
     tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, OSError, ValueError,
     RuntimeError,
@@ -70,8 +71,15 @@ def locate(name: str, folders: Sequence[Path]) -> Path:
 
 
 def is_litter(name: str) -> bool:
-    """Whether a file or folder is hidden, or what macOS and Windows leave beside images: those are passed over."""
-    return basename(name).startswith(".") or basename(name) in ("Thumbs.db", "desktop.ini")
+    """Whether a file or folder is hidden, or what macOS, Windows and network disks leave beside images: those are passed over."""
+    return basename(name).startswith(".") or basename(name) in ("Thumbs.db", "desktop.ini", "@eaDir", "__MACOSX")
+
+
+def refuse_lost(where: str, below: Sequence[str]) -> None:
+    """Raise UserError for an image, or what holds some, that would be left out: `below` are the parts of its path in a split."""
+    if below[-1].lower().endswith(IMAGES) and not any(map(is_litter, below)):
+        lost = shown("/".join(below))
+        raise UserError(f"{where}: {lost} is not directly in the folder of a class; move or unpack it, or take it away")
 
 
 class Spool:
