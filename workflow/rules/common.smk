@@ -47,7 +47,7 @@ LOCKS = []  # held until this process ends
 wildcard_constraints:
     study="[A-Za-z0-9_]+",
     experiment="[a-z0-9_]+",
-    seed="[0-9]+",
+    seed="0|[1-9][0-9]*",
     race="[a-z0-9_]+",
     set="[A-Za-z0-9_]+",
     split="train|val|test",
