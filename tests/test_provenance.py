@@ -37,3 +37,11 @@ def test_a_copy_within_another_repository_has_no_commit(tmp_path, monkeypatch):
     monkeypatch.setattr(provenance, "PACKAGE", tmp_path / "other/bench/alexnet")
     record = provenance.collect("train")
     assert (record["git_commit"], record["git_dirty"]) == (None, None)
+
+
+def test_variables_that_choose_arithmetic_are_kept(monkeypatch):
+    """They cap oneDNN and MKL, of which torch's own word for the instructions says nothing."""
+    for name in provenance.ARITHMETIC:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
+    assert provenance.collect("train")["arithmetic"] == {"ONEDNN_MAX_CPU_ISA": "AVX2"}

@@ -13,6 +13,8 @@ from typing import Any
 from alexnet.runtime import fingerprint
 
 PACKAGE = Path(__file__).resolve().parents[1]
+# of the environment: what libraries take instructions, and so rounding, from
+ARITHMETIC = ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "MKL_CBWR", "MKL_ENABLE_INSTRUCTIONS", "OMP_NUM_THREADS")
 PACKAGES = ("torch", "torchvision", "numpy", "numba", "pillow", "pandas", "snakemake")
 
 
@@ -41,7 +43,7 @@ def _processor() -> str:
 
 
 def collect(stage: str) -> dict[str, Any]:
-    """Commit, dirtiness, hash of the code, Python, packages, platform, processor, cores. Null where unknown.
+    """Commit, dirtiness, hash of the code, Python, packages, platform, processor, cores, and variables that choose arithmetic. Null where unknown.
 
     Args:
         stage: of `alexnet.runtime.fingerprint.STAGES`, whose code it is.
@@ -56,6 +58,7 @@ def collect(stage: str) -> dict[str, Any]:
         "platform": platform.platform(),
         "cpu": _processor(),
         "cores": os.cpu_count(),
+        "arithmetic": {name: os.environ[name] for name in ARITHMETIC if name in os.environ},
     }
 
 
