@@ -172,7 +172,9 @@ NET = {
 }
 READING = {"batches.views", "net.weights", "packed.manifest", "packed.packed_set", "packed.stores"}
 PROBES = {f"evaluation.probe_{name}" for name in ("dropout", "kernels", "pictures", "retrieval")}
-TRAINING = {f"training.{name}" for name in ("train", "trainer", "state", "sgd", "schedule", "towers", "two_processes")}
+TRAINING = {
+    f"training.{name}" for name in ("train", "trainer", "state", "step", "sgd", "schedule", "towers", "two_processes")
+}
 CONFIGURATION = {"experiments.resolve"}
 CONTRIBUTE = {
     "train": NET | READING | TRAINING | CONFIGURATION | {"batches.augment", "batches.loader", "batches.gather"},
