@@ -680,8 +680,8 @@ def test_a_zip_with_damage(tmp_path, method):
             everything("folders", tmp_path)
 
 
-def test_hidden_folders_and_folders_in_class_folders_are_no_images(tmp_path):
-    names = ["train/a/1.jpg", "train/.cache/2.jpg", "train/a/more/3.jpg", "train/a/.4.jpg"]
+def test_hidden_folders_and_files_are_no_images(tmp_path):
+    names = ["train/a/1.jpg", "train/.cache/2.jpg", "train/a/.cache/3.jpg", "train/a/.4.jpg"]
     for kind in ("disk", "tar", "zip"):
         (tmp_path / kind).mkdir()
     for name in names:
