@@ -144,7 +144,7 @@ def _distinct(html: str) -> str:
         seen[label] += 1
         return f"{before}{label} ({seen[label]}){after}" if seen[label] > 1 else match[0]
 
-    return re.sub(r'(<div [^>]*role="region"[^>]* aria-label=")([^"]*)("[^>]*>)', numbered, html)
+    return re.sub(r'(<div (?=[^>]*role="region")[^>]*aria-label=")([^"]*)("[^>]*>)', numbered, html)
 
 
 def _page(chapters: list[Chapter]) -> str:
