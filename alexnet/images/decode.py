@@ -131,13 +131,13 @@ def exif_damaged(data: bytes) -> bool:
     return bool(caught)
 
 
-def kept(size: int) -> NDArray[np.uint8]:
-    """Memory of this thread, used again and again: fresh pages cost a tenth of the decoding."""
-    held: NDArray[np.uint8] | None = getattr(_kept, "memory", None)
+def kept(name: str, size: int) -> NDArray[np.uint8]:
+    """Memory of this thread under a name, used again and again: fresh pages cost a tenth of the decoding."""
+    held: NDArray[np.uint8] | None = getattr(_kept, name, None)
     if held is None or len(held) < size:
         held = np.empty(size, np.uint8)
         if size <= LARGE:
-            _kept.memory = held
+            setattr(_kept, name, held)
     return held[:size]
 
 
@@ -157,7 +157,7 @@ def quick(data: bytes, most: int = MAX_PIXELS) -> tuple[NDArray[np.uint8] | None
         if height * width > most:
             raise _Large
         pixels = simplejpeg.decode_jpeg(
-            data, fastdct=False, fastupsample=False, strict=True, buffer=kept(height * width * 3)
+            data, fastdct=False, fastupsample=False, strict=True, buffer=kept("file", height * width * 3)
         )
     except ValueError as error:
         return None, ("extraneous" if "extraneous" in str(error) else "damaged",)

@@ -9,18 +9,17 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
 
 import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
 
 from alexnet.archives.catalogue import Picture
-from alexnet.images.decode import Undecodable, alone, square_of
+from alexnet.images.decode import Undecodable, alone, kept, square_of
 from alexnet.packed import moments
 
 CHUNK = 32  # images that a worker takes at a time
-IN_FLIGHT = 3  # chunks per worker that are under way: bounds the memory, to 19 MB a worker with pixels of 256 x 256
+IN_FLIGHT = 3  # chunks per worker that are under way: bounds the memory
 DIGEST = 32  # hexadecimal digits of a SHA-256 that the index keeps
 
 
@@ -32,7 +31,7 @@ class Chunk:
         tuple[str, int, int, int, str, str]
     ]  # of the index: name, label, width, height, repairs, digest of the stored pixels
     problems: list[tuple[str, str, str]]  # name, archive and what is wrong of the others, which could not be decoded
-    stored: list[Any]  # what the store gets of each: its JPEG file, or its pixels (S, S, 3)
+    files: list[bytes]  # the re-encoded images of a jpeg store
     sums: moments.Sums | None
     error: float  # sum over the images of the mean squared error of re-encoding, in grey levels
 
@@ -52,10 +51,13 @@ def reencode(pixels: NDArray[np.uint8], quality: int) -> tuple[bytes, NDArray[np
     return file, simplejpeg.decode_jpeg(file, fastdct=False, fastupsample=False)
 
 
-def convert(pictures: list[Picture], form: ImageFormat) -> Chunk:
-    """Read, decode and resize some images; UserError if an archive cannot be read."""
+def convert(pictures: list[Picture], form: ImageFormat, store: Callable[[NDArray[np.uint8]], object]) -> Chunk:
+    """Read, decode and resize some images, and hand those that could be decoded to `store`, (n, S, S, 3).
+
+    They must not be kept: the memory is this thread's, and is used again. UserError if an archive cannot be read.
+    """
     size, at, error = form.size, 0, 0.0
-    pixels = np.empty((len(pictures), size, size, 3), np.uint8)
+    pixels = kept("chunk", CHUNK * size * size * 3).reshape(CHUNK, size, size, 3)
     rows, problems, files = [], [], []
     for picture in pictures:
         try:
@@ -74,17 +76,24 @@ def convert(pictures: list[Picture], form: ImageFormat) -> Chunk:
         repairs = ";".join((*picture.repairs, *square.repairs))
         rows.append((picture.name, picture.label, square.width, square.height, repairs, digest))
     pixels = pixels[:at]
-    return Chunk(rows, problems, files or list(pixels), moments.sums_of(pixels) if form.sums else None, error)
+    store(pixels)
+    return Chunk(rows, problems, files, moments.sums_of(pixels) if form.sums else None, error)
 
 
-def in_order(work: Callable[[list[Picture]], Chunk], pictures: Iterable[Picture], workers: int) -> Iterator[Chunk]:
-    """`work` over the chunks of the stream, in its order; at most IN_FLIGHT chunks per worker are in memory."""
+def in_order(
+    work: Callable[[int, list[Picture]], Chunk], pictures: Iterable[Picture], first: int, workers: int
+) -> Iterator[Chunk]:
+    """`work(chunk number, images)` over the stream, from chunk `first` on, in its order.
+
+    At most IN_FLIGHT chunks per worker are in memory.
+    """
     stream = iter(pictures)
+    chunks = enumerate(iter(lambda: list(islice(stream, CHUNK)), []), first)
     waiting: deque[Future[Chunk]] = deque()
     with ThreadPoolExecutor(workers, thread_name_prefix="pack") as pool:
         try:
-            for chunk in iter(lambda: list(islice(stream, CHUNK)), []):
-                waiting.append(pool.submit(work, chunk))
+            for number, chunk in chunks:
+                waiting.append(pool.submit(work, number, chunk))
                 if len(waiting) >= IN_FLIGHT * workers:
                     yield waiting.popleft().result()
             while waiting:

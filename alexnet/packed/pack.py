@@ -226,7 +226,7 @@ def pack(
                 form = ImageFormat(image_size, split.name == "train", quality if storage == "jpeg" else None)
                 packer = SplitPacker(split, partial, form, lines.add)
                 packed[split.name] = packer.run(workers or len(os.sched_getaffinity(0)), len(catalogue.classes))
-                problems += [{"name": n, "archive": a, "problem": why} for n, a, why in packer.state.problems]
+                problems += [{"name": n, "archive": a, "problem": why} for _, n, a, why in packer.state.problems]
                 sums = packer.state.sums or sums
             list_undecodable(problems, allow_undecodable, out / "undecodable.tsv")
             records |= {path: future.result() for path, future in hashes.items()}

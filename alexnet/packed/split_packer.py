@@ -8,13 +8,13 @@ goes on ends with the same bytes as one that was never interrupted.
 import copy
 import csv
 import hashlib
-import io
 import json
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
@@ -22,13 +22,12 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-from numpy.lib import format as npy
 
 from alexnet.archives.catalogue import Picture, Split
 from alexnet.errors import UserError
 from alexnet.packed import moments
-from alexnet.packed.chunks import CHUNK, ImageFormat, convert, in_order
-from alexnet.packed.stores import content_line
+from alexnet.packed.chunks import CHUNK, Chunk, ImageFormat, convert, in_order
+from alexnet.packed.stores import JpegWriter, RawWriter, content_line
 from alexnet.runtime.files import write_atomically
 
 COLUMNS = ("name", "label", "width", "height", "repairs", "digest")
@@ -38,13 +37,13 @@ RECORD_SECONDS = 10.0  # between two records of what is finished
 
 @dataclass
 class State:
-    """What is finished of a split: `chunks` of the stream; the bytes of the index and of the store then."""
+    """What is finished of a split: `chunks` of the stream; the size of the index and of a jpeg store then."""
 
     chunks: int = 0
-    indexed: int = 0
-    stored: int = 0
+    index_bytes: int = 0
+    store_bytes: int = 0
     error: float = 0.0
-    problems: list[list[Any]] = field(default_factory=list)  # name, archive, what is wrong
+    problems: list[list[Any]] = field(default_factory=list)  # chunk, name, archive, what is wrong
     finished: bool = False
     sums: moments.Sums | None = None  # over the pixels, if they are taken
 
@@ -68,13 +67,13 @@ class State:
                 if "images" in saved:
                     state.sums = moments.Sums(int(saved["images"]), saved["pixels"], saved["products"])
                 return state
-        except (OSError, ValueError, KeyError, TypeError):  # also one with other fields, by an older version
+        except (OSError, ValueError, KeyError, TypeError):
             return cls()
 
 
 def same_pictures(pictures: Iterator[Picture], index: Path, state: State) -> bool:
     """Pass over the pictures of the chunks on record; whether they are those of the index."""
-    wrong = {(name, archive) for name, archive, _ in state.problems}
+    wrong = {(name, archive) for _, name, archive, _ in state.problems}
     passed = (p for p in islice(pictures, state.chunks * CHUNK) if (p.name, p.archive) not in wrong)
     with open(index, newline="", encoding="utf-8") as file:
         rows = islice(csv.reader(file), 1, None)
@@ -112,23 +111,16 @@ class SplitPacker:
         if self.state.chunks:
             pictures = self.split.pictures()
             with suppress(OSError):
-                whole = self.index.stat().st_size >= self.state.indexed
-                os.truncate(self.index, self.state.indexed)
+                whole = self.index.stat().st_size >= self.state.index_bytes
+                os.truncate(self.index, self.state.index_bytes)
                 if whole and same_pictures(pictures, self.index, self.state):
                     return pictures
-        self.state = State(stored=self.store.write_bytes(self._header(0)))
+        self.state = State()
+        self.store.unlink(missing_ok=True)
         with open(self.index, "w", newline="", encoding="utf-8") as file:
             columns = COLUMNS if self.form.quality is None else (*COLUMNS, *PLACES)
             csv.writer(file, lineterminator="\n").writerow(columns)
         return self.split.pictures()
-
-    def _header(self, images: int) -> bytes:
-        """What the store begins with, as long for any number of images; nothing in a jpeg store."""
-        if self.form.quality is not None:
-            return b""
-        header, shape = io.BytesIO(), (images, self.form.size, self.form.size, 3)
-        npy.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": shape})
-        return header.getvalue()
 
     def run(self, workers: int, classes: int) -> dict[str, Any]:
         """Pack the rest; the record for the manifest. UserError if the images are not as many as announced."""
@@ -147,35 +139,38 @@ class SplitPacker:
         self.progress(seen, split.name, False)
         with (
             open(self.index, "a", newline="", encoding="utf-8") as file,
-            open(self.store, "r+b") as store,
+            closing(
+                RawWriter(self.store, split.images, form.size, CHUNK)
+                if form.quality is None
+                else JpegWriter(self.store, state.store_bytes)
+            ) as writer,
             ThreadPoolExecutor(1, thread_name_prefix="record") as recorder,
         ):
             lines = csv.writer(file, lineterminator="\n")
-            store.truncate(state.stored)
-            store.seek(state.stored)
 
             def save(finished: bool) -> Future[None]:
                 file.flush()
-                store.flush()
-                state.indexed, state.stored = os.fstat(file.fileno()).st_size, store.tell()
+                state.index_bytes, state.store_bytes = os.fstat(file.fileno()).st_size, writer.appended
                 state.finished = finished
                 return recorder.submit(record, copy.deepcopy(state))
 
             def record(state: State) -> None:
-                os.fsync(store.fileno())
+                os.fsync(writer.file)
                 os.fsync(file.fileno())
                 state.save(self.record)
 
+            def work(number: int, chunk: list[Picture]) -> Chunk:
+                return convert(chunk, form, partial(writer.write, number))
+
             saving, last = None, time.monotonic()
-            for made in in_order(partial(convert, form=form), pictures, workers):
+            for made in in_order(work, pictures, state.chunks, workers):
                 images = len(made.rows) + len(made.problems)
                 seen += images
                 if seen > split.images:
                     break
-                for row, image in zip(made.rows, made.stored, strict=True):
-                    lines.writerow(row if form.quality is None else [*row, store.tell(), len(image)])
-                    store.write(image)
-                state.problems += map(list, made.problems)
+                places = iter(writer.append(made.files))
+                lines.writerows([*row, *next(places, ())] for row in made.rows)
+                state.problems += [[state.chunks, *problem] for problem in made.problems]
                 if made.sums:
                     state.sums = moments.add_to(state.sums or moments.no_images(form.size), made.sums)
                 state.error, state.chunks = state.error + made.error, state.chunks + 1
@@ -190,6 +185,8 @@ class SplitPacker:
                     f"split {split.name} has {many} than the {split.images} images that its archives announce; "
                     "fetch them again"
                 )
-            store.flush()
-            os.pwrite(store.fileno(), self._header(seen - len(state.problems)), 0)
+            if state.problems:
+                self.record.unlink(missing_ok=True)  # closing gaps cannot be continued
+                gone = Counter(number for number, *_ in state.problems)
+                writer.close_gaps([min(CHUNK, split.images - i * CHUNK) - gone[i] for i in range(state.chunks)])
             save(True).result()
