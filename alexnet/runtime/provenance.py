@@ -28,11 +28,11 @@ PACKAGES = ("torch", "torchvision", "numpy", "numba", "pillow", "pandas", "snake
 
 def _git(*arguments: str) -> str | None:
     """What git says of the checkout that this package is in; None where it is in none, whatever repository is around it."""
+    if not (PACKAGE.parent / ".git").exists():
+        return None
     ours = {
         name: value for name, value in os.environ.items() if name not in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE")
     }
-    if not (PACKAGE.parent / ".git").exists():
-        return None
     try:
         done = subprocess.run(
             ["git", *arguments], cwd=PACKAGE.parent, env=ours, capture_output=True, text=True, timeout=20, check=True
