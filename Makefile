@@ -27,11 +27,11 @@ help: ## show this list
 reproduce: bootstrap ## archives to report: snakemake --cores all
 	@$(in_venv) snakemake --cores all $(ARGS)
 
-test: bootstrap ## the tests, two files at a time
-	@$(in_venv) python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+test: bootstrap ## the tests, three files at a time: some wait for servers and kills
+	@$(in_venv) python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 quick: bootstrap ## the tests that train nothing, run no Snakemake and open no browser: two minutes
-	@$(in_venv) python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not heavy" $(ARGS)
+	@$(in_venv) python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not heavy" $(ARGS)
 
 verify: ## the published verdicts and their report once more, without torch: 0.7 GB, some minutes
 	@workflow/scripts/bootstrap.sh verify

@@ -114,7 +114,7 @@ HEAVY = (
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what is heavy and put it first, so that two workers end together."""
+    """Mark what is heavy and put it first, so that the workers end together."""
 
     def place(item: pytest.Item) -> int:
         name = item.path.stem.removeprefix("test_")

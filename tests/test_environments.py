@@ -1,5 +1,6 @@
 """Machines as people have them: terminals that are not UTF-8, users without a name or a home, data that may not be read."""
 
+import functools
 import os
 import re
 import shutil
@@ -21,10 +22,15 @@ def run(*words: object, stdout: int = subprocess.PIPE, **environment: str) -> su
     return subprocess.run(command, cwd=ROOT, env=inherited | environment, stdout=stdout, stderr=subprocess.PIPE, **text)
 
 
+@functools.cache
+def in_utf8(*words: str) -> str:
+    return run(sys.executable, "-m", *words, PYTHONIOENCODING="utf-8").stdout
+
+
 @pytest.mark.parametrize("words", PRINTING, ids=lambda words: words[1])
 @pytest.mark.parametrize("encoding", ["latin-1", "ascii"])
 def test_a_terminal_that_is_not_utf8_gets_replacement_characters(words: tuple[str, ...], encoding: str) -> None:
-    whole = run(sys.executable, "-m", *words, PYTHONIOENCODING="utf-8").stdout
+    whole = in_utf8(*words)
     done = run(sys.executable, "-m", *words, PYTHONIOENCODING=encoding)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == whole.encode(encoding, "replace").decode("utf-8", "replace") != whole

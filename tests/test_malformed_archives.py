@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import json
 import random
@@ -15,6 +16,7 @@ from test_archives import members_of, tar_of
 from test_malformed import TRIES, torn
 from test_sources import BATCHES, all_tars, cifar_archive, cifar_batch, kaggle, official, pickled, tiny_zip
 
+from alexnet.archives import devkits
 from alexnet.errors import UserError
 from alexnet.packed.pack import pack
 from alexnet.packed.packed_set import verify
@@ -91,6 +93,12 @@ SPOILT: dict[str, tuple[str, str, Spoil]] = {  # source, file, how
     "Kaggle's answers": ("kaggle", "LOC_val_solution.csv", lines),
     "Kaggle's answers, bytes": ("kaggle", "LOC_val_solution.csv", as_it_lies),
 }
+
+
+@pytest.fixture(autouse=True)
+def each_table_is_read_once(monkeypatch):
+    """A kit's table is read by a process of its own, a quarter of a second each time; most archives here leave it as it is."""
+    monkeypatch.setattr(devkits, "_table", functools.lru_cache(4)(devkits._table))
 
 
 @pytest.mark.parametrize("reader", SPOILT)
