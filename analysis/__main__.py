@@ -161,9 +161,9 @@ def _table(options: Options) -> None:
 def _answer(options: Options) -> None:
     from analysis.report import markdown
 
-    figures = options.claims.parent.as_posix()
-    for name, made in (("answer", markdown.answer), ("findings", markdown.findings)):
-        markdown.put(options.into, name, made(options.claims, options.results, figures))
+    found = markdown.answer(options.claims, options.results, options.claims.parent.as_posix())
+    for name, parts in found.items():
+        markdown.put(options.into, name, parts)
 
 
 def _departures(options: Options) -> None:

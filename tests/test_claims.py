@@ -16,6 +16,7 @@ from analysis.measures.registry import MEASURES
 from analysis.paper.claims import CLAIMS, Claim, experiments, load_claims
 from analysis.results.evidence import load_results
 from analysis.verdicts.judge import judge
+from analysis.verdicts.rules import accepted, question
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +61,17 @@ def test_every_measured_row_has_a_target_and_every_tolerance_a_reason(claims: di
         assert not claim.how or claim.group, claim.id
         assert claim.tolerance is None or claim.tolerance_reason, claim.id
         assert claim.testable or claim.reason, claim.id
+
+
+def test_what_is_said_of_a_tolerance_is_what_the_rule_makes_of_it(claims: dict[str, Claim]) -> None:
+    for claim in (claim for claim in claims.values() if claim.tolerance and claim.measure):
+        number, tolerance = claim.number, claim.tolerance
+        assert number is not None and tolerance
+        wider = max(accepted(claim)[1], -accepted(claim)[0]) - abs(number) == pytest.approx(tolerance)
+        effect = question(claim, claim.measure and claim.measure.null).effect
+        nearest = effect is not None and abs(effect - number) == pytest.approx(tolerance)
+        said = ["within", "smallest effect of interest", "do not count"]
+        assert [words in claim.slack for words in said] == [wider, nearest, not (wider or nearest)], claim.id
 
 
 def test_every_measure_is_in_the_schema_and_measures_a_claim(claims: dict[str, Claim]) -> None:

@@ -95,6 +95,15 @@ def test_another_machine_is_named_and_does_not_count_as_the_same_one(again, publ
     assert "A &lt;fast&gt; &amp; cheap processor" in html
 
 
+def test_a_run_that_was_trained_again_twice_is_one_run(again, published):
+    shutil.rmtree((again / RUN.format("no_lrn")).parent)
+    for hour in ("05", "06"):
+        change(again / RUN.format("alexnet"), sessions=[{"finished": f"2027-02-03T{hour}:00:00"}])
+        assert compare(again, published, "--record") == 0
+    html = provenance.page(load_results(published))
+    assert "1 run of 1 kind was trained again from the start, 2 times in all" in html and "2 of 2 ended" in html
+
+
 def test_other_code_is_named_and_another_processor_that_calls_itself_the_same(again, published, capsys):
     for name, weights in (("alexnet", {}), ("no_lrn", {"weights_sha256": "0" * 64})):
         path = again / RUN.format(name)

@@ -55,12 +55,14 @@ class Claim:
 
     @property
     def slack(self) -> str:
-        """What the tolerance says, in words; nothing without one."""
+        """What the tolerance says, in words, as `axes.Question` takes it; nothing without one."""
         if not self.tolerance:
             return ""
-        one_sided = self.relation in ("greater", "less")
-        means = "is the smallest effect of interest" if one_sided else "counts as the paper's value"
-        return f"{'' if one_sided else 'within '}{self.tolerance:g} {self.unit} {means}"
+        size = f"{self.tolerance:g} {self.unit}"
+        if self.relation in ("about", "equal"):
+            return f"within {size} counts as the paper's value"
+        no_effect = self.measure is not None and self.number == self.measure.null
+        return f"{size} is the smallest effect of interest" if no_effect else f"{size} beyond the mark do not count"
 
     @property
     def measure(self) -> Measure | None:

@@ -32,13 +32,25 @@ def verdicts(table: Path, folder: Path | None) -> list[str]:
     return ["\n".join(sentences(ctx.results)), markdown(found, conditions), *filter(None, raced)]
 
 
-def answer(table: Path, folder: Path, figures: str) -> list[str]:
-    """The headline figure, as the file in the folder `figures`, and a line a sentence of the report's first screen."""
+def answer(table: Path, folder: Path, figures: str) -> dict[str, list[str]]:
+    """What a README shows, by the name of its marks; the drawings are files in the folder `figures`.
+
+    `answer`: the headline figure, and a line a sentence of the report's first screen; `findings`: the `thumbnails` side by side.
+    """
     ctx = Context(load_results(folder), read_table(table))
     image = Html('<img src="{}/headline.svg" alt="{}" width="55%" align="right">')
     lines = re.findall(r"<p[^>]*>(.*?)</p>", render("answer_lead.html.j2", **first_page.facts(ctx)), re.S)
     plain = (html.unescape(re.sub(r"<[^>]+>", "", re.sub(r"</?b>", "**", line))) for line in lines)
-    return [image.format(figures, headline.takeaway(headline.panels(ctx))), "\n".join(f"- {line}" for line in plain)]
+    small = Html('<img src="{}/finding-{}.svg" alt="{}" width="300">')
+    titles = [title for title, _ in thumbnails(stories(ctx))]
+    images = [small.format(figures, number, title) for number, title in enumerate(titles, 1)]
+    return {
+        "answer": [
+            image.format(figures, headline.takeaway(headline.panels(ctx))),
+            "\n".join(f"- {line}" for line in plain),
+        ],
+        "findings": [markdown_table(titles, [images])] if titles else [],
+    }
 
 
 def thumbnails(page: str) -> list[tuple[str, str]]:
@@ -50,14 +62,6 @@ def thumbnails(page: str) -> list[tuple[str, str]]:
         (title, re.sub(r"(<svg[^>]*>)", r'\1<rect width="100%" height="100%" fill="#fff"/>', svg, count=1))
         for title, svg in drawn
     ]
-
-
-def findings(table: Path, folder: Path, figures: str) -> list[str]:
-    """The titles of `thumbnails` and the figures, as the files in the folder `figures`, side by side."""
-    titles = [title for title, _ in thumbnails(stories(Context(load_results(folder), read_table(table))))]
-    image = Html('<img src="{}/finding-{}.svg" alt="{}" width="300">')
-    images = [image.format(figures, number, title) for number, title in enumerate(titles, 1)]
-    return [markdown_table(titles, [images])] if titles else []
 
 
 def departures(folder: Path, studies: Sequence[str]) -> list[str]:
