@@ -42,23 +42,35 @@ class Html(Markup):
 def templates() -> Environment:
     """The templates of the report: they escape whatever is no Html, and a name without a value is an error.
 
-    `plural(n, "run")`, `interval`, `badge`, `linked`, `paper_value` and the filters `base64`, `commas` (`commas(1)`: a decimal), `number`,
-    `with_unit`, `series` and `wrapped` (lines of so many characters) are there for all.
+    `plural(n, "run")`, `interval`, `badge`, `linked`, `paper_value`, the charts (`chart`, `forest_chart`, `curves_chart`, `rates_chart`,
+    `chroma_chart`) and the filters `base64`, `commas` (`commas(1)`: a decimal), `number`, `with_unit`, `series` and `wrapped` (lines of so
+    many characters) are there for all.
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     from analysis.report.badges import badge
+    from analysis.report.chart import chart
+    from analysis.report.figures import curves_chart
+    from analysis.report.forest import forest_chart
+    from analysis.report.plots import chroma_chart, rates_chart
     from analysis.report.program import linked
     from analysis.verdicts.table import interval, number, paper_value, with_unit
 
-    made = Environment(
-        loader=FileSystemLoader(TEMPLATE),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+    loader = FileSystemLoader(TEMPLATE)
+    made = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    shared = (
+        badge,
+        chart,
+        chroma_chart,
+        curves_chart,
+        forest_chart,
+        interval,
+        linked,
+        paper_value,
+        plural,
+        rates_chart,
     )
-    made.globals.update(badge=badge, interval=interval, linked=linked, paper_value=paper_value, plural=plural)
+    made.globals.update({function.__name__: function for function in shared})
     made.filters.update(
         base64=lambda text: base64.b64encode(text.encode()).decode(),
         commas=_commas,

@@ -4,6 +4,7 @@ import hashlib
 import io
 import re
 import textwrap
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
@@ -23,8 +24,9 @@ STYLE: dict[str, Any] = {
 }
 
 
-def rates_chart(data: pd.DataFrame, title: str, caption: str) -> Html:
-    """Epochs over learning rate, a panel a condition (columns: condition, net, rate, epochs, reached, chosen)."""
+def rates_chart(rows: Sequence[tuple[object, ...]], title: str, caption: str) -> Html:
+    """Epochs over learning rate, a panel a condition (of each run: condition, net, rate, epochs, whether it reached the mark, is chosen)."""
+    data = pd.DataFrame(rows, columns=["condition", "net", "rate", "epochs", "reached", "chosen"])
     said = (
         f"{r.condition}, {r.net} at {r.rate:g}: {'' if r.reached else 'more than '}{r.epochs:.1f}"
         for r in data.itertuples()
@@ -52,8 +54,9 @@ def _rates(data: pd.DataFrame, alt: str, narrow: bool) -> Html:
     return _svg(grid, alt, narrow)
 
 
-def chroma_chart(data: pd.DataFrame, title: str, caption: str) -> Html:
-    """Share of colour of every first-layer kernel, a panel a seed and a column a tower (columns: seed, tower, colour in %)."""
+def chroma_chart(rows: Sequence[tuple[object, ...]], title: str, caption: str) -> Html:
+    """Share of colour of first-layer kernels, a panel a seed and a column a tower (of each kernel: seed, tower, colour in %)."""
+    data = pd.DataFrame(rows, columns=["seed", "tower", "colour"])
     means = data.groupby(["seed", "tower"], sort=False)["colour"].mean()
     said = (f"seed {seed}, tower {tower}: mean {mean:.0f} %" for (seed, tower), mean in means.items())
     alt = f"Colour by tower: {'; '.join(said)}"

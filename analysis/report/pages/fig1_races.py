@@ -8,10 +8,9 @@ import pandas as pd
 from analysis.measures import races
 from analysis.measures.convergence import Reached, earlier, ratio_of, shown_ratio
 from analysis.report.context import Context
-from analysis.report.figures import as_curve, curves_chart
+from analysis.report.figures import as_curve
 from analysis.report.page import Html, render
 from analysis.report.pages.fig1_sentences import NETS, Condition, claims_of, conditions, contrasts_of, curves_of, plain
-from analysis.report.plots import rates_chart
 from analysis.results.campaign import several
 from analysis.results.evidence import Study
 from analysis.text import markdown_table
@@ -39,13 +38,13 @@ def fig1(ctx: Context, study: Study) -> Html | None:
         mark=mark,
         outcomes=claims_of(ctx, study),
         waits=len(races.pairs(study)) - len(run),
-        curves=_curves(ctx, study, run, mark),
+        curves={of.name: curves_of(ctx, study, of) for of in run},
         heads=HEADS,
         rows=[_row(ctx, study, condition) for condition in run],
         caption=_caption(ctx, study, run),
         plain=plain,
         contrasts=contrasts_of(ctx, study, run),
-        rates=_rates(study, run, mark),
+        rates=_rates(run),
         marks=[f"At {100 * mark:g} %" for mark in marks],
         others=[found for condition in run if (found := _counted_otherwise(ctx, study, condition, marks))],
         **_setting(ctx, study, run),
@@ -57,13 +56,7 @@ def at_equal_rates(ctx: Context, study: Study) -> Html | None:
     runs = {net: ctx.results.curves(study.name, name) for net, name in (("ReLU", "zero_biases"), ("tanh", "tanh"))}
     if study.races or not all(runs.values()):
         return None
-    curves = curves_chart(
-        {study.title: {net: [as_curve(curve) for curve in seeds.values()] for net, seeds in runs.items()}},
-        "training error (%)",
-        f"ReLU against tanh in the full net, on {study.title}",
-        f"Running training error, a line a seed, both nets at the same rates; dotted: {100 * study.threshold:g} %.",
-        mark=100 * study.threshold,
-    )
+    curves = {net: [as_curve(curve) for curve in seeds.values()] for net, seeds in runs.items()}
     ratios = [o for o in ctx.outcomes(study, {"ratio"}) if o.claim.experiment == "tanh"]
     return render("fig1_equal_rates.html.j2", study=study, ratios=ratios, curves=curves)
 
@@ -91,25 +84,15 @@ def _row(ctx: Context, study: Study, of: Condition) -> list[str]:
     return [of.words, _precision(ctx, study, of), rates[1], _epochs(relu), rates[0], _epochs(tanh), *ratio, seeds]
 
 
-def _rates(study: Study, run: list[Condition], mark: float) -> Html | None:
-    """A panel a condition with the epochs of the seed that chose the rates; None where all rates were given."""
-    rows = [
+def _rates(run: list[Condition]) -> list[tuple[str, str, float, float, bool, bool]]:
+    """The rows of `rates_chart` for the seed that chose the rates; none where all rates were given."""
+    return [
         (of.name, net, rate, reached.epoch, not reached.censored, rate == choice.rate)
         for of in run
         for net, choice in zip(NETS, reversed(of.choices), strict=True)
         if not choice.given
         for rate, reached in choice.swept.items()
     ]
-    return (
-        rates_chart(
-            pd.DataFrame(rows, columns=["condition", "net", "rate", "epochs", "reached", "chosen"]),
-            f"Epochs to {mark:g} % over the learning rate",
-            f"{study.title}, seed {study.races[run[0].pair[0]]['seeds'][0]} alone, which chose the rates (ringed) and is not judged. A run that "
-            "misses the mark counts with the epochs that it was given, or is stopped early when its pace shows that it would.",
-        )
-        if rows
-        else None
-    )
 
 
 def _precision(ctx: Context, study: Study, of: Condition) -> str:
@@ -126,18 +109,6 @@ def _epochs(side: list[Reached]) -> str:
     mean = geometric_mean([r.epoch for r in side])
     late = sum(r.censored for r in side)
     return f"≥ {mean:.1f} ({late} of {len(side)} never)" if late else f"{mean:.1f}"
-
-
-def _curves(ctx: Context, study: Study, run: list[Condition], mark: float) -> Html:
-    """A panel a condition with the running training error of both nets, at the chosen rates."""
-    return curves_chart(
-        {of.name: curves_of(ctx, study, of) for of in run},
-        "training error (%)",
-        "Both nets in each condition, on the same axes",
-        f"{study.title}: running training error, a line a seed, each net at its chosen rate; dotted: {mark:g} %. A run ends an epoch after it "
-        "crossed. Full: ReLU; dashed: tanh.",
-        mark=mark,
-    )
 
 
 def _counted_otherwise(ctx: Context, study: Study, of: Condition, marks: list[float]) -> dict[str, Any]:

@@ -13,8 +13,8 @@ from analysis.measures.inference import Estimate
 from analysis.measures.races import Choice
 from analysis.report import figures
 from analysis.report.context import Context
-from analysis.report.figures import as_curve, curves_chart
-from analysis.report.forest import Row, forest_chart
+from analysis.report.figures import as_curve
+from analysis.report.forest import Row
 from analysis.report.names import condition_name
 from analysis.report.page import Html, render
 from analysis.results.evidence import Study
@@ -89,29 +89,16 @@ def story(ctx: Context) -> Html | None:
     own = _judged(ctx, study)
     judged, remark = next(((of, e.remark) for of, e in found if of.pair in own), (found[0][0], found[0][1].remark))
     decided = [e for _, e in found if e.conclusive]
-    mark = 100 * study.races[judged.pair[0]]["train_error"]
     noted = [(of, e, f"{times(e)}{', judged here' * (of.pair in own)}") for of, e in drawn]
-    forest = forest_chart(
-        [Row(of.name, (e.value, e.low, e.high), open=not e.conclusive, note=note) for of, e, note in noted],
-        "epochs of the tanh net ÷ epochs of the ReLU net",
-        f"tanh takes {_range([e for _, e in found])} the epochs of ReLU{', depending on settings that the paper does not give' * (len(found) > 1)}",
-        f"{study.title}: how many times longer tanh takes to {mark:g} % training error; 95 % intervals over seeds. Dotted: 1, no gain.",
-        line=SIX,
-        named="paper: 6",
-        cut=False,
-        other=1,
-    )
-    again = curves_chart(
-        {judged.name: curves_of(ctx, study, judged)},
-        "training error (%)",
-        f"Fig. 1 again: {_marks(ctx, study, judged, mark)}",
-        f"{study.title}: running training error, a line a seed; dotted: {mark:g} %. Full: ReLU; dashed: tanh.",
-        mark=mark,
-    )
     contrasts = contrasts_of(ctx, study, [of for of, _ in found])
     return render(
         "findings/relu.html.j2",
-        figures=(forest, again),
+        rows=[Row(of.name, (e.value, e.low, e.high), open=not e.conclusive, note=note) for of, e, note in noted],
+        curves={judged.name: curves_of(ctx, study, judged)},
+        mark=100 * study.races[judged.pair[0]]["train_error"],
+        reached=_reached(ctx, study, judged),
+        factor=_range([e for _, e in found]),
+        printed=SIX,
         study=study,
         count=len(found),
         fastest=(found[0][0].name, times(found[0][1])),
@@ -130,7 +117,7 @@ def story(ctx: Context) -> Html | None:
     )
 
 
-def _marks(ctx: Context, study: Study, of: Condition, mark: float) -> str:
+def _reached(ctx: Context, study: Study, of: Condition) -> str:
     """When each net of a condition reaches the mark, in words: geometric means of the seeds that judge."""
     said = []
     for net, race in zip(NETS, of.pair[::-1], strict=True):
@@ -138,7 +125,7 @@ def _marks(ctx: Context, study: Study, of: Condition, mark: float) -> str:
         least = "at least " * any(reached.censored for reached in side)
         after = f"after {least}{geometric_mean(r.epoch for r in side):.3g} epochs" if side else "not judged"
         said.append(f"{net} {after}")
-    return f"{mark:g} % training error, {said[0]}, {said[1]}"
+    return ", ".join(said)
 
 
 def curves_of(ctx: Context, study: Study, of: Condition) -> dict[str, list[figures.Curve]]:

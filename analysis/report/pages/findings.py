@@ -7,14 +7,13 @@ import pandas as pd
 
 from analysis.paper.lab_logs import load_lab_logs
 from analysis.report.context import Context
-from analysis.report.forest import NAN, Row, forest_chart
+from analysis.report.forest import NAN, Row
 from analysis.report.names import plain_name
 from analysis.report.page import Html, render, stack
 from analysis.report.pages import fig1_sentences, imagenet_run, lab_logs
 from analysis.report.pages.campaign_state import progress
 from analysis.report.pages.training import part_name, row_of
 from analysis.results.evidence import Study
-from analysis.text import plural
 from analysis.verdicts.labels import AGAINST, CANNOT_TELL, FOR, NOT_SHOWN
 from analysis.verdicts.rules import Outcome
 
@@ -50,27 +49,15 @@ def printed_text(ctx: Context) -> Html | None:
     of_text = {name: about["difference"] or {} for name, about in alive.items() if about["baseline"] == "paper"}
     mended = [name for name, difference in of_text.items() if set(difference) <= changes]
     unscaled = [name for name in dead if name.removesuffix("_unscaled") in mended]
-    known = study.chance == study.chance  # a study may not say how many classes it has
     named = {**{name: plain_name(name) for name in recipes}, **{name: listed[name]["topic"] for name in points}}
     notes = {name: "stays at chance" if name in dead else f"{mean(of):.1f} %" for name, of in errors.items()}
     rows = [Row(named[k], (mean(of), NAN, NAN), spread=tuple(of), note=notes[k]) for k, of in errors.items()]
     if points:
         rows.insert(len(recipes), Row("The program with one point of the text"))
         rows.insert(0, Row("Whole recipes"))
-    drawn = forest_chart(
-        rows,
-        "validation error, %",
-        _title_of_text(dead, [row["topic"].lower() for row in blamed], bool(unscaled)),
-        f"{study.title}: validation error after the last epoch, centre view. Initial weights are rescaled to the "
-        "smaller net, unless a row says unscaled.",
-        line=100 * study.chance if known else 100,
-        named="guessing" if known else "",
-        ours="mean; small dots: single seeds",
-        cut=False,
-    )
     return render(
         "findings/printed_text.html.j2",
-        figure=drawn,
+        rows=rows,
         study=study,
         seeds=len(errors["paper"]),
         errors={name: mean(found) for name, found in errors.items()},
@@ -80,17 +67,6 @@ def printed_text(ctx: Context) -> Html | None:
         unscaled=unscaled,
         others=[name for name in points if name not in dead],
     )
-
-
-def _title_of_text(dead: set[str], topics: list[str], unscaled: bool) -> str:
-    if "paper" not in dead:
-        return "The printed text trains"
-    if "alexnet" in dead:
-        return "Neither text nor program has left chance"
-    more = "; with it mended, the text trains only if its initial weights are rescaled" * (
-        unscaled and len(topics) == 1
-    )
-    return f"The printed {' and '.join(topics) or 'text'} {'keep' if len(topics) > 1 else 'keeps'} a small net at chance{more}"
 
 
 # The authors' logs ------------------------------------------------------------------------------------------------
@@ -103,24 +79,12 @@ def authors_logs(ctx: Context) -> Html:
     shown = [d for d in found if d.value - d.half > 0]
     noise = [d for d in found if d not in shown]
     spread, _ = lab_logs.twins_sd(logs, "top1_error")
+    notes = ["stands out" if d in shown else "within the noise" for d in found]
+    printed = [float(ctx.claims[d.claim].paper) for d in found]
     rows = [
-        Row(
-            d.words,
-            paper=float(ctx.claims[d.claim].paper),
-            lab=d.number,
-            note="stands out" if d in shown else "within the noise",
-        )
-        for d in found
+        Row(d.words, None, paper, d.number, note=note) for d, paper, note in zip(found, printed, notes, strict=True)
     ]
-    drawn = forest_chart(
-        rows,
-        "rise of the top-1 error, percentage points",
-        f"{len(shown)} of {len(found)} printed gains stand out from the noise of the authors’ own runs",
-        "One logged run against one. Intervals hold 95 %: choice of images and spread between near-identical nets.",
-    )
-    return render(
-        "findings/authors_logs.html.j2", figure=drawn, shown=shown, noise=noise, spread=spread, count=len(found)
-    )
+    return render("findings/authors_logs.html.j2", rows=rows, shown=shown, noise=noise, spread=spread)
 
 
 # What each part is worth ------------------------------------------------------------------------------------------
@@ -137,23 +101,13 @@ def parts_of_the_net(ctx: Context) -> Html | None:
     words = {key: [part_name(o) for o in found if o.verdict in of] for key, of in WORDS.items()}
     spans = [(o.low, o.high, o.claim.number) for o in found if o.low is not None and o.high is not None]
     limits = pd.Series([o.limit for o in found if o.verdict == CANNOT_TELL and o.limit]).value_counts()
-    shown, above = len(words["agrees"]), sum(low > 0 for low, _, _ in spans)
-    title = f"On {study.title}, {shown} of {plural(len(found), 'comparison')} {'agrees' if shown == 1 else 'agree'} in direction with the paper"
-    if more := sum(o.verdict == CANNOT_TELL and (o.low or 0) > 0 for o in found):
-        title += f"; {more} more {'excludes' if more == 1 else 'exclude'} zero without a verdict"
-    drawn = forest_chart(
-        [row_of(o) for o in found],
-        "rise of the top-1 error without it, percentage points",
-        title if len(words["open"]) < len(found) else f"On {study.title}, no comparison is conclusive yet",
-        f"{study.title}. Grey: no verdict, for the reason in the text.",
-    )
     return render(
         "findings/parts_of_the_net.html.j2",
-        figure=drawn,
+        rows=[row_of(o) for o in found],
         study=study,
-        count=len(found),
         rises=sum(float(o.ours or 0) > 0 for o in found),
-        above=above,
+        above=sum(low > 0 for low, _, _ in spans),
+        more=sum(o.verdict == CANNOT_TELL and (o.low or 0) > 0 for o in found),
         words=words,
         elsewhere=sum(not low <= printed <= high for low, high, printed in spans if printed),
         limits=limits,

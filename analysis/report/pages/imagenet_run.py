@@ -8,7 +8,6 @@ import pandas as pd
 
 from analysis.calibration.power import NETS, RUN_HOURS
 from analysis.measures.inference import fewest
-from analysis.report.chart import chart
 from analysis.report.context import Context
 from analysis.report.forest import Row, drawing, panel
 from analysis.report.names import plain_name
@@ -104,31 +103,21 @@ def story(ctx: Context) -> Html | None:
     bars = [Row(label, note=said, bar=bar) for (label, _, said), bar in zip(rows, pairwise(ends), strict=True)]
     staircase = [panel(f"GPU-hours in total, on an {' in '.join(TYPICAL)} (estimate)", bars, cut=False)]
     alt = "; ".join(f"{row.runs} runs, {row.gpu_hours:.0f} GPU-hours: {row.claims} claims" for row in data.itertuples())
-    drawn = chart(
-        lambda narrow: drawing(staircase, alt, narrow),
-        f"{first[0].total()} runs ({first[0].total() * hours:.0f} GPU-hours) would settle {len(first[1])} of the {len(claims)} claims that training on ImageNet can decide",
-        f"Runs that give each claim a verdict in four of five campaigns, if the paper is exactly right; the steps that settle "
-        f"most for each run come first. Of the {len(claims)} claims, {pending} {'is' if pending == 1 else 'are'} pending, and the others "
-        "have been tried on small data.",
-        data,
-    )
     study = first[0].most_common(1)[0][0][0]
-    command = ctx.table.set_index("id")["command"].get(first[1][0], "")
     return render(
         "findings/imagenet_run.html.j2",
-        figure=drawn,
+        draw=lambda narrow: drawing(staircase, alt, narrow),
+        data=data,
+        pending=pending,
         hours=range_of_hours(ctx),
+        typical=hours,
         paper_hours=RUN_HOURS,
         gigabytes=IMAGES[TITLES[study]] * RAW_BYTES / 1e9,
         title=TITLES[study],
-        command=command,
+        command=ctx.table.set_index("id")["command"].get(first[1][0], ""),
         first=first,
-        runs=first[0].total(),
         fewest=fewest("paper", False),
-        names=[ctx.claims[id_].statement for id_ in first[1]],
-        all_runs=int(runs.iloc[-1]),
-        all_hours=float(data["gpu_hours"].iloc[-1]),
-        count=len(claims),
+        last=data.iloc[-1],
     )
 
 

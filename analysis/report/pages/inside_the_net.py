@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from analysis.measures import kernels
 from analysis.measures.estimates import NoEstimate
@@ -13,7 +12,6 @@ from analysis.measures.probed import to_show
 from analysis.measures.registry import EXAMINED
 from analysis.report.context import Context
 from analysis.report.page import Html, picture, render
-from analysis.report.plots import chroma_chart
 from analysis.results.evidence import Study
 from analysis.stats.intervals import CONFIDENCE
 
@@ -34,7 +32,11 @@ def inside(ctx: Context, study: Study) -> Html | None:
         asked={key for record in seeds.values() for key, value in record["queries"].items() if value is not None},
         pictures={seed: parts for seed, record in seeds.items() if (parts := kernel_pictures(seed, record))},
         colours=colour(seeds),
-        chroma=chroma(study, seeds),
+        chroma=[
+            (seed, tower + 1, 100 * share)
+            for seed, record in seeds.items()
+            for tower, share in zip(record["kernels"]["tower"], record["kernels"]["chroma"], strict=True)
+        ],
         outcomes=ctx.outcomes(study, set(EXAMINED)),
         counts=kernel_counts(ctx, study),
         gaps=gaps(ctx, study),
@@ -53,20 +55,6 @@ def colour(seeds: dict[int, dict[str, Any]]) -> dict[int, tuple[float, float, fl
             first, second, before = (100 * float(np.mean(of)) for of in (*sides, untrained))
             found[seed] = first, second, before
     return found
-
-
-def chroma(study: Study, seeds: dict[int, dict[str, Any]]) -> Html:
-    """Share of colour of every kernel of the first layer, a panel a seed and a column a tower."""
-    rows = [
-        (seed, tower + 1, 100 * share)
-        for seed, record in seeds.items()
-        for tower, share in zip(record["kernels"]["tower"], record["kernels"]["chroma"], strict=True)
-    ]
-    title = "Colour in the kernels of the first layer, by tower"
-    caption = (
-        f"{study.title}: share of each kernel's energy that is colour; the paper's second tower is the colourful one."
-    )
-    return chroma_chart(pd.DataFrame(rows, columns=["seed", "tower", "colour"]), title, caption)
 
 
 def kernel_counts(ctx: Context, study: Study) -> list[tuple[str, list[int], list[tuple[float, float]]]]:
@@ -108,18 +96,15 @@ def kernel_pictures(seed: int, record: dict[str, Any]) -> list[Html]:
 
 def grid(kernels: np.ndarray, columns: int) -> np.ndarray:
     """(K, rows, columns, 3) weights -> one RGBA picture of uint8: kernels side by side with transparent gaps of a pixel."""
+    low, top = kernels.min((1, 2, 3), keepdims=True), kernels.max((1, 2, 3), keepdims=True)
+    span = top - low
+    shades = np.where(span > 0, np.rint(255 * (kernels - low) / (span + (span == 0))), 127)
     count, high, wide, _ = kernels.shape
     lines = -(-count // columns)
-    out = np.zeros((lines * (high + 1) - 1, columns * (wide + 1) - 1, 4), np.uint8)
-    for i, kernel in enumerate(kernels):
-        line, column = divmod(i, columns)
-        low, top = float(kernel.min()), float(kernel.max())
-        scaled = np.rint(255 * (kernel - low) / (top - low)) if top > low else np.full(kernel.shape, 127.0)
-        y, x = line * (high + 1), column * (wide + 1)
-        out[y : y + high, x : x + wide] = np.concatenate([scaled, np.full((high, wide, 1), 255)], axis=2).astype(
-            np.uint8
-        )
-    return out
+    tiles = np.zeros((lines * columns, high + 1, wide + 1, 4), np.uint8)
+    tiles[:count, :high, :wide, :3], tiles[:count, :high, :wide, 3] = shades, 255
+    rows = tiles.reshape(lines, columns, high + 1, wide + 1, 4).swapaxes(1, 2)
+    return rows.reshape(lines * (high + 1), columns * (wide + 1), 4)[:-1, :-1]
 
 
 def gaps(ctx: Context, study: Study) -> list[dict[str, Any]]:

@@ -8,8 +8,8 @@ import pandas as pd
 from analysis.report import figures
 from analysis.report.chart import chart
 from analysis.report.context import Context
-from analysis.report.figures import as_curve, curves_chart
-from analysis.report.forest import Row, drawing, forest_chart, panel
+from analysis.report.figures import as_curve
+from analysis.report.forest import Row, drawing, panel
 from analysis.report.names import plain_name
 from analysis.report.page import Html, render
 from analysis.report.pages.lab_logs import logged_number
@@ -33,7 +33,7 @@ def ablations(ctx: Context) -> Html:
     hows = {"difference", "view_gain", "gap", "generalization_gap", "sample_difference"}
     return render(
         "ablations.html.j2",
-        forests=[_forest(*of) for of in found],
+        forests=[(study, _rows(claimed, others)) for study, claimed, others in found],
         outcomes=[o for study in ctx.studies for o in ctx.outcomes(study, hows)],
         others=[(study, others) for study, _, others in found],
     )
@@ -48,20 +48,13 @@ def _measured(ctx: Context, study: Study) -> tuple[list[Outcome], list[Effect]]:
     return claimed, [e for e in found if e.estimate is not None and (e.experiment, e.baseline) not in nets]
 
 
-def _forest(study: Study, claimed: list[Outcome], others: list[Effect]) -> Html | None:
-    if len(claimed) + len(others) < FEWEST:
-        return None
+def _rows(claimed: list[Outcome], others: list[Effect]) -> list[Row]:
+    """Differences as the rows of a forest; none if they are too few for one."""
     rows = [row_of(o) for o in claimed]
     rows += [
         Row(plain_name(e.experiment), e.points, open=e.words not in ("worse", "better"), note=e.words) for e in others
     ]
-    return forest_chart(
-        rows,
-        "rise of the top-1 error without it, percentage points",
-        f"What is lost on {study.title} when one part is taken away",
-        f"{study.data.rstrip('.')}. Error without the part minus error with it, same images. Blue: carries a word; grey: none, or zero "
-        "is not excluded.",
-    )
+    return rows if len(rows) >= FEWEST else []
 
 
 def part_name(outcome: Outcome) -> str:
@@ -89,9 +82,9 @@ ENDS, SHAPES = ["training", "one view", "ten views"], ["triangle", "hollow", "ou
 def training(ctx: Context) -> Html:
     """How the nets of the paper's comparisons ended, normalisation over the epochs, learning rates and test errors."""
     ran = [study for study in ctx.studies if ctx.trained(study)]
-    charts = [*(_ends(ctx, study) for study in ran), _normalisation(ctx, ran)]
     studies = [(study, *rate_changes(ctx.results, study), final_errors(ctx, study)) for study in ran]
-    return render("training.html.j2", charts=charts, studies=studies)
+    ends = [_ends(ctx, study) for study in ran]
+    return render("training.html.j2", ends=ends, normalised=_normalisation(ctx, ran), studies=studies)
 
 
 def _ends(ctx: Context, study: Study) -> Html | None:
@@ -123,22 +116,15 @@ def _ends(ctx: Context, study: Study) -> Html | None:
     )
 
 
-def _normalisation(ctx: Context, ran: list[Study]) -> Html | None:
-    """The nets with and without response normalisation, a panel a study."""
+def _normalisation(ctx: Context, ran: list[Study]) -> dict[str, dict[str, list[figures.Curve]]]:
+    """The curves of nets with and without response normalisation, by study."""
     nets: dict[str, dict[str, list[figures.Curve]]] = {}
     for study in ran:
         for pair in ({"with": "alexnet", "without": "no_lrn"}, {"with": "cifar_lrn", "without": "cifar_no_lrn"}):
             runs = {k: ctx.results.curves(study.name, name).values() for k, name in pair.items()}
             if all(runs.values()):
                 nets[study.title] = {k: [as_curve(c, "validation_error") for c in of] for k, of in runs.items()}
-    if not nets:
-        return None
-    return curves_chart(
-        nets,
-        "validation error (%)",
-        "Response normalisation: with it and without",
-        "A line a seed, centre view; dashed: without.",
-    )
+    return nets
 
 
 def rate_changes(results: Results, study: Study) -> tuple[int, list[dict[str, Any]]]:
