@@ -50,9 +50,9 @@ def remove_torn(results: Path) -> None:
     is removed where no workflow ever worked, as a configuration may name any folder, where outputs do not go, while a
     workflow is at work, or where the folder cannot be written.
     """
-    if not (results / NAME).is_file():
-        return
     try:
+        if not (results / NAME).is_file():  # an error itself where the name is too long
+            return
         with locked(results / NAME):
             found = [path for place in PLACES for path in results.glob(place)]
             for path in sorted(path for path in found if _torn(path, results)):
