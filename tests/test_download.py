@@ -18,6 +18,7 @@ import traceback
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import requests
@@ -140,8 +141,11 @@ def surroundings(monkeypatch):
 
 
 def get(server, target, path="/x.tar", **more):
+    """What is in the file that was fetched, and how it came."""
     more = {"backoff": 0.01, "timeout": 5.0} | more
-    return fetch(server.url(path), target, **more)
+    job, body = fetch(server.url(path), target, **more), target.read_bytes()
+    hashes = {kind: hashlib.new(kind, body).hexdigest() for kind in ("sha256", "md5")}
+    return SimpleNamespace(bytes=len(body), resumed_from=job.resumed_from, attempts=job.requested, **hashes)
 
 
 def left(folder):

@@ -38,17 +38,6 @@ RECORD = {"url": str, "etag": str | None, "last_modified": str | None, "bytes": 
 LONGEST_WAIT = 120  # seconds that a server may have us wait
 
 
-@dataclass(frozen=True)
-class Download:
-    """A file that was fetched: `resumed_from` is where the last request began."""
-
-    bytes: int
-    sha256: str
-    md5: str | None
-    resumed_from: int
-    attempts: int
-
-
 class Part:
     """The bytes fetched so far, their hashes, and what the server said about the whole."""
 
@@ -106,7 +95,11 @@ class Part:
 
 @dataclass
 class Fetch:
-    """One file on its way from one URL; `size`, `md5` and `sha256` are what is known of it."""
+    """One file on its way from one URL; `size`, `md5` and `sha256` are what is known of it.
+
+    Attributes:
+        requested, resumed_from: how many requests were sent, and where the last one began.
+    """
 
     url: str
     target: Path
@@ -283,7 +276,7 @@ class Fetch:
         part.record.unlink(missing_ok=True)
 
 
-def fetch(url: str, target: Path, **more: Any) -> Download:
+def fetch(url: str, target: Path, **more: Any) -> Fetch:
     """Download to `target`, going on with what an earlier call left, and check it before it gets that name.
 
     A target that exists is checked, not fetched. `more`: see `Fetch`.
@@ -303,11 +296,11 @@ def fetch(url: str, target: Path, **more: Any) -> Download:
             f"{target.name} cannot be written to {target.parent}: {error.strerror or type(error).__name__}; "
             "what was fetched is kept, and the same call goes on there"
         ) from error
-    found = {kind: digest.hexdigest() for kind, digest in job.part.hashes.items()}
     compared = "sha256" if job.sha256 else "md5" if job.md5 else ""
-    checked = f"{compared} as expected" if compared else f"sha256 {found['sha256']}, nothing to compare"
+    own = f"sha256 {job.part.hashes['sha256'].hexdigest()}, nothing to compare"
+    checked = f"{compared} as expected" if compared else own
     job.note(f"complete, {human_size(job.part.have)}, {checked}")
-    return Download(job.part.have, found["sha256"], found.get("md5"), job.resumed_from, job.requested)
+    return job
 
 
 def fetch_missing(

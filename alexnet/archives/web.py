@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import chain
 from queue import Empty, Queue
 from threading import Event, Thread
 from typing import Any, Self, TypeVar
@@ -119,30 +120,25 @@ def within(seconds: float, items: Iterator[T]) -> Generator[T, None, None]:
     Interrupted if an item took longer than `seconds`, although each read brought something in time.
     """
     queue: Queue[tuple[Any, Exception | None]] = Queue(1)
-    stopped = Event()
+    stopped, end = Event(), object()
 
     def work() -> None:
         try:
-            for item in items:
+            for item in chain(items, [end]):
                 queue.put((item, None))
                 if stopped.is_set():
                     return
-            queue.put((None, StopIteration()))
         except Exception as error:
             queue.put((None, error))
 
     Thread(target=work, daemon=True).start()
     try:
-        while True:
-            try:
-                item, error = queue.get(timeout=seconds)
-            except Empty:
-                item, error = None, Interrupted("the answer comes too slowly")
-            if isinstance(error, StopIteration):
-                return
-            if error:
-                raise error
-            yield item
+        while (made := queue.get(timeout=seconds))[0] is not end:
+            if made[1]:
+                raise made[1]
+            yield made[0]
+    except Empty:
+        raise Interrupted("the answer comes too slowly") from None
     finally:
         stopped.set()
         with contextlib.suppress(Empty):
