@@ -12,7 +12,7 @@ from PIL import Image
 from alexnet.errors import UserError
 from alexnet.packed.manifest import read_manifest
 from alexnet.packed.pack import pack
-from alexnet.synthetic.scenes import SHAPES, TEXTURES, outline, pattern, render
+from alexnet.synthetic.scenes import OUTLINES, SHAPES, TEXTURES, pattern, render
 from alexnet.synthetic.synsets import synsets
 from alexnet.synthetic.synthesize import GRAYSCALE, synthesize
 
@@ -111,14 +111,14 @@ def area(corners):
 
 
 def test_shapes_have_about_the_same_area():
-    areas = [area(outline(shape)) for shape in SHAPES]
+    areas = [area(OUTLINES[shape]) for shape in SHAPES]
     assert max(areas) / min(areas) < 1.5
 
 
 def test_unknown_names_are_refused():
-    with pytest.raises(ValueError, match="unknown shape 'blob'"):
-        outline("blob")
-    with pytest.raises(ValueError, match="unknown texture 'furry'"):
+    with pytest.raises(KeyError, match="blob"):
+        render(np.random.default_rng(0), "blob", "striped", 40, 40)
+    with pytest.raises(KeyError, match="furry"):
         render(np.random.default_rng(0), "disc", "furry", 40, 40)
 
 

@@ -22,6 +22,10 @@ ALONE = 20_000_000  # pixels, or bytes of a file, beyond which an image is handl
 LARGE = 12_000_000  # bytes of pixels beyond which memory is not kept
 _kept = threading.local()
 _alone = threading.RLock()
+REPAIRS: dict[str, tuple[str, ...]] = {  # by Pillow's modes; of others their names
+    "RGB": (), "CMYK": ("cmyk",), "L": ("grayscale",), "1": ("grayscale",), "I": ("grayscale",), "P": ("palette",),
+    "LA": ("grayscale", "alpha"), "La": ("grayscale", "alpha"), **dict.fromkeys(("RGBA", "RGBa", "RGBX", "PA"), ("alpha",)),
+}  # fmt: skip
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP")
 
 
@@ -95,27 +99,20 @@ def decode(data: bytes, most: int = MAX_PIXELS) -> tuple[Image.Image, tuple[str,
     return rgb, (*repairs, *changes, *["16bit"] * deep, *["exif"] * odd_exif)
 
 
-def to_rgb(image: Image.Image) -> tuple[Image.Image, list[str]]:
+def to_rgb(image: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:
     """A loaded picture of any mode as 8-bit RGB, and the repairs that this took."""
-    mode = image.mode
-    if mode == "RGB":
-        return image, []
-    if mode == "CMYK":
+    mode = "I" if image.mode.startswith("I") else image.mode
+    repairs = REPAIRS.get(mode, (mode.lower(),))
+    if mode == "CMYK" and image.format == "JPEG" and "adobe" not in image.info:
         # Pillow takes the inverted values of Adobe for granted; a file without Adobe's marker has plain ones
-        if image.format == "JPEG" and "adobe" not in image.info:
-            image = ImageChops.invert(image)
-        return image.convert("RGB"), ["cmyk"]
-    if mode in ("L", "1"):
-        return image.convert("RGB"), ["grayscale"]
-    if mode.startswith("I"):  # 16 bits of gray: keep the high byte, as Pillow does for 16-bit RGB
-        high = np.clip(np.asarray(image) >> 8, 0, 255).astype(np.uint8)
-        return Image.fromarray(high).convert("RGB"), ["grayscale"]
-    if mode == "P":
-        alpha = "transparency" in image.info
-        return image.convert("RGBA" if alpha else "RGB").convert("RGB"), ["palette", *["alpha"] * alpha]
-    if mode in ("RGBA", "LA", "PA", "RGBX", "La", "RGBa"):
-        return image.convert("RGBA").convert("RGB"), [*["grayscale"] * mode.startswith("L"), "alpha"]
-    return image.convert("RGB"), [mode.lower()]
+        image = ImageChops.invert(image)
+    elif mode == "I":  # 16 bits of gray: keep the high byte, as Pillow does for 16-bit RGB
+        image = Image.fromarray(np.clip(np.asarray(image) >> 8, 0, 255).astype(np.uint8))
+    elif mode == "P" and "transparency" in image.info:
+        repairs = (*repairs, "alpha")
+    if "alpha" in repairs:
+        image = image.convert("RGBA")
+    return image if mode == "RGB" else image.convert("RGB"), repairs
 
 
 def exif_damaged(data: bytes) -> bool:

@@ -8,7 +8,9 @@ is the outline and the pattern, which take local filters and their combination o
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +20,25 @@ Floats = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 
 SHAPES = ("disc", "triangle", "cross")
-TEXTURES = ("striped", "banded", "checked", "spotted")
+OUTLINES: dict[str, list[tuple[float, float]]] = {  # corners about the origin, in diameters; areas are about equal
+    "disc": [(0.5 * math.cos(t * math.tau / 40), 0.5 * math.sin(t * math.tau / 40)) for t in range(40)],
+    "bar": [(0.45 * x, 0.45 * y) for x, y in ((-1, -1), (1, -1), (1, 1), (-1, 1))],
+    "triangle": [(0.66 * math.sin(t * math.tau / 3), 0.1 - 0.66 * math.cos(t * math.tau / 3)) for t in range(3)],
+    "cross": [
+        (c * x - s * y, s * x + c * y)
+        for c, s in ((1, 0), (0, 1), (-1, 0), (0, -1))
+        for x, y in ((0.58, -0.22), (0.58, 0.22), (0.22, 0.22))
+    ],
+}
+PATTERNS: dict[
+    str, Callable[[Any, Any], Any]
+] = {  # plain arithmetic, no sines, so that all processors agree to the bit
+    "striped": lambda u, v: u < 0.5,
+    "banded": lambda u, v: v < 0.5,
+    "checked": lambda u, v: (u < 0.5) ^ (v < 0.5),
+    "spotted": lambda u, v: (u - 0.5) ** 2 + (v - 0.5) ** 2 < 0.4**2,  # half of the area, as in the others
+}
+TEXTURES = tuple(PATTERNS)
 SUPERSAMPLING = 3  # outlines are drawn three times too large and averaged down
 
 # How hard the pictures are: such that a small convolutional net still errs.
@@ -45,43 +65,17 @@ class Frame:
     slant: float
 
 
-def outline(shape: str) -> list[tuple[float, float]]:
-    """Corner points of a shape about the origin, in units of the diameter; areas are about equal."""
-    if shape == "disc":
-        return [(0.5 * math.cos(t * math.tau / 40), 0.5 * math.sin(t * math.tau / 40)) for t in range(40)]
-    if shape == "bar":
-        return [(0.45 * x, 0.45 * y) for x, y in ((-1, -1), (1, -1), (1, 1), (-1, 1))]
-    if shape == "triangle":
-        return [(0.66 * math.sin(t * math.tau / 3), 0.1 - 0.66 * math.cos(t * math.tau / 3)) for t in range(3)]
-    if shape == "cross":
-        arm, half = 0.58, 0.22
-        quarter = [(arm, -half), (arm, half), (half, half)]
-        return [(c * x - s * y, s * x + c * y) for c, s in ((1, 0), (0, 1), (-1, 0), (0, -1)) for x, y in quarter]
-    raise ValueError(f"unknown shape {shape!r}")
-
-
 def pattern(texture: str, u: Floats, v: Floats) -> Mask:
-    """Which of its two colours a texture has at u, v (h, w), in periods.
-
-    Plain arithmetic, no sines, so that all processors agree to the bit.
-    """
-    u, v = u - np.floor(u), v - np.floor(v)
-    if texture == "striped":
-        return u < 0.5
-    if texture == "banded":
-        return v < 0.5
-    if texture == "checked":
-        return (u < 0.5) ^ (v < 0.5)
-    if texture == "spotted":
-        return (u - 0.5) ** 2 + (v - 0.5) ** 2 < 0.4**2  # half of the area, as in the others
-    raise ValueError(f"unknown texture {texture!r}")
+    """Which of its two colours a texture has at u, v (h, w), in periods."""
+    mask: Mask = PATTERNS[texture](u - np.floor(u), v - np.floor(v))
+    return mask
 
 
 def mask(shape: str, frame: Frame, width: int, height: int) -> Image.Image:
     """Coverage of each pixel by a shape, 0..255: a gray picture."""
     cos, sin = math.cos(frame.angle), math.sin(frame.angle)
     corners = []
-    for x, y in outline(shape):
+    for x, y in OUTLINES[shape]:
         x, y = x * frame.diameter, y * frame.diameter * frame.slant
         corners.append((frame.x + cos * x - sin * y, frame.y + sin * x + cos * y))
     canvas = Image.new("L", (width * SUPERSAMPLING, height * SUPERSAMPLING))
