@@ -34,12 +34,10 @@ def around(folders: Sequence[Path]) -> Iterator[Path]:
 def images(folder: Path, roots: Sequence[Path]) -> list[tuple[str, Extent]]:
     """(printable name, bytes) of each file in `folder`, in the order of the names, hidden ones left out.
 
-    Args:
-        roots: the folders that the user named, resolved; a link may lead anywhere in them.
+    `roots`: the folders that the user named, resolved; a link may lead anywhere in them.
 
-    Raises:
-        UserError: a link leads nowhere or out of all roots, an entry is a folder, a pipe or a device, or has more bytes
-            than an image can have.
+    UserError if a link leads nowhere or out of all roots, or an entry is a folder, a pipe or a device, or larger than an
+    image can be.
     """
     found = []
     for path in folder.iterdir():

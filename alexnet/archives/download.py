@@ -14,6 +14,7 @@ import shutil
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 from urllib.parse import quote, urlsplit, urlunsplit
@@ -184,7 +185,7 @@ class Fetch:
 
     def _stream(self, headers: dict[str, str]) -> Iterator[Any]:
         """The answer, then its body as it is sent, undecoded."""
-        answer = ask(self.session, self.name, self.url, headers, self.credentials, self.timeout)
+        answer = ask(partial(self.session.get, timeout=self.timeout), self.name, self.url, headers, self.credentials)
         with contextlib.closing(answer):
             yield answer
             while block := tried(lambda: answer.raw.read1(BLOCK, decode_content=False), self.name, answer.url):
@@ -304,21 +305,17 @@ def fetch(url: str, target: Path, **more: Any) -> Fetch:
 
 
 def fetch_missing(
-    names: list[str],
-    base_url: str,
-    folder: Path,
-    credentials: Credentials | None = None,
-    progress: TextIO | None = None,
+    names: list[str], base: str, folder: Path, credentials: Credentials | None = None, progress: TextIO | None = None
 ) -> list[Path]:
     """Download published archives into a folder, in turn; their paths. UserError if one is unknown, or as `fetch`."""
     unknown = [name for name in names if name not in KNOWN]
     if unknown:
         raise UserError(f"{', '.join(unknown)} cannot be downloaded: nothing is known about it; put it into {folder}")
-    check_url(names[0] if names else "the archive", base_url)
-    if credentials and progress and (why := credentials.withheld(base_url)):
+    check_url(names[0] if names else "the archive", base)
+    if credentials and progress and (why := credentials.withheld(base)):
         print(f"download {names[0]}  {why}", file=progress, flush=True)
     for file in (KNOWN[name] for name in names):
-        parts = urlsplit(base_url)
+        parts = urlsplit(base)
         url = urlunsplit(parts._replace(path=f"{parts.path.rstrip('/')}/{quote(file.path)}"))
         known = {"size": file.bytes, "md5": file.md5, "sha256": file.sha256, "most": file.most}
         fetch(url, folder / file.name, credentials=credentials, progress=progress, **known)

@@ -26,13 +26,14 @@ EXAMPLE = "train/<class>/<image>"
 
 @dataclass(frozen=True)
 class Source:
-    """A data set: its files in words, and the splits that it offers."""
+    """A data set: its files in words, and the splits that it offers.
+
+    `layouts`: names of archives or folders, `{}` for the split, and their readers; the first is asked for.
+    """
 
     files: str
     splits: tuple[str, ...]
-    layouts: tuple[
-        tuple[str, Reader], ...
-    ] = ()  # name of an archive or folder, `{}` for the split; the first is asked for
+    layouts: tuple[tuple[str, Reader], ...] = ()
     account: bool = False  # given to people with an account
     unlabelled: bool = False  # the labels of its test images were never published
     year: int | None = None  # of ILSVRC
@@ -154,9 +155,7 @@ def open_source(
         splits: those wanted; None for all that the source offers (of ilsvrc2010 and folders: all that are there).
         archive_order: official ILSVRC archives are read in their own order, not in that of labels and names.
 
-    Raises:
-        UserError: an archive is missing or damaged, a class is empty, a label is outside the map, counts
-            differ.
+    UserError if an archive is missing or damaged, a class is empty, a label is outside the map, or counts differ.
     """
     found = find(source, folders, splits, archive_order)
     if found.missing:

@@ -146,25 +146,18 @@ def within(seconds: float, items: Iterator[T]) -> Generator[T, None, None]:
 
 
 def ask(
-    session: requests.Session,
-    name: str,
-    url: str,
-    headers: dict[str, str],
-    credentials: Credentials | None,
-    timeout: float,
+    get: Callable[..., requests.Response], name: str, url: str, headers: dict[str, str], credentials: Credentials | None
 ) -> requests.Response:
-    """The answer at the end of the redirects, its body unread; `name`: of the file, for messages.
+    """The answer at the end of the redirects, its body unread; `get`: of a session; `name`: of the file, for messages.
 
-    Raises:
-        Interrupted: no answer.
-        UserError: an address that is none, redirects without end, or one from https to http.
+    Interrupted if there is no answer; UserError for an address that is none, redirects without end, or one from https to http.
     """
     first = url
     for _ in range(REDIRECTS + 1):
         own = {"Authorization": credentials.header()} if credentials and not credentials.withheld(url) else {}
-        more: dict[str, Any] = {"headers": HEADERS | headers | own, "timeout": timeout, "stream": True}
-        more["auth"] = lambda request: request  # some `auth` is always there, so that ~/.netrc is not read
-        answer = tried(partial(session.get, url, **more), name, url)
+        # some `auth` is always there, so that ~/.netrc is not read
+        how = {"headers": HEADERS | headers | own, "auth": lambda request: request, "stream": True}
+        answer = tried(partial(get, url, **how), name, url)
         if not answer.is_redirect:
             return answer
         answer.close()

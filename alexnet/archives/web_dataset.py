@@ -17,11 +17,7 @@ OFFICIAL = re.compile(r"n\d{8}_\d+|ILSVRC2012_val_\d{8}")
 
 
 def read(split: str, paths: Sequence[Path]) -> Samples:
-    """List the images of shards.
-
-    Raises:
-        UserError: a shard cannot be read, an image lacks its label, a label its image; or see `Samples.add`.
-    """
+    """List the images of shards; UserError if one cannot be read or an image or a label lacks the other; see `Samples.add`."""
     samples = Samples(split)
     for path in paths:
         members = ((*basename(name).partition(".")[::2], data) for name, data in tars.members(path))
@@ -29,7 +25,9 @@ def read(split: str, paths: Sequence[Path]) -> Samples:
             where, parts = f"{path.name}, sample {key}", {kind.lower(): data for _, kind, data in some}
             images = [data for kind, data in parts.items() if kind in IMAGES]
             if len(images) != 1:
-                raise UserError(f"{where}: {len(images)} images ({', '.join(sorted(parts))}); fetch the shard again")
+                raise UserError(
+                    f"{where}: {len(images)} images ({', '.join(sorted(parts))}); fetch the shard again, or write it without dots in keys"
+                )
             about, name = {}, key
             try:
                 if "json" in parts and not ("cls" in parts and OFFICIAL.fullmatch(key)):

@@ -17,14 +17,14 @@ from alexnet.net import execution
 from alexnet.runtime import provenance
 from alexnet.runtime.files import write_atomically, write_json
 
+SAID = (
+    "{benchmark}: {subject} {subject_value:.3g} {unit}, {peer} {peer_value:.3g}; ratio {ratio:.2f} "
+    "({ratio_low:.2f} to {ratio_high:.2f}, n={n})"
+)
+
 
 def bench(
-    out: Path,
-    folders: list[Path],
-    rounds: int = 5,
-    threads: int | None = None,
-    only: str | None = None,
-    full_size: bool = True,
+    out: Path, folders: list[Path], rounds: int, threads: int | None, only: str | None, full_size: bool = True
 ) -> list[Row]:
     """Measure everything and write the table to `out` (CSV), and the machine beside it (.json).
 
@@ -32,8 +32,7 @@ def bench(
         folders: where real full-size images are looked for.
         only: ingest, loader or step; None for all.
 
-    Raises:
-        UserError: the definitions in config/ cannot be read, or a program that is measured ended.
+    UserError if the definitions in config/ cannot be read, or a program that is measured ended.
     """
     execution.keep_memory()
     if threads:
@@ -49,12 +48,7 @@ def bench(
         try:
             for row in (row for part, found in parts.items() if only in (None, part) for row in found):
                 rows.append(row)
-                print(
-                    "{benchmark}: {subject} {subject_value:.3g} {unit}, {peer} {peer_value:.3g}; ratio {ratio:.2f} "
-                    "({ratio_low:.2f} to {ratio_high:.2f}, n={n})".format(**row),
-                    file=sys.stderr,
-                    flush=True,
-                )
+                print(SAID.format(**row), file=sys.stderr, flush=True)
         except BrokenProcessPool:
             raise UserError("a program of the benchmark ended; its message stands above") from None
 

@@ -148,9 +148,7 @@ def stages(what: str, files: list[bytes], pack_all: Callable[[], object], rounds
         "decoding": lambda: deque(map(quick, files), maxlen=0),
         "resampling": lambda: deque((central_square(pixels, SIZE) for pixels in decoded), maxlen=0),
         "SHA-256 of the pixels": lambda: [hashlib.sha256(square) for square in squares],
-        "SHA-256 and MD5 of the archive": lambda: [
-            digest(data) for data in files for digest in (hashlib.sha256, hashlib.md5)
-        ],
+        "SHA-256 and MD5 of the archive": lambda: [(hashlib.sha256(data), hashlib.md5(data)) for data in files],
         "sums for mean and covariance": lambda: moments.sums_of(squares),
     }
 
@@ -186,11 +184,10 @@ def ingest_rows(folders: list[Path], work: Path, rounds: int) -> Iterator[Row]:
     cores, us = len(os.sched_getaffinity(0)), "alexnet.packed.pack"
     by_script = partial(script, work / "p.npy", ordinary)
     fast = partial(simplejpeg.decode_jpeg, fastdct=True, fastupsample=True)
+    bilinear = partial(by_pillow, method=Image.Resampling.BILINEAR)
     peers: dict[str, Callable[[], object]] = {
         "Pillow: open, resize LANCZOS, crop, save": lambda: by_script(by_pillow),
-        "Pillow: open, resize BILINEAR, crop, save": lambda: by_script(
-            partial(by_pillow, method=Image.Resampling.BILINEAR)
-        ),
+        "Pillow: open, resize BILINEAR, crop, save": lambda: by_script(bilinear),
         "torchvision: decode, antialiased bicubic, crop, save": lambda: by_script(by_torchvision),
         "full decoding alone (simplejpeg, libjpeg-turbo)": lambda: deque(map(quick, ordinary), maxlen=0),
         "full decoding alone, fast DCT and upsampling": lambda: deque(map(fast, ordinary), maxlen=0),

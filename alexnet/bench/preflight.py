@@ -57,8 +57,7 @@ def preflight(study: str, folders: Sequence[Path], results: Path, folder: str = 
         results: where the study's packed sets and runs are, or will be.
         seconds: that the training step is timed for, in all precisions together, after a warm-up.
 
-    Raises:
-        UserError: unknown study, or shards of a data set that are not all there.
+    UserError for an unknown study, or shards of a data set that are not all there.
     """
     record, base = load_study(study, folder), resolve(study, "alexnet", 0, folder)
     lines, images, wanted = _data(record, study, folders, results)
@@ -66,15 +65,14 @@ def preflight(study: str, folders: Sequence[Path], results: Path, folder: str = 
     needed = wanted + WORKSPACE * 4 * _parameters(base) * sum(runs.values())
     free = free_bytes(results)
     short = "" if needed <= free else "; make room, or name another `results` folder"
-    lines.append(
-        Line("disk", f"{human_size(needed)} needed (at most), {human_size(free)} free in {results}{short}", bool(short))
-    )
+    said = f"{human_size(needed)} needed (at most), {human_size(free)} free in {results}{short}"
+    lines.append(Line("disk", said, bool(short)))
     gpus = gpu_leases.cards()
     with gpu_leases.leased("1"):  # a card that trains would tell a false speed, and lose some of its own
         speeds = {name: _measure(base, record["threads"], name, seconds / 2) for name in _precisions(base)}
     stores = (path for name in record["sets"] for path in (results / study / "data" / name).glob("*.[nj]p*"))
     lines += _machine(record, gpus, wanted or sum(path.stat().st_size for path in stores))
-    lines += _times(record, base, speeds, images, runs, len(gpus))
+    lines += _times(record, base, speeds, images, sum(runs.values()), len(gpus))
     lines += claims(record, runs)
     missing = [line.head for line in lines if line.missing]
     command = f"snakemake --cores all --config 'studies=[{study}]'"
@@ -122,10 +120,9 @@ def _data(
         else:
             found = sources.find(about["source"], folders or [Path("data")], about["splits"])
             if found.missing:
-                lines.append(
-                    Line(name, f"{', '.join(found.missing)}; searched {', '.join(map(str, found.folders))}", True)
-                )
-                lines.append(Line("", f"taken as: {sources.SOURCES[about['source']].files}"))
+                said = f"{', '.join(found.missing)}; searched {', '.join(map(str, found.folders))}"
+                taken = f"taken as: {sources.SOURCES[about['source']].files}"
+                lines += [Line(name, said, True), Line("", taken)]
                 counts = PUBLISHED.get(about["source"], {})
             else:
                 parts = {split: count(about["source"], split, *found.part(split), repacked) for split in found.splits}
@@ -189,12 +186,7 @@ def _watts() -> float | None:
 
 
 def _times(
-    record: dict[str, Any],
-    base: RunConfig,
-    speeds: dict[str, Speed],
-    images: dict[str, int],
-    runs: dict[str, int],
-    gpus: int,
+    record: dict[str, Any], base: RunConfig, speeds: dict[str, Speed], images: dict[str, int], runs: int, gpus: int
 ) -> Iterator[Line]:
     for precision, speed in speeds.items():
         said = f"{precision}: {speed.middle:,.0f} images/s [{speed.low:,.0f} to {speed.high:,.0f}], step alone, generated batches"
@@ -209,12 +201,11 @@ def _times(
         return
     hours = cost / speed.middle / 3600
     together = gpus or max(1, len(os.sched_getaffinity(0)) // record["threads"])
-    total = sum(runs.values())
     power = f", {speed.watts * hours / 1000:,.1f} kWh a run" if speed.watts else ""
     yield Line(
         "time",
-        f"{_hours(hours)} a run of {epochs} epochs in {base['precision']}; {total} runs, {together} side by side: "
-        f"{_hours(hours * total / together)}{power} (estimate: the base net's step, reading not counted)",
+        f"{_hours(hours)} a run of {epochs} epochs in {base['precision']}; {runs} runs, {together} side by side: "
+        f"{_hours(hours * runs / together)}{power} (estimate: the base net's step, reading not counted)",
     )
 
 

@@ -34,7 +34,7 @@ class Program(ProcessPoolExecutor):
 
     def peak_mb(self) -> float:
         """Its largest memory so far."""
-        return self.submit(_peak_mb).result()
+        return self.submit(resource.getrusage, resource.RUSAGE_SELF).result().ru_maxrss / 1024
 
 
 def together(*programs: Program, times: int = 1) -> Callable[[], None]:
@@ -58,7 +58,3 @@ def _set_up(parent: int, threads: int, make: Make, arguments: tuple[Any, ...]) -
 
 def _once() -> Any:
     return _work()
-
-
-def _peak_mb() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

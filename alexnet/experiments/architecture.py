@@ -45,8 +45,7 @@ class Layer:
 def layer_table(model: Model, crop: int, classes: int, channels: int = 3) -> list[Layer]:
     """Layers of `model` on a `crop` x `crop` input, in order.
 
-    Raises:
-        UserError: a window is larger than what it reads, or maps cannot be shared out over the towers.
+    UserError if a window is larger than what it reads, or maps cannot be shared out over the towers.
     """
     towers = model["towers"]
     shape: tuple[int, ...] = (channels, crop, crop)

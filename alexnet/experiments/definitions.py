@@ -34,11 +34,7 @@ def _validator(schema: str, part: str | None) -> Any:
 
 
 def check(record: Any, schema: str, where: str, part: str | None = None) -> None:
-    """Validate `record` against workflow/schemas/<schema>.schema.yaml (or its definition `part`).
-
-    Raises:
-        UserError: names `where`, the key and what is wrong with it.
-    """
+    """UserError with `where`, key and fault unless `record` fits <schema>.schema.yaml in workflow/schemas, or its definition `part`."""
     import jsonschema
 
     validator = _validator(schema, part)

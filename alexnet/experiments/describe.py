@@ -16,8 +16,7 @@ IDENTITY = ("study", "experiment", "seed", "fingerprint")
 def describe_experiment(study: str, experiment: str, folder: str = "config") -> dict[str, Any]:
     """Layer table, totals, model record and differences from the base experiment, `alexnet` or that of its data.
 
-    Raises:
-        UserError: unknown names, a net that cannot be built, or an ensemble, which has no layers of its own.
+    UserError for unknown names, a net that cannot be built, or an ensemble, which has no layers of its own.
     """
     config = resolve(study, experiment, 0, folder)
     if "members" in config:
@@ -74,8 +73,7 @@ def study_record(study: str, folder: str = "config") -> dict[str, Any]:
 def _pilot(study: str, folder: str) -> dict[str, Any]:
     """What study.json says of its pilot: seed, epochs, fingerprints of its runs, by experiment the factor chosen and all errors.
 
-    Raises:
-        UserError: a rate was chosen for another configuration than the present one.
+    UserError if a rate was chosen for another configuration than the present one.
     """
     record = load_study(study, folder)
     if "pilot" not in record:

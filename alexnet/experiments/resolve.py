@@ -49,8 +49,7 @@ def resolve(study: str, experiment: str, seed: int, folder: str = "config") -> R
         from trained weights `starts_from`, `rate` where a pilot chose it or chooses it (`tuning`), and `fingerprint`,
         the sha256 of all the rest; of an ensemble instead of these `members`.
 
-    Raises:
-        UserError: unknown study or experiment, an unknown key, or a net that cannot be built.
+    UserError for an unknown study or experiment, an unknown key, or a net that cannot be built.
     """
     config: Any = copy.deepcopy(_without_seed(study, experiment, folder)) | {"seed": seed}
     about = load(folder)["experiments"][tuning.arm_of(experiment)[0]]
@@ -164,11 +163,7 @@ def _scale_std(model: Model, full: Model, crop: int, classes: int) -> None:
 
 
 def read_config(path: Path) -> RunConfig:
-    """A resolved configuration, its fingerprint checked.
-
-    Raises:
-        UserError: missing, not JSON, or edited by hand after `configure`.
-    """
+    """A resolved configuration; UserError if it is missing, not JSON, or its fingerprint shows that somebody edited it."""
     advice = "make it with `python -m alexnet configure`"
     config: Any = read_record(path, lambda record: {**record}, advice)
     rest = {key: value for key, value in config.items() if key != "fingerprint"}

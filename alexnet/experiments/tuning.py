@@ -78,8 +78,7 @@ def lowest(errors: dict[float, float]) -> float:
 def table(folder: str) -> tuple[dict[str, str], ...]:
     """Rows of <folder>/rates.csv; none if the file is missing.
 
-    Raises:
-        UserError: a missing column, a factor or an error that is no number, or an experiment without exactly one choice.
+    UserError for a missing column, a factor or an error that is no number, or an experiment without exactly one choice.
     """
     path = Path(folder) / TABLE
     if not path.is_file():
@@ -110,11 +109,7 @@ def curve(study: str, experiment: str, folder: str) -> list[dict[str, str]]:
 
 
 def chosen(study: str, experiment: str, folder: str) -> dict[str, str]:
-    """The row of rates.csv that holds the chosen rate of an experiment.
-
-    Raises:
-        UserError: the table has no choice for it.
-    """
+    """The row of rates.csv that holds the chosen rate of an experiment; UserError if it has none."""
     for row in curve(study, experiment, folder):
         if row["chosen"] == "yes":
             return row
@@ -157,10 +152,7 @@ def write_choices(study: str, curves: dict[str, list[dict[str, Any]]], folder: s
 def search(study: str, experiment: str, results: Path, factors: list[float], folder: str) -> dict[str, Any]:
     """What the pilot found for one experiment: `tried`, rows for `write_choices`, and `next`, a factor still to be tried.
 
-    The error of a run that diverged is 1.
-
-    Raises:
-        UserError: a factor without a finished run.
+    The error of a run that diverged is 1. UserError for a factor without a finished run.
     """
     seed, tried = load_study(study, folder)["pilot"]["seed"], []
     for factor in sorted(factors):

@@ -27,9 +27,8 @@ DIGEST = 32  # hexadecimal digits of a SHA-256 that the index keeps
 class Chunk:
     """What a worker makes of some images."""
 
-    rows: list[
-        tuple[str, int, int, int, str, str]
-    ]  # of the index: name, label, width, height, repairs, digest of the stored pixels
+    # of the index: name, label, width, height, repairs, digest of the stored pixels
+    rows: list[tuple[str, int, int, int, str, str]]
     problems: list[tuple[str, str, str]]  # name, archive and what is wrong of the others, which could not be decoded
     files: list[bytes]  # the re-encoded images of a jpeg store
     sums: moments.Sums | None
@@ -99,5 +98,4 @@ def in_order(
             while waiting:
                 yield waiting.popleft().result()
         finally:
-            for future in waiting:
-                future.cancel()
+            pool.shutdown(cancel_futures=True)

@@ -17,10 +17,7 @@ LARGEST = 64_000_000  # bytes of a manifest
 def hash_file(path: Path, published: KnownFile | None = None, stop: Event | None = None) -> dict[str, Any]:
     """Name, size, sha256 of an archive, md5 if one was published, and which hash was compared (`verified`).
 
-    What comes out after `stop` was set is not to be used.
-
-    Raises:
-        UserError: the file cannot be read, or is not what was published.
+    What comes out after `stop` was set is not to be used. UserError if the file cannot be read, or is not what was published.
     """
     kinds = ("sha256", "md5") if published and published.md5 else ("sha256",)
     with told(lambda why: f"{path} cannot be read ({why}); check the disk, or fetch it again", OSError):

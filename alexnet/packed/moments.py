@@ -81,9 +81,5 @@ def rgb_statistics(sums: Sums) -> dict[str, Any]:
     values, vectors = np.linalg.eigh(covariance)
     values, vectors = values[::-1], vectors[:, ::-1]
     vectors = vectors * np.sign(vectors[np.abs(vectors).argmax(axis=0), range(3)])
-    return {
-        "mean": mean.tolist(),
-        "covariance": covariance.tolist(),
-        "eigenvalues": values.tolist(),
-        "eigenvectors": vectors.tolist(),
-    }
+    found = {"mean": mean, "covariance": covariance, "eigenvalues": values, "eigenvectors": vectors}
+    return {name: array.tolist() for name, array in found.items()}

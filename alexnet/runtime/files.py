@@ -57,12 +57,11 @@ def remove_leftovers(folder: Path) -> None:
 def locked(path: Path, seconds: float = 0.0, waiting: Callable[[], object] = lambda: None) -> AcquireReturnProxy:
     """Take a lock that ends with this process, however that ends; `with` gives it back.
 
+    Timeout if another one holds it.
+
     Args:
         path: the lock's file, which is made; deleting it while holding it is allowed.
         seconds: how long to wait for another holder, for ever if negative; `waiting` is called if there is one.
-
-    Raises:
-        Timeout: another one holds it.
     """
     from filelock import FileLock, Timeout  # here, so that what takes no lock does without the package
 
@@ -83,11 +82,7 @@ def write_json(path: Path, record: Any) -> None:
 
 
 def read_record(path: Path, pick: Callable[[Any], T], advice: str = "delete it and run the same again") -> T:
-    """What `pick` finds in a record that a command of the bench wrote.
-
-    Raises:
-        UserError: it is missing, torn, or `pick` does not find it there; ends with `advice`.
-    """
+    """What `pick` finds in a record that the bench wrote; UserError, with `advice`, if it is missing, torn, or lacks that."""
     try:
         return pick(json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:

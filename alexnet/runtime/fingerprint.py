@@ -28,18 +28,10 @@ STAGES = {
 }
 # modules that store, lock, report and record; they compute no number of a result, nor does what only they use
 CUT = (
-    "alexnet.training.checkpoints",
-    "alexnet.errors",
-    "alexnet.runtime.files",
-    "alexnet.runtime.fingerprint",
-    "alexnet.runtime.interruption",
-    "alexnet.runtime.gpu_leases",
-    "alexnet.runtime.names",
-    "alexnet.runtime.progress",
-    "alexnet.runtime.provenance",
-    "alexnet.net.tensors",
-    "alexnet.training.record",
-)
+    "alexnet.errors", "alexnet.net.tensors", "alexnet.training.checkpoints", "alexnet.training.record",
+    "alexnet.runtime.files", "alexnet.runtime.fingerprint", "alexnet.runtime.gpu_leases", "alexnet.runtime.interruption",
+    "alexnet.runtime.names", "alexnet.runtime.progress", "alexnet.runtime.provenance",
+)  # fmt: skip
 COMPILED_BY_ANNOTATION = "triton."
 IGNORED = ("ctx", "kind", "simple", "type_comment", "returns", "type_ignores")
 
@@ -73,11 +65,7 @@ def fingerprint(source: Source, root: str) -> str:
 
 
 def reached(source: Source, root: str) -> dict[Key, tuple[str, set[Key]]]:
-    """All definitions that `root` reaches: the text of each, and which others it uses.
-
-    Raises:
-        LookupError: an import names something that the package does not have.
-    """
+    """All definitions that `root` reaches: the text of each, and which others it uses; LookupError as of `fingerprint`."""
     found: dict[Key, tuple[str, set[Key]]] = {}
     waiting = source.definitions(root)
     while waiting:

@@ -98,13 +98,10 @@ def leased(devices: str) -> Iterator[list[str]]:
     if not count:
         yield []
         return
-    folder, before = _folder(), os.environ.get(VISIBLE)
     with ExitStack() as stack:
-        taken = _take(names, count, folder, stack)
-        if before is None:
-            stack.callback(os.environ.pop, VISIBLE)
-        else:
-            stack.callback(os.environ.update, {VISIBLE: before})
+        taken = _take(names, count, _folder(), stack)
+        stack.callback(os.environ.update, {name: os.environ[name] for name in (VISIBLE,) if name in os.environ})
+        stack.callback(os.environ.pop, VISIBLE)  # before what was there comes back
         os.environ[VISIBLE] = ",".join(taken)
         yield taken
 

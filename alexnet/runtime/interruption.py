@@ -88,9 +88,7 @@ def end_with_workflow() -> None:
     """If a workflow started this process, have it get SIGTERM when the workflow's process is gone, killed or not.
 
     Snakemake, killed, leaves its jobs running; the next call would find the folder of a run taken. Linux only.
-
-    Raises:
-        Interrupted: it is gone already.
+    Raises `Interrupted` if it is gone already.
     """
     text = os.environ.get(WORKFLOW, "")
     if not text.isdecimal() or not hasattr(os, "pidfd_open"):

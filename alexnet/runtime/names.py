@@ -72,8 +72,7 @@ class Module:
         imports: the dotted name that each imported name stands for.
         effects: the statements that do more than bind names, compound ones included.
 
-    Raises:
-        LookupError: it has a star import, which hides its names.
+    LookupError if it has a star import, which hides its names.
     """
 
     def __init__(self, name: str, path: Path) -> None:

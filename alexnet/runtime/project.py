@@ -15,8 +15,7 @@ PACKAGE = "alexnet-reproducibility-bench"
 def init(folder: Path) -> None:
     """Write workflow, definitions, code and published results into `folder`, which is new or empty.
 
-    Raises:
-        UserError: the folder holds something or cannot be written, or the bench was not installed from a wheel.
+    UserError if the folder holds something or cannot be written, or the bench was not installed from a wheel.
     """
     if not FILES.exists():
         raise UserError(f"{Path(__file__).parents[2]} is a clone and holds all files already; run snakemake there")

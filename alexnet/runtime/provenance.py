@@ -15,14 +15,9 @@ from alexnet.runtime import fingerprint
 PACKAGE = Path(__file__).resolve().parents[1]
 # of the environment: what libraries take instructions, and so rounding, from
 ARITHMETIC = (
-    "ATEN_CPU_CAPABILITY",
-    "MKL_CBWR",
-    "MKL_ENABLE_INSTRUCTIONS",
-    "NUMBA_CPU_NAME",
-    "NVIDIA_TF32_OVERRIDE",
-    "ONEDNN_DEFAULT_FPMATH_MODE",
-    "ONEDNN_MAX_CPU_ISA",
-)
+    "ATEN_CPU_CAPABILITY", "MKL_CBWR", "MKL_ENABLE_INSTRUCTIONS", "NUMBA_CPU_NAME", "NVIDIA_TF32_OVERRIDE",
+    "ONEDNN_DEFAULT_FPMATH_MODE", "ONEDNN_MAX_CPU_ISA",
+)  # fmt: skip
 PACKAGES = ("torch", "torchvision", "numpy", "numba", "pillow", "pandas", "snakemake")
 
 

@@ -23,11 +23,7 @@ PLACES = (
 
 
 def take(results: Path) -> BaseFileLock:
-    """Hold the results folder, which is made, as long as the lock that is returned is kept.
-
-    Raises:
-        UserError: another workflow is at work on it, or it cannot be written.
-    """
+    """Hold the results folder, which is made, as long as the lock is kept; UserError if another does, or it cannot be written."""
     try:
         results.mkdir(parents=True, exist_ok=True)
         return locked(results / NAME, SECONDS).lock

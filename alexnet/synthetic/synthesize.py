@@ -95,8 +95,7 @@ def synthesize(
             such archives.
         image_size: typical shorter side of an image, in pixels.
 
-    Raises:
-        UserError: a number is out of its range.
+    UserError if a number is out of its range.
     """
     if not 2 <= classes <= MAX_CLASSES:
         raise UserError(f"classes is {classes}, but the generator knows 2 to {MAX_CLASSES}; choose one of these")
