@@ -10,14 +10,14 @@ from statistics import stdev
 from analysis.paper.claims import load_claims
 from analysis.report import forest
 from analysis.report.page import TEMPLATE, Html, render
-from analysis.report.pages.headline import Panel, Row
+from analysis.report.pages.headline import Row, panels
 from analysis.results.evidence import Results
 from analysis.results.reruns import Rerun
 from analysis.stats.intervals import CONFIDENCE, student
+from analysis.verdicts import table
 from analysis.verdicts.judge import judge_all
 from analysis.verdicts.labels import PENDING
 from analysis.verdicts.rules import Outcome
-from analysis.verdicts.table import interval, with_unit
 
 ROUNDING = 0.005  # points: two errors that differ by less are printed alike
 ALT = "Intervals of mine and of the published results, claim by claim; the numbers are in the table of verdicts of each report."
@@ -80,7 +80,7 @@ def page(ours: Results, published: Results, found: Sequence[Rerun]) -> Html:
         judged=sum(PENDING not in (a.verdict, b.verdict) for a, b in both),
         differing=[(a, b) for a, b in both if a.verdict != b.verdict],
         figure=_figure(both),
-        shown=_shown,
+        number_of=table.ours,
     )  # fmt: skip
 
 
@@ -89,22 +89,10 @@ def _errors(results: Results, key: tuple[str, str, int]) -> list[float]:
     return [100 * float(run["final"]["validation_error"]) for run in runs if "validation_error" in run.get("final", {})]
 
 
-def _shown(outcome: Outcome) -> str:
-    """Its number with the interval."""
-    if not isinstance(outcome.ours, (int, float)):
-        return "–"
-    value = f"{outcome.bound} {with_unit(outcome.ours, outcome.claim.unit, 2)}".strip()
-    return f"{value} {interval(outcome.low, outcome.high, outcome.claim.unit)}".strip()
-
-
 def _figure(both: Sequence[tuple[Outcome, Outcome]]) -> Html | None:
     """Claims with an interval in both folders, on a scale a unit: the published interval above ours."""
-    panels = []
-    for unit, (title, log) in SCALES.items():
-        rows = [_row(a, b) for a, b in both if a.claim.unit == unit and a.low is not None and b.low is not None]
-        if rows:
-            panels.append(Panel(title, unit, log, rows).drawn)
-    return forest.drawing(panels, ALT, True, LEGEND, width=620) if panels else None
+    drawn = panels([_row(a, b) for a, b in both if a.low is not None and b.low is not None], SCALES)
+    return forest.drawing(drawn, ALT, True, LEGEND, width=620) if drawn else None
 
 
 def _row(mine: Outcome, theirs: Outcome) -> Row:
@@ -114,6 +102,6 @@ def _row(mine: Outcome, theirs: Outcome) -> Row:
     a, b = ((float(o.ours or 0), float(o.low or 0), float(o.high or 0)) for o in (mine, theirs))
     return Row(
         label=textwrap.shorten(claim.statement.partition(" (")[0], 62, placeholder=" …"), section=claim.section, unit=claim.unit, relation=claim.relation, id=claim.id, lab=b, ours=a,
-        printed=with_unit(claim.paper, claim.unit), paper=math.nan if beside is None else beside,
+        printed=table.with_unit(claim.paper, claim.unit), paper=math.nan if beside is None else beside,
         bound=mine.bound, verdict=mine.verdict, evidence=mine.evidence, limit="", why="",
     )  # fmt: skip

@@ -46,7 +46,7 @@ def answer(table: Path, folder: Path, figures: str) -> dict[str, list[str]]:
     images = [small.format(figures, number, title) for number, title in enumerate(titles, 1)]
     return {
         "answer": [
-            image.format(figures, headline.takeaway(headline.panels(ctx))),
+            image.format(figures, headline.takeaway(headline.rows(ctx))),
             "\n".join(f"- {line}" for line in plain),
         ],
         "findings": [markdown_table(titles, [images])] if titles else [],

@@ -26,7 +26,7 @@ from analysis.verdicts.table import interval, number, verdict_words
 # The recipes that are compared: the printed text, its authors' program, and the text with the program's colour noise, its initial weights
 # rescaled to a smaller net or not.
 RECIPES = ("paper", "alexnet", "paper_color_deviations", "paper_color_deviations_unscaled")
-SHORT = {id_: f"{label[:1].lower()}{label[1:]}" for of in headline.PANELS.values() for id_, label in of.items()}
+SHORT = {id_: f"{label[:1].lower()}{label[1:]}" for id_, label in headline.SHOWN.items()}
 
 
 def facts(ctx: Context) -> dict[str, Any]:
@@ -36,7 +36,7 @@ def facts(ctx: Context) -> dict[str, Any]:
         "runs": len(ctx.results.runs),
         "claims": len(t),
         "real": len(_real(ctx)),
-        "errors": [row for panel in headline.panels(ctx) if panel.unit == "%" for row in panel.rows],
+        "errors": [row for row in headline.rows(ctx) if row.unit == "%"],
         "waiting": int((t["verdict"].eq(labels.PENDING) & t["command"].str.contains("ilsvrc")).sum()),
         "waits": _waits(t),
         "first": imagenet_run.first_step(ctx),
@@ -60,7 +60,7 @@ def first_screen(ctx: Context) -> Html:
         ),
         data=_named(study for study in ctx.studies if any(key[0] == study.name for key in _real(ctx))),
         tiles=_tiles(ctx.table),
-        takeaway=headline.takeaway(headline.panels(ctx)),
+        takeaway=headline.takeaway(headline.rows(ctx)),
         figures=headline.svg(ctx) + headline.svg(ctx, narrow=True),
         download=headline.svg(ctx, alone=True),
     )

@@ -3,6 +3,7 @@
 import math
 import textwrap
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,29 +16,29 @@ from analysis.text import plural, tally
 from analysis.verdicts.labels import AGAINST, AGREES, CANNOT_TELL, FOR, LABELS, NOT_SHOWN, PENDING, REPLICATED
 from analysis.verdicts.table import RELATIONS, UNITS, interval, with_unit
 
-# Scale of a panel: its title, the unit of its claims, and whether equal factors are equal lengths.
-POINTS = ("points of top-1 error that the part saves", "points", False)
-TIMES = ("times faster than with tanh", "x", True)
-ERRORS = ("error, %", "%", False)
-PANELS = {
-    POINTS: {
-        "gpu-delta-top1": "Two towers on two GPUs",
-        "lrn-delta-lab": "Normalisations, the lab's pair",
-        "lrn-delta-top1": "Response normalisation alone",
-        "pool-delta-top1": "Overlapping pooling",
-        "pca-delta": "Colour noise",
-        "tenview-gain": "Averaging ten views",
-        "disc-layer-2pct-conv2": "Second convolutional layer",
-        "disc-layer-2pct": "Third convolutional layer",
-        "disc-layer-2pct-conv4": "Fourth convolutional layer",
-        "lrn-cifar-delta": "Normalisation, on CIFAR-10",
-    },
-    TIMES: {"relu-speedup-cifar10": "ReLU, four layers, CIFAR-10", "relu-several-times": "ReLU, AlexNet"},
-    ERRORS: {
-        "abs-top1-2010": "Top-1, ILSVRC-2010 test",
-        "abs-top5-2010": "Top-5, ILSVRC-2010 test",
-        "tab2-5cnn-val-top5": "Top-5, five nets, 2012 val",
-    },
+# The claims of the figure, in its order, in words; those of a unit share a panel.
+SHOWN = {
+    "gpu-delta-top1": "Two towers on two GPUs",
+    "lrn-delta-lab": "Normalisations, the lab's pair",
+    "lrn-delta-top1": "Response normalisation alone",
+    "pool-delta-top1": "Overlapping pooling",
+    "pca-delta": "Colour noise",
+    "tenview-gain": "Averaging ten views",
+    "disc-layer-2pct-conv2": "Second convolutional layer",
+    "disc-layer-2pct": "Third convolutional layer",
+    "disc-layer-2pct-conv4": "Fourth convolutional layer",
+    "lrn-cifar-delta": "Normalisation, on CIFAR-10",
+    "relu-speedup-cifar10": "ReLU, four layers, CIFAR-10",
+    "relu-several-times": "ReLU, AlexNet",
+    "abs-top1-2010": "Top-1, ILSVRC-2010 test",
+    "abs-top5-2010": "Top-5, ILSVRC-2010 test",
+    "tab2-5cnn-val-top5": "Top-5, five nets, 2012 val",
+}
+# By unit: the title of its panel, and whether equal factors are equal lengths.
+SCALES = {
+    "points": ("points of top-1 error that the part saves", False),
+    "x": ("times faster than with tanh", True),
+    "%": ("error, %", False),
 }
 
 
@@ -98,31 +99,17 @@ class Row:
         return f"{', '.join(said)}; {self.words}"
 
 
-@dataclass(frozen=True)
-class Panel:
-    """Rows that share a scale."""
-
-    title: str
-    unit: str
-    log: bool
-    rows: list[Row]
-
-    @property
-    def drawn(self) -> forest.Panel:
-        """The panel of the figure."""
-        return forest.panel(self.title, [row.drawn for row in self.rows], 1 if self.log else 0, log=self.log)
-
-
-def panels(ctx: Context) -> list[Panel]:
-    """The claims of `PANELS` that the verdict table holds."""
+def rows(ctx: Context) -> list[Row]:
+    """The claims of `SHOWN` that the verdict table holds."""
     table = {str(row["id"]): row for row in ctx.table.to_dict("records")}
-    made = []
-    for (title, unit, log), labels in PANELS.items():
-        rows = [
-            _row(table[id_], label, logged_number(ctx.claims[id_])) for id_, label in labels.items() if id_ in table
-        ]
-        made.append(Panel(title, unit, log, rows))
-    return [panel for panel in made if panel.rows]
+    known = [(id_, label) for id_, label in SHOWN.items() if id_ in table]
+    return [_row(table[id_], label, logged_number(ctx.claims[id_])) for id_, label in known]
+
+
+def panels(found: Sequence[Row], scales: Mapping[str, tuple[str, bool]] = SCALES) -> list[forest.Panel]:
+    """The rows of each unit on a scale of its own; units without rows, or without a scale, are left out."""
+    by_unit = [(title, log, [row.drawn for row in found if row.unit == unit]) for unit, (title, log) in scales.items()]
+    return [forest.panel(title, drawn, 1 if log else 0, log=log) for title, log, drawn in by_unit if drawn]
 
 
 def _row(row: dict[str, Any], label: str, lab: Number | None) -> Row:
@@ -134,14 +121,13 @@ def _row(row: dict[str, Any], label: str, lab: Number | None) -> Row:
     return Row(label=label, printed=printed, paper=float(row["paper"]), lab=lab, ours=ours, **same)
 
 
-def takeaway(found: list[Panel]) -> str:
+def takeaway(found: Sequence[Row]) -> str:
     """What the figure shows, in one line: the figure's title."""
-    effects = [row for panel in found if panel.unit != "%" for row in panel.rows]
-    errors = [row for panel in found if panel.unit == "%" for row in panel.rows]
-    tested = [row for row in effects if row.ours]
+    errors = [row for row in found if row.unit == "%"]
+    tested = [row for row in found if row.unit != "%" and row.ours]
     run = [row for row in errors if row.ours]
     if not tested and not run:
-        return f"None of these {len(effects) + len(errors)} claims has been tested yet"
+        return f"None of these {len(found)} claims has been tested yet"
     said = []
     if tested:
         counts = Counter(row.verdict for row in tested)
@@ -159,10 +145,10 @@ def takeaway(found: list[Panel]) -> str:
 
 def svg(ctx: Context, narrow: bool = False, alone: bool = False) -> Html:
     """The figure; `narrow`: with the labels above the bars, for a phone; `alone`: a file that brings its colours along."""
-    found = panels(ctx)
-    alt = f"{takeaway(found)}. {'; '.join(row.spoken for panel in found for row in panel.rows)}."
+    found = rows(ctx)
+    alt = f"{takeaway(found)}. {'; '.join(row.spoken for row in found)}."
     title = textwrap.wrap(takeaway(found), 44 if narrow else 84)
-    drawn, legend = [panel.drawn for panel in found], [("paper", "paper"), ("lab", "the authors' own logs, 95 %")]
+    legend = [("paper", "paper"), ("lab", "the authors' own logs, 95 %")]
     legend += [("ours", "ours, 95 %"), ("open", "ours, no verdict"), ("untested", "not run")]
     css, width = f"headline {'narrow' if narrow else 'wide'}", 340 if narrow else 600
-    return forest.drawing(drawn, alt, narrow, legend, title, alone, css, width, labels=210, notes=134)
+    return forest.drawing(panels(found), alt, narrow, legend, title, alone, css, width, labels=210, notes=134)
