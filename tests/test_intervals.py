@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import special, stats
 
-from analysis.measures.inference import LAB_TWINS, lab_spread, moments, seed_noise
+from analysis.measures.inference import LAB_SPREADS, LAB_TWINS, moments, seed_noise
 from analysis.stats import intervals
 from analysis.stats.intervals import Noise, benjamini_hochberg, half_width, mcnemar, p_value, to_settle
 
@@ -114,10 +114,10 @@ def test_the_luck_of_single_answers_is_told_from_the_choice_of_images() -> None:
 
 
 def test_what_is_borrowed_and_when() -> None:
-    lab = lab_spread("top1_error")
+    lab = LAB_SPREADS["top1_error"]
     assert lab is not None and lab.df == 4
     assert 100 * lab.sd == pytest.approx(np.std(LAB_TWINS["top1_error"], ddof=1))
-    assert lab_spread("error_gap") is None
+    assert "error_gap" not in LAB_SPREADS
     one, two, three = np.array([0.4]), np.array([0.4, 0.41]), np.array([0.4, 0.41, 0.42])
     assert seed_noise("seeds", one, None) is None
     assert seed_noise("seeds", two, None) == Noise("seeds", pytest.approx(5e-5), 2, 1)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pandas as pd
 
 from analysis.calibration.simulation import LAST, Setting, verdicts_in
-from analysis.measures.inference import LAB_GAINS, fewest, lab_spread
+from analysis.measures.inference import LAB_GAINS, LAB_SPREADS, fewest
 from analysis.paper.claims import Claim, load_claims
 from analysis.stats import axes
 from analysis.verdicts.labels import REPLICATED, label
@@ -38,8 +38,8 @@ def setting(claim: Claim, seeds: int, images: int) -> Setting:
         truth *= 0.5 if claim.relation == "at_most" else 2.0
     sd = LOG_SD
     if claim.how == "view_gain":
-        sd = 100 * LAB_GAINS[claim.metric]
-    elif claim.how != "ratio" and (spread := lab_spread(claim.metric)):
+        sd = 100 * LAB_GAINS[claim.metric].sd
+    elif claim.how != "ratio" and (spread := LAB_SPREADS.get(claim.metric)):
         sd = 100 * spread.sd
     base = seeds if claim.baseline else 0
     return Setting(*("power", claim.id, "paper scale", images, seeds, base, sd, sd, truth), slowest=0.6 * LAST)

@@ -81,12 +81,12 @@ def campaigns(setting: Setting, claim: Claim, rng: np.random.Generator, repeats:
         world = World(
             ERROR[claim.metric], setting.truth / unit, setting.sd / unit, setting.baseline_sd / unit, *numbers
         )
-        borrowed = inference.lab_spread(claim.metric)
+        borrowed = inference.LAB_SPREADS.get(claim.metric)
         if claim.how == "value":
             world = replace(world, error=setting.truth / unit, effect=0.0)
         elif claim.how == "view_gain":  # the pair varies between seeds by one draw, the centre view by none of its own
             world = replace(world, baseline_sd=0.0, baseline_seeds=setting.seeds)
-            borrowed = inference.lab_gain_spread(claim.metric)
+            borrowed = inference.LAB_GAINS.get(claim.metric)
         for found in outcomes(world, rng, repeats):
             paired = claim.how == "difference" and len(found.arms) == 1
             yield inference.of_moments(found, null_of(claim), borrowed if paper else None, paired)

@@ -5,7 +5,7 @@ paper are applied in `verdicts`. Every measure takes what is `Asked`, and raises
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -116,10 +116,10 @@ def settled(asked: Asked, estimate: Estimate, race: bool = False) -> Estimate:
     )
 
 
-def _borrowed(asked: Asked, spread: Spread | None) -> Spread | None:
-    """The spread, where the study may borrow it: at paper scale on ImageNet, whose nets are those of the logs."""
+def _borrowed(asked: Asked, spreads: Mapping[str, Spread]) -> Spread | None:
+    """The spread of the metric, where the study may borrow it: at paper scale on ImageNet, whose nets are those of the logs."""
     study = asked.record
-    return spread if study.tier == "paper" and study.training_set.startswith("ilsvrc") else None
+    return spreads.get(asked.metric) if study.tier == "paper" and study.training_set.startswith("ilsvrc") else None
 
 
 def images(asked: Asked) -> pd.DataFrame:
@@ -162,7 +162,7 @@ def difference(asked: Asked) -> Estimate:
     if ours.index.intersection(base.index).empty:
         raise NoEstimate(f"{' and '.join(asked.nets)} were evaluated on different images of {asked.where}")
     found, paired = compared(ours, base)
-    spread = _borrowed(asked, inference.lab_spread(asked.metric))
+    spread = _borrowed(asked, inference.LAB_SPREADS)
     if spread and paired:
         spread = Spread(math.sqrt(2) * spread.sd, spread.df)
     estimate = _with_classes(asked, inference.of_moments(found, 0.0, spread, paired), ours, base)
@@ -224,7 +224,7 @@ def _these_two(ours: pd.Series, base: pd.Series) -> str:
 def error(asked: Asked) -> Estimate:
     """Mean error of one experiment over seeds. One seed, and none to borrow: the interval covers the images only."""
     found = inference.moments(images(asked).to_numpy(float))
-    estimate = inference.of_moments(found, None, _borrowed(asked, inference.lab_spread(asked.metric)))
+    estimate = inference.of_moments(found, None, _borrowed(asked, inference.LAB_SPREADS))
     if not estimate.conclusive:
         estimate = inference.with_interval(replace(estimate, conclusive=True), (inference.image_noise(found),))
         estimate = replace(estimate, remark="one seed: the interval covers the images only")
@@ -240,7 +240,7 @@ def view_gain(asked: Asked) -> Estimate:
     both = (one - ten).dropna(how="all", axis=1).dropna()
     if both.empty:
         raise NoEstimate(f"{asked.experiment} has no evaluation with one and ten views on {asked.where} yet")
-    borrowed = _borrowed(asked, inference.lab_gain_spread(asked.metric))
+    borrowed = _borrowed(asked, inference.LAB_GAINS)
     estimate = inference.of_moments(inference.moments(both.to_numpy(float)), 0.0, borrowed)
     return settled(asked, _with_classes(asked, estimate, one, ten))
 

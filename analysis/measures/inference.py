@@ -38,9 +38,6 @@ LAB_TWINS = {
     "top1_error": (42.530, 42.341, 42.336, 42.516, 42.273),
     "top5_error": (19.549, 19.583, 19.766, 19.486, 19.660),
 }
-# Spread of the gain of ten views over 16 nets of the same files, as fractions; these nets differ more than seeds do.
-LAB_GAINS = {"top1_error": 0.0013, "top5_error": 0.0009}
-LAB_GAIN_NETS = 16
 MINIMUM = {"paper": 3}  # runs of each net, or pairs, that a verdict takes at a tier; five elsewhere
 FEW = 5
 
@@ -118,16 +115,9 @@ class Spread:
         return self.sd * math.sqrt(self.df / float(chdtri(self.df, 1 - (1 - intervals.CONFIDENCE) / 2)))
 
 
-def lab_spread(metric: str) -> Spread | None:
-    """Spread of five near-identical nets in the authors' logs, as a fraction; None: they do not log the metric."""
-    if metric not in LAB_TWINS:
-        return None
-    return Spread(float(np.std(LAB_TWINS[metric], ddof=1)) / 100, len(LAB_TWINS[metric]) - 1)
-
-
-def lab_gain_spread(metric: str) -> Spread | None:
-    """Spread of the gain of ten views over the nets in the authors' logs, as a fraction; None: they do not log the metric."""
-    return Spread(LAB_GAINS[metric], LAB_GAIN_NETS - 1) if metric in LAB_GAINS else None
+# By metric, as fractions: of the `LAB_TWINS`, and of the gain of ten views over 16 nets of the same files, which differ more than seeds do.
+LAB_SPREADS = {name: Spread(float(np.std(of, ddof=1)) / 100, len(of) - 1) for name, of in LAB_TWINS.items()}
+LAB_GAINS = {"top1_error": Spread(0.0013, 15), "top5_error": Spread(0.0009, 15)}
 
 
 def seed_noise(kind: str, values: np.ndarray, borrowed: Spread | None) -> Noise | None:
