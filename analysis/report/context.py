@@ -11,7 +11,7 @@ import pandas as pd
 from analysis.errors import UserError
 from analysis.measures.estimates import DEAD
 from analysis.paper.claims import Claim, load_claims
-from analysis.results.evidence import Results, Study, load_results
+from analysis.results.evidence import TIERS, Results, Study, load_results
 from analysis.verdicts.judge import judge
 from analysis.verdicts.labels import PENDING
 from analysis.verdicts.rules import Outcome
@@ -34,8 +34,7 @@ class Context:
     @property
     def studies(self) -> list[Study]:
         """Studies with the strongest evidence first."""
-        order = {"paper": 0, "reduced": 1, "proxy": 2, "demo": 3}
-        return sorted(self.results.studies.values(), key=lambda study: (order[study.tier], study.name))
+        return sorted(self.results.studies.values(), key=lambda study: (-TIERS.index(study.tier), study.name))
 
     def trained(self, study: Study) -> list[str]:
         """Experiments of a study that have a finished run, the base first."""

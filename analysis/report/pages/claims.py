@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections import Counter
 from contextlib import suppress
 from typing import Any
 
@@ -76,7 +77,7 @@ def _card(ctx: Context, row: dict[str, Any], old: set[Key]) -> dict[str, Any]:
     shown = {"row": row, "claim": claim, "quote": load_quotes().get(row["id"]), "place": place(row["section"])}
     return shown | {
         "condition": judged_under(ctx, row),
-        "numbers": _numbers(row, claim),
+        "numbers": _numbers(row),
         "line": _line(row, claim),
         "against": _against(row, claim),
         "program": bool(claim and claim.setting),
@@ -97,7 +98,7 @@ def _comparable(row: dict[str, Any]) -> bool:
     return bool(row["ours"] != "" and not (row["verdict"] == PENDING and row["evidence"] in LESSER))
 
 
-def _numbers(row: dict[str, Any], claim: Claim | None) -> dict[str, str]:
+def _numbers(row: dict[str, Any]) -> dict[str, str]:
     """The paper's value, the lab's and ours as text; ours with its interval and what it rests on."""
     ours = ""
     if _comparable(row):
@@ -125,7 +126,7 @@ def _line(row: dict[str, Any], claim: Claim | None) -> Html | None:
     )
     if not shown and marks.lab is None:
         return None
-    said = _numbers(row, claim)
+    said = _numbers(row)
     alt = f"Number line: paper {said['paper']}; authors' log {said['lab']}; ours {said['ours'] or 'untested'}"
     return number_line(marks, alt, claim.unit, css="undecided" if row["verdict"] == CANNOT_TELL else "")
 
@@ -224,12 +225,11 @@ def _chapter(row: dict[str, Any], claim: Claim | None) -> str:
 
 def reasons(t: pd.DataFrame, most: int = 3) -> list[tuple[str, int]]:
     """The commonest reasons of some rows with their counts, names of studies and nets left out."""
-    count: dict[str, int] = {}
+    count = Counter[str]()
     for row in t.to_dict("records"):
         text = re.sub(r"^\w+: ", "", row["why"].partition(";")[0])
         names = [] if row["kind"] == "dataset" else _names(row)
         words = ["a net" if word in names else word for word in text.split()]
         text = re.sub(r"^\d+ of \d+ runs", "a run", " ".join(words))
-        text = re.sub(r" ?\([^()]*\)", "", text)
-        count[text] = count.get(text, 0) + 1
-    return sorted(count.items(), key=lambda item: -item[1])[:most]
+        count[re.sub(r" ?\([^()]*\)", "", text)] += 1
+    return count.most_common(most)

@@ -156,7 +156,7 @@ def _counted(found: list[Effect]) -> str:
     """How many effects read how, as one sentence."""
     heads = [effect.words.partition(" ")[0] for effect in found]
     parts = tally((heads.count(head), *words) for head, words in READINGS.items())
-    return f"{plural(len(found), 'point')[:1].upper()}{plural(len(found), 'point')[1:]} of the text, each put into the program alone: {parts}."
+    return f"{plural(len(found), 'point')} of the text, each put into the program alone: {parts}."
 
 
 def _spoken(effect: Effect) -> str:

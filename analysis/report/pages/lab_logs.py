@@ -17,7 +17,6 @@ from analysis.report.context import Context
 from analysis.report.number_line import Marks, number_line, shared_axis
 from analysis.report.page import Html, render
 from analysis.stats.intervals import Noise, half_width
-from analysis.text import series
 from analysis.verdicts.table import VIEWS
 
 IMAGES = {("ilsvrc2010", "test"): 150_000, ("ilsvrc2010", "val"): 50_000, ("ilsvrc2012", "val"): 50_000}
@@ -75,11 +74,6 @@ def twins_sd(logs: list[LabLog], metric: str) -> tuple[float, int]:
     return float(np.std(errors, ddof=1)), len(errors) - 1
 
 
-def unpaired_variance(percent: float, images: int) -> float:
-    """Binomial variance of an error in %, in points squared."""
-    return percent * (100 - percent) / images
-
-
 def differences(logs: list[LabLog], metric: str) -> list[Difference]:
     """Every comparison of `ABLATIONS` in one metric."""
     by_id = {log.id: log for log in logs}
@@ -89,7 +83,7 @@ def differences(logs: list[LabLog], metric: str) -> list[Difference]:
         rows = by_id[ours], by_id[base]
         errors = [float(getattr(row, metric)) for row in rows]
         n = IMAGES[rows[0].dataset, rows[0].split]
-        images = sum(unpaired_variance(error, n) for error in errors)
+        images = sum(error * (100 - error) / n for error in errors)  # binomial variances, points squared
         half = half_width([Noise("images", images, 1, math.inf), Noise("seeds", 2 * sd**2, 1, df)])
         claim = claims[metric == "top5_error"]
         found.append(Difference(words, metric, claim, errors[0] - errors[1], math.sqrt(images), half, rows))
@@ -123,7 +117,7 @@ def judged(ctx: Context) -> Html:
         claims=ctx.claims,
         shown=sum(d.reading == "shown" for d in printed),
         printed=len(printed),
-        within=series([_named(d) for d in printed if d.reading == "within the noise"]),
+        within=[d for d in printed if d.reading == "within the noise"],
         pooling=next(d for d in both if d.claim == "pool-delta-top1"),
         spread=twins_sd(logs, "top1_error")[0],
     )
@@ -132,10 +126,6 @@ def judged(ctx: Context) -> Html:
 def _marks(d: Difference, ctx: Context) -> Marks:
     paper = ctx.claims[d.claim].number if d.claim in ctx.claims else None
     return Marks(ours=d.value, span=d.number[1:], paper=paper, zero=0.0)
-
-
-def _named(d: Difference) -> str:
-    return f"{d.words[:1].lower()}{d.words[1:]} (top-{d.metric[3]})"
 
 
 def _where(log: LabLog) -> str:

@@ -64,9 +64,7 @@ def strip(images: list[Image], alt: str, side: int = SIDE, gap: int = 3) -> Html
 
 def spread(count: int, wanted: int) -> list[int]:
     """`wanted` positions spread evenly over `count`; all of them if there are fewer."""
-    if count <= wanted:
-        return list(range(count))
-    return [int(place) for place in np.linspace(0, count - 1, wanted)]
+    return [int(place) for place in np.linspace(0, count - 1, min(count, wanted))]
 
 
 def short_name(manifest: dict[str, Any], label: int) -> str:
