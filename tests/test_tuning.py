@@ -150,8 +150,11 @@ def test_a_study_may_extend_another(definitions):
         "seeds": [3],
         "experiments": ["alexnet"],
     }
-    (definitions / "studies/wider.yaml").write_text(yaml.safe_dump({"extends": "wide"}))
-    with pytest.raises(UserError, match="extends another study itself"):
+    (definitions / "studies/wider.yaml").write_text(yaml.safe_dump({"extends": "wide", "width": 0.25}))
+    assert resolve.load_study("wider", str(definitions)) == wide | {"width": 0.25}
+    (definitions / "studies/wide.yaml").write_text(yaml.safe_dump({"extends": "wider"}))
+    resolve.forget()
+    with pytest.raises(UserError, match="wide.yaml: `extends` names 'wider', which extends this study in turn"):
         resolve.load_study("wider", str(definitions))
 
 

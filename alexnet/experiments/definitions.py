@@ -202,9 +202,7 @@ def load_study(study: str, folder: str = "config") -> dict[str, Any]:
     """One study from <folder>/studies/<study>.yaml, validated, defaults filled in; its `experiments` include those `on_request`."""
     path = Path(folder) / "studies" / f"{study}.yaml"
     must_know(study, studies(folder), "unknown study")
-    loaded: dict[str, Any] = _read_yaml(path)
-    if isinstance(loaded, dict) and isinstance(extended := loaded.pop("extends", None), str):
-        loaded = merge(_extended(extended, path), loaded)
+    loaded = _whole(path)
     check(loaded, "study", str(path))
     defaults = {k: v["default"] for k, v in _schema("study")["properties"].items() if "default" in v}
     loaded = merge(defaults, loaded)
@@ -258,16 +256,18 @@ def plan_of(study: dict[str, Any], folder: str) -> Path:
     return Path(folder) / "plans" / f"{study['plan']}.md"
 
 
-def _extended(name: str, path: Path) -> dict[str, Any]:
-    """What the study file that another one extends says."""
-    base = path.parent / f"{name}.yaml"
+def _whole(path: Path, diffs: tuple[Path, ...] = ()) -> Any:
+    """What a study file says, merged into what it extends; `diffs` are the files that led to it."""
+    record: Any = _read_yaml(path)
+    if not isinstance(record, dict) and diffs:
+        raise UserError(f"{diffs[-1]}: `extends` names {path.stem!r}, and {path} holds no study")
+    if not isinstance(record, dict) or not isinstance(name := record.pop("extends", None), str):
+        return record
     must_know(name, studies(str(path.parents[1])), f"{path}: `extends`: unknown study")
-    record: dict[str, Any] = _read_yaml(base)
-    if not isinstance(record, dict):
-        raise UserError(f"{path}: `extends` names {name!r}, and {base} holds no study")
-    if "extends" in record:
-        raise UserError(f"{path}: `extends` names {name!r}, which extends another study itself; name that one")
-    return record
+    base, diffs = path.parent / f"{name}.yaml", (*diffs, path)
+    if base in diffs:
+        raise UserError(f"{path}: `extends` names {name!r}, which extends this study in turn")
+    return merge(_whole(base, diffs), record)
 
 
 def _check_pilot(study: dict[str, Any], known: dict[str, Any], path: Path) -> None:

@@ -59,6 +59,7 @@ def study_record(study: str, folder: str = "config") -> dict[str, Any]:
         "experiments": [_about(study, name, folder) for name in names],
         **_races(study, folder),
         **_pilot(study, folder),
+        **({} if record["judged"] else {"judged": False}),
         **({"plan": {"name": record["plan"], "sha256": sha256(plan_of(record, folder))}} if "plan" in record else {}),
         "fingerprints": {
             name: {

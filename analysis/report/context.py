@@ -33,8 +33,9 @@ class Context:
 
     @property
     def studies(self) -> list[Study]:
-        """Studies with the strongest evidence first."""
-        return sorted(self.results.studies.values(), key=lambda study: (-TIERS.index(study.tier), study.name))
+        """Studies on which claims are judged, with the strongest evidence first."""
+        judged = (study for study in self.results.studies.values() if study.judged)
+        return sorted(judged, key=lambda study: (-TIERS.index(study.tier), study.name))
 
     def trained(self, study: Study) -> list[str]:
         """Experiments of a study that have a finished run, the base first."""

@@ -134,15 +134,21 @@ COLUMNS = ["row", "ours", "low", "high", "seeds", "paper", "log", "log_low", "lo
 
 
 def forest_chart(
-    rows: Sequence[Row], xlabel: str, title: str, caption: str, ours: str = "ours, 95 % interval", **how: Any
+    rows: Sequence[Row],
+    xlabel: str,
+    title: str,
+    caption: str,
+    ours: str = "ours, 95 % interval",
+    open_: str = "ours, no verdict",
+    **how: Any,
 ) -> Html:
-    """A forest with its title, caption and downloads; `how` goes to `panel`."""
+    """A forest with its title, caption and downloads; `ours` and `open_` are words of the legend, `how` goes to `panel`."""
     said = [row for row in rows if row.values]
     alt = f"{xlabel}. {'; '.join(row.spoken for row in said)}"
     legend = [("paper", "paper")] * any(not math.isnan(row.paper) for row in rows)
     legend += [("lab", "the authors’ log, 95 % interval")] * any(row.lab for row in rows)
     legend += [("ours", ours)] * any(row.ours and not row.open for row in rows)
-    legend += [("open", "ours, no verdict")] * any(row.ours and row.open for row in rows)
+    legend += [("open", open_)] * any(row.ours and row.open for row in rows)
     shown = [panel(xlabel, rows, **how)]
     data = pd.DataFrame([row.record for row in said], columns=COLUMNS)
     return chart(lambda narrow: drawing(shown, alt, narrow, legend), title, caption, data)

@@ -53,6 +53,11 @@ class Study:
         return f"{plan['name']}, sha256 {plan['sha256']}" if plan else ""
 
     @property
+    def judged(self) -> bool:
+        """Whether claims are judged on it; else its results enter forecasts alone."""
+        return bool(self.record.get("judged", True))
+
+    @property
     def races(self) -> dict[str, dict[str, Any]]:
         """What study.json says of its races: about, condition, baseline, rates by experiment, epochs, train_error, seeds."""
         return dict(self.record.get("races", {}))

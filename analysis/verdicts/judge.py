@@ -39,8 +39,8 @@ def judge(claim: Claim, results: Results) -> list[Outcome]:
     found: list[Outcome] = []
     lacking: list[str] = []
     for study in results.studies.values():
-        if study.training_set == "cifar10" != claim.dataset:
-            continue  # it can stand for no other data
+        if not study.judged or study.training_set == "cifar10" != claim.dataset:
+            continue  # CIFAR-10 can stand for no other data
         if missing := [net for net in _nets(claim) if study.lacks(net) and claim.kind != "dataset"]:
             are = "are" if len(missing) > 1 else "is"
             lacking.append(f"{' and '.join(missing)} {are} not trained in study {study.name}")
