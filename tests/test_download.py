@@ -479,7 +479,7 @@ def noting(pauses):
     [
         ("7", 7, 7),
         ("100000", 120, 120),
-        (email.utils.formatdate(time.time() + 86400, usegmt=True), 120, 120),
+        pytest.param(email.utils.formatdate(time.time() + 86400, usegmt=True), 120, 120, id="tomorrow"),
         ("Wed, 21 Oct 2015 07:28:00 GMT", 0.5, 1.5),
         ("Wed, 21 Oct 99999999999999 07:28:00 GMT", 0.5, 120),
         ("soon", 0.5, 1.5),
