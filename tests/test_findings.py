@@ -129,7 +129,7 @@ def test_the_authors_logs_stand_without_any_run(tmp_path: Path) -> None:
 def test_what_parts_are_worth_counts_the_verdicts(published: Context, tmp_path: Path) -> None:
     fabricate.campaign(tmp_path, images=400, seeds=2)
     fabricate.campaign(tmp_path, "small", "proxy", seeds=6, images=400)
-    for ctx, study in ((published, "imagenette"), (context(tmp_path, tmp_path / "claims.csv"), "small")):
+    for ctx, study in ((published, "imagenette_tuned"), (context(tmp_path, tmp_path / "claims.csv"), "small")):
         html = findings.parts_of_the_net(ctx)
         drawn = frame(html)
         t = ctx.table[ctx.table["how"].isin(["difference", "view_gain"]) & (ctx.table["study"] == study)]
