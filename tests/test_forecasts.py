@@ -16,6 +16,7 @@ from analysis.measures.forecasts import asked_of
 from analysis.paper.claims import load_claims
 from analysis.report.context import Context
 from analysis.report.pages.forecasts import forecasts
+from analysis.results.evidence import Results
 from analysis.verdicts.judge import judge
 
 SETTINGS = [(0.125, 12), (0.125, 32), (0.1875, 12), (0.1875, 32), (0.25, 12), (0.25, 32), (0.5, 32)]
@@ -59,8 +60,6 @@ def results(shift=lambda width, epochs, seed: 0.0, settings=SETTINGS, finished=N
 
 
 def fabricate_results(parts):
-    from analysis.results.evidence import Results
-
     return Results(
         folder=Path(),
         studies={study.name: study for study, *_ in parts},

@@ -17,7 +17,7 @@ from analysis.measures.estimates import Asked, NoEstimate, awaited
 from analysis.measures.registry import measure
 from analysis.results.evidence import Results, Study
 from analysis.stats import metaregression
-from analysis.stats.intervals import CONFIDENCE, student
+from analysis.stats.intervals import Noise, half_width
 
 FULL = (1.0, 90)  # width and epochs of the paper's net
 
@@ -59,7 +59,8 @@ class Forecast:
 
     def measured(self, setting: Setting) -> tuple[float, float]:
         """Mean of a setting's pairs, and half the width of its 95 % interval by the pooled variance."""
-        return float(setting.pairs.mean()), student(self.df, CONFIDENCE) * math.sqrt(self.variance / len(setting.pairs))
+        noise = Noise("pairs of seeds", self.variance, len(setting.pairs), self.df)
+        return float(setting.pairs.mean()), half_width([noise])
 
     @cached_property
     def held_out(self) -> tuple[float, float] | None:

@@ -13,7 +13,7 @@ import numpy as np
 
 from analysis.measures.estimates import Asked, NoEstimate, awaited
 from analysis.measures.registry import measure
-from analysis.results.evidence import COPIES
+from analysis.results.evidence import COPIES, Results
 from analysis.stats.intervals import CONFIDENCE, student
 
 FIRST = 75  # quality of the copy that stands for the official images, as its name says
@@ -24,25 +24,29 @@ def step(quality: int) -> float:
     return 50 / quality if quality < 50 else 2 - quality / 50
 
 
+def copies(results: Results, study: str) -> dict[int, str]:
+    """By quality the study itself, if its images are a lossy copy, and those that are not judged and compress them again."""
+    images = results.studies[study].training_set
+    if results.form(study, images) not in COPIES:
+        return {}
+    others = [s.name for s in results.studies.values() if not s.judged and s.training_set == images]
+    jpeg = {name: results.manifests.get((name, images), {}).get("jpeg") for name in others}
+    return {FIRST: study} | {about["quality"]: name for name, about in jpeg.items() if about}
+
+
 def extrapolated(how: str, asked: Asked) -> tuple[float, float, list[int]] | None:
     """The number of `how` without compression, half the width of its 95 % interval, and the qualities it was measured at.
 
     None where the study's images are no lossy copy, or fewer than two further qualities are finished.
     """
-    results = asked.results
-    if results.form(asked.study, asked.dataset) not in COPIES:
-        return None
     found: dict[int, list[float]] = {}
-    for study in results.studies.values():
-        again = results.manifests.get((study.name, asked.dataset), {}).get("jpeg", {}).get("quality")
-        if study.name != asked.study and (study.judged or not again or study.training_set != asked.dataset):
-            continue
+    for quality, study in copies(asked.results, asked.study).items():
         try:
-            estimate = measure(how, replace(asked, study=study.name))
+            estimate = measure(how, replace(asked, study=study))
         except NoEstimate:
             continue
-        if len(estimate.values) == 1 and not awaited(study, estimate):
-            found[again or FIRST] = list(estimate.values[0])
+        if len(estimate.values) == 1 and not awaited(asked.results.studies[study], estimate):
+            found[quality] = list(estimate.values[0])
     if len(found) < 3 or FIRST not in found:
         return None
     noise = {quality: step(FIRST) ** 2 + (step(quality) ** 2 if quality != FIRST else 0) for quality in found}

@@ -54,7 +54,7 @@ def _rows(claim: Claim, made: Forecast) -> list[Row]:
 def lossless(ctx: Context) -> Html | None:
     """What the errors on a lossy copy would be without its loss; None: they were not measured at further qualities."""
     rows = []
-    for study in ctx.studies:
+    for study in (study for study in ctx.studies if len(recompressed.copies(ctx.results, study.name)) > 1):
         for o in ctx.outcomes(study, {"value", "difference"}):
             place = replace(asked(ctx, o.claim), study=study.name, dataset=o.claim.dataset, split=o.claim.split)
             if found := recompressed.extrapolated(o.claim.how, place):
