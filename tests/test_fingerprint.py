@@ -118,7 +118,7 @@ BITES = [
     ('pool["stride"], ceil_mode=True', 'pool["stride"], ceil_mode=False', EVERY),
     ('"tanh": nn.Tanh', '"tanh": nn.Sigmoid', EVERY),  # a table
     ("receptive_field: int = 0", "receptive_field: int = 1", EVERY),  # a field's default
-    ("torch.use_deterministic_algorithms(self.deterministic", "torch.use_deterministic_algorithms(False", EVERY),
+    ("\"warn\" if self.deterministic", "\"warn\" if not self.deterministic", EVERY),
     ("momentum: float = 0.9", "momentum: float = 0.8", {"train"}),  # a default
     ("PACE = 5", "PACE = 6", {"train"}),
     ("@torch.no_grad()\n    def step", "def step", {"train"}),  # a decorator

@@ -66,7 +66,7 @@ def batch_of(config: RunConfig, batch: int, last: bool) -> tuple[Tensor, Tensor]
 
 
 def training_step(
-    net: nn.Module, optimizer: torch.optim.Optimizer, config: RunConfig, batch: int, last: bool = True
+    net: nn.Module, optimizer: PaperSGD | torch.optim.Optimizer, config: RunConfig, batch: int, last: bool = True
 ) -> Callable[[], float]:
     """A step as a training takes it, on the device of the net; its loss is read each time."""
     step, device = Step(net.train(), optimizer, config["precision"] == "bf16"), next(net.parameters()).device

@@ -47,7 +47,7 @@ class Execution:
     def apply(self, rank: int = 0) -> None:
         """Set torch up, in the process of a run, for its device number `rank`."""
         torch.set_num_threads(self.threads)
-        torch.use_deterministic_algorithms(self.deterministic, warn_only=True)
+        torch.set_deterministic_debug_mode("warn" if self.deterministic else "default")
         # nothing here reads memory that it did not write
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
         tf32 = self.precision == "tf32"

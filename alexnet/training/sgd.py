@@ -1,7 +1,6 @@
-"""The update rule of section 5 as a torch optimizer."""
+"""The update rule of section 5."""
 
 from collections import defaultdict
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -11,12 +10,13 @@ from alexnet.experiments.config import Optimizer
 from alexnet.training.schedule import Rates
 
 
-class PaperSGD(torch.optim.Optimizer):
+class PaperSGD:
     """v <- momentum * v - decay * lr * w - lr * gradient;  w <- w + v  (s. 5; code weights.cu:146-198).
 
     The learning rate is inside the velocity, so that a change of rate does not rescale past steps, as it would
     in torch.optim.SGD. A group with lr = 0 is frozen: it neither moves nor decays (code weights.cu:148), and its
-    velocity stands still. A step uses up the gradients of what moves: they are None after it.
+    velocity stands still. A step uses up the gradients of what moves: they are None after it. Groups and state are as those
+    of torch's optimizers, whose base class would import torch's compiler: a second at the start of every run.
 
     Args:
         params: parameters, or groups of them with settings of their own (see `parameter_groups`).
@@ -24,11 +24,13 @@ class PaperSGD(torch.optim.Optimizer):
     """
 
     def __init__(self, params: Any, lr: float = 0.01, momentum: float = 0.9, weight_decay: float = 5e-4) -> None:
-        super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+        defaults, params = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay}, list(params)
+        groups = params if isinstance(params[0], dict) else [{"params": params}]
+        self.param_groups: list[dict[str, Any]] = [defaults | group for group in groups]
+        self.state: dict[torch.Tensor, dict[str, torch.Tensor]] = defaultdict(dict)
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
-        loss = closure() if closure else None
+    def step(self) -> None:
         together: dict[tuple[float, float, float], list[torch.Tensor]] = defaultdict(list)
         for group in self.param_groups:  # groups with equal settings move in one fused step
             if group["lr"] != 0.0:
@@ -50,7 +52,6 @@ class PaperSGD(torch.optim.Optimizer):
             )  # fmt: skip
             for p in params:
                 p.grad = None  # used up
-        return loss
 
 
 def _as_stored(p: torch.Tensor) -> torch.Tensor:
@@ -78,7 +79,7 @@ def parameter_groups(net: nn.Module, optimizer: Optimizer) -> list[dict[str, Any
     return groups
 
 
-def set_rates(optimizer: torch.optim.Optimizer, current: Rates) -> None:
+def set_rates(optimizer: PaperSGD, current: Rates) -> None:
     """Give every group of `parameter_groups` its rate."""
     for group in optimizer.param_groups:
         group["lr"] = current.of(group["name"])

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from alexnet.net.metrics import top_k_error
+from alexnet.training.sgd import PaperSGD
 
 EAGER = 3  # steps before a recording, in which libraries choose their algorithms and the optimizer makes its velocities
 Record = Callable[[Callable[[], Tensor]], tuple[Callable[[], object], Tensor]]
@@ -20,7 +21,7 @@ class Step:
         bf16: whether the forward pass and its gradients are computed in bfloat16.
     """
 
-    def __init__(self, net: nn.Module, optimizer: torch.optim.Optimizer, bf16: bool) -> None:
+    def __init__(self, net: nn.Module, optimizer: PaperSGD | torch.optim.Optimizer, bf16: bool) -> None:
         self.net, self.optimizer, self.bf16 = net, optimizer, bf16
 
     def __call__(self, images: Tensor, labels: Tensor) -> Tensor:
@@ -28,7 +29,7 @@ class Step:
         with torch.autocast(images.device.type, torch.bfloat16, enabled=self.bf16):
             logits = self.net(images).float()
         loss = F.cross_entropy(logits, labels)
-        self.optimizer.zero_grad(set_to_none=True)
+        self.net.zero_grad()
         loss.backward()
         self.optimizer.step()
         scores, loss = logits.detach(), loss.detach()
