@@ -85,7 +85,6 @@ TINY_STUDY = {
 HEAVY = (
     *(
         "workflow",
-        "environments",
         "slurm",
         "survival",
         "resume",

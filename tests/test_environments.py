@@ -8,18 +8,25 @@ import subprocess
 import sys
 from pathlib import Path
 
+import fabricate
 import pytest
 from conftest import ROOT
 from test_workflow import copy_project, snakemake
 
-PUBLISHED = ("--results", str(ROOT / "reports/reference/results"))
-PRINTING = [("analysis", "claims", *PUBLISHED), ("analysis", "explain", "lrn-delta-top1", *PUBLISHED)]
+PRINTING = [("analysis", "claims", "--results"), ("analysis", "explain", "lrn-delta-top1", "--results")]
 
 
 def run(*words: object, stdout: int = subprocess.PIPE, **environment: str) -> subprocess.CompletedProcess[str]:
     inherited = {key: value for key, value in os.environ.items() if key != "PYTHONUNBUFFERED"}
     command, text = [str(word) for word in words], {"encoding": "utf-8", "errors": "replace"}
     return subprocess.run(command, cwd=ROOT, env=inherited | environment, stdout=stdout, stderr=subprocess.PIPE, **text)
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("printed") / "results"
+    fabricate.campaign(folder, seeds=2, images=24)
+    return str(folder)
 
 
 @functools.cache
@@ -29,9 +36,11 @@ def in_utf8(*words: str) -> str:
 
 @pytest.mark.parametrize("words", PRINTING, ids=lambda words: words[1])
 @pytest.mark.parametrize("encoding", ["latin-1", "ascii"])
-def test_a_terminal_that_is_not_utf8_gets_replacement_characters(words: tuple[str, ...], encoding: str) -> None:
-    whole = in_utf8(*words)
-    done = run(sys.executable, "-m", *words, PYTHONIOENCODING=encoding)
+def test_a_terminal_that_is_not_utf8_gets_replacement_characters(
+    words: tuple[str, ...], encoding: str, results: str
+) -> None:
+    whole = in_utf8(*words, results)
+    done = run(sys.executable, "-m", *words, results, PYTHONIOENCODING=encoding)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == whole.encode(encoding, "replace").decode("utf-8", "replace") != whole
 
@@ -45,9 +54,9 @@ def test_names_of_any_alphabet_are_printed_by_the_bench_too(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("words", PRINTING, ids=lambda words: words[1])
-def test_an_output_that_takes_nothing_is_a_sentence(words: tuple[str, ...]) -> None:
+def test_an_output_that_takes_nothing_is_a_sentence(words: tuple[str, ...], results: str) -> None:
     with open("/dev/full", "w") as full:
-        done = run(sys.executable, "-m", *words, stdout=full.fileno())
+        done = run(sys.executable, "-m", *words, results, stdout=full.fileno())
     assert (done.returncode, done.stderr) == (2, "error: standard output: No space left on device\n")
 
 
@@ -102,17 +111,17 @@ def test_preflight_shows_all_studies_and_ends_with_the_worst_status(tmp_path: Pa
         assert (project / "results/logs/preflight.log").read_text() == screens
 
 
-VERBS = [("alexnet", "pack", "--list-sources"), PRINTING[0]]
+@pytest.fixture(params=["alexnet", "analysis"])
+def words(request: pytest.FixtureRequest, results: str) -> tuple[str, ...]:
+    return {"alexnet": ("alexnet", "pack", "--list-sources"), "analysis": (*PRINTING[0], results)}[request.param]
 
 
-@pytest.mark.parametrize("words", VERBS, ids=lambda words: words[0])
 def test_a_closed_output_is_no_traceback(words: tuple[str, ...]) -> None:
     """As cron, systemd and `nohup ... >&-` start programs."""
     done = run("sh", "-c", 'exec "$@" >&-', "sh", sys.executable, "-m", *words)
     assert (done.returncode, done.stderr) == (0, "")
 
 
-@pytest.mark.parametrize("words", VERBS, ids=lambda words: words[0])
 def test_a_reader_that_has_enough_is_no_error(words: tuple[str, ...]) -> None:
     reading, writing = os.pipe()
     os.close(reading)

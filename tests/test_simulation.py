@@ -275,11 +275,12 @@ def test_power_is_what_a_closed_form_says() -> None:
 
 
 def test_the_verb_writes_the_same_file_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("analysis.calibration.scenarios.all_settings", lambda: SMALL[:3])
+    monkeypatch.setattr("analysis.calibration.record.all_settings", lambda: SMALL[:3])
     options = ["calibrate", "--repeats", "100", "--seed", "3", "--out"]
     assert main([*options, str(tmp_path / "a.csv")]) == 0
     assert main([*options, str(tmp_path / "b.csv")]) == 0
     assert (tmp_path / "a.csv").read_text() == (tmp_path / "b.csv").read_text()
+    assert len(pd.read_csv(tmp_path / "a.csv")) == 3
     about = json.loads((tmp_path / "a.json").read_text())
     assert about["command"].endswith("calibrate --out a.csv --repeats 100 --seed 3")
     assert main(["calibrate", "--repeats", "5", "--out", str(tmp_path / "c.csv")]) == 2
