@@ -80,7 +80,7 @@ TINY_STUDY = {
 }
 
 
-# Files that train, run Snakemake, open a browser, wait for servers or fill environments, those that take longest first.
+# Files that train or fit, run Snakemake, open a browser, wait for servers or fill environments, those that take longest first.
 # `make quick` leaves them out.
 HEAVY = (
     *(
@@ -108,7 +108,7 @@ HEAVY = (
         "race",
     ),
     *("evaluate", "examine", "ensemble", "baselines", "report", "simulation", "miniature", "gpu", "preflight"),
-    *("rehearsal", "recipes", "gpu_check", "lrn_triton", "environments"),
+    *("rehearsal", "recipes", "gpu_check", "lrn_triton", "environments", "export", "recorded_step", "synthetic"),
 )
 
 
