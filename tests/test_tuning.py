@@ -166,9 +166,10 @@ def test_a_study_names_its_plan_and_the_hash_of_its_text(tuned):
         describe.study_record("tiny", str(tuned))
     (tuned / "plans").mkdir()
     (tuned / "plans/trial.md").write_text("One contrast, five pairs.\n")
+    (tuned / "plans/departures.md").write_text("# Departures\n\n1. **A sixth pair** (2026-11-30), as\n   one more.\n")
     record = describe.study_record("tiny", str(tuned))
     digest = hashlib.sha256(b"One contrast, five pairs.\n").hexdigest()
-    assert record["plan"] == {"name": "trial", "sha256": digest}
+    assert record["plan"] == {"name": "trial", "sha256": digest, "departures": ["A sixth pair"]}
 
 
 def test_target_pilot_searches_and_writes_the_table_that_ordinary_runs_read(tmp_path):

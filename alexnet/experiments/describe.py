@@ -1,6 +1,8 @@
 """What the report says about experiments, studies and departures: layer tables, differences, fingerprints; without torch."""
 
+import re
 from functools import reduce
+from pathlib import Path
 from typing import Any
 
 from alexnet.errors import UserError
@@ -60,7 +62,7 @@ def study_record(study: str, folder: str = "config") -> dict[str, Any]:
         **_races(study, folder),
         **_pilot(study, folder),
         **({} if record["judged"] else {"judged": False}),
-        **({"plan": {"name": record["plan"], "sha256": sha256(plan_of(record, folder))}} if "plan" in record else {}),
+        **({"plan": _plan(record["plan"], plan_of(record, folder))} if "plan" in record else {}),
         "fingerprints": {
             name: {
                 str(seed): resolve(study, name, seed, folder)["fingerprint"] for seed in seeds_of(study, name, folder)
@@ -69,6 +71,13 @@ def study_record(study: str, folder: str = "config") -> dict[str, Any]:
         },
         "command": f"snakemake --cores all --config studies=[{study}]",
     }
+
+
+def _plan(name: str, path: Path) -> dict[str, Any]:
+    """Name and hash of a registered plan, and the titles of the departures from it, which departures.md beside it lists."""
+    listed = path.with_name("departures.md")
+    text = listed.read_text(encoding="utf-8") if listed.exists() else ""
+    return {"name": name, "sha256": sha256(path), "departures": re.findall(r"^\d+\. \*\*(.+?)\*\*", text, re.MULTILINE)}
 
 
 def _pilot(study: str, folder: str) -> dict[str, Any]:
