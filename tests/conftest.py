@@ -83,18 +83,7 @@ TINY_STUDY = {
 # Files that train or fit, run Snakemake, open a browser, wait for servers or fill environments, those that take longest first.
 # `make quick` leaves them out.
 HEAVY = (
-    *(
-        "workflow",
-        "slurm",
-        "survival",
-        "resume",
-        "towers",
-        "tuning",
-        "bench",
-        "browser",
-        "leases",
-        "bootstrap",
-    ),
+    *("workflow", "slurm", "survival", "resume", "towers", "tuning", "bench", "browser", "leases", "bootstrap"),
     *("golden", "malformed_archives", "malformed", "without_a_clone", "odd_states", "deposit", "notebooks", "escaping"),
     *(
         "probes",

@@ -4,6 +4,7 @@ import os
 import subprocess
 from pathlib import Path
 
+import pytest
 from conftest import ROOT
 
 from alexnet.runtime import provenance
@@ -45,3 +46,17 @@ def test_variables_that_choose_arithmetic_are_kept(monkeypatch):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
     assert provenance.collect("train")["arithmetic"] == {"ONEDNN_MAX_CPU_ISA": "AVX2"}
+
+
+def test_a_checkout_of_another_user_has_its_commit(tmp_path, monkeypatch):
+    """As one that is mounted into a container, which git distrusts."""
+    if os.getuid():
+        pytest.skip("only root gives files away")
+    commit = another_repository(tmp_path / "theirs")
+    for path in (tmp_path / "theirs", *(tmp_path / "theirs").rglob("*")):
+        os.chown(path, 4242, 4242)
+    refused = subprocess.run(["git", "rev-parse", "HEAD"], cwd=tmp_path / "theirs", capture_output=True, text=True)
+    assert "dubious ownership" in refused.stderr
+    monkeypatch.setattr(provenance, "PACKAGE", tmp_path / "theirs/alexnet")
+    record = provenance.collect("train")
+    assert (record["git_commit"], record["git_dirty"]) == (commit, False)

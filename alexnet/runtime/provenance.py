@@ -28,13 +28,11 @@ def _git(*arguments: str) -> str | None:
     ours = {
         name: value for name, value in os.environ.items() if name not in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE")
     }
-    try:
-        done = subprocess.run(
-            ["git", *arguments], cwd=PACKAGE.parent, env=ours, capture_output=True, text=True, timeout=20, check=True
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip()
+    own = ["git", "-c", f"safe.directory={PACKAGE.parent}"]  # whoever owns it: its code runs here already
+    how: dict[str, Any] = {"cwd": PACKAGE.parent, "env": ours, "capture_output": True, "text": True, "timeout": 20}
+    with suppress(OSError, subprocess.SubprocessError):
+        return subprocess.run([*own, *arguments], check=True, **how).stdout.strip()
+    return None
 
 
 def _processor() -> str:
