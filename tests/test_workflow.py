@@ -329,6 +329,14 @@ def test_targets_are_listed_with_a_line_each(finished):
         (["--config", "studies=tiny"], "config: `studies`: 'tiny' is not a list; write [tiny]"),
         (["--config", "results=my results"], "config: `results`: 'my results' is not made of letters"),
         (
+            ["--config", "results=2026"],
+            "config: `results`: 2026 is not text; add a letter, or in a file put it into quotes",
+        ),
+        (
+            ["--config", "downloads={imagenette: ftp://a}"],
+            "config: `downloads.imagenette`: 'ftp://a' is not made of http:// or https://, a host, and a path",
+        ),
+        (
             ["results/imagenette/runs/no_lrn/2/model.pt"],
             "study imagenette is not among those chosen; choose it: --config",
         ),

@@ -50,6 +50,8 @@ def check(record: Any, schema: str, where: str, part: str | None = None) -> None
         message = f"unknown key {unknown[0]!r}{did_you_mean(str(unknown[0]), known)}"
     if error.validator == "type" and error.validator_value == "array" and isinstance(error.instance, str | int):
         message = f"{error.instance!r} is not a list; write [{error.instance}]"
+    if error.validator == "type" and error.validator_value == "string" and not isinstance(error.instance, dict | list):
+        message = f"{error.instance!r} is not text; add a letter, or in a file put it into quotes"
     if error.validator == "pattern" and "title" in error.schema:
         message = f"{error.instance!r} is not made of {error.schema['title']}"
     raise UserError(f"{where}: {f'`{key}`: ' if key else ''}{message}")
