@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import shutil
+import signal
 import sys
 from pathlib import Path
 
@@ -17,6 +18,9 @@ import yaml
 from alexnet.experiments import resolve
 
 ROOT = Path(__file__).resolve().parent.parent
+
+# A shell ignores SIGINT in what it starts in the background, and so would all children of the tests.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The tests are about the processor, where equal is equal to the bit, also on a machine with GPUs; test_gpu.py is about those.
 GPUS = os.environ.get("CUDA_VISIBLE_DEVICES")

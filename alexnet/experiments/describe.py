@@ -52,7 +52,7 @@ def study_record(study: str, folder: str = "config") -> dict[str, Any]:
     """What the report says about a study, with the fingerprint of every run that belongs to it now."""
     record = load_study(study, folder)
     keys = ["title", "tier", "data", "recipe", "image_size", "crop", "classes", "width", "epochs", "threads"]
-    keys += ["convergence_threshold", "sets", "evaluate"]
+    keys += ["convergence_threshold", "sets", "evaluate", *record.keys() & {"stand_ins"}]
     names = record["experiments"]
     return {
         "study": study,

@@ -54,7 +54,7 @@ def _names(record: Record) -> list[str]:
     listed += [where["set"] for where in record.get("evaluate", [])]
     listed += [record["training_set"]] if "training_set" in record else []
     listed += [record["plan"]["name"]] if "plan" in record else []
-    listed += record["pilot"]["fingerprints"] if "pilot" in record else []
+    listed += [*record.get("stand_ins", {}).values(), *(record["pilot"]["fingerprints"] if "pilot" in record else [])]
     return [*listed, *(name for key in ("sets", "races", "fingerprints") for name in record.get(key, {}))]
 
 

@@ -41,12 +41,14 @@ def judge(claim: Claim, results: Results) -> list[Outcome]:
     for study in results.studies.values():
         if not study.judged or study.training_set == "cifar10" != claim.dataset:
             continue  # CIFAR-10 can stand for no other data
-        if missing := [net for net in _nets(claim) if study.lacks(net) and claim.kind != "dataset"]:
+        experiment, baseline = (study.record.get("stand_ins", {}).get(n, n) for n in (claim.experiment, claim.baseline))
+        own = replace(claim, experiment=experiment, baseline=baseline)
+        if missing := [net for net in _nets(own) if study.lacks(net) and claim.kind != "dataset"]:
             are = "are" if len(missing) > 1 else "is"
             lacking.append(f"{' and '.join(missing)} {are} not trained in study {study.name}")
             continue
         try:
-            found.append(_in_study(claim, results, study))
+            found.append(_in_study(own, results, study))
         except NoEstimate as reason:
             lacking.append(f"{study.name}: {reason}")
     if not found:
@@ -233,8 +235,8 @@ def _of_luck(claim: Claim, estimate: Estimate) -> str:
 
 def _elsewhere(claim: Claim, results: Results, study: Study) -> str:
     """What other implementations of a race gave, in words: the paper specifies none. Nothing for other measures, or for one alone."""
-    ratios = races.by_implementation(results, study) if claim.experiment in study.races else {}
-    if claim.experiment not in ratios or len(ratios) < 2:
+    ratios = max((races.by_implementation(results, other) for other in results.studies.values()), key=len)
+    if claim.experiment not in study.races or len(ratios) < 2:
         return ""
     value, (low, high), (least, most) = races.over_implementations(ratios.values())
     reached = sum(matches(claim, ratio, claim.paper) for ratio in ratios.values())

@@ -114,14 +114,14 @@ def _race(ctx: Context) -> dict[str, Any] | None:
     if row is None or row["evidence"] == "demo" or row["ours"] == "" or row["study"] not in ctx.results.studies:
         return None
     study = ctx.results.studies[row["study"]]
-    ratios = [e for _, e in fig1_sentences.searched(ctx, study)]
+    ratios = [e for *_, e in fig1_sentences.searched(ctx)]
     if not ratios:
         return None
     least = ratios[-1]
     return {
         "paper": row["paper"],
         "ours": f"{row['bound']} {number(row['ours'], 'x', 2)} times {interval(row['low'], row['high'], 'x')}".strip(),
-        "own": study.races.get(row["experiment"], {}).get("condition", "").partition(" (")[0],
+        "own": study.races.get(row["experiment"], {}).get("condition", "").partition(" (")[0].partition(", ")[0],
         "least": f"{fig1_sentences.plain(least)} times",
         "depends": float(row["ours"]) / least.value >= 2,
         "conditions": len(ratios),

@@ -63,10 +63,10 @@ def known(ctx: Context, study: Study) -> list[tuple[Condition, Estimate]]:
     return sorted(found, key=lambda item: -item[1].value)
 
 
-def searched(ctx: Context, study: Study) -> list[tuple[Condition, Estimate]]:
-    """The same without races at a rate that was given, which repeat another condition; all, if there are no others."""
-    found = known(ctx, study)
-    return [item for item in found if all(study.sweeps(race) for race in item[0].pair)] or found
+def searched(ctx: Context) -> list[tuple[Study, Condition, Estimate]]:
+    """Those of the study that has most, but for races at a rate that was given: they repeat another condition. All, if there are no others."""
+    found = max(([(study, *item) for item in known(ctx, study)] for study in ctx.studies), key=len, default=[])
+    return [item for item in found if all(item[0].sweeps(race) for race in item[1].pair)] or found
 
 
 def claims_of(ctx: Context, study: Study) -> list[Outcome]:
@@ -74,37 +74,34 @@ def claims_of(ctx: Context, study: Study) -> list[Outcome]:
     return [o for o in ctx.outcomes(study, {"ratio"}) if o.claim.experiment in study.races]
 
 
-def _judged(ctx: Context, study: Study) -> list[tuple[str, str]]:
-    """The pairs of races by which claims are judged."""
-    return [(o.claim.experiment, o.claim.baseline) for o in claims_of(ctx, study)]
-
-
 def story(ctx: Context) -> Html | None:
     """The conditions of Fig. 1 beside each other with a line at six, and Fig. 1 drawn again where the claim is judged."""
-    told = [(study, found) for study in ctx.studies if study.races and (found := known(ctx, study))]
-    if not told:
+    if not (found := searched(ctx)):
         return None
-    study, drawn = max(told, key=lambda item: (sum(e.conclusive for _, e in item[1]), len(item[1])))
-    found = searched(ctx, study)
-    own = _judged(ctx, study)
-    judged, remark = next(((of, e.remark) for of, e in found if of.pair in own), (found[0][0], found[0][1].remark))
-    decided = [e for _, e in found if e.conclusive]
-    noted = [(of, e, f"{times(e)}{', judged here' * (of.pair in own)}") for of, e in drawn]
-    contrasts = contrasts_of(ctx, study, [of for of, _ in found])
+    study, ratios, own = found[0][0], [e for *_, e in found], set(ctx.table["experiment"])
+    drawn = {of.pair: (study, of, e) for of, e in known(ctx, study)}
+    same = (other for other in ctx.studies if other.training_set == study.training_set)
+    drawn |= {of.pair: (other, of, e) for other in same for of, e in known(ctx, other) if e.conclusive}
+    ordered = sorted(drawn.values(), key=lambda item: -item[2].value)
+    where, judged = next(((other, of) for other, of, _ in ordered if of.pair[0] in own), found[0][:2])
+    decided = [e for e in ratios if e.conclusive]
+    remark = next((e.remark for e in ratios if not e.conclusive), "")
+    noted = [(of, e, f"{times(e)}{', judged here' * (of.pair[0] in own)}") for _, of, e in ordered]
+    contrasts = contrasts_of(ctx, study, [of for _, of, _ in found])
     return render(
         "findings/relu.html.j2",
         rows=[Row(of.name, (e.value, e.low, e.high), open=not e.conclusive, note=note) for of, e, note in noted],
-        curves={judged.name: curves_of(ctx, study, judged)},
-        mark=100 * study.races[judged.pair[0]]["train_error"],
-        reached=_reached(ctx, study, judged),
-        factor=_range([e for _, e in found]),
+        curves={judged.name: curves_of(ctx, where, judged)},
+        mark=100 * where.races[judged.pair[0]]["train_error"],
+        reached=_reached(ctx, where, judged),
+        factor=_range(ratios),
         printed=SIX,
         study=study,
         count=len(found),
-        fastest=(found[0][0].name, times(found[0][1])),
-        slowest=(found[-1][0].name, times(found[-1][1])),
-        six=sum(e.low <= SIX <= e.high for _, e in found),
-        nothing=sum(e.low <= 1 for _, e in found),
+        fastest=(found[0][1].name, times(ratios[0])),
+        slowest=(found[-1][1].name, times(ratios[-1])),
+        six=sum(e.low <= SIX <= e.high for e in ratios),
+        nothing=sum(e.low <= 1 for e in ratios),
         undecided=len(found) - len(decided),
         slower=sum(e.low > 1 for e in decided),
         faster=sum(e.high < 1 for e in decided),
@@ -143,7 +140,7 @@ def judged_under(ctx: Context, row: dict[str, Any]) -> str:
     study = ctx.results.studies.get(row["study"])
     if study is None or row["experiment"] not in study.races:
         return ""
-    words, ratios = str(study.races[row["experiment"]]["condition"]), [e for _, e in searched(ctx, study)]
+    words, ratios = str(study.races[row["experiment"]]["condition"]), [e for *_, e in searched(ctx)]
     return words if len(ratios) < 2 else f"{words}; {len(ratios)} conditions gave {_range(ratios)}"
 
 
@@ -183,8 +180,8 @@ class Contrast(NamedTuple):
 
 def contrasts_of(ctx: Context, study: Study, run: list[Condition]) -> list[Contrast]:
     """Each condition but the one in which the claim is judged, against that one; none if that one has not been run."""
-    by_pair = {of.pair: of for of in run}
-    published = next((by_pair[pair] for pair in _judged(ctx, study) if pair in by_pair), None)
+    judged = {(o.claim.experiment, o.claim.baseline) for o in claims_of(ctx, study)}
+    published = next((of for of in run if of.pair in judged), None)
     if published is None or published.ratio is None:
         return []
     found = []
