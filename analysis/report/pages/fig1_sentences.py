@@ -83,7 +83,7 @@ def story(ctx: Context) -> Html | None:
     same = (other for other in ctx.studies if other.training_set == study.training_set)
     drawn |= {of.pair: (other, of, e) for other in same for of, e in known(ctx, other) if e.conclusive}
     ordered = sorted(drawn.values(), key=lambda item: -item[2].value)
-    where, judged = next(((other, of) for other, of, _ in ordered if of.pair[0] in own), found[0][:2])
+    where, judged, ratio = next((item for item in ordered if item[1].pair[0] in own), found[0])
     decided = [e for e in ratios if e.conclusive]
     remark = next((e.remark for e in ratios if not e.conclusive), "")
     noted = [(of, e, f"{times(e)}{', judged here' * (of.pair[0] in own)}") for _, of, e in ordered]
@@ -95,6 +95,7 @@ def story(ctx: Context) -> Html | None:
         mark=100 * where.races[judged.pair[0]]["train_error"],
         reached=_reached(ctx, where, judged),
         factor=_range(ratios),
+        judged=(judged.name, times(ratio)),
         printed=SIX,
         study=study,
         count=len(found),
