@@ -235,8 +235,9 @@ def _of_luck(claim: Claim, estimate: Estimate) -> str:
 
 def _elsewhere(claim: Claim, results: Results, study: Study) -> str:
     """What other implementations of a race gave, in words: the paper specifies none. Nothing for other measures, or for one alone."""
-    ratios = max((races.by_implementation(results, other) for other in results.studies.values()), key=len)
-    if claim.experiment not in study.races or len(ratios) < 2:
+    raced = results.studies.values() if claim.experiment in study.races else ()
+    ratios = max((races.by_implementation(results, other) for other in raced), key=len, default={})
+    if len(ratios) < 2:
         return ""
     value, (low, high), (least, most) = races.over_implementations(ratios.values())
     reached = sum(matches(claim, ratio, claim.paper) for ratio in ratios.values())

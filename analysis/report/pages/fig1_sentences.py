@@ -85,7 +85,6 @@ def story(ctx: Context) -> Html | None:
     ordered = sorted(drawn.values(), key=lambda item: -item[2].value)
     where, judged, ratio = next((item for item in ordered if item[1].pair[0] in own), found[0])
     decided = [e for e in ratios if e.conclusive]
-    remark = next((e.remark for e in ratios if not e.conclusive), "")
     noted = [(of, e, f"{times(e)}{', judged here' * (of.pair[0] in own)}") for _, of, e in ordered]
     contrasts = contrasts_of(ctx, study, [of for _, of, _ in found])
     return render(
@@ -106,7 +105,7 @@ def story(ctx: Context) -> Html | None:
         undecided=len(found) - len(decided),
         slower=sum(e.low > 1 for e in decided),
         faster=sum(e.high < 1 for e in decided),
-        remark=remark.partition(";")[0] or "too few pairs of seeds",
+        remark=next((e.remark.partition(";")[0] for e in ratios if not e.conclusive), "") or "too few pairs of seeds",
         changes={
             word: names
             for word in CONTRASTS
