@@ -245,6 +245,14 @@ def shared_data() -> Path | None:
     return None
 
 
+@pytest.fixture(scope="session")
+def published_results():
+    """The published results, read once by each worker: not to be changed."""
+    from analysis.results.evidence import load_results
+
+    return load_results(ROOT / "reports/reference/results")
+
+
 NOTEBOOKS = sorted((ROOT / "analysis" / "notebooks").glob("*.ipynb"))
 
 

@@ -14,7 +14,7 @@ from analysis.errors import UserError
 from analysis.measures import arithmetic
 from analysis.measures.registry import MEASURES
 from analysis.paper.claims import CLAIMS, Claim, experiments, load_claims
-from analysis.results.evidence import load_results
+from analysis.results.evidence import Results, load_results
 from analysis.verdicts.judge import judge
 from analysis.verdicts.rules import accepted, question
 
@@ -226,8 +226,7 @@ def test_settings_that_the_program_of_2012_contradicts_say_so(tmp_path: Path) ->
     assert not wrong
 
 
-def test_words_where_a_number_is_measured_are_a_sentence(tmp_path: Path) -> None:
-    results = load_results(CLAIMS.parents[1] / "reports/reference/results")
+def test_words_where_a_number_is_measured_are_a_sentence(tmp_path: Path, published_results: Results) -> None:
     claim = next(c for c in load_claims(changed(tmp_path, "abs-depth", paper="eight")) if c.id == "abs-depth")
     with pytest.raises(UserError, match="abs-depth: `paper` is 'eight', and what is measured is a number"):
-        judge(claim, results)
+        judge(claim, published_results)

@@ -17,11 +17,10 @@ from analysis.measures.estimates import Asked, NoEstimate
 from analysis.measures.registry import EXAMINED
 from analysis.measures.towers import Towers, difference_of_towers, p_values, power, share_of_runs
 from analysis.paper.claims import Claim, load_claims
-from analysis.results.evidence import load_results
+from analysis.results.evidence import Results, load_results
 from analysis.verdicts.judge import judge
 from workflow.plan import EXAMINATIONS
 
-REFERENCE = Path(__file__).resolve().parent.parent / "reports/reference/results"
 CLAIMS = {claim.id: claim for claim in load_claims()}
 CLAIMED = [claim for claim in CLAIMS.values() if claim.how in EXAMINED]
 
@@ -310,10 +309,9 @@ def test_a_net_without_dropout_says_nothing_about_thinned_nets(tmp_path: Path) -
     assert "does not hold arithmetic_halved" in o.why and o.why.count("does not hold") == 1
 
 
-def test_records_of_before_the_new_measures_are_read_and_say_what_is_missing() -> None:
+def test_records_of_before_the_new_measures_are_read_and_say_what_is_missing(published_results: Results) -> None:
     """The published examinations: errors of the finished nets as before, one sentence for what they lack."""
-    results = load_results(REFERENCE)
-    old_ones = replace(results, studies={name: s for name, s in results.studies.items() if name == "imagenette"})
+    old_ones = replace(published_results, studies={"imagenette": published_results.studies["imagenette"]})
     for claim in CLAIMED:
         found = [o for o in judge(claim, old_ones) if o.study == "imagenette" or o.verdict == "pending"]
         old = claim.how in ("generalization_gap", "sample_difference")

@@ -19,7 +19,7 @@ from analysis.paper.lab_logs import load_lab_logs
 from analysis.report.context import Context
 from analysis.report.names import plain_name
 from analysis.report.pages import findings, imagenet_run, lab_logs
-from analysis.results.evidence import load_results
+from analysis.results.evidence import Results, load_results
 from analysis.verdicts.table import read_table
 
 PUBLISHED = Path(__file__).resolve().parent.parent / "reports/reference/results"
@@ -31,8 +31,8 @@ def context(folder: Path, claims: Path) -> Context:
 
 
 @pytest.fixture(scope="module")
-def published(tmp_path_factory: pytest.TempPathFactory) -> Context:
-    return context(PUBLISHED, tmp_path_factory.mktemp("published") / "claims.csv")
+def published(published_results: Results) -> Context:
+    return Context(published_results, read_table(PUBLISHED.parent / "claims.csv"))
 
 
 def prose(html: object) -> str:

@@ -13,7 +13,7 @@ from scipy import stats
 
 from analysis.report.context import Context
 from analysis.report.pages import inside_the_net
-from analysis.results.evidence import load_results
+from analysis.results.evidence import Results, load_results
 
 
 @pytest.fixture
@@ -78,14 +78,13 @@ def test_kernels_are_counted_by_tower_with_exact_bounds(ctx: Context) -> None:
     assert html.count("untrained") == 2
 
 
-def test_old_records_show_what_they_hold(tmp_path: Path) -> None:
+def test_old_records_show_what_they_hold(published_results: Results) -> None:
     """The published examinations, of before surrogates and baselines."""
-    results = load_results(Path(__file__).resolve().parent.parent / "reports/reference/results")
-    ctx = Context(results, pd.DataFrame({"id": []}))
-    html = inside_the_net.inside(ctx, results.studies["imagenette"])
+    ctx = Context(published_results, pd.DataFrame({"id": []}))
+    html = inside_the_net.inside(ctx, published_results.studies["imagenette"])
     assert "counted</summary>" not in html  # no surrogates, so nothing to count against
     assert len(re.findall(r'alt="12 kernels of 11 by 11 pixels, tower', html)) == 2 * 5
-    queries = results.examined["imagenette", "alexnet", 2]["queries"]
+    queries = published_results.examined["imagenette", "alexnet", 2]["queries"]
     assert f">{100 * queries['same_class']:.1f}<" in html and f">{queries['thinned']:.4f}<" in html
 
 
