@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from filelock import FileLock
 
 from alexnet.experiments import resolve
 
@@ -273,11 +274,17 @@ def build_report(results: Path, folder: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A report of a fabricated campaign."""
+    """A report of a fabricated campaign, built once for all workers: not to be changed."""
     import fabricate
 
-    folder = tmp_path_factory.mktemp("report")
-    fabricate.campaign(folder / "results", images=300)
-    fabricate.describes(folder / "results")
-    fabricate.departures(folder / "results")
-    return build_report(folder / "results", folder)
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "report"
+    out = folder / "reports" / "alexnet.html"
+    with FileLock(f"{folder}.lock"):
+        if not folder.exists():
+            fabricate.campaign(folder / "results", images=300)
+            fabricate.describes(folder / "results")
+            fabricate.departures(folder / "results")
+            build_report(folder / "results", folder)
+    assert out.exists(), "another worker could not build it"
+    return out

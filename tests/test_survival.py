@@ -48,7 +48,7 @@ def trainings(folder: Path) -> list[int]:
 
 
 def test_a_killed_workflow_goes_on_where_it_was(tmp_path):
-    folder = with_study(tmp_path / "project", experiments=["alexnet", "no_lrn"], epochs=240)
+    folder = with_study(tmp_path / "project", experiments=["alexnet", "no_lrn"], epochs=140)
     words = [sys.executable, "-m", "snakemake", "--cores", "2", *RUNS]
     process = subprocess.Popen(
         words, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
