@@ -208,6 +208,12 @@ def test_a_word_takes_five_pairs_and_three_at_paper_scale(tier: str, pairs: int,
         assert outcome.needed == f"{fewest} pairs of seeds are the fewest for a verdict"
 
 
+def test_of_one_net_too_few_seeds_are_counted_without_a_second_net() -> None:
+    errors = {("alexnet", *TEST): (np.random.default_rng(2).random((50_000, 2)) < 0.375).astype(float)}
+    outcome = judge(CLAIMS["abs-top1-2010"], fabricate.in_memory(errors, tier="paper", classes=1000))[0]
+    assert "too few seeds for a verdict: 2, where 3 are the fewest" in outcome.why and outcome.verdict == "cannot tell"
+
+
 def test_there_is_no_word_before_the_planned_number_of_pairs() -> None:
     """Looking after every pair until something is shown is right in form only if no look counts but the last."""
     rng = np.random.default_rng(2)
