@@ -12,6 +12,7 @@ Towers are started by importing this file again, so that they die alike. $TOWER 
 import os
 import signal
 import sys
+import time
 
 from alexnet.__main__ import main
 from alexnet.training import checkpoints, record, trainer
@@ -23,6 +24,7 @@ KIND, NUMBERS = PLACE[0], [int(number) for number in PLACE[1:]]
 
 def die():
     os.kill(os.getppid() if TOWER < 0 else os.getpid(), signal.SIGKILL)
+    time.sleep(60)  # a tower is ended with the process that started it, and takes no step until then
 
 
 def before(owner, name, reached):

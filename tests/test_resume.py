@@ -8,7 +8,6 @@ import hashlib
 import json
 import os
 import pickle
-import re
 import resource
 import signal
 import subprocess
@@ -120,9 +119,7 @@ def test_killed_as_two_processes_it_ends_with_the_same_bits(configure, packed_se
     process = start(command(config, packed_set, out, "2"))
     log = process.communicate(timeout=120)[1]
     assert process.returncode == 0, log
-    assert re.search(
-        r"resumed after epoch 1( and 2 steps)?\n", log
-    )  # they may take a step before they see that they are alone
+    assert "resumed after epoch 1\n" in log
     assert outcome(out) == outcome(tmp_path / "whole")
 
 

@@ -75,11 +75,12 @@ def test_a_killed_workflow_goes_on_where_it_was(tmp_path):
         process.communicate()
     done = snakemake(folder, *RUNS)
     assert done.returncode == 0, done.stdout[-4000:]
-    run, whole = (folder / RUNS[0]).parent, folder / "whole"
-    words = [sys.executable, "-m", "alexnet", "train", run / "config.json", "--out", whole]
-    words = [*map(str, words), "--data", "results/tiny/data/ilsvrc2012", "--devices", "0", "--threads", "1"]
-    subprocess.run(words, cwd=folder, check=True, capture_output=True)
-    assert sha256(whole / "model.pt") == sha256(run / "model.pt")
+    for run in (folder / name for name in RUNS):
+        whole = folder / "whole" / run.parent.parent.name
+        words = [sys.executable, "-m", "alexnet", "train", run.parent / "config.json", "--out", whole]
+        words = [*map(str, words), "--data", "results/tiny/data/ilsvrc2012", "--devices", "0", "--threads", "1"]
+        subprocess.run(words, cwd=folder, check=True, capture_output=True)
+        assert sha256(whole / "model.pt") == sha256(run.parent / "model.pt")
 
 
 def test_the_lock_ends_with_its_process(tmp_path):
