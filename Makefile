@@ -30,7 +30,7 @@ reproduce: bootstrap ## archives to report: snakemake --cores all
 test: bootstrap ## the tests, three files at a time: some wait for servers and kills
 	@$(in_venv) python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
-quick: bootstrap ## the tests that train nothing, run no Snakemake and open no browser: under two minutes
+quick: bootstrap ## the tests that train nothing, run no Snakemake and open no browser: some two minutes
 	@$(in_venv) python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not heavy" $(ARGS)
 
 verify: ## the published verdicts and their report once more, without torch: 0.7 GB, some minutes
