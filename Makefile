@@ -12,7 +12,7 @@ PYTHON ?=
 ARGS ?=
 UV ?= uv
 export PYTHON
-in = env -u PYTHONPATH PYTHONNOUSERSITE=1 PATH="$$PWD/$(1)/bin:$$PATH"
+in = env -u PYTHONPATH -u PYTHONDONTWRITEBYTECODE PYTHONNOUSERSITE=1 PATH="$$PWD/$(1)/bin:$$PATH"
 in_venv := $(call in,.venv)
 in_verify := $(call in,.venv-verify)
 published := reports/reference

@@ -27,6 +27,9 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 GPUS = os.environ.get("CUDA_VISIBLE_DEVICES")
 os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
+# As the workflow runs its jobs. Two threads of torch beside other tests on two cores wait for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 
 def is_there_a_gpu() -> bool:
     """Asked by test_gpu.py when it is imported, first of all: CUDA reads the variable once, so this process sees what there is,

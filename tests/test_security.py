@@ -49,6 +49,7 @@ def test_values_that_a_shell_would_read_are_refused(value, tmp_path):
     assert definitions.load_study("tiny", str(tmp_path))["seeds"] == [1]  # what all were made from is fine
 
 
+@pytest.mark.heavy
 def test_targets_that_a_shell_would_read_are_no_targets(tmp_path):
     folder = copy_project(tmp_path / "project")
     for run in ("al;touch harm;/1", "alexnet/$(touch harm)", "../../harm/1"):

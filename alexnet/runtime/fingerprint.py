@@ -46,7 +46,8 @@ def code_sha256(stage: str) -> str:
 
 def of_stages() -> dict[str, str]:
     """The hash of each stage of `STAGES`."""
-    return {stage: code_sha256(stage) for stage in STAGES}
+    source = Source(PACKAGE, CUT)
+    return {stage: fingerprint(source, root) for stage, root in STAGES.items()}
 
 
 def fingerprint(source: Source, root: str) -> str:
@@ -72,13 +73,18 @@ def reached(source: Source, root: str) -> dict[Key, tuple[str, set[Key]]]:
         key = waiting.pop()
         if key in found:
             continue
-        module, name = source.module(key[0]), key[1]
-        writer = _Writer(source, module)
-        text = writer.value(module.bindings[name] if name else module.effects)
-        imported = {*writer.imported, *([] if name else module.imports.values())}
-        found[key] = f"{name} {text}", writer.uses
-        waiting += [*writer.uses, *((m, "") for dotted in (key[0], *imported) for m in source.run_by(dotted))]
+        text, uses, imported = source.read[key] = source.read.get(key) or _read(source, key)
+        found[key] = text, uses
+        waiting += [*uses, *((m, "") for dotted in (key[0], *imported) for m in source.run_by(dotted))]
     return {key: value for key, value in found.items() if key[1] or source.module(key[0]).effects}
+
+
+def _read(source: Source, key: Key) -> tuple[str, set[Key], set[str]]:
+    """A definition as text, those that it uses, and what it imports."""
+    module, name = source.module(key[0]), key[1]
+    writer = _Writer(source, module)
+    text = writer.value(module.bindings[name] if name else module.effects)
+    return f"{name} {text}", writer.uses, {*writer.imported, *([] if name else module.imports.values())}
 
 
 class _Writer:

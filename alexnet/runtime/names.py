@@ -23,6 +23,7 @@ class Source:
 
     def __init__(self, folder: Path, cut: Sequence[str] = ()) -> None:
         self.cut, self.modules = cut, dict[str, Module]()
+        self.read: dict[Key, tuple[str, set[Key], set[str]]] = {}  # definitions, by whoever follows them
         files = {path.relative_to(folder.parent).with_suffix("").parts: path for path in folder.rglob("*.py")}
         self.paths = {".".join(p[:-1] if p[-1] == "__init__" else p): path for p, path in sorted(files.items())}
 
