@@ -124,10 +124,8 @@ class _Writer:
             return f"({self._fields(node, ('body',))} {' '.join(filter(None, body))})"
         return self._fields(node)
 
-    def _fields(self, node: ast.AST, leave_out: tuple[str, ...] = ()) -> str:
-        found = (
-            (name, getattr(node, name, None)) for name in sorted(node._fields) if name not in (*IGNORED, *leave_out)
-        )
+    def _fields(self, node: ast.AST, without: tuple[str, ...] = ()) -> str:
+        found = ((name, getattr(node, name, None)) for name in sorted(node._fields) if name not in (*IGNORED, *without))
         texts = ((name, self.value(value)) for name, value in found if value is not None)
         return f"({' '.join([type(node).__name__, *(f'{name}={text}' for name, text in texts if text != '[]')])})"
 

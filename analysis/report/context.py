@@ -67,7 +67,5 @@ def load() -> Context:
     """
     for name in (RESULTS, CLAIMS):
         if name not in os.environ:
-            raise UserError(
-                f"the environment variable {name} is not set; run the page through `python -m analysis notebook`"
-            )
+            raise UserError(f"{name} is not set in the environment; run the page through `python -m analysis notebook`")
     return Context(load_results(Path(os.environ[RESULTS])), read_table(Path(os.environ[CLAIMS])))

@@ -32,9 +32,7 @@ def execute(notebook: Path, results: Path, claims: Path, out: Path) -> None:
     book = _read(notebook)
     for path, name in ((results, "results folder"), (claims, "verdict table")):
         if not path.exists():
-            raise UserError(
-                f"{name} {path} does not exist; make it first (`python -m analysis check` writes the table)"
-            )
+            raise UserError(f"{name} {path} does not exist; make it (`python -m analysis check` writes the table)")
     failed = out.with_suffix(".failed.ipynb")
     place = tempfile.gettempdir()
     folder = Path(tempfile.mkdtemp(prefix="nb-", dir=place if len(os.fsencode(place)) <= ROOM else "/tmp"))
