@@ -115,13 +115,13 @@ def story(ctx: Context) -> Html | None:
 
 
 def _reached(ctx: Context, study: Study, of: Condition) -> str:
-    """When each net of a condition reaches the mark, in words: geometric means of the seeds that judge."""
+    """When each net of a condition reaches the mark, and at which rate, in words: geometric means of the seeds that judge."""
     said = []
-    for net, race in zip(NETS, of.pair[::-1], strict=True):
+    for net, race, choice in zip(NETS, of.pair[::-1], of.choices[::-1], strict=True):
         side = races.judged(ctx.results, study, race).values()
         least = "at least " * any(reached.censored for reached in side)
         after = f"after {least}{geometric_mean(r.epoch for r in side):.3g} epochs" if side else "not judged"
-        said.append(f"{net} {after}")
+        said.append(f"{net} {after} (rate {choice.rate:g})")
     return ", ".join(said)
 
 
