@@ -100,6 +100,11 @@ def test_prose_does_not_change_a_run_but_its_diff_does(definitions):
         (lambda r: r.__setitem__("epoch", 3), ["tiny.yaml", "unknown key 'epoch'", "did you mean 'epochs'"]),
         (lambda r: r["experiments"].append("no_lnr"), ["unknown experiment 'no_lnr'", "'no_lrn'"]),
         (lambda r: r.__setitem__("recipe", "code2021"), ["unknown recipe", "'code2012'"]),
+        (
+            lambda r: r.__setitem__("stand_ins", {"tanh": "no_lnr"}),
+            ["`stand_ins`: this study does not train 'no_lnr'", "'no_lrn'"],
+        ),
+        (lambda r: r.__setitem__("stand_ins", {"tahn": "no_lrn"}), ["unknown experiment 'tahn'", "'tanh'"]),
         (lambda r: r.__setitem__("crop", 64), ["`crop` (64)", "`image_size` (40)"]),
         (lambda r: r.__setitem__("epochs", 0), ["`epochs`", "minimum"]),
         (lambda r: r["train"].__setitem__("split", "test"), ["ilsvrc2012/test"]),

@@ -209,9 +209,9 @@ def load_study(study: str, folder: str = "config") -> dict[str, Any]:
     defaults = {k: v["default"] for k, v in _schema("study")["properties"].items() if "default" in v}
     loaded = merge(defaults, loaded)
     known = load(folder)
-    shared = loaded.get("pilot", {}).get("at_rate_of", {})
+    shared, stand_ins = loaded.get("pilot", {}).get("at_rate_of", {}), loaded.get("stand_ins", {})
     named = [loaded[key] for key in ("experiments", "on_request", "experiment_diffs", "seeds_by_experiment")]
-    for name in [name for names in (*named, shared, shared.values()) for name in names]:
+    for name in [name for names in (*named, shared, shared.values(), stand_ins) for name in names]:
         must_know(name, known["experiments"], f"{path}: unknown experiment")
     for name in [loaded["recipe"], *loaded["recipe_diffs"]]:
         must_know(name, known["recipes"], f"{path}: unknown recipe")
@@ -219,6 +219,8 @@ def load_study(study: str, folder: str = "config") -> dict[str, Any]:
         raise UserError(f"{path}: `plan`: {plan_of(loaded, folder)} does not exist")
     if twice := [name for name in loaded["on_request"] if name in loaded["experiments"]]:
         raise UserError(f"{path}: {twice[0]} stands under `experiments` and under `on_request`; leave it in one")
+    for name in stand_ins.values():
+        must_know(name, loaded["experiments"], f"{path}: `stand_ins`: this study does not train")
     if "pilot" in loaded:
         _check_pilot(loaded, known["experiments"], path)
     loaded["experiments"] = [
@@ -279,9 +281,7 @@ def _check_pilot(study: dict[str, Any], known: dict[str, Any], path: Path) -> No
         raise UserError(f"{path}: `pilot.seed` {seed} is also a seed of the study's runs; choose another")
     for name, source in shared.items():
         if source in shared or source not in study["experiments"]:
-            raise UserError(
-                f"{path}: `pilot.at_rate_of`: {name} takes the rate of {source}, which the pilot does not choose"
-            )
+            raise UserError(f"{path}: `pilot.at_rate_of`: {name} takes the rate of {source}, which no pilot chooses")
     for name in study["experiments"]:
         if known[name]["kind"] == "race":
             raise UserError(f"{path}: {name} is a race, whose rates `rates` in experiments.yaml names; leave it out")
