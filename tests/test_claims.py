@@ -228,5 +228,5 @@ def test_settings_that_the_program_of_2012_contradicts_say_so(tmp_path: Path) ->
 
 def test_words_where_a_number_is_measured_are_a_sentence(tmp_path: Path, published_results: Results) -> None:
     claim = next(c for c in load_claims(changed(tmp_path, "abs-depth", paper="eight")) if c.id == "abs-depth")
-    with pytest.raises(UserError, match="abs-depth: `paper` is 'eight', and what is measured is a number"):
+    with pytest.raises(UserError, match="abs-depth: `paper` is 'eight', but a number is measured"):
         judge(claim, published_results)

@@ -128,6 +128,15 @@ def test_nothing_is_looked_at_before_all_pairs_of_a_setting_are_there(finished):
     assert "pending; 0 of 7 settings are finished" in page(found)
 
 
+def test_nothing_is_predicted_before_all_settings_are_finished():
+    found = results(jitter)
+    read = {key: table for key, table in found._read.items() if key[0] != "s6"}
+    early = forecast(replace(found, evals=found.evals[found.evals["study"] != "s6"], _read=read))
+    assert (len(early.settings), early.held_out, early.full) == (6, None, None)
+    rest = {name: study for name, study in found.studies.items() if name != "s6"}
+    assert forecast(replace(found, studies=rest)).full  # the same six, of which no more were planned
+
+
 def test_four_settings_are_the_fewest():
     """One more than coefficients; the widest of these is left out when it is predicted."""
     three = forecast(results(jitter, SETTINGS[:3]))

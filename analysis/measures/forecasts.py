@@ -43,9 +43,10 @@ class Setting:
 
 @dataclass(frozen=True)
 class Forecast:
-    """An effect in all settings in which it was measured, the widest last."""
+    """An effect in the settings in which it was measured, the widest last; nothing is predicted before all planned ones are."""
 
     settings: list[Setting]
+    planned: int
 
     @cached_property
     def df(self) -> int:
@@ -73,9 +74,11 @@ class Forecast:
     @cached_property
     def full(self) -> tuple[float, float] | None:
         """The true effect at the paper's width and length that all settings predict, and half the width of the 95 % interval."""
-        return self._predicted(self.settings, np.array([1.0, 0.0, 0.0])) if self.settings else None
+        return self._predicted(self.settings, np.array([1.0, 0.0, 0.0]))
 
     def _predicted(self, settings: list[Setting], x: np.ndarray, noise: float = 0.0) -> tuple[float, float] | None:
+        if len(self.settings) < self.planned:
+            return None
         y, n = (np.array([of(s.pairs) for s in settings]) for of in (np.mean, len))
         try:
             return metaregression.fit(y, np.stack([s.x for s in settings]), self.variance / n).predict(x, noise)
@@ -102,4 +105,4 @@ def forecast(how: str, asked: Asked) -> Forecast:
         if estimate.paired and estimate.seeds > 1 and not awaited(study, estimate):
             pairs = 100 * np.array(estimate.values[0])
             settings.append(Setting(float(study.record["width"]), int(study.record["epochs"]), pairs))
-    return Forecast(settings)
+    return Forecast(settings, len(asked_of(asked.results)))

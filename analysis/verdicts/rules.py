@@ -98,9 +98,7 @@ def matches(claim: Claim, ours: float | str, paper: str) -> bool:
     if isinstance(ours, str):
         return ours == paper
     if claim.number is None:
-        raise UserError(
-            f"claims.csv: {claim.id}: `paper` is {paper!r}, and what is measured is a number; write it in digits"
-        )
+        raise UserError(f"claims.csv: {claim.id}: `paper` is {paper!r}, but a number is measured; write it in digits")
     low, high = accepted(claim)
     if claim.relation in ("greater", "less"):
         return low < ours < high
