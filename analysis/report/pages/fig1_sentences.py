@@ -93,7 +93,7 @@ def story(ctx: Context) -> Html | None:
         curves={judged.name: curves_of(ctx, where, judged)},
         mark=100 * where.races[judged.pair[0]]["train_error"],
         reached=_reached(ctx, where, judged),
-        factor=_range(ratios),
+        factor=_range([e for *_, e in ordered]),
         judged=(judged.name, times(ratio)),
         printed=SIX,
         study=study,
