@@ -15,6 +15,7 @@ import sys
 import time
 from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -24,6 +25,7 @@ from test_towers import running, towers_of, wait_for
 from alexnet.__main__ import main
 from alexnet.batches.loader import TrainingBatches
 from alexnet.errors import UserError
+from alexnet.net.execution import Execution
 from alexnet.packed.packed_set import mean_image, open_split
 from alexnet.runtime import fingerprint, interruption
 from alexnet.training import checkpoints, state, train, trainer
@@ -121,6 +123,17 @@ def test_killed_as_two_processes_it_ends_with_the_same_bits(configure, packed_se
     assert process.returncode == 0, log
     assert "resumed after epoch 1\n" in log
     assert outcome(out) == outcome(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("other", [{"epoch": 1}, {"step": 3}])
+def test_towers_that_read_another_place_in_a_checkpoint_do_not_go_on(configure, packed_set, tmp_path, other):
+    """The other tower is one of words: it says where it would go on."""
+    config = json.loads(configure(change=short()).read_text())
+    theirs = iter([other.get("epoch", 0), other.get("step", 0)])
+    link = SimpleNamespace(rank=0, numbers=lambda mine: [mine, next(theirs)])
+    execution = Execution(("cpu", "cpu"), 1, "fp32", exchange="gloo")
+    with pytest.raises(UserError, match="was not read alike by both towers; run the same again"):
+        train._train(link, config, packed_set, tmp_path / "run", execution, None, state.BY_THE_CLOCK)
 
 
 def test_a_checkpoint_by_the_clock(configure, packed_set, tmp_path, monkeypatch):

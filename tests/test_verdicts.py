@@ -272,6 +272,7 @@ def test_on_altered_data_nothing_is_replicated_and_no_seeds_would_settle_it() ->
     altered = judge(claim, results)[0]
     assert (altered.evidence, altered.verdict, altered.size) == ("reduced scale", "pending", "unknown")
     assert "a lossy copy" in altered.why and "seeds" not in altered.needed
+    assert "too few seeds for a verdict: 3, where 5 are the fewest" in altered.why
 
 
 def test_errors_that_do_not_vary_are_not_certainty() -> None:
@@ -466,6 +467,23 @@ def test_a_difference_against_the_papers_1_4_points(
     assert outcome_of(claim, "paper scale", low, high).verdict == at_paper_scale
     assert outcome_of(claim, "proxy", low, high).verdict == by_proxy
     assert outcome_of(claim, "demo", low, high).verdict == by_proxy
+
+
+@pytest.mark.parametrize(("sd", "size"), [(0.005, "unknown"), (0.0001, "matches")])
+def test_seeds_settle_a_size_that_is_open_and_none_that_is_known(sd: float, size: str) -> None:
+    """1.4 points, within 0.5; and two more intervals stand beside the strict one, for the mean and for one net more."""
+    estimate = Estimate(0.015, math.nan, math.nan, 5, 0, 0, null=0.0, paired=True)
+    found = of_estimate(
+        CLAIMS["lrn-delta-lab"], with_interval(estimate, (Noise("pairs of seeds", sd**2, 5, 4.0),)), "paper scale",
+        study="s", dataset=VAL[0], split=VAL[1],
+    )  # fmt: skip
+    assert (found.direction, found.size) == ("agrees", size)
+    assert found.needed.endswith("pairs of seeds would settle it") == (size == "unknown") != (found.needed == "")
+    factor = 100 * stats.t.ppf(0.975, 4) * sd
+    assert (found.low_welch, found.high_welch) == pytest.approx((1.5 - factor / 5**0.5, 1.5 + factor / 5**0.5))
+    assert (found.low_predicted, found.high_predicted) == pytest.approx(
+        (1.5 - factor * 1.2**0.5, 1.5 + factor * 1.2**0.5)
+    )
 
 
 @pytest.mark.parametrize(
@@ -707,6 +725,9 @@ def test_an_average_of_nets_is_explained() -> None:
     results.studies["s"].record["experiments"] = [{"name": "ensemble", "members": ["alexnet"]}]
     outcome = judge(CLAIMS["tab2-5cnn-val"], results)[0]
     assert "an average of nets varies less than one net" in outcome.why
+    three = {("ensemble", *VAL): (rng.random((50_000, 3)) < 0.381) * 1.0}  # have a spread of their own
+    results = replace(fabricate.in_memory(three, tier="paper"), studies=results.studies)
+    assert "an average of nets" not in judge(CLAIMS["tab2-5cnn-val"], results)[0].why
 
 
 @pytest.mark.parametrize(("value", "says"), [(0.004, ""), (-0.004, ", against the paper")])
