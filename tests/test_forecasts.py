@@ -130,21 +130,29 @@ def test_nothing_is_looked_at_before_all_pairs_of_a_setting_are_there(finished):
 
 def test_nothing_is_predicted_before_all_settings_are_finished():
     found = results(jitter)
-    read = {key: table for key, table in found._read.items() if key[0] != "s6"}
-    early = forecast(replace(found, evals=found.evals[found.evals["study"] != "s6"], _read=read))
+    read = {key: table for key, table in found._read.items() if key[0] != "s0"}
+    early = forecast(replace(found, evals=found.evals[found.evals["study"] != "s0"], _read=read))
     assert (len(early.settings), early.held_out, early.full) == (6, None, None)
-    rest = {name: study for name, study in found.studies.items() if name != "s6"}
+    rest = {name: study for name, study in found.studies.items() if name != "s0"}
     assert forecast(replace(found, studies=rest)).full  # the same six, of which no more were planned
 
 
-def test_four_settings_are_the_fewest():
-    """One more than coefficients; the widest of these is left out when it is predicted."""
+def test_nothing_is_predicted_before_the_prediction_of_the_width_that_is_held_out():
+    six = results(jitter, SETTINGS[:6])
+    assert (len(forecast(six).settings), forecast(six).full) == (6, None)
+    assert "pending; 6 of 6 settings are finished, and the width that is held out is not among them" in page(six)
+
+
+def test_five_settings_are_the_fewest():
+    """One more than coefficients, and the widest, which is left out when it is predicted."""
     three = forecast(results(jitter, SETTINGS[:3]))
     assert (three.full, three.held_out) == (None, None)
     same_length = forecast(results(jitter, [of for of in SETTINGS if of[1] == 32]))
     assert len(same_length.settings) == 4 and same_length.full is None  # nothing tells what length does
     four = forecast(results(jitter, [*SETTINGS[:3], SETTINGS[-1]]))
-    assert four.full and four.held_out is None
+    assert (four.full, four.held_out) == (None, None)
+    five = forecast(results(jitter, [*SETTINGS[:4], SETTINGS[-1]]))
+    assert five.full and five.held_out
 
 
 def test_settings_of_a_forecast_are_not_judged():

@@ -73,8 +73,8 @@ class Forecast:
 
     @cached_property
     def full(self) -> tuple[float, float] | None:
-        """The true effect at the paper's width and length that all settings predict, and half the width of the 95 % interval."""
-        return self._predicted(self.settings, np.array([1.0, 0.0, 0.0]))
+        """The true effect at the paper's size that all settings predict, and half the width of the 95 % interval; `held_out` first."""
+        return self._predicted(self.settings, np.array([1.0, 0.0, 0.0])) if self.held_out else None
 
     def _predicted(self, settings: list[Setting], x: np.ndarray, noise: float = 0.0) -> tuple[float, float] | None:
         if len(self.settings) < self.planned:
