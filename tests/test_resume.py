@@ -152,6 +152,12 @@ def test_a_checkpoint_by_the_clock(configure, packed_set, tmp_path, monkeypatch)
     assert outcome(tmp_path / "often") == outcome(tmp_path / "rarely")
 
 
+@pytest.mark.parametrize(("ago", "what"), [(119, trainer.GO_ON), (121, trainer.SAVE)])
+def test_a_minute_between_checkpoints_has_sixty_seconds(ago, what):
+    run = SimpleNamespace(cadence=state.Cadence(minutes=2), saved=time.monotonic() - ago, _agreed=lambda wanted: wanted)
+    assert trainer.Run.due(run) == what
+
+
 def test_the_seconds_of_an_epoch_are_those_of_its_steps(configure, packed_set, tmp_path, monkeypatch):
     """By a clock on which a step takes 1e5 s and a checkpoint 1e6 s; it stops after three steps of six, and goes on."""
     passed, real, save = [0.0], time.monotonic, checkpoints.save

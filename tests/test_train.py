@@ -4,6 +4,7 @@ import csv
 import fcntl
 import hashlib
 import json
+import math
 import os
 import time
 
@@ -65,6 +66,22 @@ def test_it_learns_and_writes_what_it_should(configure, packed_set, tmp_path, ca
     ]
     lines = output.splitlines()
     assert len(lines) == 60 and "epoch 60/60" in lines[-1] and "images/s" in lines[-1] and "ETA" in lines[-1]
+
+
+def test_the_loss_of_the_last_step_of_an_epoch_is_looked_at_too(configure, packed_set, tmp_path, monkeypatch):
+    class Ends(trainer.Step):
+        """Its third loss, the last of the first epoch, is no number."""
+
+        count = 0
+
+        def __call__(self, *batch):
+            self.count += 1
+            return super().__call__(*batch) * (math.nan if self.count == 3 else 1)
+
+    monkeypatch.setattr(trainer, "Step", Ends)
+    with pytest.raises(trainer.Diverged):
+        train.train(configure(), packed_set, tmp_path / "run", threads=1)
+    assert json.loads((tmp_path / "run/failed.json").read_text())["step"] == 2
 
 
 def test_same_seed_same_bits_other_seed_other_weights(configure, packed_set, tmp_path):
