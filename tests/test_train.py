@@ -68,6 +68,15 @@ def test_it_learns_and_writes_what_it_should(configure, packed_set, tmp_path, ca
     assert len(lines) == 60 and "epoch 60/60" in lines[-1] and "images/s" in lines[-1] and "ETA" in lines[-1]
 
 
+@pytest.mark.parametrize("look", [1, 2, 50])
+def test_each_step_is_reported_once(configure, packed_set, tmp_path, monkeypatch, look):
+    told = []
+    monkeypatch.setattr(trainer, "LOOK", {"cpu": look})
+    monkeypatch.setattr(train.Progress, "batch", lambda self, epoch, done, loss: told.append((epoch, done)))
+    train.train(configure(), packed_set, tmp_path / "run", threads=1)
+    assert told == [(epoch, done) for epoch in (0, 1) for done in (16, 32, 48)]
+
+
 def test_the_loss_of_the_last_step_of_an_epoch_is_looked_at_too(configure, packed_set, tmp_path, monkeypatch):
     class Ends(trainer.Step):
         """Its third loss, the last of the first epoch, is no number."""

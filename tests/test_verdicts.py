@@ -206,6 +206,7 @@ def test_a_word_takes_five_pairs_and_three_at_paper_scale(tier: str, pairs: int,
         assert outcome.verdict == "cannot tell" and outcome.size == "unknown"
         assert f"too few pairs of seeds for a verdict: {pairs}, where {fewest} are the fewest" in outcome.why
         assert outcome.needed == f"{fewest} pairs of seeds are the fewest for a verdict"
+        assert "if the number stays" not in outcome.why
 
 
 def test_of_one_net_too_few_seeds_are_counted_without_a_second_net() -> None:
@@ -293,6 +294,7 @@ def test_one_seed_of_each_shows_the_two_nets_and_no_more() -> None:
     exact = stats.binomtest(min(worse, better), worse + better).pvalue
     mid = exact - stats.binom.pmf(min(worse, better), worse + better, 0.5)
     assert f"McNemar's mid-p = {mid:.2g}" in outcome.why
+    assert outcome.why.index("too few pairs of seeds") < outcome.why.index("McNemar")
 
 
 def test_one_seed_at_paper_scale_takes_the_spread_of_the_labs_logs() -> None:
@@ -480,6 +482,8 @@ def test_seeds_settle_a_size_that_is_open_and_none_that_is_known(sd: float, size
     assert (found.direction, found.size) == ("agrees", size)
     # 0.4 points to the nearer end: 2.365 x 0.5 / sqrt(8) is more, 2.306 x 0.5 / sqrt(9) less
     assert found.needed == ("about 9 pairs of seeds would settle it" if size == "unknown" else "")
+    assert found.why.endswith(f"; if the number stays where it is, {found.needed}") == (size == "unknown")
+    assert ("if the number stays" in found.why) == (size == "unknown")
     factor = 100 * stats.t.ppf(0.975, 4) * sd
     assert (found.low_welch, found.high_welch) == pytest.approx((1.5 - factor / 5**0.5, 1.5 + factor / 5**0.5))
     assert (found.low_predicted, found.high_predicted) == pytest.approx(
