@@ -766,12 +766,13 @@ def test_the_smallest_of_several_has_the_lowest_ends_of_all_intervals(monkeypatc
     """95 and 90 %, whichever of the differences they belong to; an outcome without runs counts none."""
     found = {
         "a": Estimate(0.03, -0.01, 0.07, 6, 0, 100, 0.0, inner=(0.0, 0.06), paired=True),
-        "b": Estimate(0.01, 0.005, 0.015, 5, 0, 100, 0.0, inner=(0.006, 0.014), paired=True),
+        "b": Estimate(0.01, 0.005, 0.015, 5, 0, 100, 0.0, inner=(0.006, 0.014), paired=True, died=1),
         "c": Estimate(0.02, -0.03, 0.07, 6, 0, 100, 0.0, inner=(-0.02, 0.05), paired=True),
     }
     monkeypatch.setattr(estimates, "difference", lambda asked: found[asked.experiment])
     least = estimates.each(Asked(None, "study", "a b c", "base"))  # type: ignore[arg-type]
     assert (least.value, least.low, least.high, least.inside) == (0.01, -0.03, 0.015, (-0.02, 0.014))
     assert (least.fewest, least.remark) == (5, "smallest of 3 differences: b minus base")
+    assert least.died == 1  # of six pairs each
     (claim, *_) = load_claims()
     assert (Outcome(claim, "pending", "").seeds, Outcome(claim, "pending", "").baseline_seeds) == (0, 0)
