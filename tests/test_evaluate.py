@@ -59,6 +59,13 @@ def test_both_views_equal_an_explicit_loop(run, tmp_path):
     assert json.loads((tmp_path / "evals" / "ilsvrc2012-val.json").read_text()) == record
 
 
+def test_it_is_done_on_one_device_also_where_each_tower_had_its_own(run):
+    config, _, weights = run
+    assert [finished(config, weights, devices, 1)[3] for devices in ("2", "auto")] == [torch.device("cpu")] * 2
+    with pytest.raises(UserError, match="--devices 3: choose auto"):
+        finished(config, weights, "3", 1)
+
+
 def test_threads_are_those_of_the_study_or_those_asked_for(run):
     config, _, weights = run
     before = torch.get_num_threads()

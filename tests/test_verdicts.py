@@ -209,6 +209,15 @@ def test_a_word_takes_five_pairs_and_three_at_paper_scale(tier: str, pairs: int,
         assert "if the number stays" not in outcome.why
 
 
+def test_seeds_are_counted_by_net_or_by_pair() -> None:
+    alone, delta = CLAIMS["abs-top1-2010"], CLAIMS["lrn-delta-lab"]
+    counted = [
+        Outcome(claim, "pending", "", seeds=n, baseline_seeds=m).counted
+        for claim, n, m in ((alone, 2, 0), (delta, 1, 0), (delta, 3, 0), (delta, 3, 2))
+    ]
+    assert counted == ["2 seeds", "1 pair of seeds", "3 pairs of seeds", "3 vs 2 seeds"]
+
+
 def test_of_one_net_too_few_seeds_are_counted_without_a_second_net() -> None:
     errors = {("alexnet", *TEST): (np.random.default_rng(2).random((50_000, 2)) < 0.375).astype(float)}
     outcome = judge(CLAIMS["abs-top1-2010"], fabricate.in_memory(errors, tier="paper", classes=1000))[0]
@@ -774,5 +783,8 @@ def test_the_smallest_of_several_has_the_lowest_ends_of_all_intervals(monkeypatc
     assert (least.value, least.low, least.high, least.inside) == (0.01, -0.03, 0.015, (-0.02, 0.014))
     assert (least.fewest, least.remark) == (5, "smallest of 3 differences: b minus base")
     assert least.died == 1  # of six pairs each
+    found["b"] = replace(found["b"], conclusive=False)
+    stuck = estimates.each(Asked(None, "study", "a b c", "base"))  # type: ignore[arg-type]
+    assert least.conclusive and not stuck.conclusive
     (claim, *_) = load_claims()
     assert (Outcome(claim, "pending", "").seeds, Outcome(claim, "pending", "").baseline_seeds) == (0, 0)
