@@ -5,7 +5,6 @@ import copy
 import numpy as np
 import pytest
 import torch
-import torchvision
 from torch.nn import functional as F
 
 from alexnet.experiments.resolve import resolve
@@ -110,6 +109,8 @@ def test_the_printed_place_of_the_fifth_relu_gives_the_same_values_and_gradients
 
 
 def test_torchvisions_net_is_built_by_our_layers():
+    import torchvision  # a second to import, which other tests do without
+
     theirs = torchvision.models.alexnet(weights=None, num_classes=12).eval()
     convolutions = [m for m in theirs.features if isinstance(m, torch.nn.Conv2d)]
     linears = [m for m in theirs.classifier if isinstance(m, torch.nn.Linear)]
