@@ -58,7 +58,7 @@ def test_positions_are_spread_evenly() -> None:
 
 def campaign(folder: Path, **names: str) -> None:
     """A campaign with packed images under the names of its evaluations; classes are renamed by number."""
-    fabricate.campaign(folder, images=24)
+    fabricate.campaign(folder, images=24, seeds=2)
     path = folder / "demo/data/ilsvrc2012/manifest.json"
     record = json.loads(path.read_text())
     for number, name in names.items():
