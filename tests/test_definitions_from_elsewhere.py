@@ -110,6 +110,15 @@ def one_of_each(record: Any) -> list[tuple[Any, ...]]:
     return list(kinds.values())
 
 
+def around(record: dict[str, Any], path: tuple[Any, ...]) -> dict[str, Any]:
+    """The record with the one experiment that a path leads to, or any one: all of it is checked each time."""
+    found = record.get("experiments")
+    if not isinstance(found, dict):
+        return record
+    name = path[1] if path[0] == "experiments" and path[1] in found else next(iter(found))
+    return record | {"experiments": {name: found[name]}}
+
+
 def of_all_kinds(record: dict[str, Any]) -> dict[str, Any]:
     """One recipe, and one experiment with each set of keys."""
     kinds = {tuple(about): name for name, about in record["experiments"].items()}
@@ -135,13 +144,14 @@ def test_no_key_and_no_value_holds_what_a_shell_would_read(schema):
     places = one_of_each(record)
     assert len(places) > 10
     for path in places:
+        definitions.check(around(record, path), schema, "file")
         free = path[-1] in SENTENCES or "published" in path or path[0] == "archives"
         hostile = ["x\n", "x\x1b[2J", "x\ntouch harm"] if free else [*HOSTILE, "x\n", "-x", "x y\\", "'\""]
         for value in hostile:
             if path[0] == "downloads" and path[-1] != "*":
                 value = f"https://example.org/a {value}"  # a URL may have quotes; it goes into no command
             with pytest.raises(UserError) as refused:
-                definitions.check(replaced(record, path, value), schema, "file")
+                definitions.check(replaced(around(record, path), path, value), schema, "file")
             assert str(refused.value).startswith("file: ") and "\n" not in str(refused.value), (path, value)
 
 
