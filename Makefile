@@ -30,7 +30,7 @@ reproduce: bootstrap ## archives to report: snakemake --cores all
 test: bootstrap ## the tests, three files at a time: some wait for servers and kills
 	@$(in_venv) python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
-quick: bootstrap ## the tests that train nothing, run no Snakemake and open no browser: some two minutes
+quick: bootstrap ## the tests that train nothing, run no Snakemake and open no browser: less than two minutes
 	@$(in_venv) python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not heavy" $(ARGS)
 
 verify: ## the published verdicts and their report once more, without torch: 0.7 GB, some minutes
@@ -49,7 +49,7 @@ check: bootstrap ## formats, lint, types, import contracts, workflow, notebooks
 	$(in_venv) python workflow/scripts/lint.py
 	$(in_venv) nbstripout --keep-id --verify analysis/notebooks/*.ipynb
 
-mutants: bootstrap ## small mistakes in the core that no test notices: results/mutants.csv, some twenty minutes
+mutants: bootstrap ## small mistakes in the core that no test notices: results/mutants.csv, three quarters of an hour
 	@$(in_venv) python tests/mutants.py $(ARGS)
 
 rehearsal: bootstrap ## a set of 1.28 million small pictures, packed, drawn and evaluated, in results/rehearsal: six minutes, some GB
