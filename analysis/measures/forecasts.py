@@ -67,7 +67,7 @@ class Forecast:
     def held_out(self) -> tuple[float, float] | None:
         """What the other settings predict of the widest one's mean, and half the width of the 95 % interval; None: they are too few."""
         others, last = self.settings[:-1], self.settings[-1:]
-        if not others or others[-1].width == last[0].width:
+        if len(self.settings) < self.planned or not others or others[-1].width == last[0].width:
             return None
         return self._predicted(others, last[0].x, self.variance / len(last[0].pairs))
 
@@ -77,8 +77,6 @@ class Forecast:
         return self._predicted(self.settings, np.array([1.0, 0.0, 0.0])) if self.held_out else None
 
     def _predicted(self, settings: list[Setting], x: np.ndarray, noise: float = 0.0) -> tuple[float, float] | None:
-        if len(self.settings) < self.planned:
-            return None
         y, n = (np.array([of(s.pairs) for s in settings]) for of in (np.mean, len))
         try:
             return metaregression.fit(y, np.stack([s.x for s in settings]), self.variance / n).predict(x, noise)
@@ -96,8 +94,8 @@ def asked_of(results: Results) -> list[Study]:
 
 def forecast(how: str, asked: Asked) -> Forecast:
     """The effect measured by `how`, in every setting of which all planned pairs are finished; `asked` names no study and no images."""
-    settings = []
-    for study in asked_of(asked.results):
+    settings, studies = [], asked_of(asked.results)
+    for study in studies:
         try:
             estimate = measure(how, replace(asked, study=study.name, dataset=study.training_set, split="val"))
         except NoEstimate:
@@ -105,4 +103,4 @@ def forecast(how: str, asked: Asked) -> Forecast:
         if estimate.paired and estimate.seeds > 1 and not awaited(study, estimate):
             pairs = 100 * np.array(estimate.values[0])
             settings.append(Setting(float(study.record["width"]), int(study.record["epochs"]), pairs))
-    return Forecast(settings, len(asked_of(asked.results)))
+    return Forecast(settings, len(studies))
