@@ -41,13 +41,17 @@ Scope = dict[str, str]  # local names; those of imports with what they stand for
 @cache
 def code_sha256(stage: str) -> str:
     """The hash (hexadecimal) of the code that a stage of `STAGES` reaches."""
-    return fingerprint(Source(PACKAGE, CUT), STAGES[stage])
+    return fingerprint(_own(), STAGES[stage])
 
 
 def of_stages() -> dict[str, str]:
     """The hash of each stage of `STAGES`."""
-    source = Source(PACKAGE, CUT)
-    return {stage: fingerprint(source, root) for stage, root in STAGES.items()}
+    return {stage: code_sha256(stage) for stage in STAGES}
+
+
+@cache
+def _own() -> Source:
+    return Source(PACKAGE, CUT)
 
 
 def fingerprint(source: Source, root: str) -> str:
