@@ -219,5 +219,5 @@ def test_a_crop_larger_than_the_pictures_is_refused(definitions):
     record["experiment_diffs"] = {"alexnet": {"crop": 41}}
     path.write_text(yaml.safe_dump(record))
     resolve.forget()
-    with pytest.raises(UserError, match="`crop` .41. exceeds `image_size` .40."):
+    with pytest.raises(UserError, match="`crop` .41. is larger than `image_size` .40."):
         resolve.resolve("tiny", "alexnet", 1, str(definitions))

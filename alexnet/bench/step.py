@@ -111,8 +111,7 @@ def _small_runs(rounds: int, cores: int, batch: int) -> Iterator[Row]:
         several = [stack.enter_context(Program(1, programs.our_step, config, batch)) for _ in range(cores)]
         one = together(stack.enter_context(Program(cores, programs.our_step, config, batch)), times=steps)
         obvious = together(stack.enter_context(Program(cores, programs.obvious_step, config, batch)), times=steps)
-        side_by_side = Side(
-            f"{cores} runs side by side, a thread each", together(*several, times=steps), images * cores
-        )
+        many = together(*several, times=steps)
+        side_by_side = Side(f"{cores} runs side by side, a thread each", many, images * cores)
         yield compare(what, side_by_side, Side(f"one run of {cores} threads", one, images), rounds)
         yield compare(what, Side("this bench, fp32", one, images), Side(OBVIOUS, obvious, images), rounds)

@@ -92,7 +92,7 @@ def _without_seed(study: str, experiment: str, folder: str) -> dict[str, Any]:
         train, validate, classes = (record["pretraining"][key] for key in ("train", "validate", "classes"))
     crop, epochs = (full.get(key, record[key]) for key in ("crop", "epochs"))
     if crop > record["image_size"]:
-        raise UserError(f"{study}/{experiment}: `crop` ({crop}) exceeds `image_size` ({record['image_size']})")
+        raise UserError(f"{study}/{experiment}: `crop` ({crop}) is larger than `image_size` ({record['image_size']})")
     model = _widen(full["model"], record["width"])
     if model["scale_std_by_fan_in"]:
         unshrunken: Any = reduce(merge, [diff.get("model", {}) for diff in diffs], recipe["model"])

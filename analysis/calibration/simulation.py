@@ -77,10 +77,8 @@ def campaigns(setting: Setting, claim: Claim, rng: np.random.Generator, repeats:
         ]
         yield from map(inference.split_gap_of, *sides)
     else:
-        numbers = setting.images, setting.seeds, setting.baseline_seeds
-        world = World(
-            ERROR[claim.metric], setting.truth / unit, setting.sd / unit, setting.baseline_sd / unit, *numbers
-        )
+        counts = setting.images, setting.seeds, setting.baseline_seeds
+        world = World(ERROR[claim.metric], setting.truth / unit, setting.sd / unit, setting.baseline_sd / unit, *counts)
         borrowed = inference.LAB_SPREADS.get(claim.metric)
         if claim.how == "value":
             world = replace(world, error=setting.truth / unit, effect=0.0)
