@@ -39,24 +39,33 @@ def before(owner, name, reached):
     setattr(owner, name, deadly)
 
 
+def at(run):
+    """Epoch and step of a training whose checkpoints so far are on the disk: a thread writes them."""
+    run.written()
+    return [run.state.epoch, run.state.step] if run.rank == max(TOWER, 0) else []
+
+
 if KIND == "step":
-    before(trainer.Run, "due", lambda run: run.rank == max(TOWER, 0) and [run.state.epoch, run.state.step] == NUMBERS)
+    before(trainer.Run, "due", lambda run: at(run) == NUMBERS)
 elif KIND == "validate":
-    before(trainer.Run, "validate", lambda run: run.rank == max(TOWER, 0) and run.state.epoch == NUMBERS[0])
+    before(trainer.Run, "validate", lambda run: at(run)[:1] == NUMBERS)
 elif KIND == "publish":
     before(record, "write_json", lambda path, _: path.name == "run.json")
 else:
-    written, original = [], checkpoints.write_hashed
+    written, original = [], checkpoints.write_atomically
 
-    def torn(path, record, mark=b""):
-        original(path, record, mark)
-        written.append(path)
-        if mark and len(written) == NUMBERS[0]:
-            if KIND == "write":
-                os.truncate(path, path.stat().st_size // 2)
-            die()
+    def torn(path, write):
+        def deadly(target):
+            write(target)
+            written.append(target)
+            if len(written) == NUMBERS[0]:
+                if KIND == "write":
+                    os.truncate(target, target.stat().st_size // 2)
+                die()
 
-    checkpoints.write_hashed = torn
+        original(path, deadly)
+
+    checkpoints.write_atomically = torn
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -4,6 +4,7 @@ The processes are real, and so are the signals.
 """
 
 import csv
+import errno
 import hashlib
 import json
 import os
@@ -12,6 +13,7 @@ import resource
 import signal
 import subprocess
 import sys
+import threading
 import time
 from contextlib import nullcontext
 from pathlib import Path
@@ -152,6 +154,44 @@ def test_a_checkpoint_by_the_clock(configure, packed_set, tmp_path, monkeypatch)
     assert outcome(tmp_path / "often") == outcome(tmp_path / "rarely")
 
 
+def test_steps_go_on_while_a_checkpoint_is_written_and_do_not_change_it(configure, packed_set, tmp_path, monkeypatch):
+    """That of step 2 waits for step 4 before it is written."""
+    two_later, original, found = threading.Event(), checkpoints.write, {}
+
+    def write(path, content):
+        assert two_later.wait(60)
+        original(path, content)
+
+    def due(run):
+        if run.state.step == 2:
+            found["then"] = [tensor.clone() for tensor in run.net.state_dict().values()]
+        if run.state.step == 4:
+            two_later.set()
+            run.written()
+            found["kept"] = checkpoints.load(run.checkpoint, run.key)
+            found["now"] = [tensor.clone() for tensor in run.net.state_dict().values()]
+        return trainer.SAVE if run.state.step == 2 else trainer.GO_ON
+
+    monkeypatch.setattr(checkpoints, "write", write)
+    monkeypatch.setattr(trainer.Run, "due", due)
+    train.train(configure(change=short(epochs=1)), packed_set, tmp_path / "run", threads=1)
+    kept = found["kept"]["net"].values()
+    assert all(torch.equal(a, b) for a, b in zip(kept, found["then"], strict=True))
+    assert not all(torch.equal(a, b) for a, b in zip(kept, found["now"], strict=True))
+
+
+def test_a_last_checkpoint_that_finds_no_room_is_told(configure, packed_set, tmp_path, monkeypatch):
+    def write(path, content):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(checkpoints, "write", write)
+    with pytest.raises(
+        UserError, match=r"\.pt cannot be written \(No space left on device\); mend it and run the same"
+    ):
+        train.train(configure(change=short(epochs=1)), packed_set, tmp_path / "run", threads=1)
+    assert not (tmp_path / "run" / "run.json").exists()
+
+
 @pytest.mark.parametrize(("ago", "what"), [(119, trainer.GO_ON), (121, trainer.SAVE)])
 def test_a_minute_between_checkpoints_has_sixty_seconds(ago, what):
     run = SimpleNamespace(cadence=state.Cadence(minutes=2), saved=time.monotonic() - ago, _agreed=lambda wanted: wanted)
@@ -160,9 +200,9 @@ def test_a_minute_between_checkpoints_has_sixty_seconds(ago, what):
 
 def test_the_seconds_of_an_epoch_are_those_of_its_steps(configure, packed_set, tmp_path, monkeypatch):
     """By a clock on which a step takes 1e5 s and a checkpoint 1e6 s; it stops after three steps of six, and goes on."""
-    passed, real, save = [0.0], time.monotonic, checkpoints.save
+    passed, real, begin = [0.0], time.monotonic, checkpoints.Writer.begin
     monkeypatch.setattr(time, "monotonic", lambda: real() + sum(passed))
-    monkeypatch.setattr(checkpoints, "save", lambda *arguments: passed.append(1e6) or save(*arguments))
+    monkeypatch.setattr(checkpoints.Writer, "begin", lambda *arguments: passed.append(1e6) or begin(*arguments))
     config, out = configure(change=short(epochs=1)), tmp_path / "run"
     for stop, ends in ((3, pytest.raises(interruption.Interrupted)), (0, nullcontext())):
 
@@ -331,7 +371,9 @@ def test_a_file_that_is_no_checkpoint_of_this_run_is_refused_and_nothing_of_it_u
     wanted = outcome(tmp_path / "whole")
 
     def saved(**changes):
-        checkpoints.save(path, {k: v for k, v in record.items() if k != "format"} | changes)
+        writer = checkpoints.Writer(path)
+        writer.begin({k: v for k, v in record.items() if k != "format"} | changes)
+        writer.wait()
         return path.read_bytes()
 
     flipped = bytearray(good)

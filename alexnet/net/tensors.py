@@ -1,6 +1,5 @@
 """Files of tensors and plain values, written whole and read without running code."""
 
-import hashlib
 import io
 import zipfile
 from collections.abc import Mapping
@@ -16,14 +15,11 @@ class Refused(Exception):
     """A file that is not a checkpoint to go on from; the text says why."""
 
 
-def write_hashed(path: Path, record: Mapping[str, Any], mark: bytes = b"") -> None:
-    """Write what torch.save makes of a record, and behind a `mark` its sha256; through memory, as torch hides what ails a disk."""
+def serialized(record: Mapping[str, Any]) -> memoryview:
+    """What torch.save makes of a record, in memory: on a disk it hides what ails that."""
     made = io.BytesIO()
     torch.save(dict(record), made)
-    with open(path, "wb") as target:
-        target.write(made.getbuffer())
-        if mark:
-            target.write(mark + hashlib.sha256(made.getbuffer()).hexdigest().encode() + b"\n")
+    return made.getbuffer()
 
 
 def save_tensors(path: Path, record: Mapping[str, Any]) -> None:
@@ -32,7 +28,7 @@ def save_tensors(path: Path, record: Mapping[str, Any]) -> None:
     Raises:
         OSError: the disk is full, or does not take it for another reason.
     """
-    write_atomically(path, lambda target: write_hashed(target, record))
+    write_atomically(path, lambda target: target.write_bytes(serialized(record)))
 
 
 def read_tensors(source: BinaryIO) -> dict[str, Any]:

@@ -10,10 +10,11 @@ forged one cannot do is run code, or leave a run whose record names other weight
 import hashlib
 import io
 from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from alexnet.net.tensors import Refused, read_tensors, write_hashed
+from alexnet.net.tensors import Refused, read_tensors, serialized
 from alexnet.runtime.files import write_atomically
 
 FORMAT = 2
@@ -21,16 +22,34 @@ MARK = b"\nalexnet checkpoint, sha256 "
 TAIL = len(MARK) + 64 + 1  # bytes: the mark, a hexadecimal digest, a line's end
 
 
-def save(path: Path, record: Mapping[str, Any]) -> None:
-    """Write a checkpoint; one that is there stays until this one is on the disk.
+class Writer:
+    """Writes checkpoints to one path while the training goes on; one that is there stays until the next is on the disk."""
 
-    Args:
-        record: tensors, numbers, text, and lists and dicts of these.
+    def __init__(self, path: Path) -> None:
+        self.path, self.pool = path, ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        self.under_way: Future[None] | None = None
 
-    Raises:
-        OSError: the disk is full, or does not take it for another reason.
-    """
-    write_atomically(path, lambda target: write_hashed(target, {"format": FORMAT, **record}, MARK))
+    def begin(self, record: Mapping[str, Any]) -> None:
+        """Write a checkpoint of tensors, numbers, text, and lists and dicts of these, as they are now."""
+        content = serialized({"format": FORMAT, **record})
+        self.under_way = self.pool.submit(write, self.path, content)
+
+    def wait(self) -> None:
+        """Return when the last one is on the disk; OSError if that is full, or does not take it for another reason."""
+        last, self.under_way = self.under_way, None
+        if last:
+            last.result()
+
+
+def write(path: Path, content: memoryview) -> None:
+    """Write a checkpoint's content, and behind a mark its hash; whole or not at all."""
+
+    def to(target: Path) -> None:
+        with open(target, "wb") as file:
+            file.write(content)
+            file.write(MARK + hashlib.sha256(content).hexdigest().encode() + b"\n")
+
+    write_atomically(path, to)
 
 
 def load(path: Path, key: Mapping[str, Any]) -> dict[str, Any]:

@@ -92,8 +92,6 @@ def train(
 def _alone(out: Path) -> Iterator[None]:
     """Be the one that trains in a folder; one that was told to end is waited for."""
     folder = out / "checkpoint"
-    folder.mkdir(parents=True, exist_ok=True)
-
     busy = f"another training is running in {out}"
     say = partial(print, f"{busy}; waiting for its end", file=sys.stderr, flush=True)
     try:
@@ -123,7 +121,8 @@ def _train(
         raise UserError(f"{run.checkpoint} was not read alike by both towers; run the same again")
     run.session = {"started": now(), **provenance.collect("train"), **execution.record()}
     run.session["device"] = execution.devices[0]
-    _epochs(run)
+    with run.writer.pool:
+        _epochs(run)
     publish(run)
 
 
@@ -160,4 +159,5 @@ def _epochs(run: Run) -> None:
         state.begin_epoch(epoch + 1)
         run.save_checkpoint()
         progress.epoch(epoch, row)
+    run.written()
     state.sessions.append(run.session_so_far())

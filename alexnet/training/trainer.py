@@ -104,6 +104,7 @@ class Run:
             "start": self.started_from,
         }
         self.checkpoint = out / "checkpoint" / f"{config['fingerprint'][:16]}.pt"
+        self.writer = checkpoints.Writer(self.checkpoint)
         self.name = f"{config['study']}/{config['experiment']}/{config['seed']}"
 
     def resume(self) -> None:
@@ -180,12 +181,9 @@ class Run:
                 self.optimizer.state[parameter]["velocity"] = torch.empty_like(parameter).copy_(velocity[name])
 
     def save_checkpoint(self) -> None:
-        """Write the checkpoint; both towers call it, and the first one writes.
-
-        Raises:
-            UserError: it cannot be written; the one before it stays.
-        """
+        """Begin to write the checkpoint; both towers call it, and the first one writes; UserError as for `written`."""
         started = time.monotonic()
+        self.written()
         net, velocity = self.whole_state()
         if not self.rank:
             state = asdict(self.state)
@@ -197,17 +195,21 @@ class Run:
                 "velocity": velocity,
                 "state": json.dumps(state),
             }
-            try:
-                checkpoints.save(self.checkpoint, record)
-            except OSError as error:
-                raise UserError(
-                    f"{self.name}: {self.checkpoint} cannot be written ({error.strerror or error}); mend it and run "
-                    "the same again: it goes on from its last checkpoint"
-                ) from None
+            self.writer.begin(record)
         self.saved = time.monotonic()
         self.state.checkpoints += 1
         self.state.checkpoint_seconds += self.saved - started
         self.epoch_started += self.saved - started  # no part of the training's speed
+
+    def written(self) -> None:
+        """Return when the last checkpoint is on the disk; UserError if that takes none: the one before stays."""
+        try:
+            self.writer.wait()
+        except OSError as error:
+            raise UserError(
+                f"{self.name}: {self.checkpoint} cannot be written ({error.strerror or error}); mend it and run "
+                "the same again: it goes on from its last checkpoint"
+            ) from None
 
     def session_so_far(self) -> dict[str, Any]:
         """This session, for the list of sessions."""
@@ -227,6 +229,7 @@ class Run:
     def stop(self) -> NoReturn:
         """Write a checkpoint and end, as the signal asked."""
         self.save_checkpoint()
+        self.written()
         self._agreed(STOP)  # the first tower has written it
         number = interruption.asked() or signal.SIGTERM  # the other tower was asked
         raise interruption.Interrupted(
