@@ -2,6 +2,10 @@
 
     python tests/gpu_check.py --out gpu.json                # parts that the file has already are not run again
     python tests/gpu_check.py --out cpu.json --device cpu --small      # the same code in small, to try the script
+    python tests/gpu_check.py --out gpu.json --evidence imagenette_full --minutes 6      # then trains, until the time is up
+
+Evidence is what the workflow trains in a study: the search for rates, if the study has none, then all nets of one seed after the other.
+What was begun when the time is up goes on from its checkpoint in the next call. With --small the workflow plans it and trains nothing.
 
 Predictions are for an H100 and were written down before any measurement (estimates, from counted bytes and operations). Times are medians
 of rounds between two synchronisations. Written for CUDA and so far run on processors only.
@@ -9,6 +13,7 @@ of rounds between two synchronisations. Written for CUDA and so far run on proce
 
 import argparse
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -25,6 +30,8 @@ from torch.nn import functional as F
 
 from alexnet.batches.views import mean_views, test_views, to_batch
 from alexnet.bench.programs import ObviousNorm, batch_of, resolved
+from alexnet.experiments import tuning
+from alexnet.experiments.definitions import load_study
 from alexnet.experiments.resolve import resolve
 from alexnet.net.execution import generator_of, plan
 from alexnet.net.layers import LocalResponseNorm
@@ -263,12 +270,42 @@ PARTS: dict[str, tuple[Callable[[Check], Numbers], str]] = {
 }
 
 
+def targets(study: str) -> list[str]:
+    """What the workflow makes of a study, one after the other: the search for rates if it has none, then a block for each seed."""
+    record = load_study(study)
+    searched = ["pilot"] if "pilot" in record and not tuning.curve(study, "alexnet", "config") else []
+    return [*searched, *(f"results/{study}/blocks/{seed}" for seed in record["seeds"])]
+
+
+def evidence(study: str, minutes: float, small: bool) -> Numbers:
+    """Seconds of each of a study's targets that was finished in time; none is begun that the longest block so far says would not be."""
+    end, found = time.monotonic() + 60 * minutes, Numbers()
+    for target in targets(study):
+        began, longest = time.monotonic(), max((found[name] for name in found if name != "pilot"), default=0.0)
+        if began + longest >= end:
+            break
+        words = ["snakemake", "--cores", "all", *["--dry-run"] * small, target, "--config", f"studies=[{study}]"]
+        process = subprocess.Popen(words, cwd=Path(__file__).parents[1])
+        try:
+            status = process.wait(end - began)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGINT)  # trainings write a checkpoint
+            process.wait()
+            break
+        if status:
+            sys.exit(f"{' '.join(words)} failed, see above; what it finished is kept, and the same call goes on there")
+        found[target] = round(time.monotonic() - began, 1)
+    return found
+
+
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, metavar="FILE.json")
     parser.add_argument("--device", default="cuda:0")
     parser.add_argument("--small", action="store_true", help="small sizes, to try the script")
     parser.add_argument("--parts", nargs="+", choices=list(PARTS), default=list(PARTS))
+    parser.add_argument("--evidence", metavar="STUDY", help="train this study after the measurements")
+    parser.add_argument("--minutes", type=float, default=6.0, help="of evidence (default: 6)")
     options = parser.parse_args(arguments)
     check, cuda = Check(options.device, options.small), options.device.startswith("cuda")
     record = json.loads(options.out.read_text()) if options.out.exists() else {}
@@ -282,6 +319,11 @@ def main(arguments: list[str] | None = None) -> int:
             write_json(options.out, record)
         print(f"{name}: {', '.join(f'{key} {value:g}' for key, value in record[name].items())}", flush=True)
         print(f"    predicted: {prediction}", flush=True)
+    if options.evidence:
+        found = evidence(options.evidence, options.minutes, options.small)
+        print(
+            f"finished: {', '.join(f'{name} in {value:g} s' for name, value in found.items()) or 'nothing'}", flush=True
+        )
     return 0
 
 

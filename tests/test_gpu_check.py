@@ -9,6 +9,8 @@ from pathlib import Path
 import gpu_check
 import pytest
 
+from alexnet.experiments.definitions import load_study
+
 
 def test_every_part_runs_on_the_processor_and_is_kept(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch
@@ -33,3 +35,19 @@ def test_every_part_runs_on_the_processor_and_is_kept(
     text = capsys.readouterr().out
     for name, (_, prediction) in parts.items():
         assert f"{name}: " in text and f"predicted: {prediction}" in text
+
+
+def test_evidence_is_planned_by_the_workflow_and_begins_nothing_that_would_not_end_in_time(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--out", str(tmp_path / "gpu.json"), "--device", "cpu", "--small", "--parts", "copies"]
+    assert gpu_check.main([*arguments, "--evidence", "demo", "--minutes", "0"]) == 0
+    assert capsys.readouterr().out.endswith("finished: nothing\n")
+    found = gpu_check.evidence("demo", 1.0, small=True)
+    blocks = [f"results/demo/blocks/{seed}" for seed in load_study("demo")["seeds"]]
+    assert list(found) == blocks[: len(found)] and found and all(seconds > 0 for seconds in found.values())
+    assert gpu_check.targets("demo") == blocks
+    assert gpu_check.targets("imagenette_full") == [
+        "pilot",
+        *(f"results/imagenette_full/blocks/{n}" for n in (2, 3, 4)),
+    ]
