@@ -62,14 +62,16 @@ def preflight(study: str, folders: Sequence[Path], results: Path, folder: str = 
     record, base = load_study(study, folder), resolve(study, "alexnet", 0, folder)
     lines, images, wanted = _data(record, study, folders, results)
     runs = runs_of(record, study, folder)
-    needed = wanted + WORKSPACE * 4 * _parameters(base) * sum(runs.values())
+    layers = layer_table(base["model"], base["data"]["crop"], base["data"]["classes"])
+    needed = wanted + WORKSPACE * 4 * sum(layer.parameters for layer in layers) * sum(runs.values())
     free = free_bytes(results)
     short = "" if needed <= free else "; make room, or name another `results` folder"
     said = f"{human_size(needed)} needed (at most), {human_size(free)} free in {results}{short}"
     lines.append(Line("disk", said, bool(short)))
     gpus = gpu_leases.cards()
     with gpu_leases.leased("1"):  # a card that trains would tell a false speed, and lose some of its own
-        speeds = {name: _measure(base, record["threads"], name, seconds / 2) for name in _precisions(base)}
+        precisions = list(dict.fromkeys([base["precision"], "fp32", "bf16"]))[:2]
+        speeds = {name: _measure(base, record["threads"], name, seconds / 2) for name in precisions}
     stores = (path for name in record["sets"] for path in (results / study / "data" / name).glob("*.[nj]p*"))
     lines += _machine(record, gpus, wanted or sum(path.stat().st_size for path in stores))
     lines += _times(record, base, speeds, images, sum(runs.values()), len(gpus))
@@ -89,11 +91,6 @@ def runs_of(record: dict[str, Any], study: str, folder: str) -> dict[str, int]:
     """How many runs a study asks for, by experiment; ensembles train none."""
     known = load(folder)["experiments"]
     return {name: len(seeds_of(study, name, folder)) for name in asked(record) if "members" not in known[name]}
-
-
-def _parameters(config: RunConfig) -> int:
-    rows = layer_table(config["model"], config["data"]["crop"], config["data"]["classes"])
-    return sum(row.parameters for row in rows)
 
 
 # Data, disk, memory -------------------------------------------------------------------------------------------------
@@ -153,10 +150,6 @@ def _machine(record: dict[str, Any], gpus: list[str], store: int) -> Iterator[Li
 
 
 # Speed and time -----------------------------------------------------------------------------------------------------
-
-
-def _precisions(config: RunConfig) -> list[str]:
-    return list(dict.fromkeys([config["precision"], "fp32", "bf16"]))[:2]
 
 
 def _measure(config: RunConfig, threads: int, precision: str, seconds: float) -> Speed:

@@ -48,11 +48,6 @@ def _ratio(asked: Asked) -> float:
     return min(_number(look_up(asked.net, path)) / _number(look_up(asked.base, path)) for path in asked.metric.split())
 
 
-def _least_days(asked: Asked) -> float:
-    """Days of training on `CARDS` GTX 580 at their peak: each multiply-add is two operations, forward and in both gradients."""
-    return 3 * 2 * asked.number * IMAGES * CYCLES / (CARDS * PEAK) / 86_400
-
-
 MEASURES: dict[str, Callable[[Asked], float | str]] = {
     "value": lambda a: a.number,
     "share": lambda a: 100 * a.number / a.total,
@@ -67,7 +62,8 @@ MEASURES: dict[str, Callable[[Asked], float | str]] = {
     "drops": lambda a: sum(later["weights"] < earlier["weights"] for earlier, later in pairwise(a.value)),
     "ratio_of_nets": _ratio,
     "ratio_per_tower": lambda a: _ratio(a) / (a.net["towers"] / a.base["towers"]),
-    "least_days": _least_days,
+    # on `CARDS` GTX 580 at their peak: each multiply-add is two operations, forward and in both gradients
+    "least_days": lambda a: 3 * 2 * a.number * IMAGES * CYCLES / (CARDS * PEAK) / 86_400,
 }
 
 

@@ -69,6 +69,7 @@ def page(ours: Results, published: Results, found: Sequence[Rerun]) -> Html:
     mine, theirs = ({o.claim.id: o for o in judge_all(claims, results)} for results in (ours, published))
     both = [(mine[id_], theirs[id_]) for id_ in mine]
     pairs = [Pair(one, _errors(published, one.key)) for one in found]
+    drawn = panels([_row(a, b) for a, b in both if a.low is not None and b.low is not None], SCALES)
     return render(
         "comparison.html.j2",
         style=(TEMPLATE / "style.css").read_text(encoding="utf-8"),
@@ -79,7 +80,7 @@ def page(ours: Results, published: Results, found: Sequence[Rerun]) -> Html:
         outside=sum(bool(p.kind == "different" and p.span and not p.span[0] <= p.points <= p.span[1]) for p in pairs),
         judged=sum(PENDING not in (a.verdict, b.verdict) for a, b in both),
         differing=[(a, b) for a, b in both if a.verdict != b.verdict],
-        figure=_figure(both),
+        figure=forest.drawing(drawn, ALT, True, LEGEND, width=620) if drawn else None,
         number_of=table.ours,
     )  # fmt: skip
 
@@ -87,12 +88,6 @@ def page(ours: Results, published: Results, found: Sequence[Rerun]) -> Html:
 def _errors(results: Results, key: tuple[str, str, int]) -> list[float]:
     runs = [run for of, run in results.runs.items() if of[:2] == key[:2]]
     return [100 * float(run["final"]["validation_error"]) for run in runs if "validation_error" in run.get("final", {})]
-
-
-def _figure(both: Sequence[tuple[Outcome, Outcome]]) -> Html | None:
-    """Claims with an interval in both folders, on a scale a unit: the published interval above ours."""
-    drawn = panels([_row(a, b) for a, b in both if a.low is not None and b.low is not None], SCALES)
-    return forest.drawing(drawn, ALT, True, LEGEND, width=620) if drawn else None
 
 
 def _row(mine: Outcome, theirs: Outcome) -> Row:

@@ -101,7 +101,7 @@ def over_images(shares: list[tuple[float, float]], how: str) -> tuple[float, Int
     Each side has the interval of `binomial`; of two sides the distances to their ends are added in squares (as
     `half_width` adds half-widths; Zou and Donner 2008), which allows for any correlation above zero.
     """
-    scale, back = (_log, exp) if how == "ratio" else (float, float)
+    scale, back = (lambda share: math.log(share) if share > 0 else -math.inf, exp) if how == "ratio" else (float, float)
     values = [scale(share) for share, _ in shares]
     value = values[0] - sum(values[1:])
     spans = []
@@ -114,7 +114,3 @@ def over_images(shares: list[tuple[float, float]], how: str) -> tuple[float, Int
             )
         spans.append((back(low), back(high)))
     return back(value), spans[0], spans[1]
-
-
-def _log(share: float) -> float:
-    return math.log(share) if share > 0 else -math.inf
