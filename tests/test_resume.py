@@ -7,6 +7,7 @@ import csv
 import errno
 import hashlib
 import json
+import math
 import os
 import pickle
 import resource
@@ -178,6 +179,20 @@ def test_steps_go_on_while_a_checkpoint_is_written_and_do_not_change_it(configur
     kept = found["kept"]["net"].values()
     assert all(torch.equal(a, b) for a, b in zip(kept, found["then"], strict=True))
     assert not all(torch.equal(a, b) for a, b in zip(kept, found["now"], strict=True))
+
+
+def test_no_checkpoint_is_written_of_a_step_whose_loss_is_not_finite(configure, packed_set, tmp_path, monkeypatch):
+    steps, original = [], trainer.Step.__call__
+
+    def third_is_lost(step, images, labels):
+        steps.append(original(step, images, labels).clone())
+        steps[-1][0] *= 1 if len(steps) < 3 else math.nan
+        return steps[-1]
+
+    monkeypatch.setattr(trainer.Step, "__call__", third_is_lost)
+    with pytest.raises(trainer.Diverged, match="the loss became nan in epoch 1, step 2"):
+        train.train(configure(change=short()), packed_set, tmp_path / "run", threads=1, cadence=state.Cadence(steps=1))
+    assert json.loads(checkpoints.load(checkpoint(tmp_path / "run")[0], {})["state"])["step"] == 2
 
 
 def test_a_last_checkpoint_that_finds_no_room_is_told(configure, packed_set, tmp_path, monkeypatch):
