@@ -165,7 +165,7 @@ def test_what_imagenet_takes_is_counted(published: Context) -> None:
     for needed in wanted.values():
         union |= needed
     assert table["runs"].iloc[-1] == union.total()
-    hours = [93 * (1_281_167 / speed + 50_000 / (3 * speed) + 1.74) / 3600 for speed in (6900, 16_000, 1209)]
+    hours = [93 * (1_281_167 / speed + 50_000 / (3 * speed) + 0.69) / 3600 for speed in (6900, 16_000, 1209)]
     assert table["gpu_hours"].iloc[0] == pytest.approx(table["runs"].iloc[0] * hours[0], rel=1e-5)  # printed so
     assert f"{hours[1]:.0f} to {hours[2]:.0f} GPU-hours of a GPU of today" in prose(html)
     assert "ALEXNET_DATA=/folder snakemake --cores all" in prose(html)

@@ -100,7 +100,7 @@ def test_cost_follows_from_speeds_and_the_study(ctx: Context, tmp_path: Path) ->
     assert {"alexnet", "no_lrn", "one_gpu"} <= set(nets) and "ensemble" not in nets
     html = cost.extrapolated(ctx)
     assert f"{3 * 4 * 60_965_224 / 1e9:.2f} GB a run" in html
-    seconds = 93 * (1_281_167 / 6900 + 50_000 / (3 * 6900) + 1.74)
+    seconds = 93 * (1_281_167 / 6900 + 50_000 / (3 * 6900) + 0.69)
     runs = 3 * len(nets)
     (h100,) = (cells for cells in table(html) if cells[:2] == ["NVIDIA H100", "fp32"])
     assert h100[2] == "6,900" and h100[3].startswith("estimate: ")
