@@ -16,7 +16,7 @@ class Refused(Exception):
 
 
 def serialized(record: Mapping[str, Any]) -> memoryview:
-    """What torch.save makes of a record, in memory: on a disk it hides what ails that."""
+    """What torch.save makes of a record, in memory: when it writes to a disk itself, it hides the disk's errors."""
     made = io.BytesIO()
     torch.save(dict(record), made)
     return made.getbuffer()

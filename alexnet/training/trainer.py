@@ -202,7 +202,7 @@ class Run:
         self.epoch_started += self.saved - started  # no part of the training's speed
 
     def written(self) -> None:
-        """Return when the last checkpoint is on the disk; UserError if that takes none: the one before stays."""
+        """Return when the last checkpoint is on the disk; UserError if it cannot be written: then the one before stays."""
         try:
             self.writer.wait()
         except OSError as error:
