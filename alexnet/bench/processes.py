@@ -24,7 +24,9 @@ class Program(ProcessPoolExecutor):
     """
 
     def __init__(self, threads: int, make: Make, *arguments: Any) -> None:
-        super().__init__(1, multiprocessing.get_context("spawn"), _set_up, (os.getpid(), threads, make, arguments))
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload([make.__module__])  # torch is imported once, not by each
+        super().__init__(1, context, _set_up, (os.getpid(), threads, make, arguments))
 
     def begin(self) -> Future[Any]:
         return self.submit(_once)
