@@ -30,10 +30,10 @@ TIMES = ("seconds", "images_per_second", "wall_seconds")
 
 
 def copy_project(folder: Path, study: str) -> None:
-    """The project without results, with one study that is asked for."""
+    """The project without results, with one study that is asked for; what is compiled comes along, half a minute's work."""
     folder.mkdir(parents=True, exist_ok=True)
     for part in PARTS:
-        shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("*.pyc.*", "*.tmp.*"))
     shutil.copy(ROOT / "Snakefile", folder)
     config = yaml.safe_load((folder / "config/config.yaml").read_text()) | {"studies": [study]}
     (folder / "config/config.yaml").write_text(yaml.safe_dump(config))

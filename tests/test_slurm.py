@@ -19,7 +19,7 @@ import yaml
 from test_workflow import copy_project
 
 CONFIGURATION = Path("/etc/slurm")  # the plugin takes SLURM_CONF away
-EPOCHS = 300  # seconds of training behind the first checkpoint, for which squeue is asked twice a second
+EPOCHS = 120  # seconds of training behind the first checkpoint, for which squeue is asked twice a second
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scontrol", "scancel")
 SLURM = """\
 ClusterName=tests
