@@ -11,13 +11,12 @@ import pandas as pd
 from analysis.errors import UserError
 from analysis.measures.estimates import DEAD
 from analysis.paper.claims import Claim, load_claims
+from analysis.report.notebooks import CLAIMS, RESULTS
 from analysis.results.evidence import TIERS, Results, Study, load_results
 from analysis.verdicts.judge import judge
 from analysis.verdicts.labels import PENDING
 from analysis.verdicts.rules import Outcome
 from analysis.verdicts.table import read_table
-
-RESULTS, CLAIMS = "ALEXNET_RESULTS", "ALEXNET_CLAIMS"
 
 
 @dataclass(frozen=True)
