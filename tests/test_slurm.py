@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from test_workflow import copy_project
+from test_workflow import copy_project, snakemake
 
 CONFIGURATION = Path("/etc/slurm")  # the plugin takes SLURM_CONF away
 EPOCHS = 120  # seconds of training behind the first checkpoint, for which squeue is asked twice a second
@@ -163,6 +163,8 @@ def test_jobs_that_are_cancelled_and_preempted_end_as_if_nothing_had_been(slurm,
     study |= {"epochs": EPOCHS, "experiments": ["alexnet", "no_lrn"], "gpus": 1}
     study["evaluate"] = study["evaluate"][:1]
     (project / "config/studies/tiny.yaml").write_text(yaml.safe_dump(study))
+    packed = snakemake(project, "results/tiny/data/ilsvrc2012/manifest.json")  # here: a job on Slurm takes a minute
+    assert packed.returncode == 0, packed.stdout
     environment = {k: v for k, v in os.environ.items() if k not in ("ALEXNET_DATA", "SLURM_CONF")}
     environment["PYTHONPATH"] = str(plugin)
     options = [
@@ -179,7 +181,7 @@ def test_jobs_that_are_cancelled_and_preempted_end_as_if_nothing_had_been(slurm,
     runs = {name: project / f"results/tiny/runs/{name}/1" for name in ("alexnet", "no_lrn")}
     disturbed: dict[str, str] = {}
     try:
-        end = time.monotonic() + 600
+        end = time.monotonic() + 900
         while workflow.poll() is None and time.monotonic() < end:
             for number, comment in jobs().items() if len(disturbed) < 2 else ():
                 for name, how in (("alexnet", ("scancel",)), ("no_lrn", ("scontrol", "requeue"))):
@@ -196,6 +198,8 @@ def test_jobs_that_are_cancelled_and_preempted_end_as_if_nothing_had_been(slurm,
         except subprocess.TimeoutExpired:
             workflow.kill()
             workflow.wait()
+        # Without control groups Slurm may leave what a requeued job had started.
+        subprocess.run(["pkill", "-KILL", "-f", str(project)], check=False)
     assert set(disturbed) == {"alexnet", "no_lrn"}, log.read_text()[-3000:]
     data = project / "results/tiny/data/ilsvrc2012"
 
