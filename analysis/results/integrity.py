@@ -11,7 +11,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
@@ -115,10 +115,13 @@ class Guard:
             raise Unfit(f"{name} is not valid JSON ({str(error)[:80]})") from None
         if not isinstance(loaded, dict):
             raise Unfit(f"{name} holds a {type(loaded).__name__} where a record is expected")
-        fault = next(_schema(kind).iter_errors(loaded), None)
-        if fault is not None:
-            message = fault.message if len(fault.message) < 120 else f"not {fault.validator}"
-            raise Unfit(f"{name} at {fault.json_path}: {message}")
+        try:
+            _validate(kind)(loaded)
+        except ValueError as error:
+            fault: Any = error  # fastjsonschema's; its `name` is "data" and the key
+            message = fault.message.removeprefix(fault.name).strip()
+            message = message if len(message) < 120 else f"breaks the rule `{fault.rule}`"
+            raise Unfit(f"{name} at ${fault.name.removeprefix('data')}: {message}") from None
         return loaded
 
     def table(
@@ -219,12 +222,11 @@ def same(found: float, told: float | None) -> bool:
 
 
 @cache
-def _schema(kind: str) -> Any:
+def _validate(kind: str) -> Callable[[Any], object]:
+    import fastjsonschema
     import yaml
-    from jsonschema import Draft202012Validator
 
-    schemas = yaml.safe_load(SCHEMAS.read_text(encoding="utf-8"))
-    return Draft202012Validator(schemas["$defs"][kind])
+    return fastjsonschema.compile(yaml.safe_load(SCHEMAS.read_text(encoding="utf-8"))["$defs"][kind])
 
 
 # The manifest -----------------------------------------------------------------------------------------------------
