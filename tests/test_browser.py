@@ -191,32 +191,17 @@ def test_details_open_by_keyboard_without_scripts(browser: Any, report: Path) ->
     context.close()
 
 
-CONTRAST = "color-contrast"  # takes four fifths of the time
-EVERY_RULE = {"resultTypes": ["violations"]}
-
-
-@pytest.mark.parametrize(
-    ("size", "scheme", "rules"),
-    [
-        ("laptop", "light", {}),
-        ("laptop", "dark", {"runOnly": [CONTRAST, "link-in-text-block"]}),  # those that look at colours
-        ("phone", "light", {"rules": {CONTRAST: {"enabled": False}}}),  # colours are the laptop's
-    ],
-    ids=["laptop", "dark", "phone"],
-)
-def test_axe_finds_no_violation_that_matters(
-    browser: Any, report: Path, size: str, scheme: str, rules: dict[str, Any]
-) -> None:
+@pytest.mark.parametrize(("size", "scheme"), [("laptop", "light"), ("laptop", "dark"), ("phone", "light")])
+def test_axe_finds_no_violation_that_matters(browser: Any, report: Path, size: str, scheme: str) -> None:
     axe = pytest.importorskip("axe_playwright_python.sync_playwright")
     width, height = SIZES[size]
     context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme, offline=True)
     tab = context.new_page()
     tab.goto(report.as_uri())
     tab.evaluate("document.querySelectorAll('details').forEach(d => { d.open = true })")
-    found = axe.Axe().run(tab, options=EVERY_RULE | rules).response
-    passed = {rule["id"] for rule in found["passes"]}
-    assert len(passed) > 15 or passed == set(rules["runOnly"])  # it did look
-    assert (CONTRAST in passed) == (size == "laptop")
+    found = axe.Axe().run(tab, options={"resultTypes": ["violations"]}).response  # of the others, one node each
+    assert len(found["passes"]) > 15  # it did look
+    assert any(rule["id"] == "color-contrast" for rule in found["passes"])
     serious = [
         (rule["id"], rule["nodes"][0]["html"][:200])
         for rule in found["violations"]

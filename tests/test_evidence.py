@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 
 import fabricate
@@ -117,4 +116,4 @@ def test_broken_records_are_named_and_not_used(folder: Path) -> None:
     path.write_text(json.dumps(record))
     results = load_results(folder)
     assert set(results.evals["seed"]) == {2}
-    assert re.search(r"ilsvrc2010-test\.json at \$: must contain \[.*'views'.*\] properties", results.set_aside[0])
+    assert "ilsvrc2010-test.json at $: 'views' is a required property" in results.set_aside[0]

@@ -16,10 +16,10 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from test_workflow import copy_project, snakemake
+from test_workflow import copy_project
 
 CONFIGURATION = Path("/etc/slurm")  # the plugin takes SLURM_CONF away
-EPOCHS = 120  # seconds of training behind the first checkpoint, for which squeue is asked twice a second
+EPOCHS = 300  # seconds of training behind the first checkpoint, for which squeue is asked twice a second
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scontrol", "scancel")
 SLURM = """\
 ClusterName=tests
@@ -163,8 +163,6 @@ def test_jobs_that_are_cancelled_and_preempted_end_as_if_nothing_had_been(slurm,
     study |= {"epochs": EPOCHS, "experiments": ["alexnet", "no_lrn"], "gpus": 1}
     study["evaluate"] = study["evaluate"][:1]
     (project / "config/studies/tiny.yaml").write_text(yaml.safe_dump(study))
-    packed = snakemake(project, "results/tiny/data/ilsvrc2012/manifest.json")  # here: a job on Slurm takes a minute
-    assert packed.returncode == 0, packed.stdout
     environment = {k: v for k, v in os.environ.items() if k not in ("ALEXNET_DATA", "SLURM_CONF")}
     environment["PYTHONPATH"] = str(plugin)
     options = [

@@ -11,8 +11,8 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -68,12 +68,9 @@ class Guard:
         return path.relative_to(self.folder).as_posix()
 
     def unchanged(self, path: Path, record: Mapping[str, Any] | None = None) -> None:
-        """Compare a file with the manifest, and with the hash that `record` gives it, where there is one.
-
-        A pipe, a device or a folder, which might never end, is no file.
-        """
+        """Compare a file with the manifest, and with the hash that `record` gives it, where there is one."""
         name = self.name(path)
-        if path.exists() and not path.is_file():
+        if path.exists() and not path.is_file():  # a pipe or a device might never end
             raise Unfit(f"{name} is no file")
         told = {MANIFEST: self.kept.get(name), "its record": (record or {}).get("files", {}).get(path.name)}
         if not any(told.values()):
@@ -115,13 +112,13 @@ class Guard:
             raise Unfit(f"{name} is not valid JSON ({str(error)[:80]})") from None
         if not isinstance(loaded, dict):
             raise Unfit(f"{name} holds a {type(loaded).__name__} where a record is expected")
-        try:
-            _validate(kind)(loaded)
-        except ValueError as error:
-            fault: Any = error  # fastjsonschema's; its `name` is "data" and the key
-            message = fault.message.removeprefix(fault.name).strip()
-            message = message if len(message) < 120 else f"breaks the rule `{fault.rule}`"
-            raise Unfit(f"{name} at ${fault.name.removeprefix('data')}: {message}") from None
+        quick, thorough = _validators(kind)
+        with suppress(ValueError):
+            quick(loaded)
+            return loaded
+        for fault in thorough.iter_errors(loaded):
+            message = fault.message if len(fault.message) < 120 else f"not {fault.validator}"
+            raise Unfit(f"{name} at {fault.json_path}: {message}")
         return loaded
 
     def table(
@@ -222,11 +219,14 @@ def same(found: float, told: float | None) -> bool:
 
 
 @cache
-def _validate(kind: str) -> Callable[[Any], object]:
+def _validators(kind: str) -> tuple[Any, Any]:
+    """One twenty times as fast, and one whose sentences say what is wrong."""
     import fastjsonschema
     import yaml
+    from jsonschema import Draft7Validator
 
-    return fastjsonschema.compile(yaml.safe_load(SCHEMAS.read_text(encoding="utf-8"))["$defs"][kind])
+    schema = yaml.safe_load(SCHEMAS.read_text(encoding="utf-8"))["$defs"][kind]
+    return fastjsonschema.compile(schema, detailed_exceptions=False), Draft7Validator(schema)
 
 
 # The manifest -----------------------------------------------------------------------------------------------------
