@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 import tarfile
-import time
 from pathlib import Path
 
 import pytest
@@ -329,10 +328,8 @@ def test_command_prints_one_sentence(copy):
     truth = copy / "ILSVRC2010_test_ground_truth.txt"
     truth.write_text("99\n" * (CLASSES * TEST))
     call = [sys.executable, "-m", "alexnet", "pack", "--source", "ilsvrc2010", "--archives", str(copy)]
-    start = time.monotonic()
     done = subprocess.run([*call, "--out", str(copy / "out")], capture_output=True, text=True)
-    assert time.monotonic() - start < 3
-    assert done.returncode == 2
+    assert done.returncode == 2 and not (copy / "out").exists()
     assert done.stderr.startswith("error: ILSVRC2010_test_ground_truth.txt, line 1: '99'")
     assert len(done.stderr.splitlines()) == 1
 

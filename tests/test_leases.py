@@ -178,11 +178,13 @@ def test_a_folder_of_locks_that_is_somebody_elses_is_refused(machine, tmp_path):
 
 
 def test_runs_of_a_paper_scale_study_keep_all_cards_busy(tmp_path):
-    words = [sys.executable, "tests/makespan.py", "--folder", str(tmp_path / "project"), "--second-per-run", "3"]
+    words = [sys.executable, "tests/makespan.py", "--folder", str(tmp_path / "project"), "--second-per-run", "5"]
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
     found = json.loads(done.stdout.splitlines()[-1])
     assert (found["runs"], found["cards"], found["two_on_a_card"]) == (55, 4, 0)
     assert found["makespan"] >= found["lower_bound"]
-    # no card waits while a run does, but for a second in which Snakemake starts it; two cards would take 1.7 times as long
-    assert found["makespan"] <= found["greedy_bound"] + found["runs"] / found["cards"]
+    # no card waits while a run does, but for the time in which Snakemake starts it: 0.3 s, and 2 s beside other tests on a
+    # slow machine; on two cards the work alone would take twice the lower bound
+    most = found["greedy_bound"] + 3 * found["runs"] / found["cards"]
+    assert found["makespan"] <= most < 2 * found["lower_bound"]
