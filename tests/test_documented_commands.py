@@ -114,6 +114,8 @@ def plans(words: list[str]) -> None:
     }:
         if run := re.fullmatch(r"results/(\w+)/(?:runs|evals)/(\w+)/\d+/[\w.-]+", target):
             assert run[2] in plan.studies[run[1]]["experiments"], target
+        elif of := re.fullmatch(r"results/(\w+)/study\.json", target):
+            assert of[1] in plan.studies, target
         elif target not in EXAMPLES:
             assert target in plan.targets(), target
             files = plan.experiment_files(target) if target in plan.known else plan.group_files(target)
