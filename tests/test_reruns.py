@@ -150,7 +150,7 @@ def test_a_copy_is_no_rerun(published, tmp_path, capsys):
 def test_runs_without_their_study_are_told_what_is_missing(again, published, capsys):
     (again / "demo/study.json").unlink()
     assert compare(again, published) == 2
-    assert "runs of a study are read if its study.json is there" in capsys.readouterr().err
+    assert "or lacks the study.json of their study, without which no run is read" in capsys.readouterr().err
 
 
 def test_records_stay_when_runs_are_added_and_lapse_when_the_run_is_replaced(again, published, tmp_path):

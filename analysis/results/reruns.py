@@ -89,7 +89,7 @@ def compare(ours: Results, published: Results, processor: str = "") -> list[Reru
     if not found:
         raise UserError(
             f"{ours.folder} holds no run that was trained again: of the {plural(len(published.runs), 'run')} in {published.folder}, "
-            "it has none, or only copies; runs of a study are read if its study.json is there"
+            "it has none, or only copies, or lacks the study.json of their study, without which no run is read"
         )
     return found
 
