@@ -27,7 +27,7 @@ def page(results: Results) -> Html:
         "provenance.html.j2",
         unfinished=unfinished(results),
         again=again,
-        kinds=len({(one.key[0], kind) for one, kind in again if not one.differs}),
+        kinds=len({kind for one, kind in again if not one.differs}),
         tables=tables,
         packages=_packages(results),
         set_aside=results.set_aside,
